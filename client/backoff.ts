@@ -1,0 +1,32 @@
+export interface BackoffLimits {
+  /** The longest first delay in milliseconds; each failure doubles it. */
+  readonly base: number;
+  /** The longest delay ever, in milliseconds. */
+  readonly cap: number;
+}
+
+/**
+ * Full jitter: each delay is drawn evenly from zero up to a limit that doubles, and still is at the cap, so that
+ * thousands of clients that lost the same gateway do not come back in step.
+ * Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
+ */
+export class Backoff {
+  readonly #limits: BackoffLimits;
+  readonly #random: () => number;
+  #failures = 0;
+
+  constructor(limits: BackoffLimits, random: () => number = Math.random) {
+    this.#limits = limits;
+    this.#random = random;
+  }
+
+  next(): number {
+    const limit = Math.min(this.#limits.cap, this.#limits.base * 2 ** this.#failures);
+    this.#failures += 1;
+    return this.#random() * limit;
+  }
+
+  reset(): void {
+    this.#failures = 0;
+  }
+}

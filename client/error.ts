@@ -1,0 +1,16 @@
+import { errorEntry } from './protocol/index.js';
+
+/** What went wrong, with its code from the table of errors in `rowcast/protocol`. */
+export class RowcastError extends Error {
+  readonly code: string;
+  /** Whether the client goes on trying by itself. */
+  readonly retries: boolean;
+
+  constructor(code: string, message?: string) {
+    const entry = errorEntry(code);
+    super(message ?? `${entry.meaning} ${entry.action}`);
+    this.name = 'RowcastError';
+    this.code = code;
+    this.retries = entry.outcome === 'retry';
+  }
+}

@@ -1,0 +1,78 @@
+/** The version of the protocol that this module describes; docs/protocol.md is its normative text. */
+export const PROTOCOL = 1;
+
+/** A row of a stream as JSON, without `seq` and `tx`. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Where to begin: the oldest event still there, after the newest one, or after a position `<epoch>.<seq>`. */
+export type Since = string;
+
+export type Command =
+  | { type: 'connect'; id: number; protocol: number; token?: string }
+  | { type: 'subscribe'; id: number; channel: string; since?: Since }
+  | { type: 'unsubscribe'; id: number; channel: string }
+  | { type: 'refresh'; id: number; token: string }
+  | { type: 'ping'; id: number };
+
+/** What the gateway allows on this connection. Sizes in bytes, times in milliseconds. */
+export interface Limits {
+  readonly maxFrameBytes: number;
+  readonly maxSubscriptions: number;
+}
+
+export type ResetReason = 'epoch' | 'pruned' | 'ahead';
+
+export type Reply =
+  | { type: 'connected'; id: number; session: string; heartbeat: number; limits: Limits }
+  | { type: 'subscribed'; id: number; channel: string; epoch: string; head: number; floor: number }
+  | { type: 'unsubscribed'; id?: number; channel: string; code: string }
+  | { type: 'refreshed'; id: number }
+  | { type: 'pong'; id: number }
+  | { type: 'error'; id?: number; code: string; message: string };
+
+export type Frame =
+  | Reply
+  | { type: 'events'; channel: string; from: number; events: readonly Row[] }
+  | { type: 'reset'; channel: string; reason: ResetReason; position: string };
+
+type Field = 'string' | 'number' | 'object' | 'array';
+
+const shapes: Record<Frame['type'], Record<string, Field>> = {
+  connected: { id: 'number', session: 'string', heartbeat: 'number', limits: 'object' },
+  subscribed: { id: 'number', channel: 'string', epoch: 'string', head: 'number', floor: 'number' },
+  unsubscribed: { channel: 'string', code: 'string' },
+  refreshed: { id: 'number' },
+  pong: { id: 'number' },
+  error: { code: 'string', message: 'string' },
+  events: { channel: 'string', from: 'number', events: 'array' },
+  reset: { channel: 'string', reason: 'string', position: 'string' },
+};
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function has(value: Record<string, unknown>, shape: Record<string, Field>): boolean {
+  return Object.entries(shape).every(([name, field]) =>
+    field === 'array'
+      ? Array.isArray(value[name])
+      : field === 'object'
+        ? isObject(value[name])
+        : typeof value[name] === field,
+  );
+}
+
+function isFrame(value: unknown): value is Frame {
+  if (!isObject(value) || typeof value.type !== 'string' || !Object.hasOwn(shapes, value.type)) return false;
+  return has(value, shapes[value.type as Frame['type']]);
+}
+
+/** The frame that a text holds, or null: a frame of a type that this version does not know is passed over. */
+export function parseFrame(text: string): Frame | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isFrame(value) ? value : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,19 @@
+/** Where a reader stands in a channel: it has everything up to and including `seq` of the numbering `epoch`. */
+export interface Position {
+  readonly epoch: string;
+  readonly seq: number;
+}
+
+const POSITION = /^([a-z0-9]{1,16})\.(0|[1-9]\d{0,15})$/;
+
+/** `{epoch: "k3x9", seq: 41}` → `"k3x9.41"`. */
+export function formatPosition({ epoch, seq }: Position): string {
+  return `${epoch}.${seq}`;
+}
+
+/** The position a text stands for, or null where it stands for none. */
+export function parsePosition(text: string): Position | null {
+  const [, epoch, digits] = POSITION.exec(text) ?? [];
+  const seq = Number(digits);
+  return epoch !== undefined && Number.isSafeInteger(seq) ? { epoch, seq } : null;
+}

@@ -1,0 +1,65 @@
+/** The marks between which a reader that is slower than the stream lets it stand still. In events. */
+const HIGH = 1_000;
+const LOW = 100;
+
+export interface QueueEvents {
+  /** The reader is behind: send nothing more. */
+  onFull(): void;
+  /** The reader has caught up: go on. */
+  onDrained(): void;
+  /** The reader has left the loop. */
+  onReturn(): void;
+}
+
+/** The events that wait for a `for await` loop. It never holds much more than HIGH of them. */
+export class EventQueue<T> implements AsyncIterableIterator<T> {
+  readonly #events: QueueEvents;
+  readonly #waiting: T[] = [];
+  readonly #readers: { resolve(result: IteratorResult<T>): void; reject(reason: unknown): void }[] = [];
+  #full = false;
+  #end: { error?: Error } | null = null;
+
+  constructor(events: QueueEvents) {
+    this.#events = events;
+  }
+
+  push(value: T): void {
+    const reader = this.#readers.shift();
+    if (reader !== undefined) return reader.resolve({ value, done: false });
+    this.#waiting.push(value);
+    if (this.#waiting.length < HIGH || this.#full) return;
+    this.#full = true;
+    this.#events.onFull();
+  }
+
+  /** Ends the loop after what is waiting; with an error, by throwing it. */
+  end(error?: Error): void {
+    this.#end ??= error === undefined ? {} : { error };
+    for (const reader of this.#readers.splice(0)) this.next().then(reader.resolve, reader.reject);
+  }
+
+  async next(): Promise<IteratorResult<T>> {
+    const value = this.#waiting.shift();
+    if (value !== undefined) {
+      if (this.#full && this.#waiting.length <= LOW) {
+        this.#full = false;
+        this.#events.onDrained();
+      }
+      return { value, done: false };
+    }
+    if (this.#end?.error !== undefined) throw this.#end.error;
+    if (this.#end !== null) return { value: undefined, done: true };
+    return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+  }
+
+  async return(): Promise<IteratorResult<T>> {
+    this.#waiting.length = 0;
+    this.end();
+    this.#events.onReturn();
+    return { value: undefined, done: true };
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}

@@ -1,0 +1,73 @@
+import * as library from 'reconnecting-websocket';
+import type { Link, LinkEvents, Rung } from './rung.js';
+
+/** The constructor of a WebSocket: the browser's own, or that of the package `ws`. */
+export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => WebSocket;
+
+type Library = typeof import('reconnecting-websocket').default;
+
+// The package is CommonJS with a `default` of its own: bundlers and Node disagree on how many of them to unwrap.
+const outer = library.default as unknown as Library | { default: Library };
+const ReconnectingWebSocket = 'default' in outer ? outer.default : outer;
+
+/** `http://host`, `ws://host` or `https://host/path` → the WebSocket address of the gateway there. */
+export function websocketUrl(url: string): string {
+  const address = new URL(url);
+  address.protocol = address.protocol.replace(/^http/, 'ws');
+  address.pathname = `${address.pathname.replace(/\/$/, '')}/v1/ws`;
+  return address.href;
+}
+
+/**
+ * The WebSocket rung: one disposable socket per visit. It never dials again by itself (`maxRetries: 0`) and never
+ * queues: the session decides when the next visit is and what is said first on it.
+ */
+export function websocketRung(url: string, WebSocket: WebSocketConstructor, openTimeout: number): Rung {
+  const address = websocketUrl(url);
+  return {
+    name: 'websocket',
+    open(events: LinkEvents): Link {
+      const socket = new ReconnectingWebSocket(address, [], {
+        WebSocket,
+        maxRetries: 0,
+        maxEnqueuedMessages: 0,
+        connectionTimeout: openTimeout,
+      });
+      let ended = false;
+      const unlessEnded = <A>(handle: (argument: A) => void) => {
+        return (argument: A) => {
+          if (!ended) handle(argument);
+        };
+      };
+      const end = (code: number, reason: string) => {
+        ended = true;
+        socket.close();
+        events.onClose(code, reason);
+      };
+      socket.addEventListener(
+        'open',
+        unlessEnded(() => events.onOpen()),
+      );
+      socket.addEventListener(
+        'message',
+        unlessEnded(({ data }) => events.onText(String(data))),
+      );
+      // A socket that never opened gives an error and, from some implementations, no close event.
+      socket.addEventListener(
+        'error',
+        unlessEnded(() => end(1006, 'the connection failed')),
+      );
+      socket.addEventListener(
+        'close',
+        unlessEnded(({ code, reason }) => end(code, reason)),
+      );
+      return {
+        send: (text) => socket.send(text),
+        close() {
+          ended = true;
+          socket.close();
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,26 @@
+const typescript = {
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  transform: { '\\.ts$': '<rootDir>/test/support/transform.mjs' },
+  modulePathIgnorePatterns: ['<rootDir>/dist/'],
+};
+
+export default {
+  // Jest ignores a timeout that is set per project.
+  testTimeout: 30_000,
+  projects: [
+    {
+      ...typescript,
+      displayName: 'pure',
+      testMatch: ['<rootDir>/test/{unit,property}/**/*.test.ts', '<rootDir>/test/architecture.test.ts'],
+    },
+    {
+      ...typescript,
+      displayName: 'database',
+      testMatch: ['<rootDir>/test/{integration,fault}/**/*.test.ts'],
+      // Jest runs these only when a test of this project was selected, so pure runs start no database.
+      globalSetup: '<rootDir>/test/support/global-setup.mjs',
+      globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
+    },
+  ],
+};

@@ -1,0 +1,39 @@
+import pg from 'pg';
+import type { Config } from '../config.js';
+import { runningUrl } from '../postgres/embedded.js';
+import { migrate } from '../postgres/migrate.js';
+import { print } from './output.js';
+
+/** The database that was named, else the embedded one of a `rowcast up` that runs now. */
+async function databaseOf({ databaseUrl, dataDir }: Config): Promise<string> {
+  const url = databaseUrl ?? (await runningUrl(dataDir));
+  if (url !== null) return url;
+  throw new Error(`no database: set DATABASE_URL, or start \`rowcast up\` with its data in ${dataDir}`);
+}
+
+/** `rowcast migrate` */
+export async function runMigrations(config: Config): Promise<void> {
+  const ran = await migrate(await databaseOf(config));
+  print(ran.length === 0 ? 'nothing to do: the database is up to date' : `ran ${ran.join(', ')}`);
+}
+
+/** `rowcast attach` */
+export async function attach(relation: string, options: { key: string; name?: string }, config: Config): Promise<void> {
+  const client = new pg.Client({ connectionString: await databaseOf(config), application_name: 'rowcast attach' });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ stream: string }>('SELECT rowcast.attach($1::regclass, $2, $3) AS stream', [
+      relation,
+      options.key,
+      options.name ?? null,
+    ]);
+    print(
+      `${relation} is the stream ${rows[0]?.stream}: every INSERT is an event of ${rows[0]?.stream}:<${options.key}>`,
+    );
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw error;
+    throw new Error([error.message, error.hint].filter(Boolean).join('\n'), { cause: error });
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,103 @@
+import type { Config } from '../config.js';
+import { type Demo, startDemo } from '../demo.js';
+import { startGateway } from '../gateway.js';
+import { type Logger, makeLogger } from '../logger.js';
+import { startEmbedded } from '../postgres/embedded.js';
+import { migrate } from '../postgres/migrate.js';
+import { print } from './output.js';
+
+interface Running {
+  /** Rejects when a part ended by itself that must not. */
+  readonly failed: Promise<never>;
+  stop(): Promise<void>;
+}
+
+/** `rowcast up`: a database if none was named, its migrations, the gateway, the demo. Returns after a signal. */
+export async function up(config: Config, options: { demo: boolean }): Promise<void> {
+  const logger = makeLogger(config.logLevel);
+  const asked = nextSignal();
+  const { failed, stop } = await start(config, options.demo, logger);
+  try {
+    const signal = await Promise.race([asked, failed]);
+    logger.info({ signal }, 'stopping');
+  } finally {
+    await stop();
+  }
+}
+
+async function start(config: Config, withDemo: boolean, logger: Logger): Promise<Running> {
+  const ends: (() => Promise<void>)[] = [];
+  // The last to be started is the first to be stopped: the gateway still reads while it sends its clients away.
+  const stop = async () => {
+    for (const end of ends.splice(0).reverse()) await end();
+  };
+  try {
+    let failed = new Promise<never>(() => {});
+    let databaseUrl = config.databaseUrl;
+    if (databaseUrl === undefined) {
+      const log = (line: string) => logger.debug({ postgres: line });
+      const embedded = await startEmbedded({ dataDir: config.dataDir, port: config.databasePort, log });
+      ends.push(() => embedded.stop());
+      databaseUrl = embedded.url;
+      failed = embedded.exited.then(() => {
+        throw new Error('the embedded database has ended');
+      });
+      failed.catch(() => {}); // it also ends when it is told to
+    }
+    const ran = await migrate(databaseUrl);
+    if (ran.length > 0) logger.info({ migrations: ran }, 'migrated');
+    const gateway = await startGateway(config, databaseUrl, logger);
+    ends.push(() => gateway.stop());
+    const demo = withDemo ? await startDemo(databaseUrl, logger) : null;
+    if (demo !== null) ends.push(() => demo.stop());
+    greet(gateway.url, config, databaseUrl, demo);
+    return { failed, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function nextSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(signal, () => {
+        resolve(signal);
+        process.once(signal, () => process.exit(130)); // asked twice: at once
+      });
+    }
+  });
+}
+
+/** Without the password: what is printed ends up in logs. */
+export function withoutPassword(databaseUrl: string): string {
+  const url = new URL(databaseUrl);
+  if (url.password !== '') url.password = '***';
+  return url.href;
+}
+
+function greet(url: string, config: Config, databaseUrl: string, demo: Demo | null): void {
+  const shown = withoutPassword(databaseUrl);
+  const psql = `psql ${shown} -c`;
+  print(`listening on ${url}`, `database ${shown}`);
+  if (config.jwtSecret === undefined) {
+    print(
+      '',
+      'Without ROWCAST_JWT_SECRET everybody on this machine may read every channel, and nobody else can connect.',
+    );
+  }
+  print('', 'Try, each in a terminal of its own:');
+  if (demo === null) {
+    print('  npx rowcast watch message:lobby');
+  } else {
+    const [, execution] = demo.execution.split(':');
+    print(
+      `  npx rowcast watch ${demo.execution} --since start`,
+      `  npx rowcast watch ${demo.venture}`,
+      `  ${psql} "INSERT INTO agent_execution_logs (execution_id, message) VALUES ('${execution}', 'hello')"`,
+      '  npx rowcast watch message:lobby',
+    );
+  }
+  print(`  ${psql} "SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`);
+  print(`  curl ${url}/v1/channels`, '', 'Ctrl-C stops all of it.');
+}

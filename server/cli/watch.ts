@@ -1,0 +1,47 @@
+import { createClient, type StreamEvent } from '../../client/node.js';
+import type { Config } from '../config.js';
+import { print } from './output.js';
+
+export interface WatchOptions {
+  readonly since: string;
+  readonly json: boolean;
+  readonly url: string;
+}
+
+/** `rowcast watch`: a live tail in the terminal, through the client library like anybody else. */
+export async function watch(channel: string, { since, json, url }: WatchOptions, { token }: Config): Promise<void> {
+  const say = (line: string) => process.stderr.write(`${line}\n`);
+  const client = createClient({
+    url,
+    ...(token === undefined ? {} : { token }),
+    onState(state, error) {
+      if (state === 'waiting' && error !== undefined) say(`not connected (${error.message}), trying again`);
+    },
+  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      process.once('SIGINT', resolve);
+      process.once('SIGTERM', resolve);
+      const subscription = client.subscribe(channel, {
+        since,
+        onState(state, error) {
+          if (state === 'live') say(`live at ${subscription.position}`);
+          if (state === 'waiting' && error !== undefined) say(`not subscribed (${error.message}), trying again`);
+          if (state === 'closed' && error !== undefined) reject(error);
+        },
+        onReset: ({ reason, position }) => say(`reset (${reason}): going on after ${position}`),
+        onEvent: (event) => print(json ? JSON.stringify(event) : describe(event)),
+      });
+    });
+  } finally {
+    client.close();
+  }
+}
+
+/** One line: number, time, type, then the message or the whole row. */
+function describe({ seq, type, row }: StreamEvent): string {
+  const time = typeof row.created_at === 'string' ? row.created_at.slice(11, 23) : '';
+  const level = typeof row.log_level === 'string' && row.log_level !== 'info' ? row.log_level.toUpperCase() : '';
+  const text = typeof row.message === 'string' ? row.message : JSON.stringify(row.data ?? row);
+  return [`#${seq}`, time, type ?? '', level, text].filter((part) => part !== '').join('  ');
+}

@@ -1,0 +1,12 @@
+import type { Clock } from './ports.js';
+
+/** Node's timers reach about 24 days; whoever waits longer is woken early and looks again. */
+const LONGEST = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  after(delay, task) {
+    const timer = setTimeout(task, Math.min(delay, LONGEST));
+    return () => clearTimeout(timer);
+  },
+};

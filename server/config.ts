@@ -1,0 +1,208 @@
+import { z } from 'zod';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+const whole = (min: number, max: number) => z.coerce.number<string>().int().min(min).max(max);
+const port = whole(0, 65_535);
+const bytes = whole(1 * KiB, 1024 * MiB);
+const milliseconds = whole(1, 3_600_000);
+const count = whole(1, 1_000_000);
+
+interface Setting {
+  readonly env: string;
+  readonly schema: z.ZodType<unknown, string | undefined>;
+  readonly unit: string;
+  readonly about: string;
+}
+
+/** Every setting, once: docs/reference/settings.md and `rowcast up --help` are made from this table. */
+export const settings = {
+  databaseUrl: {
+    env: 'DATABASE_URL',
+    schema: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+    unit: 'URL',
+    about: 'The database. Left out, `rowcast up` starts an embedded PostgreSQL.',
+  },
+  host: {
+    env: 'ROWCAST_HOST',
+    schema: z.string().min(1).default('127.0.0.1'),
+    unit: 'address',
+    about: 'Where the gateway listens. Without a secret only a loopback address is accepted.',
+  },
+  port: { env: 'ROWCAST_PORT', schema: port.default(4400), unit: 'port', about: 'Its port; 0 takes any free one.' },
+  jwtSecret: {
+    env: 'ROWCAST_JWT_SECRET',
+    schema: z.string().min(32, 'must have at least 32 characters').optional(),
+    unit: 'text',
+    about: 'With it, every connection needs a token signed with it (JWT, HS256).',
+  },
+  dataDir: {
+    env: 'ROWCAST_DATA_DIR',
+    schema: z.string().min(1).default('.rowcast'),
+    unit: 'folder',
+    about: 'Where the embedded PostgreSQL keeps its data.',
+  },
+  databasePort: {
+    env: 'ROWCAST_DATABASE_PORT',
+    schema: port.default(0),
+    unit: 'port',
+    about: 'The port of the embedded PostgreSQL; 0 takes a free one and keeps it.',
+  },
+  logLevel: {
+    env: 'ROWCAST_LOG_LEVEL',
+    schema: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    unit: 'level',
+    about: 'The least important line that is logged, as JSON on standard error.',
+  },
+  doorbell: {
+    env: 'ROWCAST_DOORBELL',
+    schema: z.enum(['gated', 'always']).default('gated'),
+    unit: 'mode',
+    about: '`gated`: inserts ring only while the gateway sleeps. `always`: every insert rings.',
+  },
+  wakeRate: {
+    env: 'ROWCAST_WAKE_RATE',
+    schema: count.default(200),
+    unit: 'rings per second',
+    about: 'From this rate on the gateway stays awake and reads on an interval.',
+  },
+  sleepRate: {
+    env: 'ROWCAST_SLEEP_RATE',
+    schema: count.default(50),
+    unit: 'commits per second',
+    about: 'Below this rate it goes back to sleep and is rung for each insert.',
+  },
+  awakeInterval: {
+    env: 'ROWCAST_AWAKE_INTERVAL',
+    schema: milliseconds.default(5),
+    unit: 'ms',
+    about: 'How often it reads while awake.',
+  },
+  safetyInterval: {
+    env: 'ROWCAST_SAFETY_INTERVAL',
+    schema: milliseconds.default(1000),
+    unit: 'ms',
+    about: 'How often it reads while asleep, rung or not.',
+  },
+  poolSize: {
+    env: 'ROWCAST_POOL_SIZE',
+    schema: whole(1, 100).default(4),
+    unit: 'connections',
+    about:
+      'Connections to the database that read pages of history. Three more listen, read the tail and hold the gate.',
+  },
+  queryTimeout: {
+    env: 'ROWCAST_QUERY_TIMEOUT',
+    schema: milliseconds.default(10_000),
+    unit: 'ms',
+    about: 'How long one query may take before its connection is given up.',
+  },
+  maxConnections: {
+    env: 'ROWCAST_MAX_CONNECTIONS',
+    schema: count.default(10_000),
+    unit: 'connections',
+    about: 'Clients connected at once.',
+  },
+  maxSubscriptions: {
+    env: 'ROWCAST_MAX_SUBSCRIPTIONS',
+    schema: count.default(100),
+    unit: 'subscriptions',
+    about: 'Subscriptions of one connection.',
+  },
+  maxFrameBytes: {
+    env: 'ROWCAST_MAX_FRAME_BYTES',
+    schema: bytes.default(64 * KiB),
+    unit: 'bytes',
+    about: 'The largest command. One over 16 times this size ends its connection.',
+  },
+  sendBufferBytes: {
+    env: 'ROWCAST_SEND_BUFFER_BYTES',
+    schema: bytes.default(256 * KiB),
+    unit: 'bytes',
+    about: 'What may wait in one connection before its cursors stand still.',
+  },
+  pageRows: {
+    env: 'ROWCAST_PAGE_ROWS',
+    schema: whole(1, 10_000).default(1000),
+    unit: 'rows',
+    about: 'Events in one page, and so in one frame.',
+  },
+  pageBytes: {
+    env: 'ROWCAST_PAGE_BYTES',
+    schema: bytes.default(256 * KiB),
+    unit: 'bytes',
+    about: 'Size at which a page is full. A larger row is a page of its own.',
+  },
+  cacheBytes: {
+    env: 'ROWCAST_CACHE_BYTES',
+    schema: bytes.default(64 * MiB),
+    unit: 'bytes',
+    about: 'Pages kept in memory, over all channels.',
+  },
+  heartbeat: {
+    env: 'ROWCAST_HEARTBEAT',
+    schema: whole(100, 600_000).default(25_000),
+    unit: 'ms',
+    about: 'A connection that was silent for two of these is dead.',
+  },
+  connectTimeout: {
+    env: 'ROWCAST_CONNECT_TIMEOUT',
+    schema: milliseconds.default(10_000),
+    unit: 'ms',
+    about: 'How long a new connection may take to send `connect`.',
+  },
+  shutdownTimeout: {
+    env: 'ROWCAST_SHUTDOWN_TIMEOUT',
+    schema: milliseconds.default(5000),
+    unit: 'ms',
+    about: 'How long a stopping gateway waits for its clients to close.',
+  },
+  url: {
+    env: 'ROWCAST_URL',
+    schema: z.url({ protocol: /^(https?|wss?)$/ }).default('http://127.0.0.1:4400'),
+    unit: 'URL',
+    about: 'The gateway that `rowcast watch` and `rowcast channels` ask.',
+  },
+  token: {
+    env: 'ROWCAST_TOKEN',
+    schema: z.string().min(1).optional(),
+    unit: 'text',
+    about: 'The token that they show it.',
+  },
+} as const satisfies Record<string, Setting>;
+
+export type Config = { readonly [K in keyof typeof settings]: z.output<(typeof settings)[K]['schema']> };
+
+/** The settings are wrong; the message has one line for each, and says what to do. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/;
+
+/** Reads the settings from an environment. Throws `ConfigError`. An empty variable counts as left out. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const faults: string[] = [];
+  const values = Object.entries(settings).map(([name, { env: variable, schema }]) => {
+    const result = schema.safeParse(env[variable] || undefined);
+    if (!result.success) faults.push(`${variable}: ${result.error.issues.map(({ message }) => message).join('; ')}`);
+    return [name, result.data];
+  });
+  const known = new Set<string>(Object.values(settings).map((setting) => setting.env));
+  for (const variable of Object.keys(env)) {
+    if (variable.startsWith('ROWCAST_') && !known.has(variable)) faults.push(`${variable}: there is no such setting`);
+  }
+  const config = Object.fromEntries(values) as Config;
+  if (faults.length === 0 && config.jwtSecret === undefined && !LOOPBACK.test(config.host)) {
+    faults.push(`ROWCAST_HOST: ${config.host} can be reached by others; set ROWCAST_JWT_SECRET, or use 127.0.0.1`);
+  }
+  if (faults.length > 0) throw new ConfigError(faults.join('\n'));
+  return config;
+}
+
+/** The default of a setting as one would write it in the environment; empty where it has none. */
+export function defaultOf(setting: Setting): string {
+  const value = setting.schema.safeParse(undefined).data;
+  return value === undefined ? '' : String(value);
+}

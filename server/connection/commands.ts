@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import type { Command } from '../../client/protocol/index.js';
+import { Refusal } from '../refusal.js';
+
+const id = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const channel = z.string().min(1).max(512);
+const token = z.string().min(1);
+
+const commands = {
+  connect: z.object({ type: z.literal('connect'), id, protocol: z.number().int(), token: token.optional() }),
+  subscribe: z.object({ type: z.literal('subscribe'), id, channel, since: z.string().max(64).default('now') }),
+  unsubscribe: z.object({ type: z.literal('unsubscribe'), id, channel }),
+  refresh: z.object({ type: z.literal('refresh'), id, token }),
+  ping: z.object({ type: z.literal('ping'), id }),
+};
+
+export type ParsedCommand = { [T in keyof typeof commands]: z.output<(typeof commands)[T]> }[keyof typeof commands];
+
+const envelope = z.looseObject({ type: z.string(), id: id.optional().catch(undefined) });
+
+/** A refused frame, with the id of the command where it had one. */
+export class RefusedFrame extends Refusal {
+  readonly id: number | undefined;
+
+  constructor(code: 'invalid_json' | 'invalid_frame' | 'unknown_type', message: string, id?: number) {
+    super(code, message);
+    this.id = id;
+  }
+}
+
+function isCommandType(type: string): type is Command['type'] {
+  return Object.hasOwn(commands, type);
+}
+
+/** The command that a text frame holds. Throws `RefusedFrame`. */
+export function parseCommand(text: string): ParsedCommand {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new RefusedFrame('invalid_json', 'the frame is not JSON');
+  }
+  const outer = envelope.safeParse(value);
+  if (!outer.success) throw new RefusedFrame('invalid_frame', 'a frame is an object with a type and an id');
+  const { type, id: commandId } = outer.data;
+  if (!isCommandType(type)) {
+    throw new RefusedFrame('unknown_type', `${JSON.stringify(type.slice(0, 40))} is not a command`, commandId);
+  }
+  const command = commands[type].safeParse(value);
+  if (command.success) return command.data;
+  const fields = command.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
+  throw new RefusedFrame('invalid_frame', `${type}: ${fields}`, commandId);
+}

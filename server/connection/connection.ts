@@ -1,0 +1,247 @@
+import {
+  type ErrorCode,
+  errors,
+  type Frame,
+  formatPosition,
+  type Limits,
+  PROTOCOL,
+} from '../../client/protocol/index.js';
+import type { Channel } from '../hub/channel.js';
+import type { Hub } from '../hub/hub.js';
+import type { Logger } from '../logger.js';
+import {
+  type Authenticator,
+  type Clock,
+  InvalidChannel,
+  type Principal,
+  type Transport,
+  Unavailable,
+} from '../ports.js';
+import { Refusal } from '../refusal.js';
+import { type ParsedCommand, parseCommand, RefusedFrame } from './commands.js';
+import { askedPosition, Cursor, startAt } from './cursor.js';
+
+export interface ConnectionOptions {
+  readonly id: string;
+  readonly transport: Transport;
+  readonly hub: Hub;
+  readonly authenticator: Authenticator;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly limits: Limits;
+  /** In milliseconds. */
+  readonly heartbeat: number;
+  readonly connectTimeout: number;
+}
+
+/** Refused frames after which a connection is ended: the client cannot be right about anything else either. */
+const MAX_REFUSED = 100;
+
+type Subscribe = Extract<ParsedCommand, { type: 'subscribe' }>;
+
+/**
+ * One client: answers its commands, and pumps what follows its cursors into its transport, as fast as that takes
+ * it and no faster. What is not yet sent is not held here: a slow client costs one send buffer (I6).
+ */
+export class Connection {
+  readonly #options: ConnectionOptions;
+  /** One entry per subscription; null while its channel is being opened. */
+  readonly #cursors = new Map<string, Cursor | null>();
+  /** Cursors that are behind, in the order of their turns. */
+  readonly #ready = new Set<Cursor>();
+  #principal: Principal | null = null;
+  #connecting = false;
+  #closed = false;
+  #refused = 0;
+  #cancelTimer: () => void;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#cancelTimer = options.clock.after(options.connectTimeout, () => this.close('connect_timeout'));
+  }
+
+  get subscriptions(): number {
+    return this.#cursors.size;
+  }
+
+  /** A text frame came. */
+  async receive(text: string): Promise<void> {
+    if (this.#closed) return;
+    let id: number | undefined;
+    try {
+      const command = parseCommand(text);
+      id = command.id;
+      await this.#answer(command);
+    } catch (error) {
+      this.#refuse(error, id);
+    }
+  }
+
+  /** A frame came that is larger than the limit; it was not read. */
+  tooLarge(): void {
+    const { maxFrameBytes } = this.#options.limits;
+    this.#refuse(new Refusal('frame_too_large', `a command has at most ${maxFrameBytes} bytes`));
+  }
+
+  /** The transport takes data again. */
+  drained(): void {
+    this.#pump();
+  }
+
+  /** Ends the connection, telling the client why. */
+  close(code: ErrorCode, message: string = errors[code].meaning): void {
+    if (this.#closed) return;
+    const { close = 4000 } = errors[code] as { close?: number };
+    this.gone();
+    this.#options.transport.close(close, message);
+  }
+
+  /** The transport has closed: lets go of everything. */
+  gone(): void {
+    this.#closed = true;
+    this.#cancelTimer();
+    this.#ready.clear();
+    for (const cursor of this.#cursors.values()) if (cursor !== null) this.#letGo(cursor);
+    this.#cursors.clear();
+  }
+
+  #send(frame: Frame): void {
+    if (!this.#closed) this.#options.transport.send(JSON.stringify(frame));
+  }
+
+  #answer(command: ParsedCommand): Promise<void> | void {
+    if (command.type === 'connect') return this.#connect(command);
+    if (command.type === 'ping') return this.#send({ type: 'pong', id: command.id });
+    if (this.#principal === null) throw new Refusal('not_connected');
+    switch (command.type) {
+      case 'refresh':
+        return this.#refresh(command.id, command.token);
+      case 'subscribe':
+        return this.#subscribe(command);
+      case 'unsubscribe':
+        return this.#unsubscribe(command.id, command.channel);
+    }
+  }
+
+  async #connect({ id, protocol, token }: Extract<ParsedCommand, { type: 'connect' }>): Promise<void> {
+    if (this.#connecting) throw new Refusal('already_connected');
+    this.#connecting = true;
+    if (protocol !== PROTOCOL) throw new Refusal('unsupported_protocol', `this gateway speaks protocol ${PROTOCOL}`);
+    await this.#admit(token);
+    if (this.#closed) return;
+    const { id: session, heartbeat, limits } = this.#options;
+    this.#send({ type: 'connected', id, session, heartbeat, limits });
+  }
+
+  async #refresh(id: number, token: string): Promise<void> {
+    await this.#admit(token);
+    this.#send({ type: 'refreshed', id });
+  }
+
+  async #admit(token: string | undefined): Promise<void> {
+    const principal = await this.#options.authenticator.authenticate(token);
+    if (this.#closed) return;
+    this.#principal = principal;
+    this.#cancelTimer();
+    this.#expireAt(principal.expiresAt);
+  }
+
+  #expireAt(expiresAt: number | null): void {
+    if (expiresAt === null) return;
+    const left = expiresAt - this.#options.clock.now();
+    if (left <= 0) return this.close('token_expired');
+    this.#cancelTimer = this.#options.clock.after(left, () => this.#expireAt(expiresAt));
+  }
+
+  async #subscribe({ id, channel: name, since }: Subscribe): Promise<void> {
+    if (this.#cursors.has(name)) throw new Refusal('already_subscribed', `already subscribed to ${name}`);
+    if (this.#cursors.size >= this.#options.limits.maxSubscriptions) throw new Refusal('too_many_subscriptions');
+    this.#cursors.set(name, null);
+    let held: Channel | null = null;
+    try {
+      held = await this.#options.hub.hold(name);
+      if (held === null) throw new Refusal('unknown_channel', `there is no channel ${name}`);
+      const asked = askedPosition(since, held.state);
+      if (asked === null) throw new RefusedFrame('invalid_frame', 'since: start, now, a seq or a position', id);
+      // The client may know more than this gateway has read so far: ask the table before calling it wrong.
+      if (asked.epoch !== held.state.epoch || asked.seq > held.state.head) await held.refresh();
+      if (this.#closed || !this.#cursors.has(name)) return this.#options.hub.release(held);
+      this.#begin(id, held, since);
+    } catch (error) {
+      this.#cursors.delete(name);
+      if (held !== null) this.#options.hub.release(held);
+      throw error;
+    }
+  }
+
+  /** From here to the end of the reply nothing may wait: the state must be the one the cursor starts from (I4). */
+  #begin(id: number, channel: Channel, since: string): void {
+    const { state } = channel;
+    const start = startAt(askedPosition(since, state) ?? { epoch: state.epoch, seq: state.head }, state);
+    const cursor = new Cursor(channel, start.after, {
+      onReady: (ready) => {
+        this.#ready.add(ready);
+        this.#pump();
+      },
+      onReset: (_, reason, position) => {
+        this.#send({ type: 'reset', channel: channel.name, reason, position: formatPosition(position) });
+      },
+      onEnd: (ended) => {
+        this.#cursors.delete(channel.name);
+        this.#letGo(ended);
+        this.#send({ type: 'unsubscribed', channel: channel.name, code: 'unknown_channel' });
+      },
+    });
+    this.#cursors.set(channel.name, cursor);
+    channel.join(cursor);
+    this.#send({ type: 'subscribed', id, channel: channel.name, ...state });
+    if (start.reset !== null) cursor.reset(start.reset, { epoch: state.epoch, seq: start.after });
+    cursor.advance();
+  }
+
+  #unsubscribe(id: number, channel: string): void {
+    const cursor = this.#cursors.get(channel);
+    if (cursor === undefined) throw new Refusal('not_subscribed', `not subscribed to ${channel}`);
+    this.#cursors.delete(channel);
+    if (cursor !== null) this.#letGo(cursor);
+    this.#send({ type: 'unsubscribed', id, channel, code: 'requested' });
+  }
+
+  #letGo(cursor: Cursor): void {
+    this.#ready.delete(cursor);
+    cursor.channel.leave(cursor);
+    this.#options.hub.release(cursor.channel);
+  }
+
+  /** One frame of one cursor after the other, while the transport takes it. */
+  #pump(): void {
+    for (const cursor of this.#ready) {
+      if (!this.#options.transport.writable) return;
+      this.#ready.delete(cursor);
+      const frame = cursor.take();
+      if (frame === null) continue;
+      this.#options.transport.send(frame);
+      // To the end of the line: the loop comes to it again after the others.
+      if (cursor.behind) this.#ready.add(cursor);
+    }
+  }
+
+  #refuse(error: unknown, commandId?: number): void {
+    if (this.#closed) return;
+    const refusal = this.#asRefusal(error);
+    const id = refusal instanceof RefusedFrame ? refusal.id : commandId;
+    const { code, message } = refusal;
+    this.#send({ type: 'error', ...(id === undefined ? {} : { id }), code, message });
+    this.#refused += 1;
+    if ('close' in errors[code]) this.close(code, message);
+    else if (this.#refused >= MAX_REFUSED) this.close('too_many_errors');
+  }
+
+  #asRefusal(error: unknown): Refusal {
+    if (error instanceof Refusal) return error;
+    if (error instanceof InvalidChannel) return new Refusal('invalid_channel', error.message);
+    if (error instanceof Unavailable) return new Refusal('unavailable');
+    this.#options.logger.error({ session: this.#options.id, err: error }, 'a command failed');
+    return new Refusal('internal');
+  }
+}

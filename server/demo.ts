@@ -1,0 +1,109 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import type { Logger } from './logger.js';
+
+/** The demo's venture: always the same, so that its channel can be watched across restarts. */
+const VENTURE = '00000000-0000-4000-8000-000000000001';
+/** Executions that are kept: the demo must not fill a disk. */
+const KEPT = 20;
+/** Milliseconds between two steps, and between two executions. */
+const PAUSE = 1_000;
+
+const STAGES = [
+  ['plan', ['read the issue', 'list the open questions', 'write the plan']],
+  ['explore', ['list the files', 'read src/fields.py', 'read tests/test_fields.py', 'find the callers']],
+  ['reproduce', ['write reproduce.py', 'run reproduce.py', 'confirm the wrong result']],
+  ['fix', ['edit src/fields.py', 'run reproduce.py', 'round instead of truncate', 'run reproduce.py']],
+  ['verify', ['run the tests', 'add a test', 'run the tests', 'remove reproduce.py', 'submit']],
+] as const;
+const STEPS = STAGES.flatMap(([stage, tasks], index) => tasks.map((task) => ({ number: index + 1, stage, task })));
+
+export interface Demo {
+  /** The channels to watch. */
+  readonly venture: string;
+  readonly execution: string;
+  /** Pauses the execution that runs, to be resumed at the next start. */
+  stop(): Promise<void>;
+}
+
+/**
+ * A pretended agent: one execution after the other, written with plain SQL as any service would. Nothing of it
+ * knows Rowcast. It finds in the tables where it stopped, and goes on there.
+ */
+export async function startDemo(databaseUrl: string, logger: Logger): Promise<Demo> {
+  const stopping = new AbortController();
+  const database = new pg.Pool({ connectionString: databaseUrl, application_name: 'rowcast demo', max: 1 });
+  database.on('error', () => {}); // the next query connects again, or fails
+  await database.query(`INSERT INTO ventures VALUES ($1, 'Demo') ON CONFLICT DO NOTHING`, [VENTURE]);
+  const first = await resumeOrBegin(database);
+  const running = run(database, first, stopping.signal, logger);
+  return {
+    venture: `venture:${VENTURE}`,
+    execution: `execution:${first}`,
+    async stop() {
+      stopping.abort();
+      await running;
+      const pause = `UPDATE agent_executions SET status = 'paused' WHERE venture_id = $1 AND status = 'running'`;
+      await database.query(pause, [VENTURE]).catch(() => {}); // the database may be gone already
+      await database.end();
+    },
+  };
+}
+
+async function run(database: pg.Pool, first: string, signal: AbortSignal, logger: Logger): Promise<void> {
+  let execution: string | null = first;
+  while (!signal.aborted) {
+    try {
+      execution ??= await resumeOrBegin(database);
+      const more = await step(database, execution);
+      if (!more) execution = null;
+    } catch (error) {
+      logger.warn({ err: error }, 'demo');
+    }
+    await delay(PAUSE, undefined, { signal }).catch(() => {});
+  }
+}
+
+async function resumeOrBegin(database: pg.Pool): Promise<string> {
+  const resume = `UPDATE agent_executions SET status = 'running' WHERE execution_id =
+    (SELECT execution_id FROM agent_executions WHERE venture_id = $1 AND status IN ('paused', 'running')
+      ORDER BY created_at DESC LIMIT 1) RETURNING execution_id`;
+  const begin = `INSERT INTO agent_executions (venture_id, status, metadata)
+    VALUES ($1, 'running', '{"agent":"demo"}') RETURNING execution_id`;
+  const forget = `DELETE FROM agent_executions WHERE execution_id IN
+    (SELECT execution_id FROM agent_executions WHERE venture_id = $1 ORDER BY created_at DESC OFFSET $2)`;
+  await database.query(forget, [VENTURE, KEPT]);
+  for (const sql of [resume, begin]) {
+    const { rows } = await database.query<{ execution_id: string }>(sql, [VENTURE]);
+    if (rows[0] !== undefined) return rows[0].execution_id;
+  }
+  throw new Error('no execution was begun');
+}
+
+/** Does the next step of the execution. False when it was the last one, and the execution is completed. */
+async function step(database: pg.Pool, execution: string): Promise<boolean> {
+  const { rows } = await database.query<{ done: number }>(
+    `SELECT count(*)::int AS done FROM agent_execution_logs WHERE execution_id = $1 AND event_type = 'task-completed'`,
+    [execution],
+  );
+  const done = rows[0]?.done ?? 0;
+  const next = STEPS[done];
+  if (next === undefined) {
+    await database.query(`UPDATE agent_executions SET status = 'completed' WHERE execution_id = $1`, [execution]);
+    return false;
+  }
+  await database.query(
+    'UPDATE agent_executions SET stage_number = $2 WHERE execution_id = $1 AND stage_number IS DISTINCT FROM $2',
+    [execution, next.number],
+  );
+  await database.query(
+    `INSERT INTO agent_execution_logs (execution_id, event_type, stage_number, message, context)
+     VALUES ($1, 'task-completed', $2, $3, $4)`,
+    [execution, next.number, next.task, { stage: next.stage, step: done + 1, steps: STEPS.length }],
+  );
+  if ((done + 1) % 4 === 0) {
+    const record = `INSERT INTO execution_metrics (execution_id, metric_name, metric_value) VALUES ($1, 'tokens', $2)`;
+    await database.query(record, [execution, (done + 1) * 731]);
+  }
+  return true;
+}

@@ -1,0 +1,128 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { jwtAuthenticator, localAuthenticator } from './auth/authenticator.js';
+import { systemClock } from './clock.js';
+import type { Config } from './config.js';
+import { Connection } from './connection/connection.js';
+import { Doorbell } from './doorbell.js';
+import { makeApp } from './http/app.js';
+import { Hub } from './hub/hub.js';
+import type { Logger } from './logger.js';
+import { type TailRead, Unavailable } from './ports.js';
+import { AdvisoryGate } from './postgres/gate.js';
+import { History } from './postgres/history.js';
+import { Listener } from './postgres/listener.js';
+import { Tail } from './postgres/tail.js';
+import { WebSocketDoor } from './transport/websocket.js';
+
+export interface Gateway {
+  /** `http://127.0.0.1:4400` */
+  readonly url: string;
+  /** Sends every client away to come back elsewhere, and ends all that was started. */
+  stop(): Promise<void>;
+}
+
+/** A read of the tail that is older than this many safety intervals is too old to be ready. */
+const STALE_INTERVALS = 3;
+
+/** Wires the way of an event, from the bottom up, and opens the doors last. Rejects if the database cannot be had. */
+export async function startGateway(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
+  const { queryTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate, heartbeat } = config;
+  const clock = systemClock;
+  const pageLimits = { rows: config.pageRows, bytes: config.pageBytes };
+  let lastRead = Number.NEGATIVE_INFINITY;
+
+  const tail: Tail = new Tail({
+    databaseUrl,
+    queryTimeout,
+    logger,
+    onMoved: (movement) => hub.moved(movement),
+    onUncertain: () => void hub.refreshAll().catch((error: unknown) => logger.warn({ err: error }, 'refresh failed')),
+    onConnected: () => doorbell.ring(),
+  });
+  const history = new History({
+    databaseUrl,
+    poolSize: config.poolSize,
+    queryTimeout,
+    limits: pageLimits,
+    tail,
+    logger,
+  });
+  const hub = new Hub({ log: history, clock, logger, limits: pageLimits, cacheBytes: config.cacheBytes });
+  const doorbell = new Doorbell({
+    read: async (): Promise<TailRead> => {
+      try {
+        const read = await tail.read();
+        lastRead = clock.now();
+        return read;
+      } catch (error) {
+        // A connection that is gone is logged once, by its session, not at every read that would need it.
+        if (!(error instanceof Unavailable)) logger.error({ err: error }, 'the tail could not be read');
+        throw error;
+      }
+    },
+    gate: config.doorbell === 'gated' ? new AdvisoryGate(databaseUrl, logger) : null,
+    clock,
+    wakeRate,
+    sleepRate,
+    awakeInterval,
+    safetyInterval,
+  });
+  const listener = new Listener({
+    databaseUrl,
+    queryTimeout,
+    logger,
+    onRing: () => doorbell.ring(),
+    onConnected: () => doorbell.ring(),
+  });
+
+  const authenticator = config.jwtSecret === undefined ? localAuthenticator : jwtAuthenticator(config.jwtSecret);
+  const app = makeApp({
+    health: () => ({
+      database: tail.connected,
+      listen: listener.connected,
+      tail: clock.now() - lastRead < STALE_INTERVALS * safetyInterval,
+    }),
+    channels: async (limit) => {
+      const listed = await history.channels(limit);
+      return listed.map((entry) => ({ ...entry, subscribers: hub.channels.get(entry.channel)?.readers ?? 0 }));
+    },
+    authenticator,
+    logger,
+  });
+  const server = createServer(app);
+  const door = new WebSocketDoor(server, {
+    path: '/v1/ws',
+    maxFrameBytes: config.maxFrameBytes,
+    maxConnections: config.maxConnections,
+    sendBufferBytes: config.sendBufferBytes,
+    heartbeat,
+    connect: (id, transport) => {
+      const { maxFrameBytes, maxSubscriptions, connectTimeout } = config;
+      const limits = { maxFrameBytes, maxSubscriptions };
+      return new Connection({ id, transport, hub, authenticator, clock, logger, limits, heartbeat, connectTimeout });
+    },
+  });
+
+  const stop = async () => {
+    server.close();
+    await door.stop(config.shutdownTimeout);
+    server.closeAllConnections();
+    await doorbell.stop();
+    await Promise.all([listener.stop(), tail.stop(), history.stop()]);
+  };
+  try {
+    await tail.start();
+    await listener.start();
+    server.listen(config.port, config.host.replace(/^\[|\]$/g, ''));
+    await once(server, 'listening');
+  } catch (error) {
+    await stop().catch(() => {});
+    throw error;
+  }
+  const { address, family, port } = server.address() as AddressInfo;
+  const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  logger.info({ url, streams: tail.streams.map(({ name }) => name) }, 'gateway started');
+  return { url, stop };
+}

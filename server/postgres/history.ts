@@ -1,0 +1,110 @@
+import pg from 'pg';
+import { z } from 'zod';
+import type { PageLimits } from '../hub/channel.js';
+import type { Logger } from '../logger.js';
+import { type ChannelState, type Log, type StoredRow, Unavailable } from '../ports.js';
+import { Batch } from './batch.js';
+import { CONNECT_TIMEOUT, isConnectionLoss, READ_SETTINGS, types } from './session.js';
+import { channelsStatement, pageStatement } from './statements.js';
+import type { Stream } from './streams.js';
+import { isOutdated, named, type Tail } from './tail.js';
+
+const pageRow = z.object({ at: z.number(), seq: z.number(), json: z.string() });
+const channelRow = z.object({ channel: z.string(), head: z.number() });
+
+/** Pages read by one statement: with more, one answer could grow too large. */
+const PAGES_AT_ONCE = 16;
+
+interface PageRequest {
+  readonly key: string;
+  readonly after: number;
+  readonly upTo: number;
+}
+
+export interface HistoryOptions {
+  readonly databaseUrl: string;
+  readonly poolSize: number;
+  readonly queryTimeout: number;
+  readonly limits: PageLimits;
+  readonly tail: Tail;
+  readonly logger: Logger;
+}
+
+/** Reads the tables by position. Pages of several channels of a stream that are wanted at once are one statement. */
+export class History implements Log {
+  readonly #options: HistoryOptions;
+  readonly #pool: pg.Pool;
+  readonly #pages = new WeakMap<Stream, Batch<PageRequest, StoredRow[]>>();
+
+  constructor(options: HistoryOptions) {
+    const { databaseUrl, poolSize, queryTimeout, logger } = options;
+    this.#options = options;
+    this.#pool = new pg.Pool({
+      connectionString: databaseUrl,
+      application_name: 'rowcast history',
+      max: poolSize,
+      connectionTimeoutMillis: CONNECT_TIMEOUT,
+      query_timeout: queryTimeout,
+      keepAlive: true,
+      types,
+      onConnect: (client) => client.query(READ_SETTINGS),
+    });
+    this.#pool.on('error', (error) => logger.warn({ err: error }, 'an idle connection to the database was lost'));
+  }
+
+  stop(): Promise<void> {
+    return this.#pool.end();
+  }
+
+  open(channel: string): Promise<ChannelState | null> {
+    return this.#options.tail.open(channel);
+  }
+
+  async page(channel: string, after: number, upTo: number): Promise<StoredRow[]> {
+    const found = await this.#options.tail.find(channel);
+    return found === null ? [] : this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
+  }
+
+  /** Channels that ever had an event, in the order of their names within a stream, `limit` of each stream at most. */
+  async channels(limit: number): Promise<{ channel: string; head: number }[]> {
+    const lists = this.#options.tail.streams.map((stream) => {
+      return this.#query(named(channelsStatement(stream)), [limit], channelRow);
+    });
+    return (await Promise.all(lists)).flat();
+  }
+
+  #batchOf(stream: Stream): Batch<PageRequest, StoredRow[]> {
+    let batch = this.#pages.get(stream);
+    if (batch === undefined) {
+      const statement = named(pageStatement(stream));
+      const { limits, poolSize } = this.#options;
+      batch = new Batch(
+        async (requests) => {
+          const keys = requests.map(({ key }) => key);
+          const afters = requests.map(({ after }) => after);
+          const upTos = requests.map(({ upTo }) => upTo);
+          const values = [keys, afters, upTos, limits.bytes, limits.rows];
+          const pages = requests.map((): StoredRow[] => []);
+          for (const { at, seq, json } of await this.#query(statement, values, pageRow)) {
+            pages[at - 1]?.push({ seq, json });
+          }
+          return pages;
+        },
+        PAGES_AT_ONCE,
+        poolSize,
+      );
+      this.#pages.set(stream, batch);
+    }
+    return batch;
+  }
+
+  async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
+    try {
+      return z.array(row).parse((await this.#pool.query({ ...query, values })).rows);
+    } catch (error) {
+      if (isOutdated(error)) await this.#options.tail.loadStreams();
+      if (error instanceof z.ZodError || !isConnectionLoss(error)) throw error;
+      throw new Unavailable(`history: ${(error as Error).message}`, { cause: error });
+    }
+  }
+}

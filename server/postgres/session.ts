@@ -1,0 +1,143 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import type { Logger } from '../logger.js';
+import { Unavailable } from '../ports.js';
+
+/** A bigint of Postgres as a number: a seq stays below 2^53, and a row of the result is made for each event. */
+const INT8 = 20;
+export const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format: 'text' | 'binary') =>
+    oid === INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+};
+
+/**
+ * For connections that read streams. The same row must be the same text whoever reads it, hence UTC. The tables grow
+ * while a plan is kept: every read is one by index, however small they are today.
+ */
+export const READ_SETTINGS = "SET timezone = 'UTC'; SET enable_seqscan = off; SET jit = off";
+
+/** How long one connection attempt may take, and the longest wait before the next; in milliseconds. */
+export const CONNECT_TIMEOUT = 5_000;
+const LONGEST_WAIT = 1_000;
+
+/** An answer of the server has a SQLSTATE and leaves the connection usable, but for 57P (shutdown) and 08. */
+export function isConnectionLoss(error: unknown): boolean {
+  return !(error instanceof pg.DatabaseError) || /^(57P|08)/.test(error.code ?? '');
+}
+
+export interface SessionOptions {
+  readonly databaseUrl: string;
+  readonly name: string;
+  /** In milliseconds; a query that takes longer costs the connection. */
+  readonly queryTimeout: number;
+  readonly logger: Logger;
+  /** Sets up each new connection, before anybody else may use it. */
+  readonly prepare: (client: pg.Client) => Promise<void>;
+  readonly onConnected: () => void;
+}
+
+/** One connection that is always there again: whatever ends it, the next is opened. */
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #stop = new AbortController();
+  #client: pg.Client | null = null;
+  #running: Promise<void> = Promise.resolve();
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  get connected(): boolean {
+    return this.#client !== null;
+  }
+
+  /** Opens the first connection. Rejects with what Postgres says if it cannot; later ones are retried for ever. */
+  async start(): Promise<void> {
+    this.#running = this.#keep(await this.#connect());
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#client?.end();
+    await this.#running;
+  }
+
+  /**
+   * Runs one query after the other, in the order of the calls: the snapshot of a later call is never the older one.
+   * Rejects with `Unavailable` while there is no connection, or when it is lost under the query.
+   */
+  query<R extends pg.QueryResultRow>(query: pg.QueryConfig): Promise<R[]> {
+    const result = this.#queue.then(() => this.#query<R>(query));
+    this.#queue = result.then(
+      () => {},
+      () => {},
+    );
+    return result;
+  }
+
+  async #query<R extends pg.QueryResultRow>(query: pg.QueryConfig): Promise<R[]> {
+    const client = this.#client;
+    if (client === null) throw new Unavailable(`${this.#options.name}: no connection to the database`);
+    try {
+      return (await client.query<R>(query)).rows;
+    } catch (error) {
+      if (!isConnectionLoss(error)) throw error;
+      this.#lose(client);
+      throw new Unavailable(`${this.#options.name}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  #lose(client: pg.Client): void {
+    if (this.#client === client) this.#client = null;
+    // `end` alone would wait for a server that may not answer any more.
+    (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
+  }
+
+  /** Resolves when connected; the promise it gives resolves when that connection has ended. */
+  async #connect(): Promise<{ ended: Promise<void> }> {
+    const { databaseUrl, name, queryTimeout, prepare, onConnected } = this.#options;
+    const client = new pg.Client({
+      connectionString: databaseUrl,
+      application_name: `rowcast ${name}`,
+      connectionTimeoutMillis: CONNECT_TIMEOUT,
+      query_timeout: queryTimeout,
+      keepAlive: true,
+      types,
+    });
+    const ended = new Promise<void>((resolve) => client.once('end', () => resolve()));
+    client.on('error', () => this.#lose(client));
+    try {
+      await client.connect();
+      await prepare(client);
+      this.#stop.signal.throwIfAborted();
+    } catch (error) {
+      this.#lose(client);
+      throw error;
+    }
+    this.#client = client;
+    onConnected();
+    return { ended };
+  }
+
+  async #keep(first: { ended: Promise<void> }): Promise<void> {
+    const { logger, name } = this.#options;
+    const { signal } = this.#stop;
+    let { ended } = first;
+    for (;;) {
+      await ended;
+      this.#client = null;
+      if (signal.aborted) return;
+      logger.warn({ session: name }, 'the connection to the database was lost');
+      for (let wait = 50; ; wait = Math.min(LONGEST_WAIT, wait * 2)) {
+        await delay(Math.random() * wait, undefined, { signal }).catch(() => {});
+        if (signal.aborted) return;
+        const next = await this.#connect().catch(() => null);
+        if (next === null) continue;
+        logger.info({ session: name }, 'connected to the database again');
+        ({ ended } = next);
+        break;
+      }
+    }
+  }
+}

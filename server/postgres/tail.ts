@@ -1,0 +1,210 @@
+import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import pg from 'pg';
+import { z } from 'zod';
+import type { Logger } from '../logger.js';
+import type { ChannelState, Movement, Snapshot, StoredRow, TailRead } from '../ports.js';
+import { Batch } from './batch.js';
+import { READ_SETTINGS, Session } from './session.js';
+import { MOVED_CHANNELS, openStatement, tailStatement } from './statements.js';
+import { checkKey, STREAMS, type Stream, splitChannel, streamRow } from './streams.js';
+
+const SNAPSHOT = /^(\d+):(\d+):/;
+
+const readRow = z.object({
+  snapshot: z.string().regex(SNAPSHOT),
+  revision: z.number(),
+  commits: z.number(),
+  stream_id: z.number().nullable(),
+  key: z.string().nullable(),
+  head: z.number().nullable(),
+  seq: z.number().nullable(),
+  json: z.string().nullable(),
+});
+type ReadRow = z.infer<typeof readRow>;
+
+const openRow = z.object({ at: z.number(), epoch: z.string(), floor: z.number(), head: z.number() });
+
+/** In milliseconds: a column that was added to a table is in its events after this time at the latest. */
+const STREAMS_MAX_AGE = 10_000;
+
+/** Channels whose state is asked for in one statement. */
+const OPEN_AT_ONCE = 500;
+
+export interface TailOptions {
+  readonly databaseUrl: string;
+  readonly queryTimeout: number;
+  readonly logger: Logger;
+  readonly onMoved: (movement: Movement) => void;
+  /** Movements alone cannot tell what happened: the state of every channel is to be read again. */
+  readonly onUncertain: () => void;
+  readonly onConnected: () => void;
+}
+
+/**
+ * Reads what became visible since it last read, exactly, and says which channels have moved. It remembers one
+ * snapshot and nothing else. Opening a channel is read on the same connection, in turn: a row that is too new for
+ * the state it returns is, for the same reason, not yet behind the tail.
+ */
+export class Tail {
+  readonly #options: TailOptions;
+  readonly #session: Session;
+  readonly #opens = new Map<string, Batch<string, ChannelState | null>>();
+  #streams: readonly Stream[] = [];
+  #byName = new Map<string, Stream>();
+  #revision = -1;
+  #statement = { name: '', text: '' };
+  #snapshot = '';
+  #streamsReadAt = 0;
+
+  constructor(options: TailOptions) {
+    const { databaseUrl, queryTimeout, logger, onConnected } = options;
+    this.#options = options;
+    this.#session = new Session({
+      databaseUrl,
+      name: 'tail',
+      queryTimeout,
+      logger,
+      prepare: (client) => this.#prepare(client),
+      onConnected,
+    });
+  }
+
+  get connected(): boolean {
+    return this.#session.connected;
+  }
+
+  get streams(): readonly Stream[] {
+    return this.#streams;
+  }
+
+  start(): Promise<void> {
+    return this.#session.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#session.stop();
+  }
+
+  /** Reads once, and tells `onMoved` what it found. Rejects with `Unavailable`. */
+  async read(): Promise<TailRead> {
+    const rows = await this.#query(this.#statement, [this.#snapshot], readRow);
+    const [first] = rows;
+    if (first === undefined) throw new Error('the tail returned no row');
+    const before = parseSnapshot(this.#snapshot);
+    const snapshot = parseSnapshot(first.snapshot);
+    this.#snapshot = first.snapshot;
+    const movements = this.#movements(rows);
+    for (const movement of movements) this.#options.onMoved(movement);
+    // Transaction numbers run backwards only in another cluster: a standby that took over, a restored backup.
+    const elsewhere = snapshot.xmax < before.xmax;
+    const renamed = first.revision !== this.#revision;
+    if (renamed || Date.now() - this.#streamsReadAt > STREAMS_MAX_AGE) await this.loadStreams();
+    if (elsewhere || renamed || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
+    return { commits: first.commits, snapshot };
+  }
+
+  /** See `Log.open`. */
+  async open(channel: string): Promise<ChannelState | null> {
+    const found = await this.find(channel);
+    return found === null ? null : this.#batchOf(found.stream).ask(found.key);
+  }
+
+  /** The stream and the key of a channel, null where there is no such stream. Throws `InvalidChannel`. */
+  async find(channel: string): Promise<{ stream: Stream; key: string } | null> {
+    const { stream: name, key } = splitChannel(channel);
+    if (!this.#byName.has(name)) await this.loadStreams(); // attached a moment ago, perhaps
+    const stream = this.#byName.get(name);
+    if (stream === undefined) return null;
+    checkKey(stream, key);
+    return { stream, key };
+  }
+
+  async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
+    try {
+      return z.array(row).parse(await this.#session.query({ ...query, values }));
+    } catch (error) {
+      if (isOutdated(error) && query.text !== STREAMS) await this.loadStreams();
+      throw error;
+    }
+  }
+
+  async #prepare(client: pg.Client): Promise<void> {
+    await client.query(READ_SETTINGS);
+    this.#useStreams(z.array(streamRow).parse((await client.query(STREAMS)).rows));
+    const { rows } = await client.query<{ revision: number; snapshot: string }>(
+      'SELECT revision, pg_current_snapshot()::text AS snapshot FROM rowcast.catalog',
+    );
+    const [now] = rows;
+    if (now === undefined) throw new Error('rowcast.catalog is empty: run `rowcast migrate`');
+    this.#revision = now.revision;
+    // A connection that was lost goes on where it was: the rows of the meantime are read like any others.
+    if (this.#snapshot === '') this.#snapshot = now.snapshot;
+  }
+
+  /** Reads the catalog again: a stream was attached, or a table has other columns or another name than before. */
+  async loadStreams(): Promise<void> {
+    const revision = { name: 'revision', text: 'SELECT revision FROM rowcast.catalog' };
+    const [catalog] = await this.#query(revision, [], z.object({ revision: z.number() }));
+    this.#useStreams(await this.#query({ name: 'streams', text: STREAMS }, [], streamRow));
+    this.#revision = catalog?.revision ?? -1;
+  }
+
+  #useStreams(streams: readonly Stream[]): void {
+    this.#streamsReadAt = Date.now();
+    if (isDeepStrictEqual(streams, this.#streams)) return; // so that statements stay prepared
+    this.#streams = streams;
+    this.#byName = new Map(streams.map((stream) => [stream.name, stream]));
+    this.#opens.clear();
+    this.#statement = named(tailStatement(streams));
+  }
+
+  #batchOf(stream: Stream): Batch<string, ChannelState | null> {
+    let batch = this.#opens.get(stream.name);
+    if (batch === undefined) {
+      const statement = named(openStatement(stream));
+      batch = new Batch(
+        async (keys) => {
+          const found = await this.#query(statement, [keys], openRow);
+          const states = new Map(found.map(({ at, ...state }) => [at, state]));
+          return keys.map((_, index) => states.get(index + 1) ?? null);
+        },
+        OPEN_AT_ONCE,
+        1,
+      );
+      this.#opens.set(stream.name, batch);
+    }
+    return batch;
+  }
+
+  #movements(rows: readonly ReadRow[]): Movement[] {
+    const names = new Map(this.#streams.map(({ id, name }) => [id, name]));
+    const movements: (Movement & { rows: StoredRow[] })[] = [];
+    for (const { stream_id: id, key, head, seq, json } of rows) {
+      if (id === null || key === null || head === null) continue;
+      const channel = `${names.get(id)}:${key}`;
+      let movement = movements.at(-1);
+      if (movement?.channel !== channel) {
+        movement = { channel, head, rows: [] };
+        movements.push(movement);
+      }
+      if (seq !== null && json !== null) movement.rows.push({ seq, json });
+    }
+    return movements;
+  }
+}
+
+function parseSnapshot(text: string): Snapshot {
+  const [, xmin = '0', xmax = '0'] = SNAPSHOT.exec(text) ?? [];
+  return { xmin: BigInt(xmin), xmax: BigInt(xmax) };
+}
+
+/** A table or column that the statement names is not there any more. */
+export function isOutdated(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && (error.code === '42P01' || error.code === '42703');
+}
+
+/** A statement that Postgres keeps prepared under a name that changes with its text. */
+export function named(text: string): { name: string; text: string } {
+  return { name: createHash('sha1').update(text).digest('hex').slice(0, 16), text };
+}

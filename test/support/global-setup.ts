@@ -1,0 +1,62 @@
+import { readdirSync } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
+import { isAlive } from '../../server/postgres/leash.js';
+import { migrate } from '../../server/postgres/migrate.js';
+import { TEMPLATE } from './database.js';
+
+const SETTINGS = {
+  fsync: 'off',
+  synchronous_commit: 'off',
+  full_page_writes: 'off',
+  max_connections: '200',
+  shared_buffers: '64MB',
+  max_wal_size: '4GB',
+  wal_level: 'logical',
+};
+
+declare global {
+  var rowcastTestRun: { directory: string; clusters: EmbeddedPostgres[] } | undefined;
+}
+
+/** Starts the PostgreSQL servers for the run: the embedded one, and each that is installed on this machine. */
+export default async function setup(): Promise<void> {
+  await removeAbandoned();
+  const directory = join(tmpdir(), `rowcast-test-${process.pid}`);
+  await mkdir(directory);
+
+  const binDirs = [undefined, ...installedBinDirs()];
+  const clusters = await Promise.all(binDirs.map((binDir, index) => startCluster(join(directory, `${index}`), binDir)));
+  globalThis.rowcastTestRun = { directory, clusters };
+  process.env.ROWCAST_TEST_CLUSTERS = JSON.stringify(clusters.map(({ version, url }) => ({ version, url })));
+}
+
+async function startCluster(dataDir: string, binDir: string | undefined): Promise<EmbeddedPostgres> {
+  const cluster = await startEmbedded({ dataDir, settings: SETTINGS, ...(binDir && { binDir }) });
+  const admin = new pg.Client({ connectionString: cluster.url });
+  await admin.connect();
+  await admin.query(`CREATE DATABASE ${TEMPLATE}`);
+  await migrate(new URL(`/${TEMPLATE}`, cluster.url).href);
+  await admin.query(`ALTER DATABASE ${TEMPLATE} ALLOW_CONNECTIONS false`); // a template must not be in use
+  await admin.end();
+  return cluster;
+}
+
+function installedBinDirs(): string[] {
+  try {
+    return readdirSync('/usr/lib/postgresql').map((major) => `/usr/lib/postgresql/${major}/bin`);
+  } catch {
+    return [];
+  }
+}
+
+/** When Jest is killed, the servers go with it but their files stay, until the next run. */
+async function removeAbandoned(): Promise<void> {
+  for (const entry of await readdir(tmpdir())) {
+    const pid = /^rowcast-test-(\d+)$/.exec(entry)?.[1];
+    if (pid && !isAlive(Number(pid))) await rm(join(tmpdir(), entry), { recursive: true, force: true });
+  }
+}
