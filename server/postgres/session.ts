@@ -12,9 +12,10 @@ export const types: pg.CustomTypesConfig = {
 
 /**
  * For connections that read streams. The same row must be the same text whoever reads it, hence UTC. The tables grow
- * while a plan is kept: every read is one by index, however small they are today.
+ * while a plan is kept: every read is one by index, however small they are today, and is planned once.
  */
-export const READ_SETTINGS = "SET timezone = 'UTC'; SET enable_seqscan = off; SET jit = off";
+export const READ_SETTINGS =
+  "SET timezone = 'UTC'; SET enable_seqscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
 
 /** How long one connection attempt may take, and the longest wait before the next; in milliseconds. */
 export const CONNECT_TIMEOUT = 5_000;

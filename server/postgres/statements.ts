@@ -1,8 +1,8 @@
 import type { Stream } from './streams.js';
 
-/** Rows, and bytes of them, that may come along with a read of the tail; what is more is read as pages. */
-const INLINE_ROWS = 500;
-const INLINE_BYTES = 1024 * 1024;
+/** New rows that one read of the tail carries, and bytes of them; what is more is read as pages. */
+export const TAIL_ROWS = 500;
+const TAIL_BYTES = 1024 * 1024;
 
 /** Channels that one read of the tail may name; beyond that the hub asks for the state of its own channels. */
 export const MOVED_CHANNELS = 10_000;
@@ -17,45 +17,51 @@ function type({ key_type: keyType }: Stream): string {
 }
 
 /**
- * What became visible since snapshot $1, read in one snapshot, which is returned. A row became visible if its
- * transaction began after the last read, or was in progress then and has ended since. One that is still open is
- * looked for when it ends, so it delays nobody, and its rows cost nothing until then.
- *
- * Each row of the result names a channel and its head; with seq and json it also carries one new event.
+ * The rows of every stream that became visible since snapshot $1: those whose transaction began after it (bounded
+ * from above, because a restored row carries the number of a transaction of another cluster), and those whose
+ * transaction was in progress then and has ended since. One that is still open is looked for when it ends, so that
+ * it delays nobody, and its rows cost nothing until then.
+ */
+function fresh(streams: readonly Stream[], columns: (stream: Stream) => string): string {
+  const none =
+    'SELECT NULL::int AS stream_id, NULL::text AS key, NULL::bigint AS seq, NULL::xid8 AS tx, NULL::text AS json WHERE false';
+  const scans = streams.map((s) => {
+    const scan = `SELECT ${s.id}, t.${s.key}::text, t.seq, t.tx, ${columns(s)} FROM ${s.relation} t WHERE t.tx`;
+    return `
+    ${scan} >= pg_snapshot_xmax($1::pg_snapshot) AND t.tx < pg_snapshot_xmax(pg_current_snapshot())
+    UNION ALL
+    ${scan} = ANY ((SELECT ended FROM waited_for)::xid8[])`;
+  });
+  return [none, ...scans].join('\n    UNION ALL');
+}
+
+const WAITED_FOR = `waited_for AS MATERIALIZED (SELECT ARRAY(
+      SELECT x FROM pg_snapshot_xip($1::pg_snapshot) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot())) AS ended)`;
+
+/**
+ * What became visible since snapshot $1, and the snapshot it was read in: one row per event, at most TAIL_ROWS + 1,
+ * in no order. An event has no json where the events together would be too large to come along.
  */
 export function tailStatement(streams: readonly Stream[]): string {
-  const none = 'SELECT NULL::int AS stream_id, NULL::text AS key, NULL::bigint AS seq, NULL::xid8 AS tx WHERE false';
-  const fresh = streams.map(
-    (s) => `
-    SELECT ${s.id}, t.${s.key}::text, t.seq, t.tx FROM ${s.relation} t
-      WHERE t.tx >= (SELECT low FROM read) AND t.tx < (SELECT high FROM read)
-    UNION ALL
-    SELECT ${s.id}, t.${s.key}::text, t.seq, t.tx FROM ${s.relation} t
-      WHERE t.tx = ANY ((SELECT ended FROM read)::xid8[])`,
-  );
-  // OFFSET 0 keeps the planner from turning the look-up of a few rows into a scan of the whole table.
-  const bodies = streams.map(
-    (s) => `
-    SELECT f.stream_id, f.key, f.seq, b.json FROM few, fresh f, LATERAL (
-      SELECT ${json(s)} AS json FROM ${s.relation} t WHERE t.${s.key} = f.key::${type(s)} AND t.seq = f.seq OFFSET 0) b
-      WHERE f.stream_id = ${s.id}`,
-  );
   return `
-    WITH read AS MATERIALIZED (
-      SELECT n.now, pg_snapshot_xmax($1::pg_snapshot) AS low, pg_snapshot_xmax(n.now) AS high,
-             ARRAY(SELECT x FROM pg_snapshot_xip($1::pg_snapshot) x WHERE pg_visible_in_snapshot(x, n.now)) AS ended
-        FROM (SELECT pg_current_snapshot() AS now) n),
-    fresh AS MATERIALIZED (${[none, ...fresh].join('\n    UNION ALL')}),
-    moved AS (SELECT stream_id, key, max(seq) AS head FROM fresh GROUP BY stream_id, key LIMIT ${MOVED_CHANNELS + 1}),
-    few AS (SELECT FROM fresh HAVING count(*) <= ${INLINE_ROWS}),
-    body AS (SELECT * FROM (
-      SELECT stream_id, key, seq, json, sum(octet_length(json)) OVER (ORDER BY stream_id, key, seq) AS bytes
-        FROM (${[`${none.replace('NULL::xid8 AS tx', 'NULL::text AS json')}`, ...bodies].join('\n    UNION ALL')}) b
-      ) b WHERE bytes <= ${INLINE_BYTES})
-    SELECT read.now::text AS snapshot, (SELECT revision FROM rowcast.catalog) AS revision,
-           (SELECT count(DISTINCT tx) FROM fresh) AS commits, m.stream_id, m.key, m.head, b.seq, b.json
-      FROM read LEFT JOIN moved m ON true LEFT JOIN body b USING (stream_id, key)
-     ORDER BY m.stream_id, m.key, b.seq`;
+    WITH ${WAITED_FOR}
+    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, f.key, f.seq, f.tx,
+           CASE WHEN f.bytes <= ${TAIL_BYTES} THEN f.json END AS json
+      FROM rowcast.catalog c LEFT JOIN (
+        SELECT *, sum(octet_length(json)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
+    ${fresh(streams, json)}
+        LIMIT ${TAIL_ROWS + 1}) f) f ON true`;
+}
+
+/** The same, where the events are too many: one row per channel, with the seq of its last new event. */
+export function headsStatement(streams: readonly Stream[]): string {
+  return `
+    WITH ${WAITED_FOR}
+    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, f.key, f.seq, f.tx, NULL AS json
+      FROM rowcast.catalog c LEFT JOIN (
+        SELECT stream_id, key, max(seq) AS seq, (array_agg(tx))[1] AS tx FROM (
+    ${fresh(streams, () => 'NULL')}) f
+        GROUP BY stream_id, key LIMIT ${MOVED_CHANNELS + 1}) f ON true`;
 }
 
 /** The state of the channels with the keys $1, in their order; no row for a key whose parent does not exist. */

@@ -6,7 +6,7 @@ import type { Logger } from '../logger.js';
 import type { ChannelState, Movement, Snapshot, StoredRow, TailRead } from '../ports.js';
 import { Batch } from './batch.js';
 import { READ_SETTINGS, Session } from './session.js';
-import { MOVED_CHANNELS, openStatement, tailStatement } from './statements.js';
+import { headsStatement, MOVED_CHANNELS, openStatement, TAIL_ROWS, tailStatement } from './statements.js';
 import { checkKey, STREAMS, type Stream, splitChannel, streamRow } from './streams.js';
 
 const SNAPSHOT = /^(\d+):(\d+):/;
@@ -14,11 +14,10 @@ const SNAPSHOT = /^(\d+):(\d+):/;
 const readRow = z.object({
   snapshot: z.string().regex(SNAPSHOT),
   revision: z.number(),
-  commits: z.number(),
   stream_id: z.number().nullable(),
   key: z.string().nullable(),
-  head: z.number().nullable(),
   seq: z.number().nullable(),
+  tx: z.string().nullable(),
   json: z.string().nullable(),
 });
 type ReadRow = z.infer<typeof readRow>;
@@ -53,7 +52,8 @@ export class Tail {
   #streams: readonly Stream[] = [];
   #byName = new Map<string, Stream>();
   #revision = -1;
-  #statement = { name: '', text: '' };
+  #rows = named('');
+  #heads = named('');
   #snapshot = '';
   #streamsReadAt = 0;
 
@@ -88,7 +88,9 @@ export class Tail {
 
   /** Reads once, and tells `onMoved` what it found. Rejects with `Unavailable`. */
   async read(): Promise<TailRead> {
-    const rows = await this.#query(this.#statement, [this.#snapshot], readRow);
+    let rows = await this.#query(this.#rows, [this.#snapshot], readRow);
+    // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
+    if (rows.length > TAIL_ROWS) rows = await this.#query(this.#heads, [this.#snapshot], readRow);
     const [first] = rows;
     if (first === undefined) throw new Error('the tail returned no row');
     const before = parseSnapshot(this.#snapshot);
@@ -101,7 +103,7 @@ export class Tail {
     const renamed = first.revision !== this.#revision;
     if (renamed || Date.now() - this.#streamsReadAt > STREAMS_MAX_AGE) await this.loadStreams();
     if (elsewhere || renamed || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
-    return { commits: first.commits, snapshot };
+    return { commits: new Set(rows.map(({ tx }) => tx)).size - (first.tx === null ? 1 : 0), snapshot };
   }
 
   /** See `Log.open`. */
@@ -156,7 +158,8 @@ export class Tail {
     this.#streams = streams;
     this.#byName = new Map(streams.map((stream) => [stream.name, stream]));
     this.#opens.clear();
-    this.#statement = named(tailStatement(streams));
+    this.#rows = named(tailStatement(streams));
+    this.#heads = named(headsStatement(streams));
   }
 
   #batchOf(stream: Stream): Batch<string, ChannelState | null> {
@@ -179,19 +182,27 @@ export class Tail {
 
   #movements(rows: readonly ReadRow[]): Movement[] {
     const names = new Map(this.#streams.map(({ id, name }) => [id, name]));
-    const movements: (Movement & { rows: StoredRow[] })[] = [];
-    for (const { stream_id: id, key, head, seq, json } of rows) {
-      if (id === null || key === null || head === null) continue;
-      const channel = `${names.get(id)}:${key}`;
-      let movement = movements.at(-1);
-      if (movement?.channel !== channel) {
-        movement = { channel, head, rows: [] };
-        movements.push(movement);
-      }
-      if (seq !== null && json !== null) movement.rows.push({ seq, json });
+    const channels = new Map<string, ReadRow[]>();
+    for (const row of rows) {
+      if (row.stream_id === null) continue;
+      const channel = `${names.get(row.stream_id)}:${row.key}`;
+      const events = channels.get(channel);
+      if (events === undefined) channels.set(channel, [row]);
+      else events.push(row);
     }
-    return movements;
+    return [...channels].map(([channel, events]) => toMovement(channel, events));
   }
+}
+
+/** Of one channel, in any order. A channel has no holes, so the rows up to the first that stayed behind are a run. */
+function toMovement(channel: string, events: ReadRow[]): Movement {
+  events.sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
+  const rows: StoredRow[] = [];
+  for (const { seq, json } of events) {
+    if (seq === null || json === null) break;
+    rows.push({ seq, json });
+  }
+  return { channel, head: events.at(-1)?.seq ?? 0, rows };
 }
 
 function parseSnapshot(text: string): Snapshot {
