@@ -132,7 +132,7 @@ export class Subscription implements AsyncIterable<StreamEvent> {
         if (position === null) return;
         this.#sequencer.moveTo(position);
         this.#options.onReset?.({ reason: frame.reason, position: frame.position });
-        return;
+        return this.#caughtUp();
       }
       case 'unsubscribed':
         return this.#refused(frame.code);

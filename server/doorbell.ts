@@ -1,8 +1,10 @@
-import type { Clock, Gate, Snapshot, TailRead } from './ports.js';
+import type { Clock, Gate, TailRead } from './ports.js';
 
 export interface DoorbellOptions {
   /** Reads the tail once; rejects while the database cannot be reached. */
   readonly read: () => Promise<TailRead>;
+  /** A transaction number above all that were given out before the call. */
+  readonly newestTransaction: () => Promise<bigint>;
   /** Null: every insert rings, and there is nothing to be awake for. */
   readonly gate: Gate | null;
   readonly clock: Clock;
@@ -19,8 +21,9 @@ export interface DoorbellOptions {
  * `waking`: reads on an interval and queues for the gate; from then on inserts find it taken and do not ring.
  * `awake`: holds the gate.
  * `settling`: has let go of the gate, and still reads on the interval: a writer that found the gate taken may not
- * have committed yet, and will not ring again. It may sleep when every transaction has ended that was in progress
- * in a snapshot taken after the gate was free.
+ * have committed yet, and will not ring again. But it holds a transaction number since before the gate was free, so
+ * the gateway takes a number of its own after that, and may sleep when every transaction up to it has ended. (The
+ * xmax of a snapshot would not do: it is one above the newest transaction that has ENDED, and hides newer ones.)
  */
 export type DoorbellState = 'asleep' | 'waking' | 'awake' | 'leaving' | 'settling';
 
@@ -31,7 +34,8 @@ const WINDOW = 500;
 export class Doorbell {
   readonly #options: DoorbellOptions;
   #state: DoorbellState = 'asleep';
-  #settleAt: Snapshot | null = null;
+  /** Set while settling: the transaction number up to which all have to end. */
+  #settling: { upTo: bigint | null } | null = null;
   #reading: Promise<void> | null = null;
   #rung = false;
   #stopped = false;
@@ -79,21 +83,16 @@ export class Doorbell {
   }
 
   async #read(): Promise<void> {
-    // Only a read that began after the gate was free tells which writers have to be waited for.
-    const free = this.#state === 'settling';
+    const settling = this.#settling;
     try {
-      const { commits, snapshot } = await this.#options.read();
-      if (free) this.#settle(snapshot);
+      if (settling !== null) settling.upTo ??= await this.#options.newestTransaction();
+      const { commits, xmin } = await this.#options.read();
+      // Meanwhile it may have woken, and settle anew: then another number counts.
+      if (settling === this.#settling && settling?.upTo != null && xmin > settling.upTo) this.#sleep();
       this.#count(0, commits);
     } catch {
       // The database is away: the edges log it, and ring when it is back.
     }
-  }
-
-  #settle(snapshot: Snapshot): void {
-    if (this.#state !== 'settling') return;
-    this.#settleAt ??= snapshot;
-    if (snapshot.xmin >= this.#settleAt.xmax) this.#state = 'asleep';
   }
 
   #count(rings: number, commits: number): void {
@@ -112,6 +111,7 @@ export class Doorbell {
     const { gate } = this.#options;
     if (gate === null || (this.#state !== 'asleep' && this.#state !== 'settling')) return;
     this.#state = 'waking';
+    this.#settling = null;
     gate.take({
       onTaken: () => {
         if (this.#state === 'waking') this.#state = 'awake';
@@ -127,7 +127,12 @@ export class Doorbell {
   }
 
   #free(): void {
-    this.#settleAt = null;
     this.#state = 'settling';
+    this.#settling = { upTo: null };
+  }
+
+  #sleep(): void {
+    this.#state = 'asleep';
+    this.#settling = null;
   }
 }

@@ -62,6 +62,7 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
         throw error;
       }
     },
+    newestTransaction: () => tail.newestTransaction(),
     gate: config.doorbell === 'gated' ? new AdvisoryGate(databaseUrl, logger) : null,
     clock,
     wakeRate,

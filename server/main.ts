@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { parsePosition } from '../client/protocol/index.js';
 import { listChannels } from './cli/channels.js';
 import { attach, runMigrations } from './cli/database.js';
 import { endWithReader, table } from './cli/output.js';
@@ -22,6 +23,12 @@ function settingsHelp(): string {
     setting.about,
   ]);
   return `\nSettings (environment variables):\n${table([['  NAME', 'UNIT', 'DEFAULT', ''], ...rows]).join('\n')}`;
+}
+
+function parseSince(since: string): string {
+  const known = (since === 'start' || since === 'now' || parsePosition(since)) ?? parsePosition(`e.${since}`);
+  if (known) return since;
+  throw new InvalidArgumentError('Write start, now, a seq like 42, or a position like k3x9.42.');
 }
 
 function makeProgram(): Command {
@@ -47,7 +54,7 @@ function makeProgram(): Command {
     .command('watch')
     .description('print the events of a channel as they come, until Ctrl-C')
     .argument('<channel>', 'for example message:lobby or execution:<uuid>')
-    .option('--since <position>', 'start, now, a seq, or a position', 'now')
+    .option('--since <position>', 'start, now, a seq, or a position', parseSince, 'now')
     .option('--json', 'one JSON object per line', false)
     .option('--url <url>', 'the gateway (default: ROWCAST_URL)')
     .action((channel: string, options: Omit<WatchOptions, 'url'> & { url?: string }) => {

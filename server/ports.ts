@@ -42,18 +42,12 @@ export interface Movement {
   readonly rows: readonly StoredRow[];
 }
 
-/** Which transactions a read has seen. */
-export interface Snapshot {
-  /** Every transaction below had ended. */
-  readonly xmin: bigint;
-  /** No transaction from here on had begun. */
-  readonly xmax: bigint;
-}
-
-/** What one read of the tail found: how many committed transactions wrote events, and its snapshot. */
+/** What one read of the tail found. */
 export interface TailRead {
+  /** Committed transactions that wrote events. */
   readonly commits: number;
-  readonly snapshot: Snapshot;
+  /** Every transaction with a lower number had ended. */
+  readonly xmin: bigint;
 }
 
 /** The lock that says that a gateway is awake. */

@@ -45,8 +45,8 @@ type Subscribe = Extract<ParsedCommand, { type: 'subscribe' }>;
  */
 export class Connection {
   readonly #options: ConnectionOptions;
-  /** One entry per subscription; null while its channel is being opened. */
-  readonly #cursors = new Map<string, Cursor | null>();
+  /** One entry per subscription; while its channel is being opened, the command that asked for it. */
+  readonly #cursors = new Map<string, Cursor | Subscribe>();
   /** Cursors that are behind, in the order of their turns. */
   readonly #ready = new Set<Cursor>();
   #principal: Principal | null = null;
@@ -101,7 +101,7 @@ export class Connection {
     this.#closed = true;
     this.#cancelTimer();
     this.#ready.clear();
-    for (const cursor of this.#cursors.values()) if (cursor !== null) this.#letGo(cursor);
+    for (const cursor of this.#cursors.values()) if (cursor instanceof Cursor) this.#letGo(cursor);
     this.#cursors.clear();
   }
 
@@ -153,25 +153,29 @@ export class Connection {
     this.#cancelTimer = this.#options.clock.after(left, () => this.#expireAt(expiresAt));
   }
 
-  async #subscribe({ id, channel: name, since }: Subscribe): Promise<void> {
+  async #subscribe(command: Subscribe): Promise<void> {
+    const { id, channel: name, since } = command;
     if (this.#cursors.has(name)) throw new Refusal('already_subscribed', `already subscribed to ${name}`);
     if (this.#cursors.size >= this.#options.limits.maxSubscriptions) throw new Refusal('too_many_subscriptions');
-    this.#cursors.set(name, null);
-    let held: Channel | null = null;
+    this.#cursors.set(name, command);
+    // It may be unsubscribed, and even subscribed anew, while its channel is being opened.
+    const wanted = () => this.#cursors.get(name) === command;
+    let channel: Channel | null = null;
     try {
-      held = await this.#options.hub.hold(name);
-      if (held === null) throw new Refusal('unknown_channel', `there is no channel ${name}`);
-      const asked = askedPosition(since, held.state);
+      channel = await this.#options.hub.hold(name);
+      if (channel === null) throw new Refusal('unknown_channel', `there is no channel ${name}`);
+      const asked = askedPosition(since, channel.state);
       if (asked === null) throw new RefusedFrame('invalid_frame', 'since: start, now, a seq or a position', id);
       // The client may know more than this gateway has read so far: ask the table before calling it wrong.
-      if (asked.epoch !== held.state.epoch || asked.seq > held.state.head) await held.refresh();
-      if (this.#closed || !this.#cursors.has(name)) return this.#options.hub.release(held);
-      this.#begin(id, held, since);
+      if (asked.epoch !== channel.state.epoch || asked.seq > channel.state.head) await channel.refresh();
+      if (wanted()) return this.#begin(id, channel, since);
+      this.#send({ type: 'unsubscribed', id, channel: name, code: 'requested' });
     } catch (error) {
-      this.#cursors.delete(name);
-      if (held !== null) this.#options.hub.release(held);
+      if (wanted()) this.#cursors.delete(name);
+      if (channel !== null) this.#options.hub.release(channel);
       throw error;
     }
+    this.#options.hub.release(channel);
   }
 
   /** From here to the end of the reply nothing may wait: the state must be the one the cursor starts from (I4). */
@@ -203,7 +207,7 @@ export class Connection {
     const cursor = this.#cursors.get(channel);
     if (cursor === undefined) throw new Refusal('not_subscribed', `not subscribed to ${channel}`);
     this.#cursors.delete(channel);
-    if (cursor !== null) this.#letGo(cursor);
+    if (cursor instanceof Cursor) this.#letGo(cursor);
     this.#send({ type: 'unsubscribed', id, channel, code: 'requested' });
   }
 

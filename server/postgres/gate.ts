@@ -13,8 +13,9 @@ const NO_TIMEOUTS = `SELECT set_config(name, '0', false) FROM pg_settings
 
 interface Visit {
   readonly client: pg.Client;
+  held: boolean;
   /** Settles when the lock was granted, or the attempt has failed. */
-  readonly granted: Promise<boolean>;
+  settled: Promise<void>;
 }
 
 /** The gate as an advisory lock, held by a session of its own: whatever ends the session, the gate is free again. */
@@ -35,9 +36,9 @@ export class AdvisoryGate implements Gate {
       connectionTimeoutMillis: CONNECT_TIMEOUT,
       keepAlive: true,
     });
-    const current = () => this.#visit?.client === client;
+    const visit: Visit = { client, held: false, settled: Promise.resolve() };
     const lost = (error: Error) => {
-      if (!current()) return;
+      if (this.#visit !== visit) return;
       this.#visit = null;
       this.#logger.warn({ err: error }, 'the gate was lost');
       client.end().catch(() => {});
@@ -45,26 +46,20 @@ export class AdvisoryGate implements Gate {
     };
     client.on('error', lost);
     client.on('end', () => lost(new Error('the session has ended')));
-    const granted = this.#lock(client).then(
-      () => {
-        if (current()) onTaken();
-        return true;
-      },
-      (error: Error) => {
-        lost(error);
-        return false;
-      },
-    );
-    this.#visit = { client, granted };
+    visit.settled = this.#lock(client).then(() => {
+      visit.held = true;
+      if (this.#visit === visit) onTaken();
+    }, lost);
+    this.#visit = visit;
   }
 
   async leave(): Promise<void> {
     const visit = this.#visit;
     if (visit === null) return;
     this.#visit = null;
-    await this.#cancelWait(visit);
+    if (!visit.held) await this.#cancelWait(visit);
     // The server lets go of the lock when it unlocks; its session may take a while to end.
-    if (await visit.granted) await visit.client.query(UNLOCK).catch(() => {});
+    if (visit.held) await visit.client.query(UNLOCK).catch(() => {});
     await visit.client.end().catch(() => {});
   }
 
@@ -75,16 +70,14 @@ export class AdvisoryGate implements Gate {
   }
 
   /** A session that waits for the lock does not notice that its client has left: it must be told by another one. */
-  async #cancelWait({ client, granted }: Visit): Promise<void> {
-    const pending = await Promise.race([granted.then(() => false), Promise.resolve(true)]);
-    if (!pending) return;
+  async #cancelWait({ client, settled }: Visit): Promise<void> {
     const other = new pg.Client({ connectionString: this.#databaseUrl, application_name: 'rowcast gate' });
     other.on('error', () => {});
     try {
       await other.connect();
       const { processID } = client as unknown as { processID: number | null };
       await other.query('SELECT pg_cancel_backend($1)', [processID]);
-      await granted;
+      await settled;
     } catch {
       await client.end().catch(() => {}); // the database is gone, and with it the queue
     } finally {

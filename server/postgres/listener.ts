@@ -22,10 +22,13 @@ export interface ListenerOptions {
 /** Hears the doorbell: NOTIFY on `rowcast`, without payload. */
 export class Listener {
   readonly #subscriber: ReturnType<typeof createSubscriber>;
+  readonly #onConnected: () => void;
+  #listening = false;
   #stopped = false;
   #connected = false;
 
   constructor({ databaseUrl, queryTimeout, logger, onRing, onConnected }: ListenerOptions) {
+    this.#onConnected = onConnected;
     this.#subscriber = createSubscriber(
       {
         connectionString: databaseUrl,
@@ -54,9 +57,9 @@ export class Listener {
     });
     events.on('connected', () => {
       // It may come back while it is being stopped.
-      if (this.#stopped) return void this.#subscriber.close();
-      this.#connected = true;
-      onConnected();
+      if (this.#stopped) void this.#subscriber.close();
+      // The first time it says so before it listens.
+      else if (this.#listening) this.#ready();
     });
   }
 
@@ -67,10 +70,17 @@ export class Listener {
   async start(): Promise<void> {
     await this.#subscriber.connect();
     await this.#subscriber.listenTo('rowcast');
+    this.#listening = true;
+    this.#ready();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#subscriber.close();
+  }
+
+  #ready(): void {
+    this.#connected = true;
+    this.#onConnected();
   }
 }

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Logger } from '../logger.js';
-import type { ChannelState, Movement, Snapshot, StoredRow, TailRead } from '../ports.js';
+import type { ChannelState, Movement, StoredRow, TailRead } from '../ports.js';
 import { Batch } from './batch.js';
 import { READ_SETTINGS, Session } from './session.js';
 import { headsStatement, MOVED_CHANNELS, openStatement, TAIL_ROWS, tailStatement } from './statements.js';
@@ -88,9 +88,10 @@ export class Tail {
 
   /** Reads once, and tells `onMoved` what it found. Rejects with `Unavailable`. */
   async read(): Promise<TailRead> {
-    let rows = await this.#query(this.#rows, [this.#snapshot], readRow);
-    // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
-    if (rows.length > TAIL_ROWS) rows = await this.#query(this.#heads, [this.#snapshot], readRow);
+    const rows = await this.#readRows().catch((error: unknown) => {
+      if (isOutdated(error)) return this.#readRows(); // the statements have been made anew
+      throw error;
+    });
     const [first] = rows;
     if (first === undefined) throw new Error('the tail returned no row');
     const before = parseSnapshot(this.#snapshot);
@@ -103,7 +104,14 @@ export class Tail {
     const renamed = first.revision !== this.#revision;
     if (renamed || Date.now() - this.#streamsReadAt > STREAMS_MAX_AGE) await this.loadStreams();
     if (elsewhere || renamed || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
-    return { commits: new Set(rows.map(({ tx }) => tx)).size - (first.tx === null ? 1 : 0), snapshot };
+    return { commits: new Set(rows.map(({ tx }) => tx)).size - (first.tx === null ? 1 : 0), xmin: snapshot.xmin };
+  }
+
+  /** A transaction number above all that were given out before; it is used up by asking. */
+  async newestTransaction(): Promise<bigint> {
+    const statement = { name: 'newest', text: 'SELECT pg_current_xact_id()::text AS xid' };
+    const [row] = await this.#query(statement, [], z.object({ xid: z.string().regex(/^\d+$/) }));
+    return BigInt(row?.xid ?? 0);
   }
 
   /** See `Log.open`. */
@@ -180,6 +188,13 @@ export class Tail {
     return batch;
   }
 
+  async #readRows(): Promise<ReadRow[]> {
+    const rows = await this.#query(this.#rows, [this.#snapshot], readRow);
+    if (rows.length <= TAIL_ROWS) return rows;
+    // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
+    return this.#query(this.#heads, [this.#snapshot], readRow);
+  }
+
   #movements(rows: readonly ReadRow[]): Movement[] {
     const names = new Map(this.#streams.map(({ id, name }) => [id, name]));
     const channels = new Map<string, ReadRow[]>();
@@ -205,7 +220,7 @@ function toMovement(channel: string, events: ReadRow[]): Movement {
   return { channel, head: events.at(-1)?.seq ?? 0, rows };
 }
 
-function parseSnapshot(text: string): Snapshot {
+function parseSnapshot(text: string): { xmin: bigint; xmax: bigint } {
   const [, xmin = '0', xmax = '0'] = SNAPSHOT.exec(text) ?? [];
   return { xmin: BigInt(xmin), xmax: BigInt(xmax) };
 }

@@ -1,0 +1,121 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type pg from 'pg';
+import { createClient } from '../../client/node.js';
+import type { Gateway } from '../../server/gateway.js';
+import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
+import { follow, seqs } from '../support/follow.js';
+import { startTestGateway } from '../support/gateway.js';
+import { until } from '../support/until.js';
+import { connectWriter } from '../support/writer.js';
+
+// Far longer than any test waits: what arrives was rung for or read on the interval, not found by the safety read.
+const NO_SAFETY = { ROWCAST_SAFETY_INTERVAL: '600000' };
+
+describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
+  let database: TestDatabase;
+  let gateway: Gateway;
+  let writer: pg.Client;
+  let straggler: pg.Client;
+  let ear: pg.Client;
+  let rings = 0;
+
+  beforeAll(async () => {
+    database = await createDatabase(cluster);
+    gateway = await startTestGateway(database.url, NO_SAFETY);
+    writer = await connectWriter(database.url);
+    straggler = await connectWriter(database.url);
+    ear = await connectWriter(database.url);
+    ear.on('notification', () => {
+      rings += 1;
+    });
+    await ear.query('LISTEN rowcast');
+  });
+  afterAll(async () => {
+    await Promise.all([writer, straggler, ear].map((client) => client.end()));
+    await gateway.stop();
+    await database.drop();
+  });
+
+  const insert = (by: pg.Client, key: string) =>
+    by.query(`INSERT INTO rowcast.messages (key, event_type) VALUES ($1, 'log')`, [key]);
+
+  async function gateIsHeld(): Promise<boolean> {
+    const { rows } = await ear.query(
+      `SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 1919907683 AND objid = 1
+        AND mode = 'ExclusiveLock' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+    );
+    return rows.length > 0;
+  }
+
+  /** Inserts as fast as it can until the gateway is awake. Returns the number of rows. */
+  async function wake(key: string): Promise<number> {
+    let rows = 0;
+    await until(
+      async () => {
+        for (let burst = 0; burst < 50; burst++) await insert(writer, key);
+        rows += 50;
+        return gateIsHeld();
+      },
+      { what: 'the gateway to wake' },
+    );
+    return rows;
+  }
+
+  test('I9: asleep, each insert rings and arrives; awake, inserts do not ring and arrive', async () => {
+    const client = createClient({ url: gateway.url });
+    const follower = follow(client, 'message:rate');
+    await follower.live();
+    rings = 0;
+    for (let row = 1; row <= 5; row++) {
+      await insert(writer, 'rate');
+      await follower.count(row, 1_000);
+    }
+    expect(rings).toBe(5);
+    let rows = 5 + (await wake('rate'));
+    const before = rings;
+    for (let row = 0; row < 50; row++) await insert(writer, 'rate');
+    rows += 50;
+    await follower.count(rows, 2_000);
+    expect(await gateIsHeld()).toBe(true);
+    expect(rings).toBe(before);
+    expect(follower.events.map(({ seq }) => seq)).toEqual(seqs(1, rows));
+    await until(async () => !(await gateIsHeld()), { what: 'the gateway to fall asleep' });
+    await insert(writer, 'rate');
+    await follower.count(rows + 1, 1_000);
+    client.close();
+  });
+
+  test('I9: a row that was not rung for, and commits after the gateway let go of the gate, still arrives', async () => {
+    const client = createClient({ url: gateway.url });
+    const follower = follow(client, 'message:straggler');
+    await follower.live();
+    await wake('noise');
+    await straggler.query('BEGIN');
+    await insert(straggler, 'straggler');
+    await until(async () => !(await gateIsHeld()), { what: 'the gateway to let go' });
+    rings = 0;
+    await straggler.query('COMMIT');
+    await follower.count(1, 1_000);
+    expect(rings).toBe(0);
+    client.close();
+  });
+
+  test('I8: with doorbell always the gate is left alone, and every insert rings', async () => {
+    const second = await createDatabase(cluster);
+    const always = await startTestGateway(second.url, { ...NO_SAFETY, ROWCAST_DOORBELL: 'always' });
+    const client = createClient({ url: always.url });
+    const follower = follow(client, 'message:always');
+    await follower.live();
+    const by = await connectWriter(second.url);
+    for (let row = 0; row < 500; row++) await insert(by, 'always');
+    await follower.count(500);
+    const { rows } = await by.query(
+      `SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+    );
+    expect(rows).toEqual([]);
+    client.close();
+    await by.end();
+    await always.stop();
+    await second.drop();
+  });
+});

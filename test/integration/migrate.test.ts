@@ -1,0 +1,60 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type pg from 'pg';
+import { MigrationChanged, migrate } from '../../server/postgres/migrate.js';
+import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
+import { connectWriter } from '../support/writer.js';
+
+let database: TestDatabase;
+let admin: pg.Client;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  admin = await connectWriter(database.url);
+});
+afterAll(async () => {
+  await admin.end();
+  await database.drop();
+});
+
+test('many at once: each migration runs once, and a second run does nothing', async () => {
+  await admin.query('CREATE DATABASE empty TEMPLATE template0');
+  const url = new URL('/empty', clusters()[0]?.url).href;
+  const ran = await Promise.all([migrate(url), migrate(url), migrate(url), migrate(url)]);
+  expect(ran.filter((names) => names.length > 0)).toHaveLength(1);
+  expect(ran.flat()[0]).toBe('0001_streams.sql');
+  expect(await migrate(url)).toEqual([]);
+  await admin.query('DROP DATABASE empty');
+});
+
+test('a migration that was edited after it ran is refused', async () => {
+  await admin.query(`UPDATE rowcast.migrations SET checksum = 'x' WHERE name = '0002_doorbell.sql'`);
+  await expect(migrate(database.url)).rejects.toThrow(MigrationChanged);
+});
+
+test('the schema is the one that was reviewed', async () => {
+  const { rows } = await admin.query<{ line: string }>(`
+    SELECT line FROM (
+      SELECT format('table %s.%s: %s %s%s', table_schema, table_name, column_name, udt_name,
+                    CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END) AS line
+        FROM information_schema.columns WHERE table_schema IN ('public', 'rowcast')
+      UNION ALL
+      SELECT format('index %s', indexdef) FROM pg_indexes WHERE schemaname IN ('public', 'rowcast')
+      UNION ALL
+      SELECT format('constraint %s: %s', conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint
+        WHERE connamespace IN ('public'::regnamespace, 'rowcast'::regnamespace) AND contype IN ('p', 'u', 'f', 'c')
+      UNION ALL
+      SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
+      UNION ALL
+      SELECT format('function %s%s', oid::regprocedure, CASE WHEN prosecdef THEN ' security definer' ELSE '' END)
+        FROM pg_proc WHERE pronamespace = 'rowcast'::regnamespace
+    ) lines ORDER BY line COLLATE "C"`);
+  expect(rows.map(({ line }) => line).join('\n')).toMatchSnapshot();
+});
+
+test('SECURITY DEFINER functions all pin their search path', async () => {
+  const { rows } = await admin.query(
+    `SELECT oid::regprocedure::text AS name FROM pg_proc WHERE pronamespace = 'rowcast'::regnamespace AND prosecdef
+       AND NOT coalesce(proconfig, '{}') @> ARRAY['search_path=pg_catalog, pg_temp']`,
+  );
+  expect(rows).toEqual([]);
+});

@@ -1,0 +1,165 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import type pg from 'pg';
+import { makeLogger } from '../../server/logger.js';
+import type { Movement } from '../../server/ports.js';
+import { READ_SETTINGS } from '../../server/postgres/session.js';
+import { MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
+import { Tail } from '../../server/postgres/tail.js';
+import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
+import { connectWriter } from '../support/writer.js';
+
+const WRITERS = 4;
+const CHANNELS = ['a', 'b', 'c'];
+const RUNS = 60;
+
+type Step =
+  | { do: 'begin' | 'commit' | 'rollback' | 'savepoint' | 'rollback to'; writer: number }
+  | { do: 'insert'; writer: number; channel: string; rows: number }
+  | { do: 'read' };
+
+const writer = fc.nat(WRITERS - 1);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('begin' as const), writer }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('commit' as const), writer }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constantFrom('rollback' as const, 'savepoint' as const, 'rollback to' as const),
+      writer,
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant('insert' as const),
+      writer,
+      channel: fc.constantFrom(...CHANNELS),
+      rows: fc.constantFrom(1, 1, 2, 700),
+    }),
+  },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('read' as const) }) },
+);
+
+describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
+  let database: TestDatabase;
+  let writers: pg.Client[];
+  let reader: pg.Client;
+  let tail: Tail;
+  const movements: Movement[] = [];
+  let uncertain = 0;
+
+  beforeAll(async () => {
+    database = await createDatabase(cluster);
+    reader = await connectWriter(database.url);
+    writers = await Promise.all(Array.from({ length: WRITERS }, () => connectWriter(database.url)));
+    tail = new Tail({
+      databaseUrl: database.url,
+      queryTimeout: 10_000,
+      logger: makeLogger('error'),
+      onMoved: (movement) => movements.push(movement),
+      onUncertain: () => {
+        uncertain += 1;
+      },
+      onConnected: () => {},
+    });
+    await tail.start();
+  });
+  afterAll(async () => {
+    await tail.stop();
+    await Promise.all([...writers, reader].map((client) => client.end()));
+    await database.drop();
+  });
+
+  /** The heads that a statement sees that begins now. */
+  async function visibleHeads(run: string): Promise<Map<string, number>> {
+    const { rows } = await reader.query<{ channel: string; head: number }>(
+      `SELECT 'message:' || key AS channel, max(seq)::int AS head FROM rowcast.messages WHERE key LIKE $1 GROUP BY key`,
+      [`${run} %`],
+    );
+    return new Map(rows.map(({ channel, head }) => [channel, head]));
+  }
+
+  test('I2 I9: after each read it has told the head that is visible, whatever committed, failed or stays open', async () => {
+    const seed = Number(process.env.ROWCAST_SEED ?? Date.now() % 2 ** 31);
+    process.stdout.write(`tail on ${cluster.version}: seed ${seed}\n`);
+    let run = 0;
+    const property = fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60 }), async (steps) => {
+      run += 1;
+      const told = new Map<string, number>();
+      const open = new Array<{ savepoint: boolean; locks: Set<string> } | null>(WRITERS).fill(null);
+      const locked = (channel: string, by: number) => open.some((tx, other) => other !== by && tx?.locks.has(channel));
+      const read = async () => {
+        movements.length = 0;
+        await tail.read();
+        for (const { channel, head, rows } of movements) {
+          const known = told.get(channel) ?? 0;
+          for (const [index, { seq }] of rows.entries()) expect(seq).toBe((rows[0]?.seq ?? 0) + index);
+          if (rows.length > 0) expect(rows[0]?.seq).toBe(known + 1);
+          told.set(channel, Math.max(known, head));
+        }
+        expect(told).toEqual(await visibleHeads(`${run}`));
+      };
+      for (const now of steps) {
+        if (now.do === 'read') {
+          await read();
+          continue;
+        }
+        const client = writers[now.writer];
+        const tx = open[now.writer] ?? null;
+        if (client === undefined) throw new Error('no such writer');
+        if (now.do === 'insert') {
+          const channel = `${run} ${now.channel}`;
+          if (locked(channel, now.writer)) continue; // it would wait for the other writer
+          await client.query(
+            `INSERT INTO rowcast.messages (key, event_type) SELECT $1, 'log' FROM generate_series(1, $2::int)`,
+            [channel, now.rows],
+          );
+          tx?.locks.add(channel);
+        } else if (now.do === 'begin') {
+          if (tx !== null) continue;
+          await client.query('BEGIN');
+          open[now.writer] = { savepoint: false, locks: new Set() };
+        } else if (tx !== null) {
+          if (now.do === 'rollback to' && !tx.savepoint) continue;
+          if (now.do === 'savepoint') tx.savepoint = true;
+          await client.query(now.do === 'rollback to' || now.do === 'savepoint' ? `${now.do} s` : now.do);
+          if (now.do === 'commit' || now.do === 'rollback') open[now.writer] = null;
+        }
+      }
+      for (const [index, tx] of open.entries()) if (tx !== null) await writers[index]?.query('COMMIT');
+      await read();
+    });
+    await fc.assert(property, { seed, numRuns: RUNS, endOnFailure: true });
+  }, 120_000);
+
+  test('a statement whose channels are too many to name makes the hub ask for its own', async () => {
+    const before = uncertain;
+    await reader.query(
+      `INSERT INTO rowcast.messages (key, event_type) SELECT 'wide ' || i, 'log' FROM generate_series(1, $1::int) i`,
+      [MOVED_CHANNELS + 5],
+    );
+    await tail.read();
+    expect(uncertain).toBe(before + 1);
+    expect(await tail.open('message:wide 7')).toMatchObject({ floor: 1, head: 1 });
+  });
+
+  test('the rows of a transaction that is still open cost a read nothing', async () => {
+    const [open, other] = [reader, writers[0] as pg.Client];
+    await open.query('BEGIN');
+    await open.query(
+      `INSERT INTO rowcast.messages (key, event_type) SELECT 'open', 'log' FROM generate_series(1, 50000)`,
+    );
+    await tail.read();
+    const { rows } = await other.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
+    await other.query(READ_SETTINGS);
+    const statement = tailStatement(tail.streams).replaceAll('$1', `'${rows[0]?.now}'`);
+    const plan = await other.query(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${statement}`);
+    // The rows of the transaction fill some 600 blocks of the table, and 200 of the index.
+    expect(plan.rows[0]['QUERY PLAN'][0].Plan['Shared Hit Blocks']).toBeLessThan(50);
+    movements.length = 0;
+    await open.query('COMMIT');
+    await tail.read();
+    expect(movements).toMatchObject([{ channel: 'message:open', head: 50_000 }]);
+  });
+});

@@ -1,0 +1,328 @@
+import type { Link, LinkEvents, Rung } from '../../client/transport/rung.js';
+import type { PageLimits } from '../../server/hub/channel.js';
+import { makeLogger } from '../../server/logger.js';
+import {
+  type ChannelState,
+  type Clock,
+  type Log,
+  type Movement,
+  type StoredRow,
+  type Transport,
+  Unavailable,
+} from '../../server/ports.js';
+
+/** Lets everything run that waits for nothing but its turn. */
+export function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+export const silent = makeLogger('silent');
+
+/** A clock that stands still until it is turned. */
+export class FakeClock implements Clock {
+  readonly #timers = new Set<{ at: number; task: () => void }>();
+  #now = 1_000_000;
+
+  /** How many tasks wait for their time. */
+  get timers(): number {
+    return this.#timers.size;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  after(delay: number, task: () => void): () => void {
+    const timer = { at: this.#now + Math.max(0, delay), task };
+    this.#timers.add(timer);
+    return () => this.#timers.delete(timer);
+  }
+
+  /** Lets time pass. What is due runs in its order, and all that follows from it before the next. */
+  async turn(time: number): Promise<void> {
+    const end = this.#now + time;
+    for (;;) {
+      await settle();
+      const [next] = [...this.#timers].sort((a, b) => a.at - b.at);
+      if (next === undefined || next.at > end) break;
+      this.#now = Math.max(this.#now, next.at);
+      this.#timers.delete(next);
+      next.task();
+    }
+    this.#now = end;
+    await settle();
+  }
+}
+
+/** A link of the fake rung. The test plays the gateway. */
+export class FakeLink implements Link {
+  readonly events: LinkEvents;
+  readonly sent: Record<string, unknown>[] = [];
+  closed = false;
+
+  constructor(events: LinkEvents) {
+    this.events = events;
+  }
+
+  send(text: string): void {
+    if (this.closed) throw new Error(`sent on a closed link: ${text}`);
+    this.sent.push(JSON.parse(text) as Record<string, unknown>);
+  }
+
+  close(): void {
+    this.closed = true;
+  }
+}
+
+export class FakeRung implements Rung {
+  readonly name = 'websocket';
+  readonly links: FakeLink[] = [];
+
+  get last(): FakeLink {
+    const link = this.links.at(-1);
+    if (link === undefined) throw new Error('no link was opened');
+    return link;
+  }
+
+  open(events: LinkEvents): Link {
+    this.links.push(new FakeLink(events));
+    return this.last;
+  }
+}
+
+/** What was handed to a transport, and whether it had said that it takes data. */
+export interface Sent {
+  readonly text: string;
+  readonly bytes: number;
+  readonly writable: boolean;
+}
+
+/** A socket with a send buffer that empties only when the test drains it. */
+export class FakeTransport implements Transport {
+  readonly sent: Sent[] = [];
+  readonly bufferBytes: number;
+  waiting = 0;
+  closed: { code: number; reason: string } | null = null;
+  onDrained: () => void = () => {};
+
+  constructor(bufferBytes = Number.POSITIVE_INFINITY) {
+    this.bufferBytes = bufferBytes;
+  }
+
+  get writable(): boolean {
+    return this.waiting < this.bufferBytes;
+  }
+
+  send(frame: string | Buffer): void {
+    if (this.closed !== null) throw new Error(`sent on a closed transport: ${frame}`);
+    const bytes = Buffer.byteLength(frame);
+    this.sent.push({ text: frame.toString(), bytes, writable: this.writable });
+    this.waiting += bytes;
+  }
+
+  close(code: number, reason: string): void {
+    this.closed = { code, reason };
+  }
+
+  drain(bytes = Number.POSITIVE_INFINITY): void {
+    const stood = !this.writable;
+    this.waiting = Math.max(0, this.waiting - bytes);
+    if (stood && this.writable && this.closed === null) this.onDrained();
+  }
+}
+
+interface Table {
+  epoch: string;
+  /** The epoch that an answer has told last. */
+  told: string;
+  floor: number;
+  head: number;
+  /** The last row that the tail has read. */
+  read: number;
+  readonly rows: Map<number, StoredRow>;
+}
+
+interface PageQuestion {
+  readonly channel: string;
+  readonly after: number;
+  readonly upTo: number;
+  readonly resolve: (rows: StoredRow[]) => void;
+  readonly reject: (error: Error) => void;
+  /** What the snapshot of the statement saw, once it has begun. */
+  seen: StoredRow[] | null;
+}
+
+interface OpenQuestion {
+  readonly channel: string;
+  readonly resolve: (state: ChannelState | null) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A row as the fake log keeps it: it says where it belongs. */
+export interface LoggedRow {
+  readonly epoch: string;
+  readonly seq: number;
+}
+
+/**
+ * The tables, and a tail over them. Opens are answered in the order of the questions, as on the tail's connection;
+ * pages in any order. `prompt` answers at once; otherwise nothing is answered before the test says so.
+ */
+export class FakeLog implements Log {
+  readonly limits: PageLimits;
+  readonly prompt: boolean;
+  readonly opens: OpenQuestion[] = [];
+  readonly pages: PageQuestion[] = [];
+  /** Every page that was asked for, as `after..upTo`. */
+  readonly asked: string[] = [];
+  opened = 0;
+  readonly #tables = new Map<string, Table>();
+
+  constructor(limits: PageLimits, prompt = true) {
+    this.limits = limits;
+    this.prompt = prompt;
+  }
+
+  get idle(): boolean {
+    return this.opens.length === 0 && this.pages.length === 0;
+  }
+
+  create(channel: string, rows = 0): void {
+    this.#tables.set(channel, { epoch: 'e1', told: 'e1', floor: 1, head: 0, read: 0, rows: new Map() });
+    this.write(channel, rows);
+    this.#table(channel).read = rows;
+  }
+
+  drop(channel: string): void {
+    this.#tables.delete(channel);
+  }
+
+  write(channel: string, count: number, pad = 0): void {
+    const table = this.#table(channel);
+    for (let index = 0; index < count; index += 1) {
+      table.head += 1;
+      const row: LoggedRow = { epoch: table.epoch, seq: table.head };
+      table.rows.set(table.head, {
+        seq: table.head,
+        json: JSON.stringify(pad > 0 ? { ...row, pad: 'x'.repeat(pad) } : row),
+      });
+    }
+  }
+
+  /** Deletes the rows below `floor`, as pruning does. */
+  prune(channel: string, floor: number): void {
+    const table = this.#table(channel);
+    table.floor = Math.max(table.floor, Math.min(floor, table.head + 1));
+    for (const seq of table.rows.keys()) if (seq < table.floor) table.rows.delete(seq);
+  }
+
+  /** Deletes rows as somebody does who works around the triggers. */
+  cut(channel: string, from: number, to: number): void {
+    const { rows, head } = this.#table(channel);
+    for (let seq = from; seq <= Math.min(to, head - 1); seq += 1) rows.delete(seq);
+  }
+
+  /** The numbering is lost: `rows` rows of a new one. Until a state has told it, no page can be read. */
+  renumber(channel: string, rows: number): void {
+    const table = this.#table(channel);
+    const epoch = `e${Number(table.epoch.slice(1)) + 1}`;
+    this.#tables.set(channel, { ...table, epoch, floor: 1, head: 0, read: 0, rows: new Map() });
+    this.write(channel, rows);
+  }
+
+  has(channel: string, seq: number): boolean {
+    return this.#table(channel).rows.has(seq);
+  }
+
+  /** Whether there is a row to read after `after`. One that was pruned before the tail came by is nobody's loss. */
+  unread(channel: string, after: number): boolean {
+    return [...this.#table(channel).rows.keys()].some((seq) => seq > after);
+  }
+
+  /** The state as the tail's connection sees it now. */
+  state(channel: string): ChannelState | null {
+    const table = this.#tables.get(channel);
+    if (table === undefined) return null;
+    const [first = 1] = table.rows.keys();
+    return { epoch: table.epoch, floor: Math.max(table.floor, first), head: table.head };
+  }
+
+  /** Whether the tail has found a numbering that no state has told yet. */
+  uncertain(channel: string): boolean {
+    const table = this.#tables.get(channel);
+    return table !== undefined && table.told !== table.epoch;
+  }
+
+  /** One read of the tail: what is new in a channel; at most the first `carry` rows come along. */
+  movement(channel: string, carry = Number.POSITIVE_INFINITY): Movement | null {
+    const table = this.#tables.get(channel);
+    if (table === undefined || this.uncertain(channel)) return null;
+    const fresh = [...table.rows.values()].filter(({ seq }) => seq > table.read);
+    table.read = table.head;
+    const last = fresh.at(-1);
+    if (last === undefined) return null;
+    const gap = fresh.findIndex(({ seq }, index) => seq !== (fresh[0]?.seq ?? 0) + index);
+    const rows = fresh.slice(0, Math.min(carry, gap === -1 ? fresh.length : gap));
+    const movement = { channel, epoch: table.epoch, head: last.seq, rows };
+    return movement;
+  }
+
+  open(channel: string): Promise<ChannelState | null> {
+    this.opened += 1;
+    return new Promise((resolve, reject) => {
+      this.opens.push({ channel, resolve, reject });
+      if (this.prompt) this.answerOpen();
+    });
+  }
+
+  page(channel: string, after: number, upTo: number): Promise<StoredRow[]> {
+    this.asked.push(`${after}..${upTo}`);
+    return new Promise((resolve, reject) => {
+      this.pages.push({ channel, after, upTo, resolve, reject, seen: null });
+      if (this.prompt) this.answerPage();
+    });
+  }
+
+  answerOpen(works = true): void {
+    const question = this.opens.shift();
+    if (question === undefined) return;
+    if (!works) return question.reject(new Unavailable('the fake log is away'));
+    const table = this.#tables.get(question.channel);
+    if (table !== undefined) table.told = table.epoch;
+    question.resolve(this.state(question.channel));
+  }
+
+  /** The statement of a page that is on its way takes its snapshot. */
+  look(index: number): void {
+    const question = this.pages[index % this.pages.length];
+    if (question !== undefined && !this.uncertain(question.channel)) question.seen ??= this.#rowsFor(question);
+  }
+
+  answerPage(index = 0, works = true): void {
+    const [question] = this.pages.splice(index % Math.max(1, this.pages.length), 1);
+    if (question === undefined) return;
+    if (!works || (question.seen === null && this.uncertain(question.channel))) {
+      return question.reject(new Unavailable('the fake log is away'));
+    }
+    question.resolve(question.seen ?? this.#rowsFor(question));
+  }
+
+  #rowsFor({ channel, after, upTo }: PageQuestion): StoredRow[] {
+    const rows: StoredRow[] = [];
+    let bytes = 0;
+    for (const row of this.#tables.get(channel)?.rows.values() ?? []) {
+      if (row.seq <= after) continue;
+      const follows = rows.length === 0 || row.seq === (rows.at(-1)?.seq ?? 0) + 1;
+      if (row.seq > upTo || !follows || bytes >= this.limits.bytes || rows.length >= this.limits.rows) break;
+      rows.push(row);
+      bytes += row.json.length;
+    }
+    return rows;
+  }
+
+  #table(channel: string): Table {
+    const table = this.#tables.get(channel);
+    if (table === undefined) throw new Error(`the fake log has no ${channel}`);
+    return table;
+  }
+}

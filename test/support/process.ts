@@ -1,0 +1,88 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { packageRoot } from '../../server/package-root.js';
+
+export interface RowcastProcess {
+  readonly child: ChildProcess;
+  /** What it has printed so far, on standard output and standard error. */
+  output(): string;
+  errors(): string;
+  /** Its exit code, or the signal that ended it. */
+  readonly exited: Promise<number | NodeJS.Signals>;
+}
+
+const running = new Set<ChildProcess>();
+
+/** For the end of a test file: a test that failed half-way has left its processes behind. */
+export function killAll(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+
+/** Runs `rowcast …` from the source, in an environment that holds nothing but what is given. */
+export function runRowcast(args: readonly string[], env: Record<string, string> = {}, cwd?: string): RowcastProcess {
+  const root = packageRoot();
+  const loader = join(root, 'node_modules/tsx/dist/loader.mjs');
+  const child = spawn(process.execPath, ['--import', loader, join(root, 'server/main.ts'), ...args], {
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+  running.add(child);
+  child.once('close', () => running.delete(child));
+  let output = '';
+  let errors = '';
+  child.stdout.on('data', (chunk) => {
+    output += chunk;
+  });
+  child.stderr.on('data', (chunk) => {
+    errors += chunk;
+  });
+  const exited = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals);
+  return { child, output: () => output, errors: () => errors, exited };
+}
+
+export interface GatewayProcess {
+  readonly url: string;
+  /** Resident memory in bytes. */
+  memory(): Promise<number>;
+  kill(signal: NodeJS.Signals): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** `rowcast up` as a process of its own, so that it can be killed and measured. Resolves when it listens. */
+export async function startGatewayProcess(
+  databaseUrl: string,
+  env: Record<string, string> = {},
+): Promise<GatewayProcess> {
+  const settings = { DATABASE_URL: databaseUrl, ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'warn', ...env };
+  const rowcast = runRowcast(['up', '--no-demo'], settings);
+  const { child, exited } = rowcast;
+  const listening = new Promise<string>((resolve) => {
+    child.stdout?.on('data', () => {
+      const url = /^listening on (\S+)$/m.exec(rowcast.output())?.[1];
+      if (url !== undefined) resolve(url);
+    });
+  });
+  const url = await Promise.race([
+    listening,
+    exited.then((code) => Promise.reject(new Error(`rowcast up ended with ${code}: ${rowcast.errors()}`))),
+  ]);
+  return {
+    url,
+    async memory() {
+      const status = await readFile(`/proc/${child.pid}/status`, 'utf8');
+      return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
+    },
+    async kill(signal) {
+      child.kill(signal);
+      await exited;
+    },
+    async stop() {
+      child.kill('SIGTERM');
+      const code = await exited;
+      if (code !== 0) throw new Error(`rowcast up ended with ${code}: ${rowcast.errors()}`);
+    },
+  };
+}
