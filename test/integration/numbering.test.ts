@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
 import { seqs } from '../support/follow.js';
-import { connectWriter, log, newExecution, newVenture } from '../support/writer.js';
+import { until } from '../support/until.js';
+import { connectWriter, log, newExecution, newVenture, processId } from '../support/writer.js';
 
 describe.each(clusters())('seq on PostgreSQL $version', (cluster) => {
   let database: TestDatabase;
@@ -90,16 +91,22 @@ describe.each(clusters())('seq on PostgreSQL $version', (cluster) => {
 
   test('I1: writers of one channel number in commit order; the second waits for the first', async () => {
     const execution = await newExecution(writer);
+    await log(writer, execution, 1, 'before');
     await writer.query('BEGIN');
     await log(writer, execution, 1, 'first');
     const second = log(other, execution, 1, 'second');
+    await until(
+      async () =>
+        (await writer.query(`SELECT 1 FROM pg_locks WHERE pid = $1 AND NOT granted`, [processId(other)])).rowCount,
+      { what: 'the second writer to wait' },
+    );
     await writer.query('COMMIT');
     await second;
     const { rows } = await writer.query<{ message: string }>(
       'SELECT message FROM agent_execution_logs WHERE execution_id = $1 ORDER BY seq',
       [execution],
     );
-    expect(rows.map(({ message }) => message)).toEqual(['first 1', 'second 1']);
+    expect(rows.map(({ message }) => message)).toEqual(['before 1', 'first 1', 'second 1']);
   });
 
   test('I8: writers of different channels, and updates of the parent, do not wait for each other', async () => {
@@ -121,21 +128,25 @@ describe.each(clusters())('seq on PostgreSQL $version', (cluster) => {
     expect(rows[0]).toEqual({ n: 40000 });
   });
 
-  test('SERIALIZABLE writers of one channel get 40001 to retry, never a wrong number', async () => {
-    const execution = await newExecution(writer);
-    await log(writer, execution);
-    await writer.query('BEGIN ISOLATION LEVEL SERIALIZABLE');
-    await writer.query('SELECT 1 FROM ventures LIMIT 1');
-    await other.query('BEGIN ISOLATION LEVEL SERIALIZABLE');
-    await log(other, execution);
-    await other.query('COMMIT');
-    await expect(log(writer, execution)).rejects.toMatchObject({ code: '40001' });
-    await writer.query('ROLLBACK');
-    await writer.query('BEGIN ISOLATION LEVEL SERIALIZABLE');
-    await log(writer, execution, 2);
-    await writer.query('COMMIT');
-    expect(await seqsOf(execution)).toEqual(seqs(1, 4));
-  });
+  test.each(['REPEATABLE READ', 'SERIALIZABLE'])(
+    '%s writers of one channel get 40001 to retry, never a wrong number',
+    async (isolation) => {
+      const execution = await newExecution(writer);
+      await log(writer, execution);
+      await writer.query(`BEGIN ISOLATION LEVEL ${isolation}`);
+      await writer.query('SELECT 1 FROM ventures LIMIT 1');
+      await other.query(`BEGIN ISOLATION LEVEL ${isolation}`);
+      await log(other, execution);
+      await other.query('COMMIT');
+      await expect(log(writer, execution)).rejects.toMatchObject({ code: '40001' });
+      await writer.query('ROLLBACK');
+      await writer.query(`BEGIN ISOLATION LEVEL ${isolation}`);
+      await log(writer, execution, 2);
+      await log(writer, execution);
+      await writer.query('COMMIT');
+      expect(await seqsOf(execution)).toEqual(seqs(1, 5));
+    },
+  );
 
   test('what the writer may see does not change a number', async () => {
     const execution = await newExecution(writer);

@@ -31,3 +31,8 @@ export async function log(writer: pg.Client, execution: string, count = 1, messa
     [execution, message, count],
   );
 }
+
+/** The pid of the backend that serves a client. */
+export function processId(client: pg.Client): number {
+  return (client as unknown as { processID: number }).processID;
+}
