@@ -46,7 +46,10 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     }
     const ran = await migrate(databaseUrl);
     if (ran.length > 0) logger.info({ migrations: ran }, 'migrated');
-    const gateway = await startGateway(config, databaseUrl, logger);
+    const gateway = await startGateway(config, databaseUrl, logger).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE') throw error;
+      throw new Error(`port ${config.port} is taken: stop what listens there, or set ROWCAST_PORT`, { cause: error });
+    });
     ends.push(() => gateway.stop());
     const demo = withDemo ? await startDemo(databaseUrl, logger) : null;
     if (demo !== null) ends.push(() => demo.stop());
@@ -86,16 +89,17 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
       'Without ROWCAST_JWT_SECRET everybody on this machine may read every channel, and nobody else can connect.',
     );
   }
+  const there = url === config.url ? '' : ` --url ${url}`;
   print('', 'Try, each in a terminal of its own:');
   if (demo === null) {
-    print('  npx rowcast watch message:lobby');
+    print(`  npx rowcast watch message:lobby${there}`);
   } else {
     const [, execution] = demo.execution.split(':');
     print(
-      `  npx rowcast watch ${demo.execution} --since start`,
-      `  npx rowcast watch ${demo.venture}`,
+      `  npx rowcast watch ${demo.execution} --since start${there}`,
+      `  npx rowcast watch ${demo.venture}${there}`,
       `  ${psql} "INSERT INTO agent_execution_logs (execution_id, message) VALUES ('${execution}', 'hello')"`,
-      '  npx rowcast watch message:lobby',
+      `  npx rowcast watch message:lobby${there}`,
     );
   }
   print(`  ${psql} "SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`);

@@ -101,10 +101,12 @@ export function pageStatement(s: Stream): string {
      ORDER BY w.at, page.seq`;
 }
 
-/** Channels in the order of their keys, $1 at most. */
+/** Channels in the order of their keys, $1 at most; without those whose parent was deleted. */
 export function channelsStatement(s: Stream): string {
+  const parent =
+    s.parent === null ? '' : `AND EXISTS (SELECT FROM ${s.parent} p WHERE p.${s.parent_key} = c.key::${type(s)})`;
   return `
     SELECT '${s.name}:' || c.key AS channel, greatest(
         (SELECT max(t.seq) FROM ${s.relation} t WHERE t.${s.key} = c.key::${type(s)}), c.floor - 1) AS head
-      FROM rowcast.channels c WHERE c.stream_id = ${s.id} ORDER BY c.key LIMIT $1`;
+      FROM rowcast.channels c WHERE c.stream_id = ${s.id} ${parent} ORDER BY c.key LIMIT $1`;
 }
