@@ -6,11 +6,11 @@ export class RowcastError extends Error {
   /** Whether the client goes on trying by itself. */
   readonly retries: boolean;
 
-  constructor(code: string, message?: string) {
+  constructor(code: string, message?: string, retries?: boolean) {
     const entry = errorEntry(code);
     super(message ?? `${entry.meaning} ${entry.action}`);
     this.name = 'RowcastError';
     this.code = code;
-    this.retries = entry.outcome === 'retry';
+    this.retries = retries ?? entry.outcome === 'retry';
   }
 }

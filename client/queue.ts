@@ -24,6 +24,7 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
   }
 
   push(value: T): void {
+    if (this.#end !== null) return;
     const reader = this.#readers.shift();
     if (reader !== undefined) return reader.resolve({ value, done: false });
     this.#waiting.push(value);

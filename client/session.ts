@@ -5,6 +5,7 @@ import {
   type Command,
   closeStops,
   codeOfClose,
+  errors,
   type Frame,
   PROTOCOL,
   parseFrame,
@@ -34,6 +35,9 @@ export interface SessionOptions {
 /** How long a link must have lived, in milliseconds, for the next failure to count as the first one. */
 const STABLE = 5_000;
 
+/** How long the gateway may take to answer `connect`, in milliseconds. */
+const CONNECT_TIMEOUT = 10_000;
+
 /**
  * Keeps one connection to the gateway: opens it, introduces itself, listens to its heart, and opens the next one
  * when it is lost. It owns every timer and link it makes; `close` ends them all (I7).
@@ -42,6 +46,7 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #replies = new Map<number, (reply: Reply) => void>();
   #state: SessionState = 'waiting';
+  #started = false;
   #link: Link | null = null;
   #visit = 0;
   #lastId = 0;
@@ -59,7 +64,9 @@ export class Session {
 
   /** Opens the first link. */
   start(): void {
-    if (this.#state === 'waiting') this.#open();
+    if (this.#started) return;
+    this.#started = true;
+    this.#open();
   }
 
   /** Sends a command; `onReply` gets its one reply, or nothing if the connection is lost before. */
@@ -70,6 +77,7 @@ export class Session {
   }
 
   close(): void {
+    this.#started = true;
     this.#drop();
     if (this.#state !== 'closed') this.#enter('closed');
   }
@@ -110,9 +118,11 @@ export class Session {
 
   #connect(token: string | undefined): void {
     this.#lastHeard = this.#options.clock.now();
+    this.#cancelTimer = this.#options.clock.after(CONNECT_TIMEOUT, () => this.#lost(1006, 'no answer to connect'));
     this.request({ type: 'connect', protocol: PROTOCOL, ...(token === undefined ? {} : { token }) }, (reply) => {
       if (reply.type !== 'connected') return; // a refusal is followed by a close that carries its code
       this.#connectedAt = this.#options.clock.now();
+      this.#cancelTimer();
       this.#listen(reply.heartbeat);
       this.#enter('connected');
     });
@@ -132,14 +142,16 @@ export class Session {
   /** A socket may say OPEN long after the other side is gone: only what arrives proves that it lives. */
   #listen(heartbeat: number): void {
     const silence = this.#options.clock.now() - this.#lastHeard;
-    if (silence >= 2 * heartbeat) return this.#lost(1006, 'heartbeat_timeout');
+    if (silence >= 2 * heartbeat)
+      return this.#lost(errors.heartbeat_timeout.close, 'nothing was heard for two heartbeats');
     if (silence >= heartbeat / 2) this.request({ type: 'ping' });
     this.#cancelTimer = this.#options.clock.after(heartbeat / 2, () => this.#listen(heartbeat));
   }
 
   #lost(code: number, reason: string): void {
-    const error = new RowcastError(codeOfClose(code) ?? 'unavailable', reason || 'the connection was lost');
-    if (closeStops(code)) {
+    const stops = closeStops(code);
+    const error = new RowcastError(codeOfClose(code) ?? 'unavailable', reason || 'the connection was lost', !stops);
+    if (stops) {
       this.#drop();
       return this.#enter('closed', error);
     }

@@ -64,6 +64,8 @@ export class Subscription implements AsyncIterable<StreamEvent> {
   readonly #listeners = new Map<string, Set<(event: StreamEvent) => void>>();
   #queue: EventQueue<StreamEvent> | null = null;
   #state: SubscriptionState = 'waiting';
+  /** Somebody loops over the events. Until then, and until they are listened to, they wait for a loop. */
+  #iterated = false;
   #paused = false;
   #head = 0;
   #request = 0;
@@ -91,6 +93,7 @@ export class Subscription implements AsyncIterable<StreamEvent> {
 
   /** Calls `listener` for each event of one type (the row's `event_type`). Returns the way to stop that. */
   on(type: string, listener: (event: StreamEvent) => void): () => void {
+    if (!this.#iterated) this.#stopQueueing();
     const listeners = this.#listeners.get(type) ?? new Set();
     this.#listeners.set(type, listeners.add(listener));
     return () => listeners.delete(listener);
@@ -98,7 +101,9 @@ export class Subscription implements AsyncIterable<StreamEvent> {
 
   /** The events in order. Leaving the loop closes the subscription. A loop that is slow holds the stream back. */
   [Symbol.asyncIterator](): AsyncIterator<StreamEvent> {
+    this.#iterated = true;
     this.#queue ??= this.#makeQueue();
+    if (this.#state === 'closed') this.#queue.end();
     return this.#queue;
   }
 
@@ -131,12 +136,19 @@ export class Subscription implements AsyncIterable<StreamEvent> {
         const position = parsePosition(frame.position);
         if (position === null) return;
         this.#sequencer.moveTo(position);
-        this.#options.onReset?.({ reason: frame.reason, position: frame.position });
+        call(this.#options.onReset, { reason: frame.reason, position: frame.position });
         return this.#caughtUp();
       }
       case 'unsubscribed':
         return this.#refused(frame.code);
     }
+  }
+
+  #stopQueueing(): void {
+    this.#queue = null;
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.onConnection(this.#wire.connected);
   }
 
   #makeQueue(): EventQueue<StreamEvent> {
@@ -156,7 +168,7 @@ export class Subscription implements AsyncIterable<StreamEvent> {
 
   #enter(state: SubscriptionState, error?: RowcastError): void {
     this.#state = state;
-    this.#options.onState?.(state, error);
+    call(this.#options.onState, state, error);
   }
 
   #leave(): void {
@@ -222,16 +234,7 @@ export class Subscription implements AsyncIterable<StreamEvent> {
     const type = typeof row.event_type === 'string' ? row.event_type : undefined;
     const event = { channel: this.channel, seq, position: formatPosition({ epoch, seq }), type, row };
     const listeners = type === undefined ? undefined : this.#listeners.get(type);
-    for (const listener of [this.#options.onEvent, ...(listeners ?? [])]) {
-      try {
-        listener?.(event);
-      } catch (reason) {
-        // As a DOM event does: the failure of one listener is reported, and stops neither the others nor the stream.
-        queueMicrotask(() => {
-          throw reason;
-        });
-      }
-    }
+    for (const listener of [this.#options.onEvent, ...(listeners ?? [])]) call(listener, event);
     this.#queue?.push(event);
   }
 
@@ -242,5 +245,16 @@ export class Subscription implements AsyncIterable<StreamEvent> {
     this.#enter('waiting', error);
     if (this.#state !== 'waiting') return;
     this.#cancelRetry = this.#wire.clock.after(this.#backoff.next(), () => this.onConnection(this.#wire.connected));
+  }
+}
+
+/** As with a DOM event, the failure of one listener is reported, and stops neither the others nor the stream. */
+function call<A extends unknown[]>(listener: ((...event: A) => void) | undefined, ...event: A): void {
+  try {
+    listener?.(...event);
+  } catch (reason) {
+    queueMicrotask(() => {
+      throw reason;
+    });
   }
 }

@@ -181,6 +181,11 @@ export class ConfigError extends Error {
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/;
 
+/** Whether a page comes from this machine: a browser here also runs the pages of strangers. */
+export function isLoopbackOrigin(origin: string): boolean {
+  return URL.canParse(origin) && LOOPBACK.test(new URL(origin).hostname);
+}
+
 /** Reads the settings from an environment. Throws `ConfigError`. An empty variable counts as left out. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const faults: string[] = [];
@@ -194,7 +199,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     if (variable.startsWith('ROWCAST_') && !known.has(variable)) faults.push(`${variable}: there is no such setting`);
   }
   const config = Object.fromEntries(values) as Config;
-  if (faults.length === 0 && config.jwtSecret === undefined && !LOOPBACK.test(config.host)) {
+  if (config.host && !env.ROWCAST_JWT_SECRET && !LOOPBACK.test(config.host)) {
     faults.push(`ROWCAST_HOST: ${config.host} can be reached by others; set ROWCAST_JWT_SECRET, or use 127.0.0.1`);
   }
   if (faults.length > 0) throw new ConfigError(faults.join('\n'));

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { jwtAuthenticator, localAuthenticator } from './auth/authenticator.js';
 import { systemClock } from './clock.js';
-import type { Config } from './config.js';
+import { type Config, isLoopbackOrigin } from './config.js';
 import { Connection } from './connection/connection.js';
 import { Doorbell } from './doorbell.js';
 import { makeApp } from './http/app.js';
@@ -38,7 +38,7 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
     queryTimeout,
     logger,
     onMoved: (movement) => hub.moved(movement),
-    onUncertain: () => void hub.refreshAll().catch((error: unknown) => logger.warn({ err: error }, 'refresh failed')),
+    onUncertain: () => hub.recheckAll(),
     onConnected: () => doorbell.ring(),
   });
   const history = new History({
@@ -99,6 +99,8 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
     maxConnections: config.maxConnections,
     sendBufferBytes: config.sendBufferBytes,
     heartbeat,
+    // Without a secret, being on this machine is what admits; the page of a stranger is not.
+    admitOrigin: (origin) => config.jwtSecret !== undefined || origin === undefined || isLoopbackOrigin(origin),
     connect: (id, transport) => {
       const { maxFrameBytes, maxSubscriptions, connectTimeout } = config;
       const limits = { maxFrameBytes, maxSubscriptions };

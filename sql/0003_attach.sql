@@ -181,5 +181,7 @@ BEGIN
   END IF;
   PERFORM rowcast.drop_triggers(relation);
   EXECUTE format('DROP FUNCTION rowcast.%I(), rowcast.%I()', stream || '_number', stream || '_raise_floor');
-  EXECUTE format('ALTER TABLE %s DROP COLUMN seq, DROP COLUMN tx', relation);
+  IF EXISTS (SELECT FROM pg_class c WHERE c.oid = relation) THEN -- it may have been dropped
+    EXECUTE format('ALTER TABLE %s DROP COLUMN seq, DROP COLUMN tx', relation);
+  END IF;
 END $$;

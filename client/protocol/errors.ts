@@ -89,7 +89,7 @@ export const errors = {
     close: 4002,
   },
   heartbeat_timeout: {
-    meaning: 'Nothing was heard from the other side for two heartbeats.',
+    meaning: 'Nothing was heard from the gateway for two heartbeats; the client itself says so.',
     outcome: 'retry',
     action: 'Connect again.',
     close: 4003,
@@ -137,13 +137,17 @@ export function errorEntry(code: string): ErrorEntry {
   return isErrorCode(code) ? errors[code] : { meaning: code, outcome: 'retry', action: 'Update the client.' };
 }
 
-/** Whether a WebSocket close code tells the client to stay away. 1009: a frame over the hard limit. */
+/** The close code of RFC 6455 for a frame that is too large even to be read. */
+const TOO_LARGE = 1009;
+
+/** Whether a WebSocket close code tells the client to stay away. */
 export function closeStops(code: number): boolean {
-  return code === 1009 || (code >= 4500 && code <= 4999);
+  return code === TOO_LARGE || (code >= 4500 && code <= 4999);
 }
 
 /** The error code that a WebSocket close code stands for, if it is one of the table. */
 export function codeOfClose(close: number): ErrorCode | null {
+  if (close === TOO_LARGE) return 'frame_too_large';
   const found = Object.entries(errors).find(([, entry]) => 'close' in entry && entry.close === close);
   return found && isErrorCode(found[0]) ? found[0] : null;
 }

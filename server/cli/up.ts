@@ -81,7 +81,7 @@ export function withoutPassword(databaseUrl: string): string {
 
 function greet(url: string, config: Config, databaseUrl: string, demo: Demo | null): void {
   const shown = withoutPassword(databaseUrl);
-  const psql = `psql ${shown} -c`;
+  const psql = `psql ${config.databaseUrl === undefined ? shown : '"$DATABASE_URL"'} -c`;
   print(`listening on ${url}`, `database ${shown}`);
   if (config.jwtSecret === undefined) {
     print(

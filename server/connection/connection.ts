@@ -34,7 +34,7 @@ export interface ConnectionOptions {
   readonly connectTimeout: number;
 }
 
-/** Refused frames after which a connection is ended: the client cannot be right about anything else either. */
+/** Malformed frames after which a connection is ended: such a client cannot be right about anything else. */
 const MAX_REFUSED = 100;
 
 type Subscribe = Extract<ParsedCommand, { type: 'subscribe' }>;
@@ -167,7 +167,8 @@ export class Connection {
       const asked = askedPosition(since, channel.state);
       if (asked === null) throw new RefusedFrame('invalid_frame', 'since: start, now, a seq or a position', id);
       // The client may know more than this gateway has read so far: ask the table before calling it wrong.
-      if (asked.epoch !== channel.state.epoch || asked.seq > channel.state.head) await channel.refresh();
+      const unknown = asked.epoch !== channel.state.epoch || asked.seq > channel.state.head;
+      if (unknown && !(await channel.refresh())) throw new Refusal('unknown_channel', `there is no channel ${name}`);
       if (wanted()) return this.#begin(id, channel, since);
       this.#send({ type: 'unsubscribed', id, channel: name, code: 'requested' });
     } catch (error) {
@@ -236,7 +237,7 @@ export class Connection {
     const id = refusal instanceof RefusedFrame ? refusal.id : commandId;
     const { code, message } = refusal;
     this.#send({ type: 'error', ...(id === undefined ? {} : { id }), code, message });
-    this.#refused += 1;
+    if (refusal instanceof RefusedFrame || code === 'frame_too_large') this.#refused += 1;
     if ('close' in errors[code]) this.close(code, message);
     else if (this.#refused >= MAX_REFUSED) this.close('too_many_errors');
   }

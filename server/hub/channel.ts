@@ -33,8 +33,9 @@ export class Channel {
   #pages: Page[] = [];
   #state: ChannelState;
   #loading = false;
-  #loadedTo = 0;
-  #cancelRetry: (() => void) | null = null;
+  #closed = false;
+  #cancelLoad: () => void = () => {};
+  #cancelRecheck: () => void = () => {};
 
   constructor(name: string, state: ChannelState, context: ChannelContext) {
     this.name = name;
@@ -61,12 +62,16 @@ export class Channel {
 
   /** Nobody reads any more: gives back the memory. */
   close(): void {
-    this.#cancelRetry?.();
+    this.#closed = true;
+    this.#cancelLoad();
+    this.#cancelRecheck();
     this.#forgetPages();
   }
 
   /** The head moved. A movement that is known already, or from before the channel was opened, changes nothing. */
-  moved({ head, rows }: Movement): void {
+  moved({ epoch, head, rows }: Movement): void {
+    // Of another numbering than the one known here, which the readers have to be told first.
+    if (epoch !== this.#state.epoch) return this.recheck();
     if (head <= this.#state.head) return;
     this.#keep(rows);
     this.#state = { ...this.#state, head };
@@ -89,13 +94,15 @@ export class Channel {
   }
 
   /**
-   * Reads the state again and tells the readers what it means for them. Rejects with `Unavailable`.
+   * Reads the state again and tells the readers what it means for them. False where the channel is gone. Rejects
+   * with `Unavailable`.
    */
-  async refresh(): Promise<void> {
+  async refresh(): Promise<boolean> {
     const state = await this.#context.log.open(this.name);
+    if (this.#closed) return state !== null;
     if (state === null) {
       for (const reader of [...this.#readers]) reader.end();
-      return;
+      return false;
     }
     const renumbered = state.epoch !== this.#state.epoch;
     if (renumbered) this.#forgetPages();
@@ -107,6 +114,17 @@ export class Channel {
       else if (reader.after < floor - 1) reader.reset('pruned', { epoch, seq: floor - 1 });
       reader.advance();
     }
+    return true;
+  }
+
+  /** The state may be another than the one known here: reads it again, for as long as it takes to get an answer. */
+  recheck(): void {
+    this.#cancelRecheck();
+    this.refresh().catch((error: unknown) => {
+      if (this.#closed) return;
+      this.#context.logger.warn({ channel: this.name, err: error }, 'a channel could not be refreshed, trying again');
+      this.#cancelRecheck = this.#context.clock.after(RETRY, () => this.recheck());
+    });
   }
 
   #use(page: Page): void {
@@ -143,43 +161,52 @@ export class Channel {
     return page;
   }
 
-  /** One read at a time, upward from the lowest place that is wanted, and round again: nobody is passed over. */
+  /** One read at a time, for as long as somebody waits. */
   async #load(): Promise<void> {
     this.#loading = true;
     while (this.#waiting.size > 0) {
       try {
         await this.#loadAfter(this.#nextWanted());
       } catch (error) {
+        if (this.#waiting.size === 0) break;
         this.#context.logger.warn({ channel: this.name, err: error }, 'a page could not be read, trying again');
         await new Promise<void>((resolve) => {
-          this.#cancelRetry = this.#context.clock.after(RETRY, resolve);
+          this.#cancelLoad = this.#context.clock.after(RETRY, resolve);
         });
       }
     }
     this.#loading = false;
   }
 
+  /**
+   * The place of the reader that has waited longest, or the lowest place that is wanted shortly before it: readers
+   * that come back together stand at slightly different places, and one page serves them all.
+   */
   #nextWanted(): number {
-    let lowest = Number.POSITIVE_INFINITY;
-    let above = Number.POSITIVE_INFINITY;
+    const [first] = this.#waiting;
+    const longest = first?.after ?? 0;
+    let lowest = longest;
     for (const { after } of this.#waiting) {
-      lowest = Math.min(lowest, after);
-      if (after >= this.#loadedTo) above = Math.min(above, after);
+      if (after < lowest && after > longest - this.#context.limits.rows) lowest = after;
     }
-    return above === Number.POSITIVE_INFINITY ? lowest : above;
+    return lowest;
   }
 
   async #loadAfter(after: number): Promise<void> {
     const { head, epoch } = this.#state;
     // Not into the page that is in memory already.
     const upTo = Math.min(head, (this.#pages.find(({ from }) => from > after + 1)?.from ?? head + 1) - 1);
-    const rows = upTo > after ? await this.#context.log.page(this.name, after, upTo) : [];
-    if (epoch !== this.#state.epoch) return; // renumbered meanwhile: these rows are of the old numbering
-    if (upTo > after && rows[0]?.seq !== after + 1) await this.#missing(after, rows[0]?.seq ?? upTo + 1);
-    else this.#keep(rows);
-    this.#loadedTo = rows.at(-1)?.seq ?? after;
+    const run = upTo > after ? await this.#context.log.page(this.name, after, upTo) : { epoch, rows: [] };
+    if (this.#waiting.size === 0) return; // whoever wanted it has left, perhaps everybody
+    if (epoch !== this.#state.epoch) return; // renumbered meanwhile: these rows may be of the old numbering
+    const [first] = run.rows;
+    if (run.epoch !== epoch || (upTo > after && first?.seq !== after + 1)) {
+      return this.#missing(after, first?.seq ?? upTo + 1);
+    }
+    this.#keep(run.rows);
+    const to = run.rows.at(-1)?.seq ?? upTo;
     for (const reader of [...this.#waiting]) {
-      if (reader.after >= after && (reader.after < this.#loadedTo || upTo <= after)) this.#serve(reader);
+      if (reader.after >= after && (reader.after < to || upTo <= after)) this.#serve(reader);
     }
   }
 

@@ -52,8 +52,8 @@ export class Hub {
   }
 
   /** Something was lost that movements cannot tell: asks the database where every channel stands. */
-  async refreshAll(): Promise<void> {
-    await Promise.all([...this.#channels.values()].map((channel) => channel.refresh()));
+  recheckAll(): void {
+    for (const channel of this.#channels.values()) channel.recheck();
   }
 
   #open(name: string): Promise<Channel | null> {

@@ -2,14 +2,14 @@ import pg from 'pg';
 import { z } from 'zod';
 import type { PageLimits } from '../hub/channel.js';
 import type { Logger } from '../logger.js';
-import { type ChannelState, type Log, type StoredRow, Unavailable } from '../ports.js';
+import { type ChannelState, type Log, type Run, type StoredRow, Unavailable } from '../ports.js';
 import { Batch } from './batch.js';
 import { CONNECT_TIMEOUT, isConnectionLoss, READ_SETTINGS, types } from './session.js';
 import { channelsStatement, pageStatement } from './statements.js';
 import type { Stream } from './streams.js';
 import { isOutdated, named, type Tail } from './tail.js';
 
-const pageRow = z.object({ at: z.number(), seq: z.number(), json: z.string() });
+const pageRow = z.object({ at: z.number(), epoch: z.string(), seq: z.number(), json: z.string() });
 const channelRow = z.object({ channel: z.string(), head: z.number() });
 
 /** Pages read by one statement: with more, one answer could grow too large. */
@@ -34,7 +34,7 @@ export interface HistoryOptions {
 export class History implements Log {
   readonly #options: HistoryOptions;
   readonly #pool: pg.Pool;
-  readonly #pages = new WeakMap<Stream, Batch<PageRequest, StoredRow[]>>();
+  readonly #pages = new WeakMap<Stream, Batch<PageRequest, Run>>();
 
   constructor(options: HistoryOptions) {
     const { databaseUrl, poolSize, queryTimeout, logger } = options;
@@ -60,9 +60,9 @@ export class History implements Log {
     return this.#options.tail.open(channel);
   }
 
-  async page(channel: string, after: number, upTo: number): Promise<StoredRow[]> {
+  async page(channel: string, after: number, upTo: number): Promise<Run> {
     const found = await this.#options.tail.find(channel);
-    return found === null ? [] : this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
+    return found === null ? { epoch: '', rows: [] } : this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
   }
 
   /** Channels that ever had an event, in the order of their names within a stream, `limit` of each stream at most. */
@@ -73,7 +73,7 @@ export class History implements Log {
     return (await Promise.all(lists)).flat();
   }
 
-  #batchOf(stream: Stream): Batch<PageRequest, StoredRow[]> {
+  #batchOf(stream: Stream): Batch<PageRequest, Run> {
     let batch = this.#pages.get(stream);
     if (batch === undefined) {
       const statement = named(pageStatement(stream));
@@ -84,9 +84,12 @@ export class History implements Log {
           const afters = requests.map(({ after }) => after);
           const upTos = requests.map(({ upTo }) => upTo);
           const values = [keys, afters, upTos, limits.bytes, limits.rows];
-          const pages = requests.map((): StoredRow[] => []);
-          for (const { at, seq, json } of await this.#query(statement, values, pageRow)) {
-            pages[at - 1]?.push({ seq, json });
+          const pages = requests.map(() => ({ epoch: '', rows: [] as StoredRow[] }));
+          for (const { at, epoch, seq, json } of await this.#query(statement, values, pageRow)) {
+            const page = pages[at - 1];
+            if (page === undefined) continue;
+            page.epoch = epoch;
+            page.rows.push({ seq, json });
           }
           return pages;
         },

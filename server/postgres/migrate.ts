@@ -7,7 +7,14 @@ import { packageRoot } from '../package-root.js';
 
 /** Advisory lock (1919907683, 2): 'rowc' in ASCII, 1 is the gate. */
 const TRY_LOCK = 'SELECT pg_try_advisory_lock(1919907683, 2) AS locked';
+/** In milliseconds. */
 const LOCK_POLL = 50;
+const LOCK_DEADLINE = 60_000;
+
+const CREATE_MIGRATIONS = `
+  CREATE SCHEMA IF NOT EXISTS rowcast;
+  CREATE TABLE rowcast.migrations (
+    name text PRIMARY KEY, checksum text NOT NULL, run_at timestamptz NOT NULL DEFAULT now())`;
 
 interface Migration {
   readonly name: string;
@@ -31,7 +38,11 @@ export async function migrate(databaseUrl: string): Promise<string[]> {
   try {
     // Polled, not awaited inside Postgres: a session that waits holds a snapshot, on which an index build by the
     // session that migrates (CREATE INDEX CONCURRENTLY) would wait in turn.
-    while (!(await client.query<{ locked: boolean }>(TRY_LOCK)).rows[0]?.locked) await delay(LOCK_POLL);
+    const deadline = Date.now() + LOCK_DEADLINE;
+    while (!(await client.query<{ locked: boolean }>(TRY_LOCK)).rows[0]?.locked) {
+      if (Date.now() > deadline) throw new Error('another migration has held the lock for a minute');
+      await delay(LOCK_POLL);
+    }
     return await runPending(client, await readMigrations());
   } finally {
     await client.end();
@@ -51,9 +62,9 @@ async function readMigrations(): Promise<Migration[]> {
 
 async function runPending(client: pg.Client, migrations: readonly Migration[]): Promise<string[]> {
   await client.query('SET client_min_messages = warning');
-  await client.query('CREATE SCHEMA IF NOT EXISTS rowcast');
-  await client.query(`CREATE TABLE IF NOT EXISTS rowcast.migrations (
-    name text PRIMARY KEY, checksum text NOT NULL, run_at timestamptz NOT NULL DEFAULT now())`);
+  // Asked first: IF NOT EXISTS needs the right to create even where there is nothing to do.
+  const { rowCount: exists } = await client.query(`SELECT WHERE to_regclass('rowcast.migrations') IS NOT NULL`);
+  if (!exists) await client.query(CREATE_MIGRATIONS);
   const { rows } = await client.query<{ name: string; checksum: string }>(
     'SELECT name, checksum FROM rowcast.migrations',
   );

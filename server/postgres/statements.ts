@@ -84,7 +84,7 @@ export function openStatement(s: Stream): string {
  */
 export function pageStatement(s: Stream): string {
   return `
-    SELECT w.at::int AS at, page.seq, page.json
+    SELECT w.at::int AS at, (SELECT epoch FROM rowcast.streams WHERE stream_id = ${s.id}) AS epoch, page.seq, page.json
       FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY w(text, after, up_to, at)
       CROSS JOIN LATERAL (SELECT w.text::${type(s)} AS key) k
       CROSS JOIN LATERAL (

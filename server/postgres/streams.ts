@@ -60,7 +60,7 @@ export function checkKey({ name, key_type: type }: Stream, key: string): void {
   } else if (type === 'int2' || type === 'int4' || type === 'int8') {
     const fits = INTEGER.test(key) && BigInt.asIntN(BITS[type], BigInt(key)) === BigInt(key);
     if (!fits) throw new InvalidChannel(`a key of ${name} is an integer of ${BITS[type]} bits without leading zeros`);
-  } else if (key.includes('\0')) {
-    throw new InvalidChannel('a key holds no NUL character');
+  } else if (/\0|\p{Surrogate}/u.test(key)) {
+    throw new InvalidChannel('a key is well-formed Unicode without NUL characters');
   }
 }

@@ -51,7 +51,7 @@ export class Tail {
   readonly #opens = new Map<string, Batch<string, ChannelState | null>>();
   #streams: readonly Stream[] = [];
   #byName = new Map<string, Stream>();
-  #revision = -1;
+  #revision: number | null = null;
   #rows = named('');
   #heads = named('');
   #snapshot = '';
@@ -96,14 +96,16 @@ export class Tail {
     if (first === undefined) throw new Error('the tail returned no row');
     const before = parseSnapshot(this.#snapshot);
     const snapshot = parseSnapshot(first.snapshot);
-    this.#snapshot = first.snapshot;
-    const movements = this.#movements(rows);
-    for (const movement of movements) this.#options.onMoved(movement);
     // Transaction numbers run backwards only in another cluster: a standby that took over, a restored backup.
     const elsewhere = snapshot.xmax < before.xmax;
     const renamed = first.revision !== this.#revision;
+    // Before the movements are told: they carry the epoch, and a truncated stream has begun a new one.
     if (renamed || Date.now() - this.#streamsReadAt > STREAMS_MAX_AGE) await this.loadStreams();
-    if (elsewhere || renamed || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
+    const movements = this.#movements(rows);
+    for (const movement of movements) this.#options.onMoved(movement);
+    // Only now: had anything failed before, these rows would have to be read again.
+    this.#snapshot = first.snapshot;
+    if (elsewhere || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
     return { commits: new Set(rows.map(({ tx }) => tx)).size - (first.tx === null ? 1 : 0), xmin: snapshot.xmin };
   }
 
@@ -141,13 +143,12 @@ export class Tail {
 
   async #prepare(client: pg.Client): Promise<void> {
     await client.query(READ_SETTINGS);
-    this.#useStreams(z.array(streamRow).parse((await client.query(STREAMS)).rows));
     const { rows } = await client.query<{ revision: number; snapshot: string }>(
       'SELECT revision, pg_current_snapshot()::text AS snapshot FROM rowcast.catalog',
     );
     const [now] = rows;
     if (now === undefined) throw new Error('rowcast.catalog is empty: run `rowcast migrate`');
-    this.#revision = now.revision;
+    this.#useStreams(now.revision, z.array(streamRow).parse((await client.query(STREAMS)).rows));
     // A connection that was lost goes on where it was: the rows of the meantime are read like any others.
     if (this.#snapshot === '') this.#snapshot = now.snapshot;
   }
@@ -156,12 +157,15 @@ export class Tail {
   async loadStreams(): Promise<void> {
     const revision = { name: 'revision', text: 'SELECT revision FROM rowcast.catalog' };
     const [catalog] = await this.#query(revision, [], z.object({ revision: z.number() }));
-    this.#useStreams(await this.#query({ name: 'streams', text: STREAMS }, [], streamRow));
-    this.#revision = catalog?.revision ?? -1;
+    // The revision first: what changes between the two is noticed at the next read.
+    this.#useStreams(catalog?.revision ?? 0, await this.#query({ name: 'streams', text: STREAMS }, [], streamRow));
   }
 
-  #useStreams(streams: readonly Stream[]): void {
+  #useStreams(revision: number, streams: readonly Stream[]): void {
     this.#streamsReadAt = Date.now();
+    const changed = this.#revision !== null && this.#revision !== revision;
+    this.#revision = revision;
+    if (changed) queueMicrotask(() => this.#options.onUncertain());
     if (isDeepStrictEqual(streams, this.#streams)) return; // so that statements stay prepared
     this.#streams = streams;
     this.#byName = new Map(streams.map((stream) => [stream.name, stream]));
@@ -196,28 +200,29 @@ export class Tail {
   }
 
   #movements(rows: readonly ReadRow[]): Movement[] {
-    const names = new Map(this.#streams.map(({ id, name }) => [id, name]));
-    const channels = new Map<string, ReadRow[]>();
+    const streams = new Map(this.#streams.map((stream) => [stream.id, stream]));
+    const channels = new Map<string, { stream: Stream; events: ReadRow[] }>();
     for (const row of rows) {
-      if (row.stream_id === null) continue;
-      const channel = `${names.get(row.stream_id)}:${row.key}`;
-      const events = channels.get(channel);
-      if (events === undefined) channels.set(channel, [row]);
-      else events.push(row);
+      const stream = row.stream_id === null ? undefined : streams.get(row.stream_id);
+      if (stream === undefined) continue;
+      const channel = `${stream.name}:${row.key}`;
+      const known = channels.get(channel);
+      if (known === undefined) channels.set(channel, { stream, events: [row] });
+      else known.events.push(row);
     }
-    return [...channels].map(([channel, events]) => toMovement(channel, events));
+    return [...channels].map(([channel, { stream, events }]) => ({ channel, epoch: stream.epoch, ...toRun(events) }));
   }
 }
 
 /** Of one channel, in any order. A channel has no holes, so the rows up to the first that stayed behind are a run. */
-function toMovement(channel: string, events: ReadRow[]): Movement {
+function toRun(events: ReadRow[]): { head: number; rows: StoredRow[] } {
   events.sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
   const rows: StoredRow[] = [];
   for (const { seq, json } of events) {
     if (seq === null || json === null) break;
     rows.push({ seq, json });
   }
-  return { channel, head: events.at(-1)?.seq ?? 0, rows };
+  return { head: events.at(-1)?.seq ?? 0, rows };
 }
 
 function parseSnapshot(text: string): { xmin: bigint; xmax: bigint } {

@@ -18,6 +18,8 @@ export interface WebSocketOptions {
   readonly sendBufferBytes: number;
   /** In milliseconds. */
   readonly heartbeat: number;
+  /** Whether a page of that origin may connect; undefined where it is no page that asks. */
+  readonly admitOrigin: (origin: string | undefined) => boolean;
   readonly connect: (id: string, transport: Transport) => Connection;
 }
 
@@ -129,14 +131,19 @@ export class WebSocketDoor {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const { pathname } = new URL(request.url ?? '/', 'http://gateway');
-    if (pathname !== this.#options.path || this.#stopping) {
-      socket.end(
-        `HTTP/1.1 ${this.#stopping ? '503 Service Unavailable' : '404 Not Found'}\r\nConnection: close\r\n\r\n`,
-      );
+    const status = this.#refusal(request);
+    if (status !== null) {
+      socket.on('error', () => {}); // it may be reset before it has read why
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket));
+  }
+
+  #refusal({ url, headers }: IncomingMessage): string | null {
+    if (this.#stopping) return '503 Service Unavailable';
+    if (url?.split('?')[0] !== this.#options.path) return '404 Not Found';
+    return this.#options.admitOrigin(headers.origin) ? null : '403 Forbidden';
   }
 
   #accept(socket: WebSocket): void {
