@@ -136,6 +136,8 @@ export class Subscription implements AsyncIterable<StreamEvent> {
         const position = parsePosition(frame.position);
         if (position === null) return;
         this.#sequencer.moveTo(position);
+        // But for what was pruned, the position is the head, of another numbering perhaps.
+        if (frame.reason !== 'pruned') this.#head = position.seq;
         call(this.#options.onReset, { reason: frame.reason, position: frame.position });
         return this.#caughtUp();
       }

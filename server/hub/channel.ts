@@ -123,6 +123,7 @@ export class Channel {
     this.refresh().catch((error: unknown) => {
       if (this.#closed) return;
       this.#context.logger.warn({ channel: this.name, err: error }, 'a channel could not be refreshed, trying again');
+      this.#cancelRecheck();
       this.#cancelRecheck = this.#context.clock.after(RETRY, () => this.recheck());
     });
   }
@@ -217,12 +218,12 @@ export class Channel {
 
   /** Rows that were there are gone: their readers are told, never silently passed by (I2). */
   async #missing(after: number, next: number): Promise<void> {
-    await this.refresh();
-    const { epoch, floor } = this.#state;
-    for (const reader of [...this.#readers]) {
-      // Deleted behind Rowcast's back (with triggers off), so that no floor was raised.
-      if (reader.after >= after && reader.after < next - 1 && floor <= after + 1) {
-        reader.reset('pruned', { epoch, seq: next - 1 });
+    const { epoch } = this.#state;
+    const there = await this.refresh();
+    // Deleted behind Rowcast's back (with triggers off), so that no floor was raised: up to the next row nothing is left.
+    if (there && this.#state.epoch === epoch && this.#state.floor <= after + 1) {
+      for (const reader of [...this.#readers]) {
+        if (reader.after >= after && reader.after < next - 1) reader.reset('pruned', { epoch, seq: next - 1 });
       }
     }
     for (const reader of [...this.#waiting]) this.#serve(reader);

@@ -6,6 +6,7 @@ import {
   type Clock,
   type Log,
   type Movement,
+  type Run,
   type StoredRow,
   type Transport,
   Unavailable,
@@ -146,10 +147,10 @@ interface PageQuestion {
   readonly channel: string;
   readonly after: number;
   readonly upTo: number;
-  readonly resolve: (rows: StoredRow[]) => void;
+  readonly resolve: (run: Run) => void;
   readonly reject: (error: Error) => void;
   /** What the snapshot of the statement saw, once it has begun. */
-  seen: StoredRow[] | null;
+  seen: Run | null;
 }
 
 interface OpenQuestion {
@@ -256,7 +257,7 @@ export class FakeLog implements Log {
   /** One read of the tail: what is new in a channel; at most the first `carry` rows come along. */
   movement(channel: string, carry = Number.POSITIVE_INFINITY): Movement | null {
     const table = this.#tables.get(channel);
-    if (table === undefined || this.uncertain(channel)) return null;
+    if (table === undefined) return null;
     const fresh = [...table.rows.values()].filter(({ seq }) => seq > table.read);
     table.read = table.head;
     const last = fresh.at(-1);
@@ -275,7 +276,7 @@ export class FakeLog implements Log {
     });
   }
 
-  page(channel: string, after: number, upTo: number): Promise<StoredRow[]> {
+  page(channel: string, after: number, upTo: number): Promise<Run> {
     this.asked.push(`${after}..${upTo}`);
     return new Promise((resolve, reject) => {
       this.pages.push({ channel, after, upTo, resolve, reject, seen: null });
@@ -295,29 +296,28 @@ export class FakeLog implements Log {
   /** The statement of a page that is on its way takes its snapshot. */
   look(index: number): void {
     const question = this.pages[index % this.pages.length];
-    if (question !== undefined && !this.uncertain(question.channel)) question.seen ??= this.#rowsFor(question);
+    if (question !== undefined) question.seen ??= this.#runFor(question);
   }
 
   answerPage(index = 0, works = true): void {
     const [question] = this.pages.splice(index % Math.max(1, this.pages.length), 1);
     if (question === undefined) return;
-    if (!works || (question.seen === null && this.uncertain(question.channel))) {
-      return question.reject(new Unavailable('the fake log is away'));
-    }
-    question.resolve(question.seen ?? this.#rowsFor(question));
+    if (!works) return question.reject(new Unavailable('the fake log is away'));
+    question.resolve(question.seen ?? this.#runFor(question));
   }
 
-  #rowsFor({ channel, after, upTo }: PageQuestion): StoredRow[] {
+  #runFor({ channel, after, upTo }: PageQuestion): Run {
     const rows: StoredRow[] = [];
     let bytes = 0;
-    for (const row of this.#tables.get(channel)?.rows.values() ?? []) {
+    const table = this.#tables.get(channel);
+    for (const row of table?.rows.values() ?? []) {
       if (row.seq <= after) continue;
       const follows = rows.length === 0 || row.seq === (rows.at(-1)?.seq ?? 0) + 1;
       if (row.seq > upTo || !follows || bytes >= this.limits.bytes || rows.length >= this.limits.rows) break;
       rows.push(row);
       bytes += row.json.length;
     }
-    return rows;
+    return { epoch: rows.length === 0 ? '' : (table?.epoch ?? ''), rows };
   }
 
   #table(channel: string): Table {

@@ -1,0 +1,92 @@
+/** Writes the pages of docs/reference that are made from tables in the code: `npm run docs`. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { type ErrorEntry, errors } from '../client/protocol/index.js';
+import { defaultOf, settings } from '../server/config.js';
+import { packageRoot } from '../server/package-root.js';
+
+const note = (source: string) => `<!-- Generated from ${source} by \`npm run docs\`. Do not edit. -->`;
+
+/** Text as a cell of a table. Outside code, `<` would begin an HTML tag. */
+function cell(text: string): string {
+  const parts = text.replaceAll('|', '\\|').split('`');
+  return parts.map((part, index) => (index % 2 === 0 ? part.replaceAll('<', '&lt;') : part)).join('`');
+}
+
+function table(rows: readonly (readonly string[])[]): string {
+  const [heading = [], ...body] = rows.map((row) => row.map(cell));
+  const line = (row: readonly string[]) => `| ${row.join(' | ')} |`;
+  return [line(heading), line(heading.map(() => '---')), ...body.map(line)].join('\n');
+}
+
+const code = (text: string) => (text === '' ? '' : `\`${text}\``);
+
+/** What a setting may be, in words. */
+function accepted(schema: z.ZodType): string {
+  const { type, format, minimum, maximum, minLength = 1, enum: words } = z.toJSONSchema(schema);
+  if (words !== undefined) return words.map((word) => code(String(word))).join(', ');
+  if (type === 'integer') return `${minimum} to ${maximum}`;
+  if (format === 'uri') return 'a URL';
+  return minLength > 1 ? `at least ${minLength} characters` : 'any text';
+}
+
+function settingsPage(): string {
+  const rows = Object.values(settings).map((setting) => [
+    code(setting.env),
+    setting.about,
+    code(defaultOf(setting)),
+    setting.unit,
+    accepted(setting.schema),
+  ]);
+  return `# Settings
+
+${note('`settings` in server/config.ts')}
+
+Every setting is an environment variable, read once when a command starts. An empty variable counts as left out.
+A variable that begins with \`ROWCAST_\` and is not listed here is an error, so that a typing mistake does not go
+unnoticed. \`rowcast up --help\` prints the same table.
+
+${table([['Variable', 'Meaning', 'Default', 'Unit', 'Accepts'], ...rows])}
+
+What to change for production is said in [operations](../operations.md).
+`;
+}
+
+function errorsPage(): string {
+  const rows = Object.entries<ErrorEntry>(errors).map(([name, { meaning, outcome, action, close }]) => [
+    code(name),
+    meaning,
+    outcome,
+    close === undefined ? '' : String(close),
+    action,
+  ]);
+  return `# Errors
+
+${note('`errors` in client/protocol/errors.ts')}
+
+Every code that the gateway answers with. **retry**: the same may work later, by itself. **stop**: it cannot work until
+somebody changes something. A code with a number ends the connection with that WebSocket close code: 4000 to 4499 mean
+retry, 4500 to 4999 mean stop. A client treats a code that it does not know as retry. When each code is sent is said in
+[the protocol](../protocol.md#13-errors).
+
+${table([['Code', 'Meaning', 'Outcome', 'Close code', 'What to do'], ...rows])}
+`;
+}
+
+/** The generated pages: path from the root of the project → text. */
+export function generated(): Map<string, string> {
+  return new Map([
+    ['docs/reference/settings.md', settingsPage()],
+    ['docs/reference/errors.md', errorsPage()],
+  ]);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const [path, text] of generated()) {
+    const file = join(packageRoot(), path);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
+  }
+}

@@ -1,0 +1,171 @@
+import { Backoff } from '../../client/backoff.js';
+import { type Frame, formatPosition, type Reply, type ResetReason, type Row } from '../../client/protocol/index.js';
+import type { Request } from '../../client/session.js';
+import type { Subscription, Wire } from '../../client/subscription.js';
+import { askedPosition, startAt } from '../../server/connection/cursor.js';
+import { FakeClock } from '../support/fakes.js';
+
+export const CHANNEL = 'message:lobby';
+export const BACKOFF = { base: 50, cap: 400 };
+
+interface Command {
+  readonly id: number;
+  readonly request: Request;
+  readonly onReply: (reply: Reply) => void;
+}
+
+/** A gateway with one channel, seen through a connection on which nothing moves before the test says so. */
+export class FakeGateway implements Wire {
+  readonly clock = new FakeClock();
+  subscription: Subscription | null = null;
+  connected = false;
+  forgotten = 0;
+  epoch = 'e1';
+  floor = 1;
+  head: number;
+  /** Where the gateway stands in the channel, while the client is subscribed. */
+  after: number | null = null;
+  /** What the client has said, and what is on its way to it. */
+  readonly up: Command[] = [];
+  readonly down: { readonly frame?: Frame; arrive(): void }[] = [];
+  /** Whether the client has heard `subscribed` since it subscribed, and has not unsubscribed since. */
+  mayDeliver = false;
+  /** The last `subscribed` that has arrived. */
+  told: { readonly epoch: string; readonly head: number; readonly floor: number } | null = null;
+  #lastId = 0;
+
+  constructor(head: number) {
+    this.head = head;
+  }
+
+  backoff(): Backoff {
+    return new Backoff(BACKOFF, () => 0.5);
+  }
+
+  request(request: Request, onReply: (reply: Reply) => void = () => {}): void {
+    if (!this.connected) throw new Error(`${request.type} without a connection`);
+    this.mayDeliver = false;
+    this.#lastId += 1;
+    this.up.push({ id: this.#lastId, request, onReply });
+  }
+
+  forget(): void {
+    this.forgotten += 1;
+  }
+
+  connect(): void {
+    if (this.connected) return;
+    this.connected = true;
+    this.subscription?.onConnection(true);
+  }
+
+  drop(): void {
+    if (!this.connected) return;
+    this.connected = false;
+    this.mayDeliver = false;
+    this.after = null;
+    this.up.length = 0;
+    this.down.length = 0;
+    this.subscription?.onConnection(false);
+  }
+
+  /** Answers the oldest command; a subscribe with the error, if one is given. */
+  answer(error?: string): void {
+    const command = this.up.shift();
+    if (command === undefined) return;
+    const { id, request, onReply } = command;
+    const reply = (reply: Reply) => this.down.push({ arrive: () => onReply(reply) });
+    if (request.type === 'unsubscribe') {
+      this.after = null;
+      reply({ type: 'unsubscribed', id, channel: CHANNEL, code: 'requested' });
+      return;
+    }
+    if (request.type !== 'subscribe') throw new Error(`a subscription said ${request.type}`);
+    const asked = askedPosition(request.since ?? 'now', this);
+    const code = error ?? (this.after !== null ? 'already_subscribed' : 'invalid_frame');
+    if (error !== undefined || this.after !== null || asked === null) {
+      reply({ type: 'error', id, code, message: 'why' });
+      return;
+    }
+    const start = startAt(asked, this);
+    this.after = start.after;
+    const subscribed = {
+      type: 'subscribed' as const,
+      id,
+      channel: CHANNEL,
+      epoch: this.epoch,
+      head: this.head,
+      floor: this.floor,
+    };
+    this.down.push({
+      arrive: () => {
+        this.mayDeliver = id === this.#lastId; // else it belongs to a subscription that was left
+        this.told = subscribed;
+        onReply(subscribed);
+      },
+    });
+    if (start.reset !== null) this.#reset(start.reset, start.after);
+  }
+
+  /**
+   * Sends the next `count` events, if there are any. `shift` below 0 begins with events that were sent before,
+   * above 0 it leaves some out, as no gateway should.
+   */
+  send(count: number, shift = 0): void {
+    if (this.after === null || this.after >= this.head) return;
+    const from = Math.max(1, Math.min(this.after + 1 + shift, this.head));
+    const to = Math.min(this.head, Math.max(from, this.after + count));
+    const events = Array.from({ length: to - from + 1 }, (_, index) => this.row(from + index));
+    this.#frame({ type: 'events', channel: CHANNEL, from, events });
+    this.after = Math.max(this.after, to);
+  }
+
+  row(seq: number): Row {
+    return { event_type: seq % 2 === 0 ? 'even' : 'odd', epoch: this.epoch, seq };
+  }
+
+  /** What was sent last, once more, if it was events. */
+  repeat(): void {
+    const last = this.down.at(-1);
+    if (last?.frame?.type === 'events') this.down.push(last);
+  }
+
+  prune(floor: number): void {
+    this.floor = Math.max(this.floor, Math.min(floor, this.head + 1));
+    if (this.after !== null && this.after < this.floor - 1) this.#reset('pruned', this.floor - 1);
+  }
+
+  renumber(head: number): void {
+    this.epoch = `e${Number(this.epoch.slice(1)) + 1}`;
+    this.floor = 1;
+    this.head = head;
+    if (this.after !== null) this.#reset('epoch', head);
+  }
+
+  /** Ends the subscription on the gateway's side. */
+  end(code: string): void {
+    if (this.after === null) return;
+    this.after = null;
+    const frame: Frame = { type: 'unsubscribed', channel: CHANNEL, code };
+    this.down.push({
+      arrive: () => {
+        this.mayDeliver = false;
+        this.subscription?.onFrame(frame);
+      },
+    });
+  }
+
+  /** Lets one thing arrive. */
+  arrive(): void {
+    this.down.shift()?.arrive();
+  }
+
+  #reset(reason: ResetReason, seq: number): void {
+    this.after = seq;
+    this.#frame({ type: 'reset', channel: CHANNEL, reason, position: formatPosition({ epoch: this.epoch, seq }) });
+  }
+
+  #frame(frame: Frame): void {
+    this.down.push({ frame, arrive: () => this.subscription?.onFrame(frame) });
+  }
+}

@@ -1,0 +1,102 @@
+import { expect, test } from '@jest/globals';
+import { type Config, ConfigError, defaultOf, readConfig, settings } from '../../server/config.js';
+
+const SECRET = 's'.repeat(32);
+
+function faults(env: Record<string, string>): string[] {
+  try {
+    readConfig(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message.split('\n');
+    throw error;
+  }
+  return [];
+}
+
+test('an empty environment gives the documented defaults, and an empty variable counts as left out', () => {
+  const expected: Config = {
+    databaseUrl: undefined,
+    host: '127.0.0.1',
+    port: 4400,
+    jwtSecret: undefined,
+    dataDir: '.rowcast',
+    databasePort: 0,
+    logLevel: 'info',
+    doorbell: 'gated',
+    wakeRate: 200,
+    sleepRate: 50,
+    awakeInterval: 5,
+    safetyInterval: 1_000,
+    poolSize: 4,
+    queryTimeout: 10_000,
+    maxConnections: 10_000,
+    maxSubscriptions: 100,
+    maxFrameBytes: 65_536,
+    sendBufferBytes: 262_144,
+    pageRows: 1_000,
+    pageBytes: 262_144,
+    cacheBytes: 67_108_864,
+    heartbeat: 25_000,
+    connectTimeout: 10_000,
+    shutdownTimeout: 5_000,
+    url: 'http://127.0.0.1:4400',
+    token: undefined,
+  };
+  expect(readConfig({})).toEqual(expected);
+  const empty = Object.fromEntries(Object.values(settings).map(({ env }) => [env, '']));
+  expect(readConfig(empty)).toEqual(expected);
+});
+
+test('the default that is shown for a setting is one that can be set', () => {
+  const shown = Object.values(settings).map((setting) => [setting.env, defaultOf(setting)]);
+  expect(readConfig(Object.fromEntries(shown))).toEqual(readConfig({}));
+});
+
+test('settings are read from their variables, numbers as numbers', () => {
+  const config = readConfig({ DATABASE_URL: 'postgresql://db/app', ROWCAST_PORT: '0', ROWCAST_DOORBELL: 'always' });
+  expect(config).toMatchObject({ databaseUrl: 'postgresql://db/app', port: 0, doorbell: 'always' });
+});
+
+test('every fault is named at once, one line each, with its variable', () => {
+  const wrong = {
+    DATABASE_URL: 'mysql://db',
+    ROWCAST_PORT: '65536',
+    ROWCAST_JWT_SECRET: 'short',
+    ROWCAST_LOG_LEVEL: 'loud',
+    ROWCAST_POOL_SIZE: '1.5',
+    ROWCAST_HEARTBEAT: 'soon',
+    ROWCAST_PORTT: '4400',
+  };
+  const lines = faults(wrong);
+  expect(lines.map((line) => line.split(':')[0])).toEqual(Object.keys(wrong));
+  expect(lines).toContain('ROWCAST_JWT_SECRET: must have at least 32 characters');
+});
+
+test('I5: an open host is a fault that is named together with the others', () => {
+  const lines = faults({ ROWCAST_PORT: 'x', ROWCAST_HOST: '0.0.0.0' });
+  expect(lines.map((line) => line.split(':')[0]).sort()).toEqual(['ROWCAST_HOST', 'ROWCAST_PORT']);
+});
+
+test.each(['ROWCAST_PROT', 'ROWCAST_', 'ROWCAST_MAX_CONNECTION'])('%s is refused: there is no such setting', (env) => {
+  expect(faults({ [env]: '1' })).toEqual([`${env}: there is no such setting`]);
+  expect(faults({ [`NOT_${env}`]: '1' })).toEqual([]);
+});
+
+test.each([
+  '0.0.0.0',
+  '::',
+  '10.0.0.7',
+  'gateway.example',
+  '127.0.0.1.example',
+  'localhost.example',
+  'not-localhost',
+  '[::]',
+  '128.0.0.1',
+])('I5: without a secret the gateway does not listen on %s', (host) => {
+  expect(faults({ ROWCAST_HOST: host })).toEqual([expect.stringContaining('set ROWCAST_JWT_SECRET')]);
+  expect(faults({ ROWCAST_HOST: host, ROWCAST_JWT_SECRET: SECRET })).toEqual([]);
+});
+
+test.each(['localhost', '127.0.0.1', '127.1.2.3', '::1', '[::1]'])('without a secret it listens on %s', (host) => {
+  expect(readConfig({ ROWCAST_HOST: host }).host).toBe(host);
+});

@@ -1,0 +1,369 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { Backoff } from '../../client/backoff.js';
+import type { RowcastError } from '../../client/error.js';
+import { errors, type Frame } from '../../client/protocol/index.js';
+import { Session, type SessionState } from '../../client/session.js';
+import { FakeClock, FakeRung, settle } from '../support/fakes.js';
+
+const HEARTBEAT = 1_000;
+const BACKOFF = { base: 100, cap: 1_600 };
+const CONNECTED = {
+  type: 'connected',
+  id: 1,
+  session: 's',
+  heartbeat: HEARTBEAT,
+  limits: { maxFrameBytes: 1, maxSubscriptions: 1 },
+};
+
+let clock: FakeClock;
+let rung: FakeRung;
+let random: () => number;
+let states: SessionState[];
+let errorsSeen: (RowcastError | undefined)[];
+let frames: Frame[];
+let tokens: number;
+let token: () => Promise<string | undefined>;
+let listener: (state: SessionState) => void;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  rung = new FakeRung();
+  random = () => 0.5;
+  states = [];
+  errorsSeen = [];
+  frames = [];
+  tokens = 0;
+  token = async () => `token ${++tokens}`;
+  listener = () => {};
+});
+
+function makeSession(): Session {
+  return new Session({
+    rung,
+    token: () => token(),
+    clock,
+    backoff: new Backoff(BACKOFF, () => random()),
+    events: {
+      onState(state, error) {
+        states.push(state);
+        errorsSeen.push(error);
+        listener(state);
+      },
+      onFrame: (frame) => frames.push(frame),
+    },
+  });
+}
+
+function receive(frame: object, link = rung.last): void {
+  link.events.onText(JSON.stringify(frame));
+}
+
+/** Plays the gateway up to the connected reply, on the newest link. */
+async function greet(heartbeat = HEARTBEAT): Promise<void> {
+  await settle();
+  rung.last.events.onOpen();
+  receive({ ...CONNECTED, id: rung.last.sent[0]?.id, heartbeat });
+}
+
+async function connect(): Promise<Session> {
+  const session = makeSession();
+  session.start();
+  await greet();
+  return session;
+}
+
+test('says connect first, once the link is open, and is connected when that was answered', async () => {
+  const session = makeSession();
+  session.start();
+  await settle();
+  expect(rung.last.sent).toEqual([]);
+  rung.last.events.onOpen();
+  expect(rung.last.sent).toEqual([{ type: 'connect', id: 1, protocol: 1, token: 'token 1' }]);
+  expect(session.state).toBe('connecting');
+  receive(CONNECTED);
+  expect(states).toEqual(['connecting', 'connected']);
+});
+
+test('a client without a token sends none', async () => {
+  token = async () => undefined;
+  await connect();
+  expect(rung.last.sent).toEqual([{ type: 'connect', id: 1, protocol: 1 }]);
+});
+
+test('a reply goes to the command with its id, once, and every other frame to the subscriptions', async () => {
+  const session = await connect();
+  const replies: string[] = [];
+  session.request({ type: 'unsubscribe', channel: 'a:1' }, ({ type }) => replies.push(`first ${type}`));
+  session.request({ type: 'unsubscribe', channel: 'a:2' }, ({ type }) => replies.push(`second ${type}`));
+  const [, first, second] = rung.last.sent;
+  receive({ type: 'error', id: second?.id, code: 'not_subscribed', message: '' });
+  receive({ type: 'unsubscribed', id: first?.id, channel: 'a:1', code: 'requested' });
+  receive({ type: 'unsubscribed', id: first?.id, channel: 'a:1', code: 'requested' });
+  expect(replies).toEqual(['second error', 'first unsubscribed']);
+  const frame = { type: 'unsubscribed', channel: 'a:1', code: 'revoked' };
+  receive(frame);
+  rung.last.events.onText('garbage');
+  receive({ type: 'of a later version' });
+  expect(frames).toEqual([frame]);
+});
+
+describe('heartbeat', () => {
+  test('a connection that hears something lives on, and pings only in silence', async () => {
+    const session = await connect();
+    for (let beat = 0; beat < 10; beat += 1) {
+      await clock.turn(HEARTBEAT / 4);
+      receive({ type: 'reset', channel: 'a:1', reason: 'ahead', position: 'e.1' });
+    }
+    expect(rung.last.sent.filter(({ type }) => type === 'ping')).toEqual([]);
+
+    for (let beat = 0; beat < 20; beat += 1) {
+      await clock.turn(HEARTBEAT / 2);
+      const { type, id } = rung.last.sent.at(-1) ?? {};
+      if (type === 'ping') receive({ type: 'pong', id });
+    }
+    expect(session.state).toBe('connected');
+    expect(rung.links).toHaveLength(1);
+    expect(rung.last.sent.filter(({ type }) => type === 'ping').length).toBeGreaterThan(5);
+  });
+
+  test('a connection that was silent for two heartbeats is dead, and not before', async () => {
+    const session = await connect();
+    const link = rung.last;
+    await clock.turn(2 * HEARTBEAT - 1);
+    expect([session.state, link.closed]).toEqual(['connected', false]);
+    expect(link.sent.map(({ type }) => type)).toEqual(['connect', 'ping', 'ping', 'ping']);
+    await clock.turn(1);
+    expect([session.state, link.closed]).toEqual(['waiting', true]);
+    expect(errorsSeen.at(-1)).toMatchObject({ code: 'heartbeat_timeout', retries: true });
+  });
+
+  test('a link that opens and then says nothing is given up as well', async () => {
+    const session = makeSession();
+    session.start();
+    await settle();
+    rung.last.events.onOpen();
+    const link = rung.last;
+    await clock.turn(60_000);
+    expect(link.closed).toBe(true);
+    session.close();
+  });
+});
+
+describe('close codes', () => {
+  const table = Object.values(errors).flatMap((entry) => ('close' in entry ? [entry] : []));
+  const stops = [...table.filter(({ outcome }) => outcome === 'stop').map(({ close }) => close), 4999, 1009];
+  const retries = [...table.filter(({ outcome }) => outcome === 'retry').map(({ close }) => close), 4499, 1000, 1006];
+
+  test.each(stops)('%i ends the session for good', async (code) => {
+    const session = await connect();
+    rung.last.events.onClose(code, 'why');
+    expect(session.state).toBe('closed');
+    expect(clock.timers).toBe(0);
+    expect(rung.last.closed).toBe(true);
+    session.start();
+    await clock.turn(60_000);
+    expect(rung.links).toHaveLength(1);
+    expect(errorsSeen.at(-1)).toMatchObject({ message: 'why' });
+  });
+
+  test.each(stops)('the error of %i says that nobody goes on trying', async (code) => {
+    await connect();
+    rung.last.events.onClose(code, 'why');
+    expect(errorsSeen.at(-1)).toMatchObject({ retries: false });
+  });
+
+  test.each(retries)('%i is followed by another link, with a new token', async (code) => {
+    const session = await connect();
+    rung.last.events.onClose(code, 'why');
+    expect(session.state).toBe('waiting');
+    expect(errorsSeen.at(-1)).toMatchObject({ message: 'why', retries: true });
+    await clock.turn(BACKOFF.cap);
+    await greet();
+    expect(states).toEqual(['connecting', 'connected', 'waiting', 'connecting', 'connected']);
+    expect(rung.last.sent[0]).toMatchObject({ type: 'connect', token: 'token 2' });
+  });
+});
+
+describe('backoff', () => {
+  /** How long the session waited after each of `count` links that were lost after `lived` milliseconds. */
+  async function waits(count: number, lived: number): Promise<number[]> {
+    const found: number[] = [];
+    const session = await connect();
+    for (let index = 0; index < count; index += 1) {
+      // Pongs keep the link alive for as long as it shall live.
+      for (let left = lived; left > 0; left -= HEARTBEAT) {
+        await clock.turn(Math.min(left, HEARTBEAT));
+        receive({ type: 'pong', id: 0 });
+      }
+      const links = rung.links.length;
+      rung.last.events.onClose(1006, '');
+      let waited = 0;
+      for (; rung.links.length === links; waited += 1) await clock.turn(1);
+      found.push(waited);
+      await greet();
+    }
+    session.close();
+    return found;
+  }
+
+  test('each loss may wait twice as long as the one before, up to the cap, and at the cap still at random', async () => {
+    random = () => 0.99;
+    expect(await waits(7, 0)).toEqual([99, 198, 396, 792, 1584, 1584, 1584]);
+    let draws = 0;
+    random = () => [0.99, 0.99, 0.99, 0.99, 0.99, 0.25, 0][draws++] ?? 0;
+    expect(await waits(7, 0)).toEqual([99, 198, 396, 792, 1584, 400, 1]);
+  });
+
+  test('a link that lived for five seconds makes the next loss the first one, a shorter one does not', async () => {
+    expect(await waits(3, 4_999)).toEqual([50, 100, 200]);
+    expect(await waits(3, 5_000)).toEqual([50, 50, 50]);
+  });
+
+  test('the delays grow while no link comes about, also after one that lived long', async () => {
+    const session = await connect();
+    for (let beat = 0; beat < 10; beat += 1) {
+      await clock.turn(HEARTBEAT);
+      receive({ type: 'pong', id: 0 });
+    }
+    for (const delay of [50, 100, 200, 400]) {
+      rung.last.events.onClose(1006, '');
+      await clock.turn(delay - 1);
+      expect(session.state).toBe('waiting');
+      await clock.turn(1);
+      expect(session.state).toBe('connecting');
+    }
+  });
+
+  test('a token that cannot be had is asked for again, and nothing is dialled without it', async () => {
+    token = () => {
+      tokens += 1;
+      return tokens < 4 ? Promise.reject(new Error('not yet')) : Promise.resolve('late');
+    };
+    const session = makeSession();
+    session.start();
+    await settle();
+    expect(session.state).toBe('waiting');
+    expect(errorsSeen.at(-1)).toMatchObject({ code: 'unavailable', retries: true });
+    await clock.turn(50 + 100 + 200);
+    expect(rung.links).toHaveLength(1);
+    await greet();
+    expect(rung.last.sent[0]).toMatchObject({ token: 'late' });
+    expect(session.state).toBe('connected');
+  });
+
+  test('start opens the first link only: while the session waits it does not cut the delay short', async () => {
+    const session = await connect();
+    rung.last.events.onClose(1006, '');
+    session.start();
+    await settle();
+    expect(session.state).toBe('waiting');
+    expect(rung.links).toHaveLength(1);
+  });
+});
+
+test('what comes of a link that was lost is ignored', async () => {
+  const session = await connect();
+  const old = rung.last;
+  let answered = 0;
+  session.request({ type: 'ping' }, () => {
+    answered += 1;
+  });
+  const lastId = old.sent.at(-1)?.id;
+  old.events.onClose(1006, '');
+  await clock.turn(BACKOFF.cap);
+  expect(rung.links).toHaveLength(2);
+
+  const before = [...states];
+  old.events.onOpen();
+  receive({ type: 'pong', id: lastId }, old);
+  receive({ type: 'events', channel: 'a:1', from: 1, events: [] }, old);
+  old.events.onClose(4501, 'late');
+  expect({ states, frames, answered, old: old.sent.length }).toEqual({
+    states: before,
+    frames: [],
+    answered: 0,
+    old: 2,
+  });
+
+  // Nor does a command of the old connection get the reply of a new one that has its id.
+  await greet();
+  receive({ type: 'pong', id: lastId });
+  expect(answered).toBe(0);
+});
+
+describe('I7: after close nothing of the session is left', () => {
+  const ways: Record<string, () => Promise<Session>> = {
+    'before it was started': async () => makeSession(),
+    'while the token is asked for': async () => {
+      const session = makeSession();
+      session.start();
+      return session;
+    },
+    'while the link opens': async () => {
+      const session = makeSession();
+      session.start();
+      await settle();
+      return session;
+    },
+    'before connect was answered': async () => {
+      const session = makeSession();
+      session.start();
+      await settle();
+      rung.last.events.onOpen();
+      return session;
+    },
+    'while connected': connect,
+    'while it waits': async () => {
+      const session = await connect();
+      rung.last.events.onClose(1006, '');
+      return session;
+    },
+    'while the next link opens': async () => {
+      const session = await connect();
+      rung.last.events.onClose(1006, '');
+      await clock.turn(BACKOFF.cap);
+      return session;
+    },
+  };
+
+  async function expectNothingLeft(session: Session): Promise<void> {
+    const before = [...states];
+    expect(before.at(-1)).toBe('closed');
+    expect(clock.timers).toBe(0);
+    await settle(); // a token that was asked for comes now
+    for (const link of rung.links) {
+      expect(link.closed).toBe(true);
+      link.events.onOpen();
+      receive({ ...CONNECTED, id: link.sent[0]?.id }, link);
+      link.events.onClose(1006, '');
+    }
+    session.start();
+    session.close();
+    await clock.turn(60_000);
+    expect({ states, timers: clock.timers, open: rung.links.filter(({ closed }) => !closed) }).toEqual({
+      states: before,
+      timers: 0,
+      open: [],
+    });
+  }
+
+  test.each(Object.keys(ways))('closed %s', async (way) => {
+    const session = await ways[way]?.();
+    if (session === undefined) throw new Error(way);
+    session.close();
+    await expectNothingLeft(session);
+  });
+
+  test.each(['connecting', 'connected', 'waiting'] as const)('closed by the listener that hears %s', async (state) => {
+    const session = makeSession();
+    listener = (entered) => {
+      if (entered === state) session.close();
+    };
+    session.start();
+    await settle();
+    expect(tokens).toBe(state === 'connecting' ? 0 : 1);
+    if (state !== 'connecting') await greet();
+    if (state === 'waiting') rung.last.events.onClose(1006, '');
+    await expectNothingLeft(session);
+  });
+});
