@@ -95,6 +95,8 @@ describe.each(clusters())('attach on PostgreSQL $version', (cluster) => {
     expect(await columns()).toEqual(before);
     const { rows } = await writer.query(`SELECT tgname FROM pg_trigger WHERE tgrelid = 'orders'::regclass`);
     expect(rows).toEqual([]);
+    await attach('orders', 'shop');
+    await writer.query(`DROP TABLE orders; SELECT rowcast.detach('orders')`);
     await expect(writer.query(`SELECT rowcast.detach('orders')`)).rejects.toMatchObject({ code: '42704' });
   });
 

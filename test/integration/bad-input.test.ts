@@ -1,3 +1,4 @@
+import { connect as connectSocket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { SignJWT } from 'jose';
 import { WebSocket } from 'ws';
@@ -141,4 +142,34 @@ test('I5: with a secret, only a token that is signed with it opens, until it exp
   client.close();
   const listed = await fetch(`${guarded.url}/v1/channels`);
   expect(listed.status).toBe(401);
+});
+
+/** Sends bytes as they are, and gives what comes back until the other side closes, or resets at once. */
+function raw(to: Gateway, request: string, reset = false): Promise<string> {
+  const { hostname, port } = new URL(to.url);
+  return new Promise((resolve) => {
+    const socket = connectSocket(Number(port), hostname);
+    let answer = '';
+    socket.on('data', (data) => {
+      answer += data;
+    });
+    socket.on('error', () => {});
+    socket.on('close', () => resolve(answer));
+    socket.write(request, () => reset && socket.resetAndDestroy());
+  });
+}
+
+const upgrade = (path: string, origin = '') =>
+  `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${origin}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+
+test('odd upgrades are refused, and end nothing but themselves', async () => {
+  for (const path of ['//', '/v1/wsx', '/%', 'http://[', '/v1/ws/../x']) {
+    expect(await raw(gateway, upgrade(path))).toMatch(/^HTTP\/1.1 4\d\d/);
+    await raw(gateway, upgrade(path), true);
+  }
+  expect(await raw(gateway, upgrade('/v1/ws', 'Origin: https://stranger.example\r\n'))).toMatch(/^HTTP\/1.1 403/);
+  expect(await raw(gateway, upgrade('/v1/ws', 'Origin: http://127.0.0.1.stranger.example\r\n'))).toMatch(/ 403/);
+  const page = new WebSocket(`${gateway.url.replace('http', 'ws')}/v1/ws`, { origin: 'http://localhost:5173' });
+  await new Promise((resolve) => page.on('open', resolve));
+  page.close();
 });

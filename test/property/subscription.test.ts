@@ -115,7 +115,7 @@ class Application {
   async #loop(): Promise<void> {
     for await (const event of this.subscription) {
       const { epoch = '', seq = -1 } = this.#loopPlace ?? {};
-      const next = [{ epoch, seq }, ...this.#resets].findIndex(
+      const next = [{ epoch, seq }, ...this.#resets].findLastIndex(
         (place) => place.seq + 1 === event.seq && `${place.epoch}.${event.seq}` === event.position,
       );
       if (next < 0) throw new Error(`${event.position} after ${epoch}.${seq}`);
@@ -150,7 +150,7 @@ const step = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant('write' as const), count: some }) },
   { weight: 8, arbitrary: fc.record({ do: fc.constant('answer' as const) }) },
   {
-    weight: 1,
+    weight: 2,
     arbitrary: fc.record({
       do: fc.constant('refuse' as const),
       code: fc.constantFrom('unavailable', 'internal', 'later'),
