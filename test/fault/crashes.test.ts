@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { createClient } from '../../client/node.js';
 import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
+import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Follower, follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
@@ -58,7 +58,7 @@ test('I1 I2 I3: kill -9 of the gateway: clients resume by themselves, nothing lo
   const execution = await newExecution(writer);
   const port = await freePort();
   let gateway = await startGatewayProcess(database.url, { ROWCAST_PORT: port });
-  const clients = [1, 2, 3].map(() => createClient({ url: `http://127.0.0.1:${port}` }));
+  const clients = [1, 2, 3].map(() => testClient({ url: `http://127.0.0.1:${port}` }));
   const followers = clients.map((client) => follow(client, `execution:${execution}`));
   await Promise.all(followers.map(({ live }) => live()));
   const finish = writeSteadily(writer, execution);
@@ -81,7 +81,7 @@ test('I1 I2 I3: kill -9 of the gateway: clients resume by themselves, nothing lo
 test('I2 I9: sessions of the gateway are terminated, one after the other, while rows are written', async () => {
   const execution = await newExecution(writer);
   const gateway = await startTestGateway(database.url, { ROWCAST_LOG_LEVEL: 'silent' });
-  const client = createClient({ url: gateway.url });
+  const client = testClient({ url: gateway.url });
   const follower = follow(client, `execution:${execution}`);
   await follower.live();
   const admin = await connectWriter(database.url);
@@ -106,7 +106,7 @@ test('I1 I2 I3: PostgreSQL restarts under the gateway: readyz says so, and all g
   let cluster = await startEmbedded({ dataDir });
   await migrate(cluster.url);
   const gateway = await startTestGateway(cluster.url, { ROWCAST_LOG_LEVEL: 'silent', ROWCAST_SAFETY_INTERVAL: '200' });
-  const client = createClient({ url: gateway.url });
+  const client = testClient({ url: gateway.url });
   const ready = async () => (await fetch(`${gateway.url}/readyz`)).status;
   const followers: Follower[] = [];
   const publish = async (channel: string) => {

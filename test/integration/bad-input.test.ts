@@ -2,8 +2,8 @@ import { connect as connectSocket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { SignJWT } from 'jose';
 import { WebSocket } from 'ws';
-import { createClient } from '../../client/node.js';
 import type { Gateway } from '../../server/gateway.js';
+import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
@@ -137,7 +137,7 @@ test('I5: with a secret, only a token that is signed with it opens, until it exp
   expect(await short.frame(0)).toMatchObject({ type: 'connected' });
   expect(await short.closed).toBe(4004);
 
-  const client = createClient({ url: guarded.url, token: () => sign(SECRET, 60) });
+  const client = testClient({ url: guarded.url, token: () => sign(SECRET, 60) });
   await follow(client, 'message:a').live();
   client.close();
   const listed = await fetch(`${guarded.url}/v1/channels`);

@@ -1,7 +1,8 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { type Client, createClient, RowcastError, type StreamEvent } from '../../client/node.js';
+import { type Client, RowcastError, type StreamEvent } from '../../client/node.js';
 import type { Gateway } from '../../server/gateway.js';
+import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
@@ -19,14 +20,11 @@ beforeAll(async () => {
   gateway = await startTestGateway(database.url);
   writer = await connectWriter(database.url);
   other = await connectWriter(database.url);
-  client = createClient({ url: gateway.url });
 });
-afterEach(() => {
-  client.close();
-  client = createClient({ url: gateway.url });
+beforeEach(() => {
+  client = testClient({ url: gateway.url });
 });
 afterAll(async () => {
-  client.close();
   await writer.end();
   await other.end();
   await gateway.stop();
@@ -59,7 +57,7 @@ test('since: start, now, a seq and a position each begin where they say', async 
   client.close();
   const positions = first.events.map(({ position }) => position);
   const begin = async (since: string | number) => {
-    client = createClient({ url: gateway.url });
+    client = testClient({ url: gateway.url });
     const follower = follow(client, 'message:since', since);
     await follower.live();
     const seen = follower.events.map(({ seq }) => seq);
@@ -77,7 +75,7 @@ test('I2: a position that cannot be served gets a reset, and events go on after 
   const { rows } = await writer.query<{ epoch: string }>(`SELECT epoch FROM rowcast.streams WHERE name = 'message'`);
   const epoch = rows[0]?.epoch;
   const begin = async (since: string) => {
-    client = createClient({ url: gateway.url });
+    client = testClient({ url: gateway.url });
     const follower = follow(client, 'message:reset', since);
     await follower.live();
     client.close();

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { createClient } from '../../client/node.js';
 import type { Gateway } from '../../server/gateway.js';
+import { testClient } from '../support/client.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
 import { follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
@@ -62,7 +62,7 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
   }
 
   test('I9: asleep, each insert rings and arrives; awake, inserts do not ring and arrive', async () => {
-    const client = createClient({ url: gateway.url });
+    const client = testClient({ url: gateway.url });
     const follower = follow(client, 'message:rate');
     await follower.live();
     rings = 0;
@@ -86,7 +86,7 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
   });
 
   test('I9: a row that was not rung for, and commits after the gateway let go of the gate, still arrives', async () => {
-    const client = createClient({ url: gateway.url });
+    const client = testClient({ url: gateway.url });
     const follower = follow(client, 'message:straggler');
     await follower.live();
     await wake('noise');
@@ -103,7 +103,7 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
   test('I8: with doorbell always the gate is left alone, and every insert rings', async () => {
     const second = await createDatabase(cluster);
     const always = await startTestGateway(second.url, { ...NO_SAFETY, ROWCAST_DOORBELL: 'always' });
-    const client = createClient({ url: always.url });
+    const client = testClient({ url: always.url });
     const follower = follow(client, 'message:always');
     await follower.live();
     const by = await connectWriter(second.url);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { createClient } from '../../client/node.js';
+import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { seqs } from '../support/follow.js';
 import { type GatewayProcess, killAll, startGatewayProcess } from '../support/process.js';
@@ -17,15 +17,14 @@ beforeAll(async () => {
   writer = await connectWriter(database.url);
 });
 afterAll(async () => {
-  killAll();
   await writer.end();
-  await gateway.stop();
+  await gateway.stop().finally(killAll);
   await database.drop();
 });
 
 test('I2 I6: 100,000 rows in one INSERT arrive in full while the gateway grows by less than 200 MB', async () => {
   const execution = await newExecution(writer);
-  const client = createClient({ url: gateway.url });
+  const client = testClient({ url: gateway.url });
   const seen: number[] = [];
   const subscription = client.subscribe(`execution:${execution}`, {
     since: 'start',

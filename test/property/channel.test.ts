@@ -83,7 +83,6 @@ class World {
   readonly log: FakeLog;
   readonly channel: Channel;
   readonly followers: Follower[] = [];
-  #refreshing = false;
 
   constructor(rows: number, { limits = LIMITS, cacheBytes = CACHE, prompt = false } = {}) {
     this.log = new FakeLog(limits, prompt);
@@ -111,18 +110,7 @@ class World {
   readTail(carry?: number): void {
     const movement = this.log.movement(NAME, carry);
     if (movement !== null) this.channel.moved(movement);
-    if (this.log.uncertain(NAME)) this.refresh();
-  }
-
-  refresh(): void {
-    if (this.#refreshing) return;
-    this.#refreshing = true;
-    this.channel
-      .refresh()
-      .catch(() => {}) // the tail asks again
-      .finally(() => {
-        this.#refreshing = false;
-      });
+    if (this.log.renumbered(NAME)) this.channel.recheck();
   }
 
   /** Everything works again, and is read to the end. */
@@ -136,7 +124,12 @@ class World {
       }
       for (const follower of this.followers) follower.drain();
       await this.clock.turn(250);
-      if (this.log.idle && !this.log.uncertain(NAME) && this.followers.every(({ cursor }) => !cursor.behind)) return;
+      if (
+        this.log.idle &&
+        this.channel.state.epoch === this.log.state(NAME)?.epoch &&
+        this.followers.every(({ cursor }) => !cursor.behind)
+      )
+        return;
     }
     throw new Error('the readers do not come to the head');
   }
@@ -228,7 +221,7 @@ async function apply(world: World, step: Step): Promise<void> {
       return log.cut(NAME, from, from + step.count);
     }
     case 'refresh':
-      return world.refresh();
+      return channel.recheck();
     case 'renumber':
       return log.renumber(NAME, step.rows);
     case 'wait':
@@ -354,6 +347,21 @@ test('a table that is away is asked again, every 250 ms and not more often', asy
   expect(reader.place).toBe(1);
 });
 
+test('a state that has to be read again is asked for until it comes, though nothing else happens', async () => {
+  const world = new World(1);
+  const reader = world.join(1);
+  world.log.renumber(NAME, 0);
+  world.readTail();
+  for (let failures = 1; failures <= 5; failures += 1) {
+    expect([world.log.opened, world.clock.timers]).toEqual([failures, 0]);
+    world.log.answerOpen(false);
+    await world.clock.turn(250);
+  }
+  world.log.answerOpen();
+  await settle();
+  expect([reader.epoch, reader.place, world.clock.timers]).toEqual(['e2', 0, 0]);
+});
+
 test('the readers of a channel that is gone are told', async () => {
   const world = new World(3, { prompt: true });
   world.join(3);
@@ -375,6 +383,25 @@ test('I2: rows of a new numbering never come before the reset that tells it', as
   expect([reader.epoch, reader.place, reader.frames]).toEqual(['e2', 7, 0]);
 });
 
+test('I2: a page of the old numbering that comes after the reset is thrown away', async () => {
+  const world = new World(5);
+  world.join(0);
+  await settle();
+  world.log.look(0);
+  world.log.renumber(NAME, 5);
+  world.readTail();
+  world.log.answerOpen();
+  await settle();
+  world.log.answerPage();
+  await settle();
+  world.join(0);
+  await world.calm();
+  expect(world.followers.map(({ epoch, place }) => [epoch, place])).toEqual([
+    ['e2', 5],
+    ['e2', 5],
+  ]);
+});
+
 describe('I7: a channel that was closed while a page was on its way', () => {
   test.each([
     ['answered', true],
@@ -390,6 +417,23 @@ describe('I7: a channel that was closed while a page was on its way', () => {
     expect({ bytes: world.cache.bytes, timers: world.clock.timers }).toEqual({ bytes: 0, timers: 0 });
     await world.clock.turn(1_000);
     expect(world.log.asked).toHaveLength(1);
+  });
+
+  test('nor when it was looking up its state', async () => {
+    const waiting = new World(10);
+    waiting.channel.recheck();
+    waiting.log.answerOpen(false);
+    await settle();
+    expect(waiting.clock.timers).toBe(1);
+    waiting.channel.close();
+    expect(waiting.clock.timers).toBe(0);
+
+    const asking = new World(10);
+    asking.channel.recheck();
+    asking.channel.close();
+    asking.log.answerOpen(false);
+    await settle();
+    expect(asking.clock.timers).toBe(0);
   });
 
   test('also while it waits to ask again', async () => {

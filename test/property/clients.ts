@@ -33,8 +33,8 @@ export class World {
       const movement = this.log.movement(channel, carry);
       if (movement !== null) this.hub.moved(movement);
     }
-    const uncertain = [...this.hub.channels.keys()].some((channel) => this.log.uncertain(channel));
-    if (uncertain) this.hub.recheckAll();
+    const renumbered = [...this.#channels].filter((channel) => this.log.renumbered(channel));
+    if (renumbered.length > 0) this.hub.recheckAll();
   }
 
   write(channel: string, count: number): void {

@@ -134,8 +134,8 @@ export class FakeTransport implements Transport {
 
 interface Table {
   epoch: string;
-  /** The epoch that an answer has told last. */
-  told: string;
+  /** The epoch that the tail has found last. */
+  found: string;
   floor: number;
   head: number;
   /** The last row that the tail has read. */
@@ -189,7 +189,7 @@ export class FakeLog implements Log {
   }
 
   create(channel: string, rows = 0): void {
-    this.#tables.set(channel, { epoch: 'e1', told: 'e1', floor: 1, head: 0, read: 0, rows: new Map() });
+    this.#tables.set(channel, { epoch: 'e1', found: 'e1', floor: 1, head: 0, read: 0, rows: new Map() });
     this.write(channel, rows);
     this.#table(channel).read = rows;
   }
@@ -223,7 +223,7 @@ export class FakeLog implements Log {
     for (let seq = from; seq <= Math.min(to, head - 1); seq += 1) rows.delete(seq);
   }
 
-  /** The numbering is lost: `rows` rows of a new one. Until a state has told it, no page can be read. */
+  /** The numbering is lost: `rows` rows of a new one. */
   renumber(channel: string, rows: number): void {
     const table = this.#table(channel);
     const epoch = `e${Number(table.epoch.slice(1)) + 1}`;
@@ -248,10 +248,12 @@ export class FakeLog implements Log {
     return { epoch: table.epoch, floor: Math.max(table.floor, first), head: table.head };
   }
 
-  /** Whether the tail has found a numbering that no state has told yet. */
-  uncertain(channel: string): boolean {
+  /** Whether the tail, when it reads, finds another numbering than when it last did. It tells that once. */
+  renumbered(channel: string): boolean {
     const table = this.#tables.get(channel);
-    return table !== undefined && table.told !== table.epoch;
+    if (table === undefined || table.found === table.epoch) return false;
+    table.found = table.epoch;
+    return true;
   }
 
   /** One read of the tail: what is new in a channel; at most the first `carry` rows come along. */
@@ -288,8 +290,6 @@ export class FakeLog implements Log {
     const question = this.opens.shift();
     if (question === undefined) return;
     if (!works) return question.reject(new Unavailable('the fake log is away'));
-    const table = this.#tables.get(question.channel);
-    if (table !== undefined) table.told = table.epoch;
     question.resolve(this.state(question.channel));
   }
 
