@@ -85,7 +85,7 @@ export class Doorbell {
   async #read(): Promise<void> {
     const settling = this.#settling;
     try {
-      if (settling !== null) settling.upTo ??= await this.#options.newestTransaction();
+      if (settling !== null) settling.upTo ??= await this.#options.newestTransaction().catch(() => null);
       const { commits, xmin } = await this.#options.read();
       // Meanwhile it may have woken, and settle anew: then another number counts.
       if (settling === this.#settling && settling?.upTo != null && xmin > settling.upTo) this.#sleep();

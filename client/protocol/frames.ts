@@ -35,7 +35,7 @@ export type Frame =
   | { type: 'events'; channel: string; from: number; events: readonly Row[] }
   | { type: 'reset'; channel: string; reason: ResetReason; position: string };
 
-type Field = 'string' | 'number' | 'object' | 'array';
+type Field = 'string' | 'number' | 'object' | 'rows';
 
 const shapes: Record<Frame['type'], Record<string, Field>> = {
   connected: { id: 'number', session: 'string', heartbeat: 'number', limits: 'object' },
@@ -44,7 +44,7 @@ const shapes: Record<Frame['type'], Record<string, Field>> = {
   refreshed: { id: 'number' },
   pong: { id: 'number' },
   error: { code: 'string', message: 'string' },
-  events: { channel: 'string', from: 'number', events: 'array' },
+  events: { channel: 'string', from: 'number', events: 'rows' },
   reset: { channel: 'string', reason: 'string', position: 'string' },
 };
 
@@ -52,14 +52,13 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+function isField(value: unknown, field: Field): boolean {
+  if (field === 'rows') return Array.isArray(value) && value.every(isObject);
+  return field === 'object' ? isObject(value) : typeof value === field;
+}
+
 function has(value: Record<string, unknown>, shape: Record<string, Field>): boolean {
-  return Object.entries(shape).every(([name, field]) =>
-    field === 'array'
-      ? Array.isArray(value[name])
-      : field === 'object'
-        ? isObject(value[name])
-        : typeof value[name] === field,
-  );
+  return Object.entries(shape).every(([name, field]) => isField(value[name], field));
 }
 
 function isFrame(value: unknown): value is Frame {

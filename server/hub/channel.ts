@@ -34,6 +34,8 @@ export class Channel {
   #state: ChannelState;
   #loading = false;
   #closed = false;
+  #rechecking = false;
+  #recheckWanted = false;
   #cancelLoad: () => void = () => {};
   #cancelRecheck: () => void = () => {};
 
@@ -119,13 +121,26 @@ export class Channel {
 
   /** The state may be another than the one known here: reads it again, for as long as it takes to get an answer. */
   recheck(): void {
-    this.#cancelRecheck();
-    this.refresh().catch((error: unknown) => {
-      if (this.#closed) return;
-      this.#context.logger.warn({ channel: this.name, err: error }, 'a channel could not be refreshed, trying again');
-      this.#cancelRecheck();
-      this.#cancelRecheck = this.#context.clock.after(RETRY, () => this.recheck());
-    });
+    this.#recheckWanted = true;
+    if (!this.#rechecking) void this.#recheck();
+  }
+
+  async #recheck(): Promise<void> {
+    this.#rechecking = true;
+    while (this.#recheckWanted && !this.#closed) {
+      this.#recheckWanted = false;
+      try {
+        await this.refresh();
+      } catch (error) {
+        if (this.#closed) break;
+        this.#context.logger.warn({ channel: this.name, err: error }, 'a channel could not be refreshed, trying again');
+        this.#recheckWanted = true;
+        await new Promise<void>((resolve) => {
+          this.#cancelRecheck = this.#context.clock.after(RETRY, resolve);
+        });
+      }
+    }
+    this.#rechecking = false;
   }
 
   #use(page: Page): void {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../logger.js';
 import type { Gate } from '../ports.js';
@@ -18,6 +19,18 @@ interface Visit {
   settled: Promise<void>;
 }
 
+/** Ends the session of a backend that holds or queues for the gate; no row when there is none (any more). */
+const EVICT = `SELECT pg_terminate_backend(pid) FROM pg_locks
+  WHERE pid = $1 AND locktype = 'advisory' AND classid = 1919907683 AND objid = 1`;
+
+/** Between two looks whether an evicted session is gone, in milliseconds. */
+const EVICT_POLL = 20;
+
+interface Visit {
+  readonly client: pg.Client;
+  held: boolean;
+}
+
 /** The gate as an advisory lock, held by a session of its own: whatever ends the session, the gate is free again. */
 export class AdvisoryGate implements Gate {
   readonly #databaseUrl: string;
@@ -30,37 +43,44 @@ export class AdvisoryGate implements Gate {
   }
 
   take({ onTaken, onLost }: { onTaken(): void; onLost(): void }): void {
-    const client = new pg.Client({
-      connectionString: this.#databaseUrl,
-      application_name: 'rowcast gate',
-      connectionTimeoutMillis: CONNECT_TIMEOUT,
-      keepAlive: true,
-    });
-    const visit: Visit = { client, held: false, settled: Promise.resolve() };
-    const lost = (error: Error) => {
+    const visit: Visit = { client: this.#makeClient(), held: false };
+    const { client } = visit;
+    this.#visit = visit;
+    const lost = async (error: Error) => {
+      if (this.#visit !== visit) return;
+      this.#logger.warn({ err: error }, 'the gate was lost');
+      // This side has lost the session; on the other it may go on, and keep writers from ringing.
+      await this.#evict(visit);
       if (this.#visit !== visit) return;
       this.#visit = null;
-      this.#logger.warn({ err: error }, 'the gate was lost');
-      client.end().catch(() => {});
       onLost();
     };
     client.on('error', lost);
-    client.on('end', () => lost(new Error('the session has ended')));
-    visit.settled = this.#lock(client).then(() => {
+    client.once('end', () => lost(new Error('the session has ended')));
+    this.#lock(client).then(() => {
       visit.held = true;
       if (this.#visit === visit) onTaken();
     }, lost);
-    this.#visit = visit;
   }
 
   async leave(): Promise<void> {
     const visit = this.#visit;
     if (visit === null) return;
     this.#visit = null;
-    if (!visit.held) await this.#cancelWait(visit);
     // The server lets go of the lock when it unlocks; its session may take a while to end.
-    if (visit.held) await visit.client.query(UNLOCK).catch(() => {});
+    const unlocked = visit.held && (await visit.client.query(UNLOCK).then(Boolean, () => false));
+    // A session that waits for the lock does not notice that its client has left: another one has to end it.
+    if (!unlocked) await this.#evict(visit);
     await visit.client.end().catch(() => {});
+  }
+
+  #makeClient(): pg.Client {
+    return new pg.Client({
+      connectionString: this.#databaseUrl,
+      application_name: 'rowcast gate',
+      connectionTimeoutMillis: CONNECT_TIMEOUT,
+      keepAlive: true,
+    });
   }
 
   async #lock(client: pg.Client): Promise<void> {
@@ -69,17 +89,18 @@ export class AdvisoryGate implements Gate {
     await client.query(LOCK);
   }
 
-  /** A session that waits for the lock does not notice that its client has left: it must be told by another one. */
-  async #cancelWait({ client, settled }: Visit): Promise<void> {
-    const other = new pg.Client({ connectionString: this.#databaseUrl, application_name: 'rowcast gate' });
+  /** Resolves when the session of the visit neither holds nor queues, or there is no server to ask. */
+  async #evict({ client }: Visit): Promise<void> {
+    const { processID } = client as unknown as { processID: number | null };
+    client.end().catch(() => {});
+    if (processID === null) return; // it had not even connected
+    const other = this.#makeClient();
     other.on('error', () => {});
     try {
       await other.connect();
-      const { processID } = client as unknown as { processID: number | null };
-      await other.query('SELECT pg_cancel_backend($1)', [processID]);
-      await settled;
-    } catch {
-      await client.end().catch(() => {}); // the database is gone, and with it the queue
+      while ((await other.query(EVICT, [processID])).rows.length > 0) await delay(EVICT_POLL);
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'no server to free the gate on');
     } finally {
       await other.end().catch(() => {});
     }

@@ -45,23 +45,25 @@ const WAITED_FOR = `waited_for AS MATERIALIZED (SELECT ARRAY(
 export function tailStatement(streams: readonly Stream[]): string {
   return `
     WITH ${WAITED_FOR}
-    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, f.key, f.seq, f.tx,
+    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, s.epoch, f.key, f.seq, f.tx,
            CASE WHEN f.bytes <= ${TAIL_BYTES} THEN f.json END AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT *, sum(octet_length(json)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
     ${fresh(streams, json)}
-        LIMIT ${TAIL_ROWS + 1}) f) f ON true`;
+        LIMIT ${TAIL_ROWS + 1}) f) f ON true
+      LEFT JOIN rowcast.streams s USING (stream_id)`;
 }
 
 /** The same, where the events are too many: one row per channel, with the seq of its last new event. */
 export function headsStatement(streams: readonly Stream[]): string {
   return `
     WITH ${WAITED_FOR}
-    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, f.key, f.seq, f.tx, NULL AS json
+    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, s.epoch, f.key, f.seq, f.tx, NULL AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT stream_id, key, max(seq) AS seq, (array_agg(tx))[1] AS tx FROM (
     ${fresh(streams, () => 'NULL')}) f
-        GROUP BY stream_id, key LIMIT ${MOVED_CHANNELS + 1}) f ON true`;
+        GROUP BY stream_id, key LIMIT ${MOVED_CHANNELS + 1}) f ON true
+      LEFT JOIN rowcast.streams s USING (stream_id)`;
 }
 
 /** The state of the channels with the keys $1, in their order; no row for a key whose parent does not exist. */

@@ -15,6 +15,7 @@ const readRow = z.object({
   snapshot: z.string().regex(SNAPSHOT),
   revision: z.number(),
   stream_id: z.number().nullable(),
+  epoch: z.string().nullable(),
   key: z.string().nullable(),
   seq: z.number().nullable(),
   tx: z.string().nullable(),
@@ -99,7 +100,7 @@ export class Tail {
     // Transaction numbers run backwards only in another cluster: a standby that took over, a restored backup.
     const elsewhere = snapshot.xmax < before.xmax;
     const renamed = first.revision !== this.#revision;
-    // Before the movements are told: they carry the epoch, and a truncated stream has begun a new one.
+    // Before the movements are told: they may be of streams that were not known yet.
     if (renamed || Date.now() - this.#streamsReadAt > STREAMS_MAX_AGE) await this.loadStreams();
     const movements = this.#movements(rows);
     for (const movement of movements) this.#options.onMoved(movement);
@@ -200,29 +201,29 @@ export class Tail {
   }
 
   #movements(rows: readonly ReadRow[]): Movement[] {
-    const streams = new Map(this.#streams.map((stream) => [stream.id, stream]));
-    const channels = new Map<string, { stream: Stream; events: ReadRow[] }>();
+    const names = new Map(this.#streams.map(({ id, name }) => [id, name]));
+    const channels = new Map<string, ReadRow[]>();
     for (const row of rows) {
-      const stream = row.stream_id === null ? undefined : streams.get(row.stream_id);
-      if (stream === undefined) continue;
-      const channel = `${stream.name}:${row.key}`;
-      const known = channels.get(channel);
-      if (known === undefined) channels.set(channel, { stream, events: [row] });
-      else known.events.push(row);
+      const name = row.stream_id === null ? undefined : names.get(row.stream_id);
+      if (name === undefined) continue;
+      const channel = `${name}:${row.key}`;
+      const events = channels.get(channel);
+      if (events === undefined) channels.set(channel, [row]);
+      else events.push(row);
     }
-    return [...channels].map(([channel, { stream, events }]) => ({ channel, epoch: stream.epoch, ...toRun(events) }));
+    return [...channels].map(([channel, events]) => toMovement(channel, events));
   }
 }
 
 /** Of one channel, in any order. A channel has no holes, so the rows up to the first that stayed behind are a run. */
-function toRun(events: ReadRow[]): { head: number; rows: StoredRow[] } {
+function toMovement(channel: string, events: ReadRow[]): Movement {
   events.sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
   const rows: StoredRow[] = [];
   for (const { seq, json } of events) {
     if (seq === null || json === null) break;
     rows.push({ seq, json });
   }
-  return { head: events.at(-1)?.seq ?? 0, rows };
+  return { channel, epoch: events[0]?.epoch ?? '', head: events.at(-1)?.seq ?? 0, rows };
 }
 
 function parseSnapshot(text: string): { xmin: bigint; xmax: bigint } {

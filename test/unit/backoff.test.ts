@@ -9,6 +9,7 @@ test('each delay is drawn evenly from zero to a limit that doubles up to the cap
   const limits = { base: fc.integer({ min: 1, max: 1_000 }), cap: fc.integer({ min: 1, max: 60_000 }) };
   const draws = fc.array(fc.oneof(fc.constant('reset' as const), fc.double({ min: 0, max: 1, noNaN: true })), {
     maxLength: 100,
+    size: 'max',
   });
   fc.assert(
     fc.property(fc.record(limits), draws, ({ base, cap }, draws) => {
