@@ -1,4 +1,5 @@
 import { Backoff } from './backoff.js';
+import { call } from './call.js';
 import { systemClock } from './clock.js';
 import { RowcastError } from './error.js';
 import type { Frame } from './protocol/index.js';
@@ -41,7 +42,7 @@ export function createClient({ url, token, WebSocket = globalThis.WebSocket, onS
     backoff: new Backoff(BACKOFF),
     events: {
       onState(state, error) {
-        onState?.(state, error);
+        call(onState, state, error);
         for (const subscription of [...subscriptions.values()]) {
           if (state === 'closed') subscription.fail(error ?? new RowcastError('unavailable', 'the client was closed'));
           else subscription.onConnection(state === 'connected');

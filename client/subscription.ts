@@ -1,4 +1,5 @@
 import type { Backoff } from './backoff.js';
+import { call } from './call.js';
 import type { Clock } from './clock.js';
 import { RowcastError } from './error.js';
 import {
@@ -66,6 +67,9 @@ export class Subscription implements AsyncIterable<StreamEvent> {
   #state: SubscriptionState = 'waiting';
   /** Somebody loops over the events. Until then, and until they are listened to, they wait for a loop. */
   #iterated = false;
+  /** Only `on` was used, and events came that a loop would now miss. */
+  #passedOver = false;
+  #error: RowcastError | undefined;
   #paused = false;
   #head = 0;
   #request = 0;
@@ -101,9 +105,10 @@ export class Subscription implements AsyncIterable<StreamEvent> {
 
   /** The events in order. Leaving the loop closes the subscription. A loop that is slow holds the stream back. */
   [Symbol.asyncIterator](): AsyncIterator<StreamEvent> {
+    if (this.#passedOver) throw new Error('events were passed over already: begin the loop right after subscribe');
     this.#iterated = true;
     this.#queue ??= this.#makeQueue();
-    if (this.#state === 'closed') this.#queue.end();
+    if (this.#state === 'closed') this.#queue.end(this.#error);
     return this.#queue;
   }
 
@@ -182,6 +187,7 @@ export class Subscription implements AsyncIterable<StreamEvent> {
     this.#request += 1;
     this.#cancelRetry();
     this.#wire.forget(this);
+    this.#error = error;
     this.#enter('closed', error);
     this.#queue?.end(error);
   }
@@ -237,7 +243,8 @@ export class Subscription implements AsyncIterable<StreamEvent> {
     const event = { channel: this.channel, seq, position: formatPosition({ epoch, seq }), type, row };
     const listeners = type === undefined ? undefined : this.#listeners.get(type);
     for (const listener of [this.#options.onEvent, ...(listeners ?? [])]) call(listener, event);
-    this.#queue?.push(event);
+    if (this.#queue !== null) this.#queue.push(event);
+    else this.#passedOver ||= this.#options.onEvent === undefined;
   }
 
   #refused(code: string, message?: string): void {
@@ -247,16 +254,5 @@ export class Subscription implements AsyncIterable<StreamEvent> {
     this.#enter('waiting', error);
     if (this.#state !== 'waiting') return;
     this.#cancelRetry = this.#wire.clock.after(this.#backoff.next(), () => this.onConnection(this.#wire.connected));
-  }
-}
-
-/** As with a DOM event, the failure of one listener is reported, and stops neither the others nor the stream. */
-function call<A extends unknown[]>(listener: ((...event: A) => void) | undefined, ...event: A): void {
-  try {
-    listener?.(...event);
-  } catch (reason) {
-    queueMicrotask(() => {
-      throw reason;
-    });
   }
 }

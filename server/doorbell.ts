@@ -37,6 +37,7 @@ export class Doorbell {
   /** Set while settling: the transaction number up to which all have to end. */
   #settling: { upTo: bigint | null } | null = null;
   #reading: Promise<void> | null = null;
+  #leaving: Promise<void> = Promise.resolve();
   #rung = false;
   #stopped = false;
   #window = { start: 0, rings: 0, commits: 0 };
@@ -64,6 +65,7 @@ export class Doorbell {
     this.#stopped = true;
     this.#cancelTimer();
     await this.#reading;
+    await this.#leaving;
     await this.#options.gate?.leave();
   }
 
@@ -99,7 +101,7 @@ export class Doorbell {
     const now = this.#options.clock.now();
     if (now - this.#window.start >= WINDOW) {
       const calm = this.#window.commits < (this.#options.sleepRate * WINDOW) / 1000;
-      if (calm && (this.#state === 'awake' || this.#state === 'waking')) void this.#fallAsleep();
+      if (calm && (this.#state === 'awake' || this.#state === 'waking')) this.#leaving = this.#fallAsleep();
       this.#window = { start: now, rings: 0, commits: 0 };
     }
     this.#window.rings += rings;

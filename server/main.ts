@@ -83,6 +83,7 @@ function makeProgram(): Command {
 endWithReader();
 try {
   await makeProgram().parseAsync();
+  process.exit(); // also from connections to a server that does not answer any more
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : MISUSED); // it has said what is wrong
   process.stderr.write(`rowcast: ${error instanceof Error ? error.message : String(error)}\n`);

@@ -24,12 +24,17 @@ CREATE FUNCTION rowcast.check_attachable(relation regclass, key name) RETURNS vo
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  kind "char" := (SELECT c.relkind FROM pg_class c WHERE c.oid = relation);
-  col  record;
+  tab pg_class := (SELECT c FROM pg_class c WHERE c.oid = relation);
+  col record;
 BEGIN
-  IF kind <> 'r' THEN
+  IF tab.relkind <> 'r' OR tab.relpersistence <> 'p' THEN
     RAISE EXCEPTION '% is not an ordinary table', relation USING ERRCODE = 'wrong_object_type',
-      HINT = 'Views, foreign tables and partitioned tables cannot be attached.';
+      HINT = 'Views, foreign, partitioned, temporary and unlogged tables cannot be attached.';
+  END IF;
+  IF tab.relforcerowsecurity THEN
+    RAISE EXCEPTION '% forces row-level security on its owner, who then cannot see all numbers', relation
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+      HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', relation);
   END IF;
   SELECT a.attnotnull, a.atttypid::regtype AS type, coalesce(l.collisdeterministic, true) AS deterministic INTO col
     FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
@@ -53,15 +58,25 @@ END $$;
 CREATE FUNCTION rowcast.add_numbers(relation regclass, key name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  own    record;
+  enable text := 'SELECT;';
 BEGIN
   IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname IN ('seq', 'tx') AND NOT a.attisdropped) THEN
     RAISE EXCEPTION '% has a column named seq or tx already', relation USING ERRCODE = 'duplicate_column',
       HINT = 'Rowcast adds both columns itself: rename yours first.';
   END IF;
   EXECUTE format('ALTER TABLE %s ADD COLUMN seq bigint, ADD COLUMN tx xid8 NOT NULL DEFAULT pg_current_xact_id()', relation);
+  -- Without the table's own triggers: to them this is no change of a row, and they may forbid one.
+  FOR own IN SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal AND tgenabled <> 'D' LOOP
+    EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', relation, own.tgname);
+    enable := enable || format('ALTER TABLE %s ENABLE %s TRIGGER %I;', relation,
+      CASE own.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END, own.tgname);
+  END LOOP;
   EXECUTE format('UPDATE %s t SET seq = n.seq FROM (
       SELECT ctid, row_number() OVER (PARTITION BY %I ORDER BY ctid) AS seq FROM %1$s) n
     WHERE n.ctid = t.ctid', relation, key);
+  EXECUTE enable;
   EXECUTE format('ALTER TABLE %s ALTER COLUMN seq SET NOT NULL', relation);
   EXECUTE format('CREATE UNIQUE INDEX ON %s (%I, seq)', relation, key);
   EXECUTE format('CREATE INDEX ON %s (tx)', relation);
@@ -108,12 +123,16 @@ BEGIN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$
     BEGIN
+      IF EXISTS (SELECT FROM %4$s t JOIN deleted d ON t.%3$I = d.%3$I AND t.seq = d.seq) THEN
+        RAISE EXCEPTION 'a statement cannot delete an event and insert one that takes its number (table %4$s)'
+          USING ERRCODE = 'feature_not_supported', HINT = 'Delete and insert in two statements.';
+      END IF;
       INSERT INTO rowcast.channels AS c (stream_id, key, floor)
         SELECT %2$s, %3$I::text, max(seq) + 1 FROM deleted GROUP BY %3$I ORDER BY %3$I
         ON CONFLICT (stream_id, key) DO UPDATE SET floor = excluded.floor WHERE excluded.floor > c.floor;
       RETURN NULL;
     END $$ $sql$,
-    stream.name || '_raise_floor', stream.stream_id, stream.key_column);
+    stream.name || '_raise_floor', stream.stream_id, stream.key_column, stream.relation);
 
   PERFORM rowcast.drop_triggers(stream.relation);
   -- zz_: triggers fire in the order of their names, and the number must be given last.
@@ -151,6 +170,8 @@ DECLARE
   wanted text := coalesce(name, (SELECT lower(c.relname) FROM pg_class c WHERE c.oid = relation));
 BEGIN
   PERFORM rowcast.check_attachable(relation, key);
+  -- The table first, as its writers do, or they and this could wait for each other.
+  EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
   SELECT s.* INTO stream FROM rowcast.streams s WHERE s.relation = attach.relation FOR UPDATE;
   IF FOUND AND attach.name IS NOT NULL AND stream.name <> attach.name THEN
     RAISE EXCEPTION '% is attached already, as stream %', relation, stream.name USING ERRCODE = 'duplicate_object',
@@ -173,15 +194,19 @@ CREATE FUNCTION rowcast.detach(stream text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  relation regclass;
+  relation regclass := (SELECT s.relation FROM rowcast.streams s WHERE s.name = stream);
+  exists   boolean := EXISTS (SELECT FROM pg_class c WHERE c.oid = relation);
 BEGIN
-  DELETE FROM rowcast.streams s WHERE s.name = stream RETURNING s.relation INTO relation;
-  IF NOT FOUND THEN
+  IF relation IS NULL THEN
     RAISE EXCEPTION 'there is no stream %', quote_literal(stream) USING ERRCODE = 'undefined_object';
   END IF;
+  IF exists THEN -- else it was dropped
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+  END IF;
+  DELETE FROM rowcast.streams s WHERE s.name = stream;
   PERFORM rowcast.drop_triggers(relation);
   EXECUTE format('DROP FUNCTION rowcast.%I(), rowcast.%I()', stream || '_number', stream || '_raise_floor');
-  IF EXISTS (SELECT FROM pg_class c WHERE c.oid = relation) THEN -- it may have been dropped
+  IF exists THEN
     EXECUTE format('ALTER TABLE %s DROP COLUMN seq, DROP COLUMN tx', relation);
   END IF;
 END $$;

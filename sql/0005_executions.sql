@@ -86,7 +86,7 @@ BEGIN
     nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub',
     nullif(current_setting('role'), 'none'),
     session_user);
-EXCEPTION WHEN invalid_text_representation THEN -- claims that are no JSON must not fail the write
+EXCEPTION WHEN data_exception THEN -- claims that are no JSON must not fail the write
   RETURN session_user;
 END $$;
 

@@ -52,6 +52,7 @@ export class Connection {
   #principal: Principal | null = null;
   #connecting = false;
   #closed = false;
+  #opening = 0;
   #refused = 0;
   #cancelTimer: () => void;
 
@@ -156,8 +157,12 @@ export class Connection {
   async #subscribe(command: Subscribe): Promise<void> {
     const { id, channel: name, since } = command;
     if (this.#cursors.has(name)) throw new Refusal('already_subscribed', `already subscribed to ${name}`);
-    if (this.#cursors.size >= this.#options.limits.maxSubscriptions) throw new Refusal('too_many_subscriptions');
+    // Those that were taken back while their channel was being opened still cost what it costs.
+    if (Math.max(this.#cursors.size, this.#opening) >= this.#options.limits.maxSubscriptions) {
+      throw new Refusal('too_many_subscriptions');
+    }
     this.#cursors.set(name, command);
+    this.#opening += 1;
     // It may be unsubscribed, and even subscribed anew, while its channel is being opened.
     const wanted = () => this.#cursors.get(name) === command;
     let channel: Channel | null = null;
@@ -175,6 +180,8 @@ export class Connection {
       if (wanted()) this.#cursors.delete(name);
       if (channel !== null) this.#options.hub.release(channel);
       throw error;
+    } finally {
+      this.#opening -= 1;
     }
     this.#options.hub.release(channel);
   }

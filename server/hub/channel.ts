@@ -154,7 +154,7 @@ export class Channel {
     this.#pages = [];
   }
 
-  /** Puts a contiguous run of rows into pages. Pages never overlap and stay in order. */
+  /** Puts a contiguous run of rows into pages, which stay in order. What is known already is passed over. */
   #keep(rows: readonly StoredRow[]): void {
     const { limits } = this.#context;
     let page: Page | undefined;

@@ -2,7 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../logger.js';
 import type { Gate } from '../ports.js';
-import { CONNECT_TIMEOUT } from './session.js';
+import { CONNECT_TIMEOUT, soon } from './session.js';
+
+const NAME = 'rowcast gate';
 
 /** Advisory lock (1919907683, 1): see sql/0002_doorbell.sql. */
 const LOCK = 'SELECT pg_advisory_lock(1919907683, 1)';
@@ -12,16 +14,8 @@ const UNLOCK = 'SELECT pg_advisory_unlock(1919907683, 1)';
 const NO_TIMEOUTS = `SELECT set_config(name, '0', false) FROM pg_settings
   WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout')`;
 
-interface Visit {
-  readonly client: pg.Client;
-  held: boolean;
-  /** Settles when the lock was granted, or the attempt has failed. */
-  settled: Promise<void>;
-}
-
-/** Ends the session of a backend that holds or queues for the gate; no row when there is none (any more). */
-const EVICT = `SELECT pg_terminate_backend(pid) FROM pg_locks
-  WHERE pid = $1 AND locktype = 'advisory' AND classid = 1919907683 AND objid = 1`;
+/** Ends the session of a backend of ours; no row when it is gone, and its locks with it. */
+const EVICT = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = '${NAME}'`;
 
 /** Between two looks whether an evicted session is gone, in milliseconds. */
 const EVICT_POLL = 20;
@@ -29,6 +23,7 @@ const EVICT_POLL = 20;
 interface Visit {
   readonly client: pg.Client;
   held: boolean;
+  lost: boolean;
 }
 
 /** The gate as an advisory lock, held by a session of its own: whatever ends the session, the gate is free again. */
@@ -43,11 +38,12 @@ export class AdvisoryGate implements Gate {
   }
 
   take({ onTaken, onLost }: { onTaken(): void; onLost(): void }): void {
-    const visit: Visit = { client: this.#makeClient(), held: false };
+    const visit: Visit = { client: this.#makeClient(), held: false, lost: false };
     const { client } = visit;
     this.#visit = visit;
     const lost = async (error: Error) => {
-      if (this.#visit !== visit) return;
+      if (this.#visit !== visit || visit.lost) return;
+      visit.lost = true;
       this.#logger.warn({ err: error }, 'the gate was lost');
       // This side has lost the session; on the other it may go on, and keep writers from ringing.
       await this.#evict(visit);
@@ -68,18 +64,19 @@ export class AdvisoryGate implements Gate {
     if (visit === null) return;
     this.#visit = null;
     // The server lets go of the lock when it unlocks; its session may take a while to end.
-    const unlocked = visit.held && (await visit.client.query(UNLOCK).then(Boolean, () => false));
+    const unlocked = visit.held && (await soon(visit.client.query(UNLOCK).then(Boolean, () => false))) === true;
     // A session that waits for the lock does not notice that its client has left: another one has to end it.
     if (!unlocked) await this.#evict(visit);
-    await visit.client.end().catch(() => {});
+    await soon(visit.client.end().catch(() => {}));
   }
 
-  #makeClient(): pg.Client {
+  #makeClient(queryTimeout?: number): pg.Client {
     return new pg.Client({
       connectionString: this.#databaseUrl,
-      application_name: 'rowcast gate',
+      application_name: NAME,
       connectionTimeoutMillis: CONNECT_TIMEOUT,
       keepAlive: true,
+      ...(queryTimeout === undefined ? {} : { query_timeout: queryTimeout }),
     });
   }
 
@@ -94,7 +91,7 @@ export class AdvisoryGate implements Gate {
     const { processID } = client as unknown as { processID: number | null };
     client.end().catch(() => {});
     if (processID === null) return; // it had not even connected
-    const other = this.#makeClient();
+    const other = this.#makeClient(CONNECT_TIMEOUT);
     other.on('error', () => {});
     try {
       await other.connect();
@@ -102,7 +99,7 @@ export class AdvisoryGate implements Gate {
     } catch (error) {
       this.#logger.warn({ err: error }, 'no server to free the gate on');
     } finally {
-      await other.end().catch(() => {});
+      await soon(other.end().catch(() => {}));
     }
   }
 }

@@ -4,7 +4,7 @@ import type { PageLimits } from '../hub/channel.js';
 import type { Logger } from '../logger.js';
 import { type ChannelState, type Log, type Run, type StoredRow, Unavailable } from '../ports.js';
 import { Batch } from './batch.js';
-import { CONNECT_TIMEOUT, isConnectionLoss, READ_SETTINGS, types } from './session.js';
+import { CONNECT_TIMEOUT, isConnectionLoss, READ_SETTINGS, soon, types } from './session.js';
 import { channelsStatement, pageStatement } from './statements.js';
 import type { Stream } from './streams.js';
 import { isOutdated, named, type Tail } from './tail.js';
@@ -52,8 +52,8 @@ export class History implements Log {
     this.#pool.on('error', (error) => logger.warn({ err: error }, 'an idle connection to the database was lost'));
   }
 
-  stop(): Promise<void> {
-    return this.#pool.end();
+  async stop(): Promise<void> {
+    await soon(this.#pool.end());
   }
 
   open(channel: string): Promise<ChannelState | null> {

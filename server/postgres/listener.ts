@@ -1,6 +1,6 @@
 import * as library from 'pg-listen';
 import type { Logger } from '../logger.js';
-import { CONNECT_TIMEOUT } from './session.js';
+import { CONNECT_TIMEOUT, soon } from './session.js';
 
 // CommonJS with a `default` of its own, which Node does not unwrap.
 const createSubscriber = library.default as unknown as typeof library.default.default;
@@ -76,7 +76,7 @@ export class Listener {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    await this.#subscriber.close();
+    await soon(this.#subscriber.close());
   }
 
   #ready(): void {

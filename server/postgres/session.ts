@@ -21,6 +21,19 @@ export const READ_SETTINGS =
 export const CONNECT_TIMEOUT = 5_000;
 const LONGEST_WAIT = 1_000;
 
+/** Of a server that does not answer, so long for a goodbye; in milliseconds. */
+const GOODBYE = 2_000;
+
+/** What `ending` gives, or undefined if it takes too long: stopping must not wait for a server that hangs. */
+export async function soon<T>(ending: Promise<T>): Promise<T | undefined> {
+  const stop = new AbortController();
+  try {
+    return await Promise.race([ending, delay(GOODBYE, undefined, { signal: stop.signal })]);
+  } finally {
+    stop.abort();
+  }
+}
+
 /** An answer of the server has a SQLSTATE and leaves the connection usable, but for 57P (shutdown) and 08. */
 export function isConnectionLoss(error: unknown): boolean {
   return !(error instanceof pg.DatabaseError) || /^(57P|08)/.test(error.code ?? '');
@@ -60,7 +73,11 @@ export class Session {
 
   async stop(): Promise<void> {
     this.#stop.abort();
-    await this.#client?.end();
+    const client = this.#client;
+    if (client !== null) {
+      await soon(client.end());
+      this.#lose(client);
+    }
     await this.#running;
   }
 

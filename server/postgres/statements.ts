@@ -7,9 +7,18 @@ const TAIL_BYTES = 1024 * 1024;
 /** Channels that one read of the tail may name; beyond that the hub asks for the state of its own channels. */
 export const MOVED_CHANNELS = 10_000;
 
+/** A row whose stored columns are larger than this is not encoded by the tail, where every channel would wait for it. */
+const TAIL_ROW_BYTES = 64 * 1024;
+
 /** One row of `t` as JSON text, without seq and tx. Postgres encodes it; nobody encodes it again. */
 function json({ columns }: Stream): string {
   return `(SELECT row_to_json(r)::text FROM (SELECT ${columns.map((column) => `t.${column}`).join(', ')}) r)`;
+}
+
+/** The same, unless it is large. The stored sizes are known without reading what is stored elsewhere. */
+function jsonOfSmall(stream: Stream): string {
+  const size = stream.columns.map((column) => `coalesce(pg_column_size(t.${column}), 0)`).join(' + ');
+  return `CASE WHEN ${size} <= ${TAIL_ROW_BYTES} THEN ${json(stream)} END`;
 }
 
 function type({ key_type: keyType }: Stream): string {
@@ -49,7 +58,7 @@ export function tailStatement(streams: readonly Stream[]): string {
            CASE WHEN f.bytes <= ${TAIL_BYTES} THEN f.json END AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT *, sum(octet_length(json)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
-    ${fresh(streams, json)}
+    ${fresh(streams, jsonOfSmall)}
         LIMIT ${TAIL_ROWS + 1}) f) f ON true
       LEFT JOIN rowcast.streams s USING (stream_id)`;
 }
@@ -60,7 +69,7 @@ export function headsStatement(streams: readonly Stream[]): string {
     WITH ${WAITED_FOR}
     SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, s.epoch, f.key, f.seq, f.tx, NULL AS json
       FROM rowcast.catalog c LEFT JOIN (
-        SELECT stream_id, key, max(seq) AS seq, (array_agg(tx))[1] AS tx FROM (
+        SELECT stream_id, key, max(seq) AS seq, NULL AS tx FROM (
     ${fresh(streams, () => 'NULL')}) f
         GROUP BY stream_id, key LIMIT ${MOVED_CHANNELS + 1}) f ON true
       LEFT JOIN rowcast.streams s USING (stream_id)`;

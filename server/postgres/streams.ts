@@ -17,7 +17,7 @@ export const streamRow = z.object({
 });
 export type Stream = Readonly<z.infer<typeof streamRow>>;
 
-/** Every attached table that still exists. `parent` is the table that the key refers to, if it refers to one. */
+/** Every attached table that still exists and may be read: one that fails would fail the reads of all. `parent` is the table that the key refers to, if it refers to one. */
 export const STREAMS = `
   SELECT s.stream_id AS id, s.name, s.epoch, format('%I.%I', n.nspname, c.relname) AS relation,
          quote_ident(s.key_column) AS key, t.typname AS key_type,
@@ -38,6 +38,7 @@ export const STREAMS = `
         JOIN pg_attribute pk ON pk.attrelid = f.confrelid AND pk.attnum = f.confkey[1]
        WHERE f.contype = 'f' AND f.conrelid = c.oid AND f.conkey = ARRAY[k.attnum]
        ORDER BY f.oid LIMIT 1) p ON true
+   WHERE has_table_privilege(c.oid, 'SELECT')
    ORDER BY s.stream_id`;
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;

@@ -57,6 +57,7 @@ export class Tail {
   #heads = named('');
   #snapshot = '';
   #streamsReadAt = 0;
+  #loadingStreams: Promise<void> | null = null;
 
   constructor(options: TailOptions) {
     const { databaseUrl, queryTimeout, logger, onConnected } = options;
@@ -107,7 +108,8 @@ export class Tail {
     // Only now: had anything failed before, these rows would have to be read again.
     this.#snapshot = first.snapshot;
     if (elsewhere || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
-    return { commits: new Set(rows.map(({ tx }) => tx)).size - (first.tx === null ? 1 : 0), xmin: snapshot.xmin };
+    const commits = first.stream_id === null ? 0 : new Set(rows.map(({ tx }) => tx)).size;
+    return { commits, xmin: snapshot.xmin };
   }
 
   /** A transaction number above all that were given out before; it is used up by asking. */
@@ -144,6 +146,8 @@ export class Tail {
 
   async #prepare(client: pg.Client): Promise<void> {
     await client.query(READ_SETTINGS);
+    // Before the client gives up the connection: an answer that says so leaves it usable.
+    await client.query(`SET statement_timeout = ${Math.ceil(this.#options.queryTimeout / 2)}`);
     const { rows } = await client.query<{ revision: number; snapshot: string }>(
       'SELECT revision, pg_current_snapshot()::text AS snapshot FROM rowcast.catalog',
     );
@@ -155,7 +159,14 @@ export class Tail {
   }
 
   /** Reads the catalog again: a stream was attached, or a table has other columns or another name than before. */
-  async loadStreams(): Promise<void> {
+  loadStreams(): Promise<void> {
+    this.#loadingStreams ??= this.#loadStreams().finally(() => {
+      this.#loadingStreams = null;
+    });
+    return this.#loadingStreams;
+  }
+
+  async #loadStreams(): Promise<void> {
     const revision = { name: 'revision', text: 'SELECT revision FROM rowcast.catalog' };
     const [catalog] = await this.#query(revision, [], z.object({ revision: z.number() }));
     // The revision first: what changes between the two is noticed at the next read.
@@ -164,7 +175,10 @@ export class Tail {
 
   #useStreams(revision: number, streams: readonly Stream[]): void {
     this.#streamsReadAt = Date.now();
-    const changed = this.#revision !== null && this.#revision !== revision;
+    // A table that was dropped without being detached changes no revision.
+    const numberings = (of: readonly Stream[]) => of.map(({ id, epoch }) => `${id} ${epoch}`).join();
+    const changed =
+      this.#revision !== null && (this.#revision !== revision || numberings(streams) !== numberings(this.#streams));
     this.#revision = revision;
     if (changed) queueMicrotask(() => this.#options.onUncertain());
     if (isDeepStrictEqual(streams, this.#streams)) return; // so that statements stay prepared
@@ -194,10 +208,18 @@ export class Tail {
   }
 
   async #readRows(): Promise<ReadRow[]> {
-    const rows = await this.#query(this.#rows, [this.#snapshot], readRow);
-    if (rows.length <= TAIL_ROWS) return rows;
-    // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
-    return this.#query(this.#heads, [this.#snapshot], readRow);
+    try {
+      const rows = await this.#query(this.#rows, [this.#snapshot], readRow);
+      if (rows.length <= TAIL_ROWS) return rows;
+      // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
+      return await this.#query(this.#heads, [this.#snapshot], readRow);
+    } catch (error) {
+      if (!isTimeout(error)) throw error;
+      // Too many even for that. Trying again would take no less: every channel that is held is asked where it stands.
+      this.#options.logger.warn('too much was written to be named in time');
+      this.#options.onUncertain();
+      return this.#query(named(tailStatement([])), [this.#snapshot], readRow);
+    }
   }
 
   #movements(rows: readonly ReadRow[]): Movement[] {
@@ -229,6 +251,10 @@ function toMovement(channel: string, events: ReadRow[]): Movement {
 function parseSnapshot(text: string): { xmin: bigint; xmax: bigint } {
   const [, xmin = '0', xmax = '0'] = SNAPSHOT.exec(text) ?? [];
   return { xmin: BigInt(xmin), xmax: BigInt(xmax) };
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '57014';
 }
 
 /** A table or column that the statement names is not there any more. */

@@ -8,6 +8,9 @@ import type { Transport } from '../ports.js';
 /** A close frame has room for so many bytes of reason. */
 const MAX_REASON = 123;
 
+/** The most bytes that a WebSocket puts before a frame of the server. */
+const FRAME_HEADER = 10;
+
 /** A frame of more than this times the limit is not even read: it ends the connection with code 1009. */
 const HARD_LIMIT = 16;
 
@@ -41,7 +44,9 @@ class SocketTransport implements Transport {
   }
 
   send(frame: string | Buffer): void {
-    if (this.socket.bufferedAmount + frame.length < this.#bufferBytes) {
+    const bytes = Buffer.byteLength(frame) + FRAME_HEADER;
+    // Whatever fills the buffer must also say when it has drained, or nobody would send again.
+    if (this.socket.bufferedAmount + bytes < this.#bufferBytes) {
       this.socket.send(frame, { binary: false });
       return;
     }
@@ -110,10 +115,6 @@ export class WebSocketDoor {
     }, options.heartbeat);
   }
 
-  get connections(): number {
-    return this.#open.size;
-  }
-
   /** Tells every client to come back elsewhere, and waits until they are gone, at most `timeout` milliseconds. */
   async stop(timeout: number): Promise<void> {
     this.#stopping = true;
@@ -134,7 +135,7 @@ export class WebSocketDoor {
     const status = this.#refusal(request);
     if (status !== null) {
       socket.on('error', () => {}); // it may be reset before it has read why
-      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
       return;
     }
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket));

@@ -65,11 +65,25 @@ describe.each(clusters())('attach on PostgreSQL $version', (cluster) => {
       constraint: 'stream_name',
     });
     await expect(attach('pg_stat_activity', 'pid')).rejects.toMatchObject({ code: '42809' });
+    await writer.query('CREATE TEMP TABLE passing (key int NOT NULL)');
+    await expect(attach('passing', 'key')).rejects.toMatchObject({ code: '42809' });
+    await writer.query('ALTER TABLE orders FORCE ROW LEVEL SECURITY');
+    await expect(attach('orders', 'id')).rejects.toMatchObject({ code: '55000' });
+    await writer.query('ALTER TABLE orders NO FORCE ROW LEVEL SECURITY');
     await expect(attach('orders', 'item', 'message')).rejects.toMatchObject({ code: '23502' });
     const { rows } = await writer.query(
       `SELECT 1 FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'seq'`,
     );
     expect(rows).toEqual([]);
+  });
+
+  test('does not wake the triggers of the table for the rows that are there', async () => {
+    await writer.query(`
+      INSERT INTO orders (shop) VALUES (1), (1);
+      CREATE OR REPLACE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'append-only'; END $$;
+      CREATE TRIGGER forbid BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION forbid()`);
+    expect(await attach('orders', 'shop')).toBe('orders');
+    await expect(writer.query(`UPDATE orders SET item = 'x'`)).rejects.toThrow('append-only');
   });
 
   test('run again after a rename it keeps the numbering', async () => {

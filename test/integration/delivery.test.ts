@@ -153,6 +153,30 @@ test('listeners per type hear their events; a channel can be followed again afte
   await again.count(1);
 });
 
+test('I9: a stream that may not be read, and a table that was dropped, cost the others nothing', async () => {
+  const reader = `reader_${process.pid}`;
+  await writer.query(`
+    CREATE ROLE ${reader} LOGIN;
+    GRANT USAGE ON SCHEMA rowcast TO ${reader};
+    GRANT SELECT ON ALL TABLES IN SCHEMA rowcast, public TO ${reader}`);
+  const limited = await startTestGateway(new URL(database.url.replace('postgres@', `${reader}@`)).href);
+  const of = testClient({ url: limited.url });
+  const follower = follow(of, 'message:others');
+  await follower.live();
+  await writer.query(`CREATE TABLE secrets (key int NOT NULL); SELECT rowcast.attach('secrets', 'key')`);
+  await writer.query('INSERT INTO secrets VALUES (1)');
+  await message('others');
+  await follower.count(1, 2_000);
+  await writer.query(`GRANT SELECT ON secrets TO ${reader}`);
+  await until(async () => (await fetch(`${limited.url}/readyz`)).ok, { what: 'readyz' });
+  await writer.query('DROP TABLE secrets');
+  await message('others');
+  await follower.count(2, 2_000);
+  of.close();
+  await limited.stop();
+  await writer.query(`SELECT rowcast.detach('secrets'); DROP OWNED BY ${reader}; DROP ROLE ${reader}`);
+});
+
 test('an unknown channel closes its subscription with the code, and nothing else', async () => {
   const failed = (channel: string) =>
     new Promise<RowcastError | undefined>((resolve) => {

@@ -184,6 +184,18 @@ describe.each(clusters())('seq on PostgreSQL $version', (cluster) => {
     expect(await seqsOf(execution)).toEqual([6, 7]);
   });
 
+  test('a statement that would give a deleted number to another event is refused', async () => {
+    const execution = await newExecution(writer);
+    await log(writer, execution, 3);
+    const replace = writer.query(
+      `WITH gone AS (DELETE FROM agent_execution_logs WHERE execution_id = $1 AND seq = 3 RETURNING message)
+       INSERT INTO agent_execution_logs (execution_id, message) SELECT $1, message FROM gone`,
+      [execution],
+    );
+    await expect(replace).rejects.toMatchObject({ code: '0A000' });
+    expect(await seqsOf(execution)).toEqual([1, 2, 3]);
+  });
+
   test('truncating a stream begins a new epoch', async () => {
     const epoch = async () =>
       (await writer.query(`SELECT epoch FROM rowcast.streams WHERE name = 'message'`)).rows[0]?.epoch;
@@ -256,6 +268,9 @@ describe.each(clusters())('seq on PostgreSQL $version', (cluster) => {
       { event_type: 'status-changed', actor: 'postgres', from_status: 'paused', to_status: 'running' },
       { event_type: 'status-changed', actor: 'postgres', from_status: 'running', to_status: 'failed' },
     ]);
+    await writer.query(`SET request.jwt.claims = '{"sub":"\\u0000"}'`); // no reason to fail
+    await set(`status = 'running'`);
+    await writer.query('RESET request.jwt.claims');
     await expect(writer.query('DELETE FROM execution_audit')).rejects.toMatchObject({ code: '23001' });
   });
 });

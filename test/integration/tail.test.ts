@@ -144,6 +144,35 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
     expect(await tail.open('message:wide 7')).toMatchObject({ floor: 1, head: 1 });
   });
 
+  test('I9: what cannot be read in time makes the hub ask for its own, and the tail goes on', async () => {
+    const hurried = new Tail({
+      databaseUrl: database.url,
+      queryTimeout: 1_000,
+      logger: makeLogger('silent'),
+      onMoved: (movement) => movements.push(movement),
+      onUncertain: () => {
+        uncertain += 1;
+      },
+      onConnected: () => {},
+    });
+    await hurried.start();
+    try {
+      await reader.query(`SELECT rowcast.publish('message:hurry', 'log')`);
+      await reader.query('BEGIN; LOCK TABLE rowcast.messages IN ACCESS EXCLUSIVE MODE');
+      const before = uncertain;
+      await hurried.read();
+      expect(uncertain).toBe(before + 1);
+      await reader.query('COMMIT');
+      movements.length = 0;
+      await reader.query(`SELECT rowcast.publish('message:hurry', 'log')`);
+      await hurried.read();
+      expect(movements).toMatchObject([{ channel: 'message:hurry', head: 2, rows: [{ seq: 2 }] }]);
+    } finally {
+      await hurried.stop();
+    }
+    await tail.read();
+  });
+
   test('the rows of a transaction that is still open cost a read nothing', async () => {
     const [open, other] = [reader, writers[0] as pg.Client];
     await open.query('BEGIN');
