@@ -3,14 +3,16 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { WebSocket } from 'ws';
 import type { Gateway } from '../../server/gateway.js';
+import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { follow } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 
 /** In bytes: with a header of four this divides the send buffer evenly, so that some frame fills it to the last byte. */
 const FRAME = 1_020;
-const ROWS = 20_000;
+const ROWS = 9_999;
 
 let database: TestDatabase;
 let gateway: Gateway;
@@ -34,11 +36,19 @@ test('I6 I9: a subscriber that stops reading stands still, and gets the rest whe
        SELECT 'slow' AS key, 'log' AS event_type, '""'::jsonb AS data, '2026-01-01 00:00:00.123456+00'::timestamptz AS created_at) r`,
   );
   const padding = FRAME - event - (row.rows[0]?.size ?? 0);
-  await writer.query(
-    `SET timezone = 'UTC';
-     INSERT INTO rowcast.messages (key, event_type, data, created_at)
-       SELECT 'slow', 'log', to_jsonb(repeat('x', ${padding})), '2026-01-01 00:00:00.123456+00' FROM generate_series(1, ${ROWS})`,
-  );
+  // Somebody who is there from the start keeps the channel, and with it the rows, in memory: what the gateway sends to
+  // the next one is limited by the socket alone.
+  const first = testClient({ url: gateway.url });
+  const follower = follow(first, 'message:slow');
+  await follower.live();
+  await writer.query(`SET timezone = 'UTC'`);
+  for (let rows = 0; rows < ROWS; rows += 303) {
+    await writer.query(
+      `INSERT INTO rowcast.messages (key, event_type, data, created_at)
+         SELECT 'slow', 'log', to_jsonb(repeat('x', ${padding})), '2026-01-01 00:00:00.123456+00' FROM generate_series(1, 303)`,
+    );
+  }
+  await follower.count(ROWS);
   const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/v1/ws`);
   let seen = 0;
   const sizes = new Set<number>();
@@ -47,14 +57,14 @@ test('I6 I9: a subscriber that stops reading stands still, and gets the rest whe
     if (frame.type !== 'events') return;
     expect(frame.from).toBe(seen + 1);
     seen += 1;
-    if (frame.from >= 1000 && frame.from < 10_000) sizes.add(data.length);
+    if (frame.from >= 1000) sizes.add(data.length);
   });
   await once(socket, 'open');
   socket.send(JSON.stringify({ type: 'connect', id: 1, protocol: 1 }));
   await once(socket, 'message');
   socket.send(JSON.stringify({ type: 'subscribe', id: 2, channel: 'message:slow', since: 'start' }));
-  for (let stop = 1; stop <= 5; stop++) {
-    await until(() => seen >= stop * 1_500, { what: `event ${stop * 1_500} (there are ${seen})` });
+  for (let stop = 1; stop <= 3; stop++) {
+    await until(() => seen >= stop * 300, { what: `event ${stop * 300} (there are ${seen})` });
     socket.pause();
     // Long enough for the gateway to fill every buffer on the way: it stops by itself, which cannot be seen from here.
     for (let turn = 0; turn < 20; turn++) await writer.query('SELECT pg_sleep(0.01)');
