@@ -225,6 +225,10 @@ describe.each(clusters())('seq on PostgreSQL $version', (cluster) => {
     // The best of two each: other work on the machine only ever adds.
     const plain = Math.min(await time('plain'), await time('plain'));
     const numbered = Math.min(await time('agent_execution_logs'), await time('agent_execution_logs'));
+    const ratio = (numbered / plain).toFixed(2);
+    process.stdout.write(
+      `PostgreSQL ${cluster.version}: 100,000 rows plain ${plain.toFixed(0)} ms, as a stream ${numbered.toFixed(0)} ms, ratio ${ratio}\n`,
+    );
     expect(numbered / plain).toBeLessThanOrEqual(4);
     expect(await seqsOf(execution)).toEqual(seqs(1, 200_000));
   }, 60_000);
