@@ -6,6 +6,14 @@ import { startEmbedded } from '../postgres/embedded.js';
 import { migrate } from '../postgres/migrate.js';
 import { print } from './output.js';
 
+/**
+ * Who asks again after so many milliseconds wants it to end at once. Sooner it is an echo: of one Ctrl-C, npm passes on
+ * a second signal besides that of the terminal.
+ */
+const INSISTS = 1_000;
+/** The exit code then: 128 + SIGINT. */
+const FORCED = 130;
+
 interface Running {
   /** Rejects when a part ended by itself that must not. */
   readonly failed: Promise<never>;
@@ -62,11 +70,13 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
 }
 
 function nextSignal(): Promise<NodeJS.Signals> {
+  let asked = Number.POSITIVE_INFINITY;
   return new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => {
+      process.on(signal, () => {
+        if (Date.now() - asked > INSISTS) process.exit(FORCED);
+        asked = Math.min(asked, Date.now());
         resolve(signal);
-        process.once(signal, () => process.exit(130)); // asked twice: at once
       });
     }
   });

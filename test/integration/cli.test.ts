@@ -66,6 +66,7 @@ test('up, watch, attach, channels, and a second start on the same data', async (
     expect(await watcher.exited).toBe(0);
   }
   up.child.kill('SIGINT');
+  up.child.kill('SIGINT'); // as under npm, which passes on what the terminal has sent already
   expect(await up.exited).toBe(0);
 
   const again = runRowcast(['up'], env);
