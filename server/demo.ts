@@ -27,7 +27,7 @@ export interface Demo {
 }
 
 /**
- * A make-believe agent: one execution after the other, written with plain SQL as any service would. Nothing of it
+ * A make-believe agent: one execution after the other, written with plain SQL like that of every service. Nothing of it
  * knows Rowcast. It finds in the tables where it stopped, and goes on there.
  */
 export async function startDemo(databaseUrl: string, logger: Logger): Promise<Demo> {
