@@ -5,6 +5,8 @@ export interface DoorbellOptions {
   readonly read: () => Promise<TailRead>;
   /** A transaction number above all that were given out before the call. */
   readonly newestTransaction: () => Promise<bigint>;
+  /** Rings for the other gateways, which writers leave asleep while this one is awake. */
+  readonly ringOthers: () => Promise<void>;
   /** Null: every insert rings, and there is nothing to be awake for. */
   readonly gate: Gate | null;
   readonly clock: Clock;
@@ -39,6 +41,8 @@ export class Doorbell {
   #reading: Promise<void> | null = null;
   #leaving: Promise<void> = Promise.resolve();
   #rung = false;
+  /** Was found while nobody rang, and has not been passed on yet. */
+  #owed = false;
   #stopped = false;
   #window = { start: 0, rings: 0, commits: 0 };
   #cancelTimer: () => void = () => {};
@@ -51,10 +55,17 @@ export class Doorbell {
     return this.#state;
   }
 
+  /** Writers count on this gateway to ring for the others: those that probe now, or did so before they commit. */
+  get #ringer(): boolean {
+    return this.#state === 'awake' || this.#state === 'leaving' || this.#state === 'settling';
+  }
+
   /** Somebody inserted, or may have while nobody listened: there is something to read. */
   ring(): void {
     if (this.#stopped) return;
     this.#count(1, 0);
+    // On the interval it comes soon enough, and what rings is mostly this gateway itself, for the others.
+    if (this.#state !== 'asleep' && this.#state !== 'settling') return;
     if (this.#window.rings >= (this.#options.wakeRate * WINDOW) / 1000) this.#wake();
     this.#rung = true;
     this.#turn();
@@ -89,6 +100,9 @@ export class Doorbell {
     try {
       if (settling !== null) settling.upTo ??= await this.#options.newestTransaction().catch(() => null);
       const { commits, xmin } = await this.#options.read();
+      if (commits > 0 && this.#ringer) this.#owed = true;
+      if (this.#owed) await this.#options.ringOthers();
+      this.#owed = false;
       // Meanwhile it may have woken, and settle anew: then another number counts.
       if (settling === this.#settling && settling?.upTo != null && xmin > settling.upTo) this.#sleep();
       this.#count(0, commits);

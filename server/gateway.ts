@@ -63,6 +63,7 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
       }
     },
     newestTransaction: () => tail.newestTransaction(),
+    ringOthers: () => tail.ring(),
     gate: config.doorbell === 'gated' ? new AdvisoryGate(databaseUrl, logger) : null,
     clock,
     wakeRate,

@@ -119,6 +119,11 @@ export class Tail {
     return BigInt(row?.xid ?? 0);
   }
 
+  /** Rings the doorbell, as a writer does. */
+  async ring(): Promise<void> {
+    await this.#query({ name: 'ring', text: `SELECT pg_notify('rowcast', '')` }, [], z.object({}));
+  }
+
   /** See `Log.open`. */
   async open(channel: string): Promise<ChannelState | null> {
     const found = await this.find(channel);

@@ -5,8 +5,9 @@ import { testClient } from '../support/client.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
 import { follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
+import { killAll, startGatewayProcess } from '../support/process.js';
 import { until } from '../support/until.js';
-import { connectWriter } from '../support/writer.js';
+import { connectWriter, processId } from '../support/writer.js';
 
 // Far longer than any test waits: what arrives was rung for or read on the interval, not found by the safety read.
 const NO_SAFETY = { ROWCAST_SAFETY_INTERVAL: '600000' };
@@ -25,12 +26,14 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
     writer = await connectWriter(database.url);
     straggler = await connectWriter(database.url);
     ear = await connectWriter(database.url);
-    ear.on('notification', () => {
-      rings += 1;
+    const writers = [processId(writer), processId(straggler)];
+    ear.on('notification', (notification) => {
+      if (writers.includes(notification.processId)) rings += 1; // the gateway also rings, for other gateways
     });
     await ear.query('LISTEN rowcast');
   });
   afterAll(async () => {
+    killAll();
     await Promise.all([writer, straggler, ear].map((client) => client.end()));
     await gateway.stop();
     await database.drop();
@@ -45,6 +48,13 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
         AND mode = 'ExclusiveLock' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
     );
     return rows.length > 0;
+  }
+
+  async function gateSessions(): Promise<number> {
+    const { rows } = await ear.query(
+      `SELECT 1 FROM pg_stat_activity WHERE application_name = 'rowcast gate' AND datname = current_database()`,
+    );
+    return rows.length;
   }
 
   /** Inserts as fast as it can until the gateway is awake. Returns the number of rows. */
@@ -97,6 +107,48 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
     await straggler.query('COMMIT');
     await follower.count(1, 1_000);
     expect(rings).toBe(0);
+    client.close();
+  });
+
+  test('I9: what writers leave to the gateway that is awake, it passes on to those that sleep', async () => {
+    // It never wakes by itself, and reads only when it is rung.
+    const sleeper = await startTestGateway(database.url, { ...NO_SAFETY, ROWCAST_WAKE_RATE: '1000000' });
+    const client = testClient({ url: sleeper.url });
+    const follower = follow(client, 'message:passed on');
+    await follower.live();
+    await wake('noise');
+    for (let row = 1; row <= 20; row++) {
+      await insert(writer, 'passed on');
+      await follower.count(row, 1_000);
+    }
+    await straggler.query('BEGIN');
+    await insert(straggler, 'passed on');
+    await until(async () => !(await gateIsHeld()), { what: 'the gateway to let go' });
+    await straggler.query('COMMIT');
+    await follower.count(21, 1_000);
+    client.close();
+    await sleeper.stop();
+  });
+
+  test('I9: when the gateway that is awake dies, another that is busy takes the gate', async () => {
+    const first = await startGatewayProcess(database.url, NO_SAFETY);
+    const client = testClient({ url: gateway.url });
+    const follower = follow(client, 'message:inherited');
+    await follower.live();
+    let rows = 0;
+    const busy = async (bursts: number) => {
+      for (let burst = 0; burst < bursts * 50; burst++) await insert(writer, 'inherited');
+      rows += bursts * 50;
+    };
+    const bothWantTheGate = async () => {
+      await busy(1);
+      return (await gateSessions()) >= 2;
+    };
+    await until(bothWantTheGate, { what: 'both gateways to hold or queue for the gate' });
+    await first.kill('SIGKILL');
+    await busy(2);
+    await until(gateIsHeld, { what: 'the other gateway to hold the gate' });
+    await follower.count(rows, 2_000);
     client.close();
   });
 

@@ -54,6 +54,7 @@ class World implements Gate {
     this.doorbell = new Doorbell({
       read: () => this.#read(),
       newestTransaction: () => this.#newestTransaction(),
+      ringOthers: async () => {},
       gate: this,
       clock: this.clock,
       ...rates,
