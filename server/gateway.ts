@@ -39,7 +39,10 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
     logger,
     onMoved: (movement) => hub.moved(movement),
     onUncertain: () => hub.recheckAll(),
-    onConnected: () => doorbell.ring(),
+    onConnected: () => {
+      doorbell.ring();
+      hub.recheckAll(); // it may be another server than before
+    },
   });
   const history = new History({
     databaseUrl,

@@ -100,6 +100,7 @@ export class Channel {
    * with `Unavailable`.
    */
   async refresh(): Promise<boolean> {
+    const known = this.#state;
     const state = await this.#context.log.open(this.name);
     if (this.#closed) return state !== null;
     if (state === null) {
@@ -107,12 +108,15 @@ export class Channel {
       return false;
     }
     const renumbered = state.epoch !== this.#state.epoch;
-    if (renumbered) this.#forgetPages();
-    // A movement may have come while this state was on its way.
-    this.#state = renumbered ? state : { ...state, head: Math.max(state.head, this.#state.head) };
+    // A standby took over that lacks the last rows: their numbers will be given to others.
+    const wentBack = state.head < known.head && this.#state === known;
+    if (renumbered || wentBack) this.#forgetPages();
+    // Else a movement has come while this state was on its way.
+    this.#state = renumbered || wentBack ? state : { ...state, head: Math.max(state.head, this.#state.head) };
     const { epoch, floor, head } = this.#state;
     for (const reader of [...this.#readers]) {
       if (renumbered) reader.reset('epoch', { epoch, seq: head });
+      else if (reader.after > head) reader.reset('ahead', { epoch, seq: head });
       else if (reader.after < floor - 1) reader.reset('pruned', { epoch, seq: floor - 1 });
       reader.advance();
     }

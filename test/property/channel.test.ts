@@ -23,6 +23,7 @@ class Follower {
   epoch: string;
   place: number;
   frames = 0;
+  setBack = 0;
 
   constructor(log: FakeLog, channel: Channel, after: number, eager: boolean) {
     this.#log = log;
@@ -66,6 +67,10 @@ class Follower {
   #reset(reason: ResetReason, { epoch, seq }: Position): void {
     if (reason === 'epoch') {
       expect(epoch).not.toBe(this.epoch);
+    } else if (reason === 'ahead') {
+      this.setBack += 1;
+      expect([epoch, this.#log.unread(NAME, seq)]).toEqual([this.epoch, false]);
+      expect(seq).toBeLessThan(this.place);
     } else {
       expect([reason, epoch]).toEqual(['pruned', this.epoch]);
       expect(seq).toBeGreaterThan(this.place);
@@ -400,6 +405,19 @@ test('I2: a page of the old numbering that comes after the reset is thrown away'
     ['e2', 5],
     ['e2', 5],
   ]);
+});
+
+test('I2: where a standby lacks the last rows, readers beyond its head are told, and get what takes their numbers', async () => {
+  const world = new World(10, { prompt: true });
+  const beyond = world.join(10);
+  const behind = world.join(4);
+  await settle();
+  world.log.failOver(NAME, 7);
+  await world.channel.refresh();
+  expect([beyond.setBack, beyond.place]).toEqual([1, 7]);
+  world.log.write(NAME, 2);
+  await world.calm();
+  expect([beyond.place, behind.place, world.channel.state.head]).toEqual([9, 9, 9]);
 });
 
 describe('I7: a channel that was closed while a page was on its way', () => {

@@ -223,6 +223,13 @@ export class FakeLog implements Log {
     for (let seq = from; seq <= Math.min(to, head - 1); seq += 1) rows.delete(seq);
   }
 
+  /** A standby takes over that lacks the rows after `head`. */
+  failOver(channel: string, head: number): void {
+    const table = this.#table(channel);
+    for (const seq of table.rows.keys()) if (seq > head) table.rows.delete(seq);
+    this.#tables.set(channel, { ...table, head, read: Math.min(table.read, head) });
+  }
+
   /** The numbering is lost: `rows` rows of a new one. */
   renumber(channel: string, rows: number): void {
     const table = this.#table(channel);
