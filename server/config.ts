@@ -136,7 +136,7 @@ export const settings = {
   },
   cacheBytes: {
     env: 'ROWCAST_CACHE_BYTES',
-    schema: bytes.default(64 * MiB),
+    schema: bytes.default(32 * MiB),
     unit: 'bytes',
     about: 'Pages kept in memory, over all channels.',
   },
