@@ -39,6 +39,11 @@ export function isConnectionLoss(error: unknown): boolean {
   return !(error instanceof pg.DatabaseError) || /^(57P|08)/.test(error.code ?? '');
 }
 
+/** The server has cancelled the statement, because it took longer than `statement_timeout`. */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '57014';
+}
+
 export interface SessionOptions {
   readonly databaseUrl: string;
   readonly name: string;
@@ -83,7 +88,8 @@ export class Session {
 
   /**
    * Runs one query after the other, in the order of the calls: the snapshot of a later call is never the older one.
-   * Rejects with `Unavailable` while there is no connection, or when it is lost under the query.
+   * Rejects with `Unavailable` while there is no connection, when it is lost under the query, or when that takes too
+   * long.
    */
   query<R extends pg.QueryResultRow>(query: pg.QueryConfig): Promise<R[]> {
     const result = this.#queue.then(() => this.#query<R>(query));
@@ -100,8 +106,9 @@ export class Session {
     try {
       return (await client.query<R>(query)).rows;
     } catch (error) {
-      if (!isConnectionLoss(error)) throw error;
-      this.#lose(client);
+      const tooSlow = isTimeout(error);
+      if (!tooSlow && !isConnectionLoss(error)) throw error;
+      if (!tooSlow) this.#lose(client);
       throw new Unavailable(`${this.#options.name}: ${(error as Error).message}`, { cause: error });
     }
   }

@@ -3,9 +3,9 @@ import { isDeepStrictEqual } from 'node:util';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Logger } from '../logger.js';
-import type { ChannelState, Movement, StoredRow, TailRead } from '../ports.js';
+import { type ChannelState, type Movement, type StoredRow, type TailRead, Unavailable } from '../ports.js';
 import { Batch } from './batch.js';
-import { READ_SETTINGS, Session } from './session.js';
+import { isTimeout, READ_SETTINGS, Session } from './session.js';
 import { headsStatement, MOVED_CHANNELS, openStatement, TAIL_ROWS, tailStatement } from './statements.js';
 import { checkKey, STREAMS, type Stream, splitChannel, streamRow } from './streams.js';
 
@@ -219,7 +219,7 @@ export class Tail {
       // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
       return await this.#query(this.#heads, [this.#snapshot], readRow);
     } catch (error) {
-      if (!isTimeout(error)) throw error;
+      if (!(error instanceof Unavailable && isTimeout(error.cause))) throw error;
       // Too many even for that. Trying again would take no less: every channel that is held is asked where it stands.
       this.#options.logger.warn('too much was written to be named in time');
       this.#options.onUncertain();
@@ -256,10 +256,6 @@ function toMovement(channel: string, events: ReadRow[]): Movement {
 function parseSnapshot(text: string): { xmin: bigint; xmax: bigint } {
   const [, xmin = '0', xmax = '0'] = SNAPSHOT.exec(text) ?? [];
   return { xmin: BigInt(xmin), xmax: BigInt(xmax) };
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && error.code === '57014';
 }
 
 /** A table or column that the statement names is not there any more. */
