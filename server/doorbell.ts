@@ -55,11 +55,6 @@ export class Doorbell {
     return this.#state;
   }
 
-  /** Writers count on this gateway to ring for the others: those that probe now, or did so before they commit. */
-  get #ringer(): boolean {
-    return this.#state === 'awake' || this.#state === 'leaving' || this.#state === 'settling';
-  }
-
   /** Somebody inserted, or may have while nobody listened: there is something to read. */
   ring(): void {
     if (this.#stopped) return;
@@ -71,13 +66,16 @@ export class Doorbell {
     this.#turn();
   }
 
-  /** Reads no more. Resolves when the last read has ended and the gate is free. */
+  /** Reads no more. Resolves when the last read has ended, the gate is free and the others know. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelTimer();
     await this.#reading;
     await this.#leaving;
+    const mayOwe = this.#owed || this.#state !== 'asleep';
     await this.#options.gate?.leave();
+    // What was written since the last read rang for nobody either.
+    if (mayOwe) await this.#options.ringOthers().catch(() => {});
   }
 
   #turn(): void {
@@ -100,7 +98,8 @@ export class Doorbell {
     try {
       if (settling !== null) settling.upTo ??= await this.#options.newestTransaction().catch(() => null);
       const { commits, xmin } = await this.#options.read();
-      if (commits > 0 && this.#ringer) this.#owed = true;
+      // Writers that found the gate taken, by whichever gateway, rang for nobody.
+      if (commits > 0 && this.#state !== 'asleep') this.#owed = true;
       if (this.#owed) await this.#options.ringOthers();
       this.#owed = false;
       // Meanwhile it may have woken, and settle anew: then another number counts.

@@ -5,7 +5,7 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { parsePosition } from '../client/protocol/index.js';
 import { listChannels } from './cli/channels.js';
 import { attach, runMigrations } from './cli/database.js';
-import { endWithReader, table } from './cli/output.js';
+import { endWithReader, flushed, table } from './cli/output.js';
 import { up } from './cli/up.js';
 import { type WatchOptions, watch } from './cli/watch.js';
 import { ConfigError, defaultOf, readConfig, settings } from './config.js';
@@ -83,6 +83,7 @@ function makeProgram(): Command {
 endWithReader();
 try {
   await makeProgram().parseAsync();
+  await flushed();
   process.exit(); // also from connections to a server that does not answer any more
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : MISUSED); // it has said what is wrong

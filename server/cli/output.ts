@@ -3,6 +3,11 @@ export function print(...lines: string[]): void {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
+/** Resolves when all that was printed is with the next program in the pipe: `process.exit` would cut it off. */
+export function flushed(): Promise<void> {
+  return new Promise((resolve) => process.stdout.write('', () => resolve()));
+}
+
 /** `rowcast watch … | head` is no failure: when nobody reads any more there is nothing left to do. */
 export function endWithReader(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {

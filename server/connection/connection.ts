@@ -158,7 +158,9 @@ export class Connection {
     const { id, channel: name, since } = command;
     if (this.#cursors.has(name)) throw new Refusal('already_subscribed', `already subscribed to ${name}`);
     // Those that were taken back while their channel was being opened still cost what it costs.
-    if (Math.max(this.#cursors.size, this.#opening) >= this.#options.limits.maxSubscriptions) {
+    // With room for a client at its limit that moves from channel to channel while they are.
+    const { maxSubscriptions } = this.#options.limits;
+    if (this.#cursors.size >= maxSubscriptions || this.#opening >= 2 * maxSubscriptions) {
       throw new Refusal('too_many_subscriptions');
     }
     this.#cursors.set(name, command);

@@ -1,5 +1,13 @@
 import type { Logger } from '../logger.js';
-import type { ChannelState, Clock, Log, Movement, Reader, StoredRow } from '../ports.js';
+import {
+  type ChannelState,
+  type Clock,
+  type Log,
+  type Movement,
+  type Reader,
+  type StoredRow,
+  Unavailable,
+} from '../ports.js';
 import type { PageCache } from './cache.js';
 import { Page, type RangeFrame } from './page.js';
 
@@ -32,6 +40,8 @@ export class Channel {
   readonly #waiting = new Set<Reader>();
   #pages: Page[] = [];
   #state: ChannelState;
+  /** Raised whenever the same numbers may mean other rows. */
+  #numbering = 0;
   #loading = false;
   #closed = false;
   #rechecking = false;
@@ -137,7 +147,7 @@ export class Channel {
         await this.refresh();
       } catch (error) {
         if (this.#closed) break;
-        this.#context.logger.warn({ channel: this.name, err: error }, 'a channel could not be refreshed, trying again');
+        this.#warn(error, 'a channel could not be refreshed, trying again');
         this.#recheckWanted = true;
         await new Promise<void>((resolve) => {
           this.#cancelRecheck = this.#context.clock.after(RETRY, resolve);
@@ -147,6 +157,11 @@ export class Channel {
     this.#rechecking = false;
   }
 
+  /** A database that is away is logged once, by the session that lost it, and not by each channel. */
+  #warn(error: unknown, message: string): void {
+    if (!(error instanceof Unavailable)) this.#context.logger.warn({ channel: this.name, err: error }, message);
+  }
+
   #use(page: Page): void {
     this.#context.cache.use(page, () => {
       this.#pages = this.#pages.filter((kept) => kept !== page);
@@ -154,6 +169,7 @@ export class Channel {
   }
 
   #forgetPages(): void {
+    this.#numbering += 1;
     for (const page of this.#pages) this.#context.cache.drop(page);
     this.#pages = [];
   }
@@ -189,7 +205,7 @@ export class Channel {
         await this.#loadAfter(this.#nextWanted());
       } catch (error) {
         if (this.#waiting.size === 0) break;
-        this.#context.logger.warn({ channel: this.name, err: error }, 'a page could not be read, trying again');
+        this.#warn(error, 'a page could not be read, trying again');
         await new Promise<void>((resolve) => {
           this.#cancelLoad = this.#context.clock.after(RETRY, resolve);
         });
@@ -214,11 +230,12 @@ export class Channel {
 
   async #loadAfter(after: number): Promise<void> {
     const { head, epoch } = this.#state;
+    const numbering = this.#numbering;
     // Not into the page that is in memory already.
     const upTo = Math.min(head, (this.#pages.find(({ from }) => from > after + 1)?.from ?? head + 1) - 1);
     const run = upTo > after ? await this.#context.log.page(this.name, after, upTo) : { epoch, rows: [] };
     if (this.#waiting.size === 0) return; // whoever wanted it has left, perhaps everybody
-    if (epoch !== this.#state.epoch) return; // renumbered meanwhile: these rows may be of the old numbering
+    if (numbering !== this.#numbering) return; // renumbered meanwhile: these rows may be of the old numbering
     const [first] = run.rows;
     if (run.epoch !== epoch || (upTo > after && first?.seq !== after + 1)) {
       return this.#missing(after, first?.seq ?? upTo + 1);
@@ -241,8 +258,9 @@ export class Channel {
     const there = await this.refresh();
     // Deleted behind Rowcast's back (with triggers off), so that no floor was raised: up to the next row nothing is left.
     if (there && this.#state.epoch === epoch && this.#state.floor <= after + 1) {
+      const last = Math.min(next - 1, this.#state.head);
       for (const reader of [...this.#readers]) {
-        if (reader.after >= after && reader.after < next - 1) reader.reset('pruned', { epoch, seq: next - 1 });
+        if (reader.after >= after && reader.after < last) reader.reset('pruned', { epoch, seq: last });
       }
     }
     for (const reader of [...this.#waiting]) this.#serve(reader);

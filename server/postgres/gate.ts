@@ -95,7 +95,11 @@ export class AdvisoryGate implements Gate {
     other.on('error', () => {});
     try {
       await other.connect();
-      while ((await other.query(EVICT, [processID])).rows.length > 0) await delay(EVICT_POLL);
+      const deadline = Date.now() + CONNECT_TIMEOUT;
+      while ((await other.query(EVICT, [processID])).rows.length > 0) {
+        if (Date.now() > deadline) throw new Error(`the session ${processID} does not end`);
+        await delay(EVICT_POLL);
+      }
     } catch (error) {
       this.#logger.warn({ err: error }, 'no server to free the gate on');
     } finally {

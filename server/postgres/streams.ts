@@ -37,8 +37,9 @@ export const STREAMS = `
         JOIN pg_namespace pn ON pn.oid = pc.relnamespace
         JOIN pg_attribute pk ON pk.attrelid = f.confrelid AND pk.attnum = f.confkey[1]
        WHERE f.contype = 'f' AND f.conrelid = c.oid AND f.conkey = ARRAY[k.attnum]
+         AND has_table_privilege(pc.oid, 'SELECT') AND has_schema_privilege(pn.oid, 'USAGE')
        ORDER BY f.oid LIMIT 1) p ON true
-   WHERE has_table_privilege(c.oid, 'SELECT')
+   WHERE has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
    ORDER BY s.stream_id`;
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;

@@ -258,9 +258,9 @@ function parseSnapshot(text: string): { xmin: bigint; xmax: bigint } {
   return { xmin: BigInt(xmin), xmax: BigInt(xmax) };
 }
 
-/** A table or column that the statement names is not there any more. */
+/** A table or column that the statement names is not there any more, or may not be read any more. */
 export function isOutdated(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && (error.code === '42P01' || error.code === '42703');
+  return error instanceof pg.DatabaseError && ['42P01', '42703', '42501'].includes(error.code ?? '');
 }
 
 /** A statement that Postgres keeps prepared under a name that changes with its text. */

@@ -420,6 +420,28 @@ test('I2: where a standby lacks the last rows, readers beyond its head are told,
   expect([beyond.place, behind.place, world.channel.state.head]).toEqual([9, 9, 9]);
 });
 
+test('I1 I2: a page of the lost timeline is not handed out, and nobody is sent beyond the new head', async () => {
+  for (const found of ['after the page was read', 'before it was read', 'by the page'] as const) {
+    const world = new World(10);
+    const reader = world.join(5);
+    await settle();
+    if (found === 'after the page was read') world.log.look(0); // the old server has answered, but the answer is still on its way
+    world.log.failOver(NAME, 5);
+    if (found !== 'by the page') world.channel.recheck();
+    await settle();
+    world.log.answerOpen();
+    await settle();
+    world.log.answerPage();
+    await settle();
+    world.log.answerOpen();
+    await settle();
+    expect([reader.place, reader.frames]).toEqual([5, 0]);
+    world.log.write(NAME, 3);
+    await world.calm();
+    expect([reader.place, world.channel.state.head]).toEqual([8, 8]);
+  }
+});
+
 describe('I7: a channel that was closed while a page was on its way', () => {
   test.each([
     ['answered', true],

@@ -35,7 +35,7 @@ test('an empty environment gives the documented defaults, and an empty variable 
     sendBufferBytes: 262_144,
     pageRows: 1_000,
     pageBytes: 262_144,
-    cacheBytes: 67_108_864,
+    cacheBytes: 33_554_432,
     heartbeat: 25_000,
     connectTimeout: 10_000,
     shutdownTimeout: 5_000,
