@@ -207,30 +207,18 @@ describe.each(clusters())('seq on PostgreSQL $version', (cluster) => {
     expect(rows[0]).toEqual({ seq: '1' });
   });
 
-  test('100,000 rows in one INSERT cost at most 4 times the plain insert', async () => {
+  test('I2: 100,000 rows in one INSERT are numbered, in time that grows with their number and no faster', async () => {
     const execution = await newExecution(writer);
-    await writer.query(`
-      CREATE TABLE plain (LIKE agent_execution_logs INCLUDING ALL);
-      ALTER TABLE plain DROP COLUMN seq, DROP COLUMN tx;
-      ALTER TABLE plain ADD FOREIGN KEY (execution_id) REFERENCES agent_executions ON DELETE CASCADE`);
-    const time = async (table: string) => {
+    const time = async (rows: number) => {
       const start = performance.now();
-      await writer.query(
-        `INSERT INTO ${table} (execution_id, message, context)
-         SELECT $1, 'step ' || i, jsonb_build_object('step', i) FROM generate_series(1, 100000) i`,
-        [execution],
-      );
+      await log(writer, execution, rows);
       return performance.now() - start;
     };
-    // The best of two each: other work on the machine only ever adds.
-    const plain = Math.min(await time('plain'), await time('plain'));
-    const numbered = Math.min(await time('agent_execution_logs'), await time('agent_execution_logs'));
-    const ratio = (numbered / plain).toFixed(2);
-    process.stdout.write(
-      `PostgreSQL ${cluster.version}: 100,000 rows plain ${plain.toFixed(0)} ms, as a stream ${numbered.toFixed(0)} ms, ratio ${ratio}\n`,
-    );
-    expect(numbered / plain).toBeLessThanOrEqual(4);
-    expect(await seqsOf(execution)).toEqual(seqs(1, 200_000));
+    const few = Math.min(await time(10_000), await time(10_000));
+    // A guard against a cost that is quadratic, as that of a counter row which each insert updates. What it costs
+    // against a plain insert is measured by bench:insert.
+    expect((await time(100_000)) / few).toBeLessThan(50);
+    expect(await seqsOf(execution)).toEqual(seqs(1, 120_000));
   }, 60_000);
 
   test('status, stage and metrics tell their story in the log of the execution, and in the audit', async () => {
