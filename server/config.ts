@@ -63,7 +63,7 @@ export const settings = {
   },
   wakeRate: {
     env: 'ROWCAST_WAKE_RATE',
-    schema: count.default(200),
+    schema: count.default(100),
     unit: 'rings per second',
     about: 'From this rate on the gateway stays awake and reads on an interval.',
   },

@@ -23,7 +23,7 @@ test('an empty environment gives the documented defaults, and an empty variable 
     databasePort: 0,
     logLevel: 'info',
     doorbell: 'gated',
-    wakeRate: 200,
+    wakeRate: 100,
     sleepRate: 50,
     awakeInterval: 5,
     safetyInterval: 1_000,
