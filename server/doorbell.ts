@@ -22,6 +22,7 @@ export interface DoorbellOptions {
  * `asleep`: every insert rings, and each ring is a read.
  * `waking`: reads on an interval and queues for the gate; from then on inserts find it taken and do not ring.
  * `awake`: holds the gate.
+ * `leaving`: gives the gate back, and reads on.
  * `settling`: has let go of the gate, and still reads on the interval: a writer that found the gate taken may not
  * have committed yet, and will not ring again. But it holds a transaction number since before the gate was free, so
  * the gateway takes a number of its own after that, and may sleep when every transaction up to it has ended. (The

@@ -142,11 +142,16 @@ export class Tail {
 
   async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
     try {
-      return z.array(row).parse(await this.#session.query({ ...query, values }));
+      return await this.#ask(query, values, row);
     } catch (error) {
-      if (isOutdated(error) && query.text !== STREAMS) await this.loadStreams();
+      if (isOutdated(error)) await this.loadStreams();
       throw error;
     }
+  }
+
+  /** For the streams themselves: loading them again because they cannot be loaded would wait for itself. */
+  async #ask<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
+    return z.array(row).parse(await this.#session.query({ ...query, values }));
   }
 
   async #prepare(client: pg.Client): Promise<void> {
@@ -173,9 +178,9 @@ export class Tail {
 
   async #loadStreams(): Promise<void> {
     const revision = { name: 'revision', text: 'SELECT revision FROM rowcast.catalog' };
-    const [catalog] = await this.#query(revision, [], z.object({ revision: z.number() }));
+    const [catalog] = await this.#ask(revision, [], z.object({ revision: z.number() }));
     // The revision first: what changes between the two is noticed at the next read.
-    this.#useStreams(catalog?.revision ?? 0, await this.#query({ name: 'streams', text: STREAMS }, [], streamRow));
+    this.#useStreams(catalog?.revision ?? 0, await this.#ask({ name: 'streams', text: STREAMS }, [], streamRow));
   }
 
   #useStreams(revision: number, streams: readonly Stream[]): void {
