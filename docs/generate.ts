@@ -50,7 +50,7 @@ unnoticed. \`rowcast up --help\` prints the same table.
 
 ${table([['Variable', 'Meaning', 'Default', 'Unit', 'Accepts'], ...rows])}
 
-What to change for production is said in [operations](../operations.md).
+What to change for production is said in [operations](../operations/README.md).
 `;
 }
 
