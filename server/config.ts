@@ -81,9 +81,10 @@ export const settings = {
   },
   safetyInterval: {
     env: 'ROWCAST_SAFETY_INTERVAL',
-    schema: milliseconds.default(1000),
+    schema: milliseconds.default(150),
     unit: 'ms',
-    about: 'How often it reads while asleep, rung or not.',
+    about:
+      'How often it reads while asleep, rung or not: the longest that a row waits if the gateway that should have rung dies.',
   },
   poolSize: {
     env: 'ROWCAST_POOL_SIZE',

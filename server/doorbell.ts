@@ -1,3 +1,4 @@
+import type { Metrics } from './metrics.js';
 import type { Clock, Gate, TailRead } from './ports.js';
 
 export interface DoorbellOptions {
@@ -10,6 +11,7 @@ export interface DoorbellOptions {
   /** Null: every insert rings, and there is nothing to be awake for. */
   readonly gate: Gate | null;
   readonly clock: Clock;
+  readonly metrics: Metrics;
   /** Rings per second from which it wakes, commits per second below which it falls asleep. */
   readonly wakeRate: number;
   readonly sleepRate: number;
@@ -30,20 +32,32 @@ export interface DoorbellOptions {
  */
 export type DoorbellState = 'asleep' | 'waking' | 'awake' | 'leaving' | 'settling';
 
+type Phase =
+  | { readonly state: Exclude<DoorbellState, 'settling'> }
+  | {
+      readonly state: 'settling';
+      readonly since: number;
+      /** The transaction number up to which all have to end; null until it is known. */
+      upTo: bigint | null;
+    };
+
 /** Rates are counted over windows of this length, in milliseconds. */
 const WINDOW = 500;
+
+/** Of the time that settling has lasted, the part that a transaction may wait to be found when it ends at last. */
+const SETTLING_PACE = 0.01;
 
 /** Decides when the tail is read, so that no committed row waits for another write (I9), at the least cost. */
 export class Doorbell {
   readonly #options: DoorbellOptions;
-  #state: DoorbellState = 'asleep';
-  /** Set while settling: the transaction number up to which all have to end. */
-  #settling: { upTo: bigint | null } | null = null;
+  #phase: Phase = { state: 'asleep' };
   #reading: Promise<void> | null = null;
   #leaving: Promise<void> = Promise.resolve();
   #rung = false;
   /** Was found while nobody rang, and has not been passed on yet. */
   #owed = false;
+  /** A safety read found what nobody has rung for so far. */
+  #unannounced = false;
   #stopped = false;
   #window = { start: 0, rings: 0, commits: 0 };
   #cancelTimer: () => void = () => {};
@@ -53,15 +67,17 @@ export class Doorbell {
   }
 
   get state(): DoorbellState {
-    return this.#state;
+    return this.#phase.state;
   }
 
   /** Somebody inserted, or may have while nobody listened: there is something to read. */
   ring(): void {
     if (this.#stopped) return;
+    this.#unannounced = false;
+    this.#options.metrics.rings.inc();
     this.#count(1, 0);
     // On the interval it comes soon enough, and what rings is mostly this gateway itself, for the others.
-    if (this.#state !== 'asleep' && this.#state !== 'settling') return;
+    if (this.state !== 'asleep' && this.state !== 'settling') return;
     if (this.#window.rings >= (this.#options.wakeRate * WINDOW) / 1000) this.#wake();
     this.#rung = true;
     this.#turn();
@@ -73,38 +89,58 @@ export class Doorbell {
     this.#cancelTimer();
     await this.#reading;
     await this.#leaving;
-    const mayOwe = this.#owed || this.#state !== 'asleep';
+    const mayOwe = this.#owed || this.state !== 'asleep';
     await this.#options.gate?.leave();
     // What was written since the last read rang for nobody either.
     if (mayOwe) await this.#options.ringOthers().catch(() => {});
   }
 
-  #turn(): void {
+  /** `safety`: nobody has asked for it. */
+  #turn(safety = false): void {
     if (this.#stopped || this.#reading !== null) return;
     this.#cancelTimer();
     this.#rung = false;
-    this.#reading = this.#read().finally(() => {
+    this.#reading = this.#read(safety).finally(() => {
       this.#reading = null;
       if (this.#stopped) return;
       // What rang during the read may be too late for its snapshot.
       if (this.#rung) return this.#turn();
-      const { awakeInterval, safetyInterval } = this.#options;
-      const delay = this.#state === 'asleep' ? safetyInterval : awakeInterval;
-      this.#cancelTimer = this.#options.clock.after(delay, () => this.#turn());
+      const asleep = this.state === 'asleep';
+      this.#cancelTimer = this.#options.clock.after(this.#delay(), () => this.#turn(asleep));
     });
   }
 
-  async #read(): Promise<void> {
-    const settling = this.#settling;
+  /** Until the next read, if nobody rings. */
+  #delay(): number {
+    const { awakeInterval, safetyInterval, clock } = this.#options;
+    if (this.#phase.state === 'asleep') return safetyInterval;
+    if (this.#phase.state !== 'settling') return awakeInterval;
+    // A transaction that stays open for hours is not asked after 200 times a second.
+    const pace = (clock.now() - this.#phase.since) * SETTLING_PACE;
+    return Math.max(awakeInterval, Math.min(pace, safetyInterval));
+  }
+
+  async #read(safety: boolean): Promise<void> {
+    const phase = this.#phase;
+    const { newestTransaction, read, ringOthers, gate, metrics } = this.#options;
     try {
-      if (settling !== null) settling.upTo ??= await this.#options.newestTransaction().catch(() => null);
-      const { commits, xmin } = await this.#options.read();
+      if (phase.state === 'settling') phase.upTo ??= await newestTransaction().catch(() => null);
+      const { commits, xmin } = await read();
+      if (this.state === 'awake') gate?.renew();
+      metrics.reads.inc();
+      if (this.#unannounced && safety) metrics.unannounced.inc();
+      this.#unannounced = safety && commits > 0 && !this.#rung;
       // Writers that found the gate taken, by whichever gateway, rang for nobody.
-      if (commits > 0 && this.#state !== 'asleep') this.#owed = true;
-      if (this.#owed) await this.#options.ringOthers();
+      if (commits > 0 && this.state !== 'asleep') {
+        metrics.silentCommits.inc(commits);
+        this.#owed = true;
+      }
+      if (this.#owed) await ringOthers();
       this.#owed = false;
       // Meanwhile it may have woken, and settle anew: then another number counts.
-      if (settling === this.#settling && settling?.upTo != null && xmin > settling.upTo) this.#sleep();
+      if (phase === this.#phase && phase.state === 'settling' && phase.upTo !== null && xmin > phase.upTo) {
+        this.#enter({ state: 'asleep' });
+      }
       this.#count(0, commits);
     } catch {
       // The database is away: the edges log it, and ring when it is back.
@@ -115,7 +151,7 @@ export class Doorbell {
     const now = this.#options.clock.now();
     if (now - this.#window.start >= WINDOW) {
       const calm = this.#window.commits < (this.#options.sleepRate * WINDOW) / 1000;
-      if (calm && (this.#state === 'awake' || this.#state === 'waking')) this.#leaving = this.#fallAsleep();
+      if (calm && (this.state === 'awake' || this.state === 'waking')) this.#leaving = this.#fallAsleep();
       this.#window = { start: now, rings: 0, commits: 0 };
     }
     this.#window.rings += rings;
@@ -125,30 +161,28 @@ export class Doorbell {
   /** Reading on the interval has to begin before the lock is asked for: from then on nobody rings. */
   #wake(): void {
     const { gate } = this.#options;
-    if (gate === null || (this.#state !== 'asleep' && this.#state !== 'settling')) return;
-    this.#state = 'waking';
-    this.#settling = null;
+    if (gate === null || (this.state !== 'asleep' && this.state !== 'settling')) return;
+    this.#enter({ state: 'waking' });
     gate.take({
       onTaken: () => {
-        if (this.#state === 'waking') this.#state = 'awake';
+        if (this.state === 'waking') this.#enter({ state: 'awake' });
       },
-      onLost: () => this.#free(),
+      onLost: () => this.#settle(),
     });
   }
 
   async #fallAsleep(): Promise<void> {
-    this.#state = 'leaving';
+    this.#enter({ state: 'leaving' });
     await this.#options.gate?.leave();
-    this.#free();
+    this.#settle();
   }
 
-  #free(): void {
-    this.#state = 'settling';
-    this.#settling = { upTo: null };
+  #settle(): void {
+    this.#enter({ state: 'settling', since: this.#options.clock.now(), upTo: null });
   }
 
-  #sleep(): void {
-    this.#state = 'asleep';
-    this.#settling = null;
+  #enter(phase: Phase): void {
+    this.#phase = phase;
+    this.#options.metrics.awake(phase.state !== 'asleep');
   }
 }

@@ -9,6 +9,7 @@ import { Doorbell } from './doorbell.js';
 import { makeApp } from './http/app.js';
 import { Hub } from './hub/hub.js';
 import type { Logger } from './logger.js';
+import { Metrics } from './metrics.js';
 import { type TailRead, Unavailable } from './ports.js';
 import { AdvisoryGate } from './postgres/gate.js';
 import { History } from './postgres/history.js';
@@ -31,12 +32,14 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
   const { queryTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate, heartbeat } = config;
   const clock = systemClock;
   const pageLimits = { rows: config.pageRows, bytes: config.pageBytes };
+  const metrics = new Metrics();
   let lastRead = Number.NEGATIVE_INFINITY;
 
   const tail: Tail = new Tail({
     databaseUrl,
     queryTimeout,
     logger,
+    metrics,
     onMoved: (movement) => hub.moved(movement),
     onUncertain: () => hub.recheckAll(),
     onConnected: () => {
@@ -51,6 +54,7 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
     limits: pageLimits,
     tail,
     logger,
+    metrics,
   });
   const hub = new Hub({ log: history, clock, logger, limits: pageLimits, cacheBytes: config.cacheBytes });
   const doorbell = new Doorbell({
@@ -69,6 +73,7 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
     ringOthers: () => tail.ring(),
     gate: config.doorbell === 'gated' ? new AdvisoryGate(databaseUrl, logger) : null,
     clock,
+    metrics,
     wakeRate,
     sleepRate,
     awakeInterval,
@@ -130,6 +135,6 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
   }
   const { address, family, port } = server.address() as AddressInfo;
   const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
-  logger.info({ url, streams: tail.streams.map(({ name }) => name) }, 'gateway started');
+  logger.info({ url, streams: tail.catalog.streams.map(({ name }) => name) }, 'gateway started');
   return { url, stop };
 }

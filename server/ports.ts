@@ -59,6 +59,8 @@ export interface TailRead {
 export interface Gate {
   /** Queues for the gate; `onTaken` once it is held, `onLost` if the session that held or queued has died. */
   take(events: { onTaken(): void; onLost(): void }): void;
+  /** The gateway lives and reads: without that the gate is taken from it after a while. */
+  renew(): void;
   /** Gives it back, or leaves the queue; resolves when every later probe finds the gate free of this gateway. */
   leave(): Promise<void>;
 }

@@ -61,7 +61,9 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
   {
     name: 'ground',
     holds: (path) =>
-      /^server\/(config|logger|refusal|package-root)\.ts$|^client\/(clock|call|error|backoff|queue)\.ts$/.test(path),
+      /^server\/(config|logger|metrics|refusal|package-root)\.ts$|^client\/(clock|call|error|backoff|queue)\.ts$/.test(
+        path,
+      ),
   },
   { name: 'ports', holds: (path) => path === 'server/ports.ts' || path === 'client/transport/rung.ts' },
   {

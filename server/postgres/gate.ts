@@ -10,9 +10,16 @@ const NAME = 'rowcast gate';
 const LOCK = 'SELECT pg_advisory_lock(1919907683, 1)';
 const UNLOCK = 'SELECT pg_advisory_unlock(1919907683, 1)';
 
+/**
+ * The lease of whoever holds the gate, in milliseconds: the server itself ends a session that has not been heard of
+ * for so long, so that a gateway that hangs, or stopped reading, does not keep writers from ringing for others.
+ * It is renewed four times in that time.
+ */
+const LEASE = 2_000;
+
 /** A lock is waited for as long as it takes, whatever the database's defaults say. */
-const NO_TIMEOUTS = `SELECT set_config(name, '0', false) FROM pg_settings
-  WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout')`;
+const TIMEOUTS = `SELECT set_config(name, CASE name WHEN 'idle_session_timeout' THEN '${LEASE}' ELSE '0' END, false)
+  FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout')`;
 
 /** Ends the session of a backend of ours; no row when it is gone, and its locks with it. */
 const EVICT = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = '${NAME}'`;
@@ -22,8 +29,13 @@ const EVICT_POLL = 20;
 
 interface Visit {
   readonly client: pg.Client;
+  readonly onTaken: () => void;
+  readonly onLost: () => void;
   held: boolean;
   lost: boolean;
+  /** When the lease was renewed last, and whether the server has confirmed that. */
+  renewedAt: number;
+  renewing: boolean;
 }
 
 /** The gate as an advisory lock, held by a session of its own: whatever ends the session, the gate is free again. */
@@ -38,25 +50,36 @@ export class AdvisoryGate implements Gate {
   }
 
   take({ onTaken, onLost }: { onTaken(): void; onLost(): void }): void {
-    const visit: Visit = { client: this.#makeClient(), held: false, lost: false };
-    const { client } = visit;
+    const client = this.#makeClient();
+    const visit: Visit = { client, onTaken, onLost, held: false, lost: false, renewedAt: 0, renewing: false };
     this.#visit = visit;
-    const lost = async (error: Error) => {
-      if (this.#visit !== visit || visit.lost) return;
-      visit.lost = true;
-      this.#logger.warn({ err: error }, 'the gate was lost');
-      // This side has lost the session; on the other it may go on, and keep writers from ringing.
-      await this.#evict(visit);
-      if (this.#visit !== visit) return;
-      this.#visit = null;
-      onLost();
-    };
-    client.on('error', lost);
-    client.once('end', () => lost(new Error('the session has ended')));
-    this.#lock(client).then(() => {
-      visit.held = true;
-      if (this.#visit === visit) onTaken();
-    }, lost);
+    client.on('error', (error) => this.#lose(visit, error));
+    client.once('end', () => this.#lose(visit, new Error('the session has ended')));
+    this.#lock(client).then(
+      () => {
+        visit.held = true;
+        visit.renewedAt = Date.now();
+        if (this.#visit === visit) onTaken();
+      },
+      (error) => this.#lose(visit, error),
+    );
+  }
+
+  renew(): void {
+    const visit = this.#visit;
+    if (visit === null || !visit.held || Date.now() - visit.renewedAt < LEASE / 4) return;
+    if (!visit.renewing) {
+      visit.renewing = true;
+      visit.renewedAt = Date.now();
+      visit.client.query('SELECT').then(
+        () => {
+          visit.renewing = false;
+        },
+        (error) => this.#lose(visit, error),
+      );
+    } else if (Date.now() - visit.renewedAt >= LEASE) {
+      this.#lose(visit, new Error('the server does not answer'));
+    }
   }
 
   async leave(): Promise<void> {
@@ -68,6 +91,18 @@ export class AdvisoryGate implements Gate {
     // A session that waits for the lock does not notice that its client has left: another one has to end it.
     if (!unlocked) await this.#evict(visit);
     await soon(visit.client.end().catch(() => {}));
+  }
+
+  #lose(visit: Visit, error: Error): void {
+    if (this.#visit !== visit || visit.lost) return;
+    visit.lost = true;
+    this.#logger.warn({ err: error }, 'the gate was lost');
+    // This side has lost the session; on the other it may go on, and keep writers from ringing.
+    void this.#evict(visit).then(() => {
+      if (this.#visit !== visit) return;
+      this.#visit = null;
+      visit.onLost();
+    });
   }
 
   #makeClient(queryTimeout?: number): pg.Client {
@@ -82,7 +117,7 @@ export class AdvisoryGate implements Gate {
 
   async #lock(client: pg.Client): Promise<void> {
     await client.connect();
-    await client.query(NO_TIMEOUTS);
+    await client.query(TIMEOUTS);
     await client.query(LOCK);
   }
 

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { z } from 'zod';
 import type { PageLimits } from '../hub/channel.js';
 import type { Logger } from '../logger.js';
+import type { Metrics } from '../metrics.js';
 import { type ChannelState, type Log, type Run, type StoredRow, Unavailable } from '../ports.js';
 import { Batch } from './batch.js';
 import { CONNECT_TIMEOUT, isConnectionLoss, READ_SETTINGS, soon, types } from './session.js';
@@ -28,6 +29,7 @@ export interface HistoryOptions {
   readonly limits: PageLimits;
   readonly tail: Tail;
   readonly logger: Logger;
+  readonly metrics: Metrics;
 }
 
 /** Reads the tables by position. Pages of several channels of a stream that are wanted at once are one statement. */
@@ -61,13 +63,13 @@ export class History implements Log {
   }
 
   async page(channel: string, after: number, upTo: number): Promise<Run> {
-    const found = await this.#options.tail.find(channel);
+    const found = await this.#options.tail.catalog.find(channel);
     return found === null ? { epoch: '', rows: [] } : this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
   }
 
   /** Channels that ever had an event, in the order of their names within a stream, `limit` of each stream at most. */
   async channels(limit: number): Promise<{ channel: string; head: number }[]> {
-    const lists = this.#options.tail.streams.map((stream) => {
+    const lists = this.#options.tail.catalog.streams.map((stream) => {
       return this.#query(named(channelsStatement(stream)), [limit], channelRow);
     });
     return (await Promise.all(lists)).flat();
@@ -77,13 +79,15 @@ export class History implements Log {
     let batch = this.#pages.get(stream);
     if (batch === undefined) {
       const statement = named(pageStatement(stream));
-      const { limits, poolSize } = this.#options;
+      const { limits, poolSize, metrics } = this.#options;
       batch = new Batch(
         async (requests) => {
           const keys = requests.map(({ key }) => key);
           const afters = requests.map(({ after }) => after);
           const upTos = requests.map(({ upTo }) => upTo);
           const values = [keys, afters, upTos, limits.bytes, limits.rows];
+          metrics.pageStatements.inc();
+          metrics.pages.inc(requests.length);
           const pages = requests.map(() => ({ epoch: '', rows: [] as StoredRow[] }));
           for (const { at, epoch, seq, json } of await this.#query(statement, values, pageRow)) {
             const page = pages[at - 1];
@@ -105,7 +109,7 @@ export class History implements Log {
     try {
       return z.array(row).parse((await this.#pool.query({ ...query, values })).rows);
     } catch (error) {
-      if (isOutdated(error)) await this.#options.tail.loadStreams();
+      if (isOutdated(error)) await this.#options.tail.catalog.load();
       if (error instanceof z.ZodError || !isConnectionLoss(error)) throw error;
       throw new Unavailable(`history: ${(error as Error).message}`, { cause: error });
     }

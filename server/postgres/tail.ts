@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
-import { isDeepStrictEqual } from 'node:util';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Logger } from '../logger.js';
+import type { Metrics } from '../metrics.js';
 import { type ChannelState, type Movement, type StoredRow, type TailRead, Unavailable } from '../ports.js';
 import { Batch } from './batch.js';
+import { Catalog } from './catalog.js';
 import { isTimeout, READ_SETTINGS, Session } from './session.js';
 import { headsStatement, MOVED_CHANNELS, openStatement, TAIL_ROWS, tailStatement } from './statements.js';
-import { checkKey, STREAMS, type Stream, splitChannel, streamRow } from './streams.js';
+import type { Stream } from './streams.js';
 
 const SNAPSHOT = /^(\d+):(\d+):/;
 
@@ -25,9 +26,6 @@ type ReadRow = z.infer<typeof readRow>;
 
 const openRow = z.object({ at: z.number(), epoch: z.string(), floor: z.number(), head: z.number() });
 
-/** In milliseconds: a column that was added to a table is in its events after this time at the latest. */
-const STREAMS_MAX_AGE = 10_000;
-
 /** Channels whose state is asked for in one statement. */
 const OPEN_AT_ONCE = 500;
 
@@ -35,6 +33,7 @@ export interface TailOptions {
   readonly databaseUrl: string;
   readonly queryTimeout: number;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly onMoved: (movement: Movement) => void;
   /** Movements alone cannot tell what happened: the state of every channel is to be read again. */
   readonly onUncertain: () => void;
@@ -49,15 +48,15 @@ export interface TailOptions {
 export class Tail {
   readonly #options: TailOptions;
   readonly #session: Session;
-  readonly #opens = new Map<string, Batch<string, ChannelState | null>>();
-  #streams: readonly Stream[] = [];
-  #byName = new Map<string, Stream>();
-  #revision: number | null = null;
-  #rows = named('');
-  #heads = named('');
+  /** The streams. Loading them again because they cannot be loaded would wait for itself, hence `ask`. */
+  readonly catalog = new Catalog(
+    (query, values, row) => this.#ask(query, values, row),
+    () => this.#options.onUncertain(),
+  );
+  readonly #opens = new WeakMap<Stream, Batch<string, ChannelState | null>>();
+  /** The statements, and the streams that they were made for. */
+  #made = { for: [] as readonly Stream[], rows: named(''), heads: named('') };
   #snapshot = '';
-  #streamsReadAt = 0;
-  #loadingStreams: Promise<void> | null = null;
 
   constructor(options: TailOptions) {
     const { databaseUrl, queryTimeout, logger, onConnected } = options;
@@ -74,10 +73,6 @@ export class Tail {
 
   get connected(): boolean {
     return this.#session.connected;
-  }
-
-  get streams(): readonly Stream[] {
-    return this.#streams;
   }
 
   start(): Promise<void> {
@@ -100,15 +95,15 @@ export class Tail {
     const snapshot = parseSnapshot(first.snapshot);
     // Transaction numbers run backwards only in another cluster: a standby that took over, a restored backup.
     const elsewhere = snapshot.xmax < before.xmax;
-    const renamed = first.revision !== this.#revision;
     // Before the movements are told: they may be of streams that were not known yet.
-    if (renamed || Date.now() - this.#streamsReadAt > STREAMS_MAX_AGE) await this.loadStreams();
+    await this.catalog.seen(first.revision);
     const movements = this.#movements(rows);
     for (const movement of movements) this.#options.onMoved(movement);
     // Only now: had anything failed before, these rows would have to be read again.
     this.#snapshot = first.snapshot;
     if (elsewhere || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
     const commits = first.stream_id === null ? 0 : new Set(rows.map(({ tx }) => tx)).size;
+    this.#options.metrics.commits.inc(commits);
     return { commits, xmin: snapshot.xmin };
   }
 
@@ -126,30 +121,19 @@ export class Tail {
 
   /** See `Log.open`. */
   async open(channel: string): Promise<ChannelState | null> {
-    const found = await this.find(channel);
+    const found = await this.catalog.find(channel);
     return found === null ? null : this.#batchOf(found.stream).ask(found.key);
-  }
-
-  /** The stream and the key of a channel, null where there is no such stream. Throws `InvalidChannel`. */
-  async find(channel: string): Promise<{ stream: Stream; key: string } | null> {
-    const { stream: name, key } = splitChannel(channel);
-    if (!this.#byName.has(name)) await this.loadStreams(); // attached a moment ago, perhaps
-    const stream = this.#byName.get(name);
-    if (stream === undefined) return null;
-    checkKey(stream, key);
-    return { stream, key };
   }
 
   async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
     try {
       return await this.#ask(query, values, row);
     } catch (error) {
-      if (isOutdated(error)) await this.loadStreams();
+      if (isOutdated(error)) await this.catalog.load();
       throw error;
     }
   }
 
-  /** For the streams themselves: loading them again because they cannot be loaded would wait for itself. */
   async #ask<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
     return z.array(row).parse(await this.#session.query({ ...query, values }));
   }
@@ -158,53 +142,27 @@ export class Tail {
     await client.query(READ_SETTINGS);
     // Before the client gives up the connection: an answer that says so leaves it usable.
     await client.query(`SET statement_timeout = ${Math.ceil(this.#options.queryTimeout / 2)}`);
-    const { rows } = await client.query<{ revision: number; snapshot: string }>(
-      'SELECT revision, pg_current_snapshot()::text AS snapshot FROM rowcast.catalog',
-    );
-    const [now] = rows;
-    if (now === undefined) throw new Error('rowcast.catalog is empty: run `rowcast migrate`');
-    this.#useStreams(now.revision, z.array(streamRow).parse((await client.query(STREAMS)).rows));
+    const { rows } = await client.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
+    await this.catalog.prepare(client);
     // A connection that was lost goes on where it was: the rows of the meantime are read like any others.
-    if (this.#snapshot === '') this.#snapshot = now.snapshot;
+    if (this.#snapshot === '') this.#snapshot = rows[0]?.now ?? '';
   }
 
-  /** Reads the catalog again: a stream was attached, or a table has other columns or another name than before. */
-  loadStreams(): Promise<void> {
-    this.#loadingStreams ??= this.#loadStreams().finally(() => {
-      this.#loadingStreams = null;
-    });
-    return this.#loadingStreams;
-  }
-
-  async #loadStreams(): Promise<void> {
-    const revision = { name: 'revision', text: 'SELECT revision FROM rowcast.catalog' };
-    const [catalog] = await this.#ask(revision, [], z.object({ revision: z.number() }));
-    // The revision first: what changes between the two is noticed at the next read.
-    this.#useStreams(catalog?.revision ?? 0, await this.#ask({ name: 'streams', text: STREAMS }, [], streamRow));
-  }
-
-  #useStreams(revision: number, streams: readonly Stream[]): void {
-    this.#streamsReadAt = Date.now();
-    // A table that was dropped without being detached changes no revision.
-    const numberings = (of: readonly Stream[]) => of.map(({ id, epoch }) => `${id} ${epoch}`).join();
-    const changed =
-      this.#revision !== null && (this.#revision !== revision || numberings(streams) !== numberings(this.#streams));
-    this.#revision = revision;
-    if (changed) queueMicrotask(() => this.#options.onUncertain());
-    if (isDeepStrictEqual(streams, this.#streams)) return; // so that statements stay prepared
-    this.#streams = streams;
-    this.#byName = new Map(streams.map((stream) => [stream.name, stream]));
-    this.#opens.clear();
-    this.#rows = named(tailStatement(streams));
-    this.#heads = named(headsStatement(streams));
+  #statements(): { rows: ReturnType<typeof named>; heads: ReturnType<typeof named> } {
+    const { streams } = this.catalog;
+    if (this.#made.for !== streams) {
+      this.#made = { for: streams, rows: named(tailStatement(streams)), heads: named(headsStatement(streams)) };
+    }
+    return this.#made;
   }
 
   #batchOf(stream: Stream): Batch<string, ChannelState | null> {
-    let batch = this.#opens.get(stream.name);
+    let batch = this.#opens.get(stream);
     if (batch === undefined) {
       const statement = named(openStatement(stream));
       batch = new Batch(
         async (keys) => {
+          this.#options.metrics.opens.inc();
           const found = await this.#query(statement, [keys], openRow);
           const states = new Map(found.map(({ at, ...state }) => [at, state]));
           return keys.map((_, index) => states.get(index + 1) ?? null);
@@ -212,17 +170,17 @@ export class Tail {
         OPEN_AT_ONCE,
         1,
       );
-      this.#opens.set(stream.name, batch);
+      this.#opens.set(stream, batch);
     }
     return batch;
   }
 
   async #readRows(): Promise<ReadRow[]> {
     try {
-      const rows = await this.#query(this.#rows, [this.#snapshot], readRow);
+      const rows = await this.#query(this.#statements().rows, [this.#snapshot], readRow);
       if (rows.length <= TAIL_ROWS) return rows;
       // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
-      return await this.#query(this.#heads, [this.#snapshot], readRow);
+      return await this.#query(this.#statements().heads, [this.#snapshot], readRow);
     } catch (error) {
       if (!(error instanceof Unavailable && isTimeout(error.cause))) throw error;
       // Too many even for that. Trying again would take no less: every channel that is held is asked where it stands.
@@ -233,10 +191,9 @@ export class Tail {
   }
 
   #movements(rows: readonly ReadRow[]): Movement[] {
-    const names = new Map(this.#streams.map(({ id, name }) => [id, name]));
     const channels = new Map<string, ReadRow[]>();
     for (const row of rows) {
-      const name = row.stream_id === null ? undefined : names.get(row.stream_id);
+      const name = row.stream_id === null ? undefined : this.catalog.byId(row.stream_id)?.name;
       if (name === undefined) continue;
       const channel = `${name}:${row.key}`;
       const events = channels.get(channel);

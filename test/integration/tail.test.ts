@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type pg from 'pg';
 import { makeLogger } from '../../server/logger.js';
+import { Metrics } from '../../server/metrics.js';
 import type { Movement } from '../../server/ports.js';
 import { READ_SETTINGS } from '../../server/postgres/session.js';
 import { MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
@@ -57,6 +58,7 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
       databaseUrl: database.url,
       queryTimeout: 10_000,
       logger: makeLogger('error'),
+      metrics: new Metrics(),
       onMoved: (movement) => movements.push(movement),
       onUncertain: () => {
         uncertain += 1;
@@ -149,6 +151,7 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
       databaseUrl: database.url,
       queryTimeout: 1_000,
       logger: makeLogger('silent'),
+      metrics: new Metrics(),
       onMoved: (movement) => movements.push(movement),
       onUncertain: () => {
         uncertain += 1;
@@ -182,7 +185,7 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
     await tail.read();
     const { rows } = await other.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
     await other.query(READ_SETTINGS);
-    const statement = tailStatement(tail.streams).replaceAll('$1', `'${rows[0]?.now}'`);
+    const statement = tailStatement(tail.catalog.streams).replaceAll('$1', `'${rows[0]?.now}'`);
     const plan = await other.query(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${statement}`);
     // The rows of the transaction fill some 600 blocks of the table, and 200 of the index.
     expect(plan.rows[0]['QUERY PLAN'][0].Plan['Shared Hit Blocks']).toBeLessThan(50);

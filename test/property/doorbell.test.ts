@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Doorbell } from '../../server/doorbell.js';
+import { Metrics } from '../../server/metrics.js';
 import type { Gate, TailRead } from '../../server/ports.js';
 import { Unavailable } from '../../server/ports.js';
 import { FakeClock, settle } from '../support/fakes.js';
@@ -35,6 +36,7 @@ interface Visit {
 class World implements Gate {
   readonly clock = new FakeClock();
   readonly doorbell: Doorbell;
+  readonly #born = this.clock.now();
   readonly #writers: Writer[];
   #nextXid = 100n;
   /** As in Postgres: one above the newest transaction that has ENDED. */
@@ -57,6 +59,7 @@ class World implements Gate {
       ringOthers: async () => {},
       gate: this,
       clock: this.clock,
+      metrics: new Metrics(),
       ...rates,
       awakeInterval: INTERVAL,
       safetyInterval: NEVER,
@@ -79,6 +82,8 @@ class World implements Gate {
       this.#later('taken', () => this.#visit === visit && visit.lock === 'taken' && visit.onTaken());
     });
   }
+
+  renew(): void {}
 
   leave(): Promise<void> {
     const visit = this.#visit;
@@ -123,10 +128,12 @@ class World implements Gate {
 
   /** Nothing new happens. Then whatever was committed is read soon, although some writers are still open. */
   async rest(): Promise<void> {
+    // It looks for a transaction that has been open for long a hundredth of that time later at the most.
+    const soon = INTERVAL + (this.clock.now() - this.#born) / 100;
     // Two reads: one that was under way may have failed.
     for (let read = 0; read < 2; read += 1) {
       await this.arrive();
-      await this.clock.turn(INTERVAL);
+      await this.clock.turn(soon);
     }
     await this.arrive();
     if (this.#unread.length > 0) throw new Error(`I9: a row is stranded, the gateway is ${this.doorbell.state}`);

@@ -1,0 +1,51 @@
+import { Counter, Gauge, Registry } from 'prom-client';
+
+/** What a gateway counts. One set per gateway, so that several can live in one process. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly rings = this.#counter('rings_total', 'Rings of the doorbell that were heard.');
+  readonly silentCommits = this.#counter(
+    'silent_commits_total',
+    'Transactions found while not asleep: most of their writers found the gate taken and were spared the ring.',
+  );
+  readonly reads = this.#counter('tail_reads_total', 'Reads of the tail.');
+  readonly commits = this.#counter('commits_total', 'Transactions with events that the tail has found.');
+  readonly unannounced = this.#counter(
+    'unannounced_reads_total',
+    'Safety reads that found what nobody rang for, then or in the interval after it. Stays 0 unless a ringer died or hung.',
+  );
+  readonly opens = this.#counter('open_statements_total', 'Statements that asked where channels stand.');
+  readonly pageStatements = this.#counter('page_statements_total', 'Statements that read pages of history.');
+  readonly pages = this.#counter('pages_total', 'Pages of history that were read; one for all who want the same.');
+  #awakeSince: number | null = null;
+  #awakeBefore = 0;
+
+  constructor() {
+    this.gauge('awake_seconds_total', 'Seconds in which the gateway was not asleep.', () => this.#awakeTime() / 1000);
+  }
+
+  /** The gateway woke, or fell asleep. */
+  awake(awake: boolean): void {
+    if (awake === (this.#awakeSince !== null)) return;
+    this.#awakeBefore = this.#awakeTime();
+    this.#awakeSince = awake ? performance.now() : null;
+  }
+
+  /** A value that is asked for when somebody looks. */
+  gauge(name: string, help: string, value: () => number): void {
+    const gauge: Gauge = new Gauge({
+      name: `rowcast_${name}`,
+      help,
+      registers: [this.registry],
+      collect: () => gauge.set(value()),
+    });
+  }
+
+  #awakeTime(): number {
+    return this.#awakeBefore + (this.#awakeSince === null ? 0 : performance.now() - this.#awakeSince);
+  }
+
+  #counter(name: string, help: string): Counter {
+    return new Counter({ name: `rowcast_${name}`, help, registers: [this.registry] });
+  }
+}
