@@ -1,15 +1,23 @@
+import { randomUUID } from 'node:crypto';
 import { createClient, type StreamEvent } from '../../client/node.js';
 import type { Config } from '../config.js';
+import { Recorder } from '../verify/recorder.js';
 import { print } from './output.js';
 
 export interface WatchOptions {
   readonly since: string;
   readonly json: boolean;
   readonly url: string;
+  /** A file that is written: the history of this session. */
+  readonly record?: string;
 }
 
 /** `rowcast watch`: a live tail in the terminal, through the client library like anybody else. */
-export async function watch(channel: string, { since, json, url }: WatchOptions, { token }: Config): Promise<void> {
+export async function watch(
+  channel: string,
+  { since, json, url, record }: WatchOptions,
+  { token }: Config,
+): Promise<void> {
   const say = (line: string) => process.stderr.write(`${line}\n`);
   const client = createClient({
     url,
@@ -22,15 +30,29 @@ export async function watch(channel: string, { since, json, url }: WatchOptions,
     await new Promise<void>((resolve, reject) => {
       process.once('SIGINT', resolve);
       process.once('SIGTERM', resolve);
+      const recorder = record === undefined ? undefined : new Recorder(record, { onError: reject });
+      const history = recorder?.begin(`watch-${randomUUID().slice(0, 8)}`, channel, since);
       const subscription = client.subscribe(channel, {
         since,
         onState(state, error) {
+          if (state === 'replaying') history?.subscribed(subscription.position);
           if (state === 'live') say(`live at ${subscription.position}`);
           if (state === 'waiting' && error !== undefined) say(`not subscribed (${error.message}), trying again`);
           if (state === 'closed' && error !== undefined) reject(error);
         },
-        onReset: ({ reason, position }) => say(`reset (${reason}): going on after ${position}`),
-        onEvent: (event) => print(json ? JSON.stringify(event) : describe(event)),
+        onReset(reset) {
+          history?.reset(reset);
+          say(`reset (${reset.reason}): going on after ${reset.position}`);
+        },
+        onEvent(event) {
+          history?.event(event);
+          print(json ? JSON.stringify(event) : describe(event));
+        },
+      });
+      // However it ends: by Ctrl-C, by an error, or because the next program in the pipe reads no more.
+      process.once('exit', () => {
+        history?.end(subscription.position);
+        recorder?.close();
       });
     });
   } finally {

@@ -1,0 +1,100 @@
+import { createReadStream } from 'node:fs';
+import type { Config } from '../config.js';
+import { TableLog } from '../postgres/table-log.js';
+import { Judge } from '../verify/judge.js';
+import { BadHistory } from '../verify/line.js';
+import { type Counts, FAULTS, isClean, type Verdict } from '../verify/verdict.js';
+import { databaseOf } from './database.js';
+import { print, table } from './output.js';
+
+export interface VerifyOptions {
+  readonly complete: boolean;
+  readonly json: boolean;
+}
+
+/** With more clients and channels than this only those with a fault are printed. */
+const PRINTED = 20;
+
+/** Bytes of the file that are read at once. */
+const READ_BYTES = 1024 * 1024;
+
+const COLUMNS = ['events', 'resets', ...FAULTS, 'gone', 'silence'] as const;
+
+/**
+ * `rowcast verify`: compares recorded histories with the table. Whether they are clean. Throws `BadHistory` where a
+ * file is not a history.
+ */
+export async function verify(
+  paths: readonly string[],
+  { complete, json }: VerifyOptions,
+  config: Config,
+): Promise<boolean> {
+  const log = await TableLog.connect(await databaseOf(config));
+  try {
+    const judge = new Judge(log);
+    for (const path of paths) await feed(path, judge);
+    const verdict = await judge.finish({ complete });
+    print(...(json ? [JSON.stringify(verdict)] : describe(verdict)));
+    return verdict.clean;
+  } finally {
+    await log.close();
+  }
+}
+
+async function feed(path: string, judge: Judge): Promise<void> {
+  judge.nextFile();
+  try {
+    let rest = '';
+    for await (const chunk of createReadStream(path, { encoding: 'utf8', highWaterMark: READ_BYTES })) {
+      const lines = `${rest}${chunk}`.split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        const reading = judge.feed(line);
+        if (reading !== undefined) await reading;
+      }
+    }
+    if (rest !== '' && isJson(rest)) await judge.feed(rest);
+    else if (rest !== '') process.stderr.write(`${path}: the last line was cut short, and is passed over\n`);
+  } catch (error) {
+    if (error instanceof BadHistory) throw new BadHistory(`${path}, line ${judge.lines}: ${error.message}`);
+    if (isFileError(error)) throw new BadHistory(error.message);
+    throw error;
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** It has no path where it comes from the database. */
+function isFileError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error && ('path' in error || error.syscall === 'read');
+}
+
+function describe({ clean, total, readers }: Verdict): string[] {
+  const shown = readers.length <= PRINTED ? readers : readers.filter((reader) => !isClean(reader));
+  const rows = shown.map((reader) => [reader.client, reader.channel, ...numbers(reader)]);
+  const faults = shown.flatMap(({ client, channel, faults }) =>
+    faults.map(({ kind, line, message }) => {
+      return `${client} ${channel}, ${line === null ? 'at the end' : `line ${line}`}: ${message} (${kind})`;
+    }),
+  );
+  const open = readers.filter(({ ended }) => !ended).length;
+  const heading = COLUMNS.map((name) => (name === 'silence' ? 'SILENCE MS' : name.toUpperCase()));
+  return [
+    ...table([['CLIENT', 'CHANNEL', ...heading], ...rows, ['total', '', ...numbers(total)]]),
+    '',
+    ...faults,
+    ...(open === 0 ? [] : [`without an end, and perhaps cut short: ${open} of ${readers.length}`]),
+    clean ? 'clean: every event once, in order, and as it is in the table' : 'not clean',
+  ];
+}
+
+function numbers(counts: Counts): string[] {
+  return COLUMNS.map((name) => `${counts[name]}`);
+}

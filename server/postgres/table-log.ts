@@ -1,0 +1,73 @@
+import pg from 'pg';
+import { z } from 'zod';
+import type { ChannelState, Log, Run } from '../ports.js';
+import { Catalog } from './catalog.js';
+import { CONNECT_TIMEOUT, READ_SETTINGS, types } from './session.js';
+import { openStatement, pageStatement } from './statements.js';
+import { named } from './tail.js';
+
+const openRow = z.object({ epoch: z.string(), floor: z.number(), head: z.number() });
+const pageRow = z.object({ epoch: z.string(), seq: z.number(), json: z.string() });
+
+/** The rows, and the bytes, after which a page ends. */
+const PAGE_ROWS = 1_000;
+const PAGE_BYTES = 4 * 1024 * 1024;
+
+/**
+ * The tables for those who check them: one connection, and rows as a gateway sends them. What fails rejects, with the
+ * error of the driver; nothing is tried again.
+ */
+export class TableLog implements Log {
+  readonly #client: pg.Client;
+  readonly #catalog: Catalog;
+
+  private constructor(client: pg.Client) {
+    this.#client = client;
+    this.#catalog = new Catalog(
+      (query, values, row) => this.#query(query, values, row),
+      () => {},
+    );
+  }
+
+  static async connect(databaseUrl: string): Promise<TableLog> {
+    const client = new pg.Client({
+      connectionString: databaseUrl,
+      application_name: 'rowcast verify',
+      connectionTimeoutMillis: CONNECT_TIMEOUT,
+      types,
+    });
+    client.on('error', () => {}); // the query that fails says so
+    await client.connect();
+    try {
+      await client.query(READ_SETTINGS);
+      const log = new TableLog(client);
+      await log.#catalog.load();
+      return log;
+    } catch (error) {
+      await client.end();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#client.end();
+  }
+
+  async open(channel: string): Promise<ChannelState | null> {
+    const found = await this.#catalog.find(channel);
+    if (found === null) return null;
+    return (await this.#query(named(openStatement(found.stream)), [[found.key]], openRow))[0] ?? null;
+  }
+
+  async page(channel: string, after: number, upTo: number): Promise<Run> {
+    const found = await this.#catalog.find(channel);
+    if (found === null) return { epoch: '', rows: [] };
+    const values = [[found.key], [after], [upTo], PAGE_BYTES, PAGE_ROWS];
+    const rows = await this.#query(named(pageStatement(found.stream)), values, pageRow);
+    return { epoch: rows[0]?.epoch ?? '', rows };
+  }
+
+  async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
+    return z.array(row).parse((await this.#client.query({ ...query, values })).rows);
+  }
+}

@@ -1,0 +1,107 @@
+import type { Position } from '../../client/protocol/index.js';
+import { type ChannelState, InvalidChannel, type Log } from '../ports.js';
+import { digestOf } from './digest.js';
+
+/** What the table says about a position. `past`: its epoch is not the one of today. `foreign`: there is no such row. */
+export type Found = { readonly kind: 'row'; readonly digest: string } | { readonly kind: 'gone' | 'past' | 'foreign' };
+
+const GONE: Found = { kind: 'gone' };
+const PAST: Found = { kind: 'past' };
+const FOREIGN: Found = { kind: 'foreign' };
+
+/** Rows that are read and kept together, and how many of these blocks are kept: some 200 MB at most. */
+const BLOCK_ROWS = 1_000;
+const BLOCKS_KEPT = 2_000;
+
+interface Block {
+  readonly rows: Map<number, Found>;
+  /** The last seq that it covers; the channel may have grown since. */
+  readonly upTo: number;
+}
+
+interface Channel {
+  state: ChannelState | null;
+  readonly blocks: Map<number, Block>;
+  /** Epochs that are not the one of today, so that the state is read once for each. */
+  readonly past: Set<string>;
+}
+
+/** The digests of the rows of the tables, read in blocks and kept: many clients saw the same rows. */
+export class Contents {
+  readonly #log: Log;
+  readonly #channels = new Map<string, Channel>();
+  readonly #blocks: { readonly channel: Channel; readonly index: number }[] = [];
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** At once where it is known already. */
+  find(name: string, position: Position): Found | Promise<Found> {
+    return this.#known(this.#channels.get(name), position) ?? this.#find(name, position);
+  }
+
+  /** The state of a channel now; null where there is none. */
+  async state(name: string): Promise<ChannelState | null> {
+    return (await this.#refresh(name)).state;
+  }
+
+  async #find(name: string, position: Position): Promise<Found> {
+    let channel = this.#channels.get(name) ?? (await this.#refresh(name));
+    const { epoch, seq } = position;
+    const outdated = channel.state !== null && (channel.state.epoch !== epoch || channel.state.head < seq);
+    if (outdated && !channel.past.has(epoch)) channel = await this.#refresh(name);
+    if (channel.state === null || (channel.state.epoch === epoch && channel.state.head < seq)) return FOREIGN;
+    if (channel.state.epoch !== epoch) {
+      channel.past.add(epoch);
+      return PAST;
+    }
+    await this.#read(name, channel, seq);
+    // What is not there was pruned a moment ago, or never was.
+    return this.#known(channel, position) ?? this.#known(await this.#refresh(name), position) ?? FOREIGN;
+  }
+
+  #known(channel: Channel | undefined, { epoch, seq }: Position): Found | undefined {
+    if (channel?.state?.epoch !== epoch) return undefined;
+    return channel.blocks.get(indexOf(seq))?.rows.get(seq) ?? (seq < channel.state.floor ? GONE : undefined);
+  }
+
+  async #refresh(name: string): Promise<Channel> {
+    const state = await this.#log.open(name).catch((error: unknown) => {
+      if (error instanceof InvalidChannel) return null;
+      throw error;
+    });
+    const channel = this.#channels.get(name) ?? { state, blocks: new Map<number, Block>(), past: new Set<string>() };
+    this.#channels.set(name, channel);
+    if (channel.state?.epoch !== state?.epoch) {
+      channel.blocks.clear();
+      channel.past.clear();
+    }
+    channel.state = state;
+    return channel;
+  }
+
+  async #read(name: string, channel: Channel, seq: number): Promise<void> {
+    const index = indexOf(seq);
+    const upTo = Math.min((index + 1) * BLOCK_ROWS, channel.state?.head ?? 0);
+    if ((channel.blocks.get(index)?.upTo ?? 0) >= upTo) return;
+    const rows = new Map<number, Found>();
+    for (let after = index * BLOCK_ROWS; after < upTo; ) {
+      const run = await this.#log.page(name, after, upTo);
+      if (run.rows.length === 0) break;
+      for (const { seq, json } of run.rows) {
+        rows.set(seq, { kind: 'row', digest: digestOf(JSON.parse(json)) });
+        after = seq;
+      }
+    }
+    if (!channel.blocks.has(index) && this.#blocks.push({ channel, index }) > BLOCKS_KEPT) {
+      const oldest = this.#blocks.shift();
+      oldest?.channel.blocks.delete(oldest.index);
+    }
+    channel.blocks.set(index, { rows, upTo });
+  }
+}
+
+function indexOf(seq: number): number {
+  return Math.floor((seq - 1) / BLOCK_ROWS);
+}
