@@ -1,10 +1,13 @@
+import cluster from 'node:cluster';
 import type { Config } from '../config.js';
 import { type Demo, startDemo } from '../demo.js';
-import { startGateway } from '../gateway.js';
+import { type Gateway, startGateway } from '../gateway.js';
 import { type Logger, makeLogger } from '../logger.js';
+import { Metrics } from '../metrics.js';
 import { startEmbedded } from '../postgres/embedded.js';
 import { migrate } from '../postgres/migrate.js';
 import { print } from './output.js';
+import { runWorker, startWorkers } from './workers.js';
 
 /**
  * Who asks again after so many milliseconds wants it to end at once. Sooner it is an echo: of one Ctrl-C, npm passes on
@@ -23,6 +26,7 @@ interface Running {
 /** `rowcast up`: a database if none was named, its migrations, the gateway, the demo. Returns after a signal. */
 export async function up(config: Config, options: { demo: boolean }): Promise<void> {
   const logger = makeLogger(config.logLevel);
+  if (cluster.isWorker) return runWorker(config, logger);
   const asked = nextSignal();
   const { failed, stop } = await start(config, options.demo, logger);
   try {
@@ -54,7 +58,7 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     }
     const ran = await migrate(databaseUrl);
     if (ran.length > 0) logger.info({ migrations: ran }, 'migrated');
-    const gateway = await startGateway(config, databaseUrl, logger).catch((error: NodeJS.ErrnoException) => {
+    const gateway = await startGateways(config, databaseUrl, logger).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EADDRINUSE') throw error;
       throw new Error(`port ${config.port} is taken: stop what listens there, or set ROWCAST_PORT`, { cause: error });
     });
@@ -67,6 +71,13 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     await stop();
     throw error;
   }
+}
+
+function startGateways(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
+  if (config.workers > 1) return startWorkers(config, databaseUrl, logger);
+  const metrics = new Metrics();
+  metrics.addProcess();
+  return startGateway(config, databaseUrl, logger, metrics);
 }
 
 function nextSignal(): Promise<NodeJS.Signals> {

@@ -1,0 +1,139 @@
+import cluster, { type Worker } from 'node:cluster';
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AggregatorRegistry } from 'prom-client';
+import type { Config } from '../config.js';
+import { type Gateway, startGateway } from '../gateway.js';
+import type { Logger } from '../logger.js';
+import { Metrics } from '../metrics.js';
+
+/** Between the end of a worker that was not told to end and the start of the next, in milliseconds. */
+const REPLACE_AFTER = 1_000;
+
+/** How long a worker may take to stop beyond `ROWCAST_SHUTDOWN_TIMEOUT`, in milliseconds. */
+const STOP_MARGIN = 10_000;
+
+/** What a worker tells its primary. `metrics` asks for those of all workers together. */
+type FromWorker =
+  | { readonly type: 'listening'; readonly url: string }
+  | { readonly type: 'failed'; readonly message: string; readonly code: string | undefined }
+  | { readonly type: 'metrics'; readonly id: number };
+type ToWorker = { readonly type: 'stop' } | { readonly type: 'metrics'; readonly id: number; readonly text: string };
+
+/** Gateways that share one port, each in a process of its own: one machine's cores. Rejects if one cannot start. */
+export async function startWorkers(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
+  const all = new AggregatorRegistry();
+  const stopping = new AbortController();
+  const replacements = new Set<Promise<unknown>>();
+  const killAll = () => {
+    for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGKILL');
+  };
+  process.once('exit', killAll);
+
+  const start = async (): Promise<string> => {
+    const worker = cluster.fork({ DATABASE_URL: databaseUrl });
+    worker.once('exit', (code, signal) => {
+      if (stopping.signal.aborted) return;
+      logger.error({ pid: worker.process.pid, code, signal }, 'a worker has ended, and is replaced');
+      const replaced = delay(REPLACE_AFTER, undefined, { signal: stopping.signal }).then(start, () => {});
+      replacements.add(replaced);
+      replaced.catch(() => {}).finally(() => replacements.delete(replaced));
+    });
+    worker.on('message', (message: FromWorker) => {
+      if (message.type !== 'metrics') return;
+      all.clusterMetrics().then(
+        (text) => tell(worker, { type: 'metrics', id: message.id, text }),
+        (error) => logger.warn({ err: error }, 'the metrics of the workers could not be gathered'),
+      );
+    });
+    return started(worker);
+  };
+
+  const stop = async () => {
+    stopping.abort();
+    await Promise.allSettled(replacements);
+    const workers = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined);
+    const late = setTimeout(killAll, config.shutdownTimeout + STOP_MARGIN);
+    await Promise.all(
+      workers.map(async (worker) => {
+        const gone = once(worker, 'exit');
+        tell(worker, { type: 'stop' });
+        await gone;
+      }),
+    );
+    clearTimeout(late);
+    process.off('exit', killAll);
+  };
+  try {
+    const urls = await Promise.all(Array.from({ length: config.workers }, start));
+    return { url: urls[0] ?? '', stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Resolves to the address where the worker listens. */
+function started(worker: Worker): Promise<string> {
+  return new Promise((resolve, reject) => {
+    worker.on('message', (message: FromWorker) => {
+      if (message.type === 'listening') resolve(message.url);
+      if (message.type === 'failed') reject(Object.assign(new Error(message.message), { code: message.code }));
+    });
+    worker.once('exit', (code) => reject(new Error(`a worker ended with ${code} before it listened`)));
+  });
+}
+
+function tell(worker: Worker, message: ToWorker): void {
+  if (worker.isConnected()) worker.send(message);
+}
+
+/** The life of one worker: a gateway, until its primary tells it to stop or is gone. */
+export async function runWorker(config: Config, logger: Logger): Promise<void> {
+  // Ctrl-C reaches every process of the terminal; the primary decides what it means.
+  process.on('SIGINT', () => {});
+  const asked = Promise.race([
+    once(process, 'SIGTERM'),
+    once(process, 'disconnect'),
+    new Promise<void>((resolve) => {
+      process.on('message', (message: ToWorker) => message.type === 'stop' && resolve());
+    }),
+  ]);
+  const metrics = new Metrics(askForMetrics);
+  metrics.addProcess();
+  new AggregatorRegistry(); // answers the primary, with:
+  AggregatorRegistry.setRegistries([metrics.registry]);
+  try {
+    const gateway = await startGateway(config, config.databaseUrl ?? '', logger, metrics);
+    await say({ type: 'listening', url: gateway.url });
+    await asked;
+    await gateway.stop();
+  } catch (error) {
+    const { message, code } = error as NodeJS.ErrnoException;
+    await say({ type: 'failed', message, code });
+  }
+}
+
+/** Resolves when it is on its way: a process that exits before would take it along. */
+function say(message: FromWorker): Promise<void> {
+  return new Promise((resolve) => {
+    if (process.connected) process.send?.(message, undefined, undefined, () => resolve());
+    else resolve();
+  });
+}
+
+let lastId = 0;
+
+function askForMetrics(): Promise<string> {
+  lastId += 1;
+  const id = lastId;
+  return new Promise((resolve) => {
+    const onMessage = (message: ToWorker) => {
+      if (message.type !== 'metrics' || message.id !== id) return;
+      process.off('message', onMessage);
+      resolve(message.text);
+    };
+    process.on('message', onMessage);
+    void say({ type: 'metrics', id });
+  });
+}
