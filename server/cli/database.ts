@@ -5,7 +5,7 @@ import { migrate } from '../postgres/migrate.js';
 import { print } from './output.js';
 
 /** The database that was named, else the embedded one of a `rowcast up` that runs now. */
-async function databaseOf({ databaseUrl, dataDir }: Config): Promise<string> {
+export async function databaseOf({ databaseUrl, dataDir }: Config): Promise<string> {
   const url = databaseUrl ?? (await runningUrl(dataDir));
   if (url !== null) return url;
   throw new Error(`no database: set DATABASE_URL, or start \`rowcast up\` with its data in ${dataDir}`);

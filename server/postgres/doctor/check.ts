@@ -20,6 +20,8 @@ export interface Circumstances {
   readonly databaseUrl: string;
   /** Connections that one gateway opens, at most. */
   readonly gatewayConnections: number;
+  /** A transaction that has been open for so many seconds is worth a word. */
+  readonly longTransaction: number;
   /** The clock of this machine, in milliseconds since 1970. */
   readonly now: () => number;
 }

@@ -1,5 +1,4 @@
 import { randomInt } from 'node:crypto';
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { type Check, fault, lasting, ok, type Probe } from './check.js';
@@ -45,7 +44,8 @@ export const pooler: Check = {
       const theirs = await Promise.all(others.map(pidOf));
       return theirs.includes(first) || (await pidOf(client)) !== first;
     });
-    if (moved) return fault('a pooler in transaction mode: the statements of one connection change sessions', SESSIONS_ONLY);
+    if (moved)
+      return fault('a pooler in transaction mode: the statements of one connection change sessions', SESSIONS_ONLY);
     return ok(processID === first ? 'none in between' : 'a pooler in session mode');
   },
 };
@@ -56,7 +56,7 @@ export const notify: Check = {
     const channel = `rowcast_doctor_${randomInt(2 ** 40).toString(36)}`;
     const listener = await probe.connect();
     const sender = await probe.connect();
-    const heard = once(listener, 'notification');
+    const heard = new Promise((resolve) => listener.once('notification', resolve));
     await listener.query(`LISTEN ${channel}`);
     const start = performance.now();
     await sender.query('SELECT pg_notify($1, $2)', [channel, '']);
@@ -91,6 +91,9 @@ export const locks: Check = {
       return rows[0]?.done === true;
     });
     if (kept) return ok('an advisory lock stays with its connection');
-    return fault('an advisory lock was lost between two statements of one connection: the gate cannot work', SESSIONS_ONLY);
+    return fault(
+      'an advisory lock was lost between two statements of one connection: the gate cannot work',
+      SESSIONS_ONLY,
+    );
   },
 };

@@ -1,0 +1,40 @@
+import { gate, migrationLock } from './advisory.js';
+import { type Check, type Circumstances, type Finding, make, skipped } from './check.js';
+import { locks, notify, pooler } from './passage.js';
+import { connections, prepared, queue, transactions } from './pressure.js';
+import { clock, connection, primary, version } from './reach.js';
+import { migrations, retention, rights } from './schema.js';
+import { settings } from './settings.js';
+import { streams } from './streams.js';
+
+const CHECKS: readonly Check[] = [
+  version,
+  primary,
+  clock,
+  pooler,
+  notify,
+  locks,
+  queue,
+  connections,
+  transactions,
+  prepared,
+  gate,
+  migrationLock,
+  settings,
+  migrations,
+  rights,
+  streams,
+  retention,
+];
+
+/** Checks the way to the database, one thing after the other. Changes nothing, and does not throw. */
+export async function examine(circumstances: Circumstances): Promise<Finding[]> {
+  const findings = await make(connection, circumstances);
+  const reached = findings.every(({ verdict }) => verdict !== 'fault');
+  for (const check of CHECKS) {
+    findings.push(
+      ...(reached ? await make(check, circumstances) : [{ name: check.name, ...skipped('no connection') }]),
+    );
+  }
+  return findings;
+}

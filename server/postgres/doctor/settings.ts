@@ -1,0 +1,100 @@
+import { z } from 'zod';
+import { type Check, fault, type Outcome, ok, warning } from './check.js';
+
+interface Rule {
+  readonly verdict: typeof warning;
+  readonly isWell: (value: string) => boolean;
+  readonly says: string;
+  /** What it should be for the role, where the role can have its own. */
+  readonly wanted: string;
+  /** Set for the whole server, not for a role. */
+  readonly server?: true;
+}
+
+const is = (wanted: string) => (value: string) => value === wanted;
+
+/** What a new session of the role has. A gateway overrides some of it, but not all and not everywhere. */
+const RULES: Record<string, Rule> = {
+  session_replication_role: {
+    verdict: fault,
+    isWell: (value) => value !== 'replica',
+    says: 'triggers do not fire: rows get no number',
+    wanted: 'origin',
+  },
+  default_transaction_read_only: { verdict: fault, isWell: is('off'), says: 'migrations fail', wanted: 'off' },
+  server_encoding: {
+    verdict: warning,
+    isWell: is('UTF8'),
+    says: 'events are sent as UTF-8, and text that cannot be converted fails',
+    wanted: 'UTF8',
+    server: true,
+  },
+  default_transaction_isolation: {
+    verdict: warning,
+    isWell: is('read committed'),
+    says: 'writers of one channel get serialization failures (40001) and must retry',
+    wanted: 'read committed',
+  },
+  idle_session_timeout: { verdict: warning, isWell: is('0'), says: 'connections that wait are ended', wanted: '0' },
+  statement_timeout: {
+    verdict: warning,
+    isWell: is('0'),
+    says: 'migrations and long reads may be cut off',
+    wanted: '0',
+  },
+  transaction_timeout: { verdict: warning, isWell: is('0'), says: 'migrations may be cut off', wanted: '0' },
+  row_security: { verdict: warning, isWell: is('on'), says: 'a read that a policy would filter fails', wanted: 'on' },
+  track_activities: {
+    verdict: warning,
+    isWell: is('on'),
+    says: 'nobody can see which session does what, not even this command',
+    wanted: 'on',
+  },
+  synchronous_commit: {
+    verdict: warning,
+    isWell: (value) => value !== 'off',
+    says: 'a crash of the server can lose events that readers have; give a new epoch after each',
+    wanted: 'on',
+  },
+  fsync: {
+    verdict: warning,
+    isWell: is('on'),
+    says: 'a crash of the machine can lose events that readers have, or the whole database',
+    wanted: 'on',
+    server: true,
+  },
+};
+
+export const settings: Check = {
+  name: 'settings',
+  async run(probe) {
+    // reset_val: what a session begins with. The check itself has set some for its transaction.
+    const values = await probe.read(
+      z.object({ name: z.string(), value: z.string() }),
+      'SELECT name, reset_val AS value FROM pg_settings WHERE name = ANY($1)',
+      [Object.keys(RULES)],
+    );
+    const { role } = await probe.readOne(z.object({ role: z.string() }), 'SELECT quote_ident(current_user) AS role');
+    const outcomes = values.flatMap(({ name, value }): Outcome[] => {
+      const rule = RULES[name];
+      if (rule === undefined || rule.isWell(value)) return [];
+      return [rule.verdict(`${name} = ${value}: ${rule.says}`, fixOf(name, rule, role))];
+    });
+    const replicas = await probe.read(
+      z.object({ role: z.string() }),
+      `SELECT quote_ident(r.rolname) AS role FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+        WHERE 'session_replication_role=replica' = ANY (s.setconfig)`,
+    );
+    for (const { role: other } of replicas.filter((replica) => replica.role !== role)) {
+      const found = `the role ${other} has session_replication_role = replica: rows that it writes get no number`;
+      outcomes.push(warning(found, `ALTER ROLE ${other} RESET session_replication_role;`));
+    }
+    return outcomes.length === 0 ? ok('nothing that would hurt') : outcomes;
+  },
+};
+
+function fixOf(name: string, { server, wanted }: Rule, role: string): string {
+  if (name === 'server_encoding') return 'Move to a database with ENCODING UTF8.';
+  if (server) return `ALTER SYSTEM SET ${name} = '${wanted}'; SELECT pg_reload_conf();`;
+  return `ALTER ROLE ${role} SET ${name} = '${wanted}';`;
+}

@@ -1,0 +1,189 @@
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type pg from 'pg';
+import type { Finding } from '../../server/postgres/doctor/check.js';
+import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
+import { migrate } from '../../server/postgres/migrate.js';
+import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
+import { complaints, findingsAt } from '../support/doctor.js';
+import { startPgBouncer, whyNoPgBouncer } from '../support/pgbouncer.js';
+import { standbyPrograms, startStandby } from '../support/standby.js';
+import { until } from '../support/until.js';
+import { connectWriter, processId } from '../support/writer.js';
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'rowcast-doctor-'));
+  await chmod(folder, 0o755);
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const about = (all: readonly Finding[], name: string) => all.find((finding) => finding.name === name);
+
+test.each(clusters())('all is well on PostgreSQL $version', async (cluster) => {
+  const database = await createDatabase(cluster);
+  const all = await findingsAt(database.url);
+  await database.drop();
+  expect(complaints(all)).toEqual([]);
+  expect(about(all, 'version')?.found).toContain(`PostgreSQL ${cluster.version}`);
+});
+
+const noPooler = whyNoPgBouncer();
+if (noPooler !== null) process.stderr.write(`doctor: nothing is tested behind PgBouncer: ${noPooler}\n`);
+
+(noPooler === null ? describe : describe.skip)('behind PgBouncer', () => {
+  let database: TestDatabase;
+  beforeEach(async () => {
+    database = await createDatabase();
+  });
+  afterEach(() => database.drop());
+
+  test('in transaction mode: neither notifications nor locks pass, and nothing stays behind', async () => {
+    const bouncer = await startPgBouncer({ databaseUrl: database.url, poolMode: 'transaction' });
+    const writer = await connectWriter(database.url);
+    try {
+      expect(complaints(await findingsAt(bouncer.url))).toEqual([
+        expect.stringMatching(/^pooler fault: a pooler in transaction mode/),
+        expect.stringMatching(/^notify fault: .*did not arrive/),
+        expect.stringMatching(/^locks fault: an advisory lock was lost/),
+      ]);
+      const { rows } = await writer.query(
+        `SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      );
+      expect(rows).toEqual([]);
+    } finally {
+      await writer.end();
+      await bouncer.stop();
+    }
+  });
+
+  test('in session mode: all is well', async () => {
+    const bouncer = await startPgBouncer({ databaseUrl: database.url, poolMode: 'session' });
+    try {
+      const all = await findingsAt(bouncer.url);
+      expect(complaints(all)).toEqual([]);
+      expect(about(all, 'pooler')?.found).toBe('a pooler in session mode');
+    } finally {
+      await bouncer.stop();
+    }
+  });
+});
+
+describe('a server of its own', () => {
+  let server: EmbeddedPostgres;
+  let writer: pg.Client;
+
+  beforeAll(async () => {
+    const rules = join(folder, 'pg_hba.conf');
+    await writeFile(rules, 'host all guarded 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n');
+    server = await startEmbedded({
+      dataDir: join(folder, 'data'),
+      settings: {
+        hba_file: rules,
+        fsync: 'off',
+        max_connections: '10',
+        superuser_reserved_connections: '1',
+        max_prepared_transactions: '2',
+        // Half a megabyte instead of 8 GB.
+        max_notify_queue_pages: '64',
+      },
+    });
+    await migrate(server.url);
+    writer = await connectWriter(server.url);
+  }, 30_000);
+  afterAll(async () => {
+    await writer.end();
+    await server.stop();
+  });
+
+  test('refuses a wrong password', async () => {
+    await writer.query(`CREATE ROLE guarded LOGIN PASSWORD 'richtig'`);
+    const wrong = Object.assign(new URL(server.url), { username: 'guarded', password: 'geheim' }).href;
+    const all = await findingsAt(wrong);
+    expect(about(all, 'connection')).toMatchObject({
+      verdict: 'fault',
+      found: expect.stringContaining('as guarded cannot be reached: password authentication failed'),
+      fix: expect.stringContaining('password into DATABASE_URL'),
+    });
+    expect(JSON.stringify(all)).not.toContain('geheim');
+    const missing = await findingsAt(server.url.replace(/postgres$/, 'nowhere'));
+    expect(about(missing, 'connection')?.fix).toContain('Create the database');
+  });
+
+  test('has no room for a gateway, nor then for the doctor', async () => {
+    const others = [await connectWriter(server.url), await connectWriter(server.url)];
+    expect(complaints(await findingsAt(server.url))).toEqual([
+      expect.stringMatching(/^connections fault: 3 of 9 are used \(max_connections\); a gateway opens up to 7/),
+    ]);
+    expect(complaints(await findingsAt(server.url, { gatewayConnections: 6 }))).toEqual([]);
+    while (others.length < 9) others.push(await connectWriter(server.url));
+    expect(about(await findingsAt(server.url), 'connection')).toMatchObject({
+      verdict: 'fault',
+      found: expect.stringContaining('too many clients'),
+      fix: expect.stringContaining('max_connections'),
+    });
+    for (const other of others) await other.end();
+    const alone = `SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`;
+    await until(async () => (await writer.query(alone)).rows.length === 0, { what: 'the other sessions to end' });
+    await writer.query('CREATE ROLE few LOGIN CONNECTION LIMIT 6; GRANT USAGE ON SCHEMA rowcast TO few');
+    await writer.query('GRANT SELECT ON ALL TABLES IN SCHEMA rowcast, public TO few');
+    const few = Object.assign(new URL(server.url), { username: 'few' }).href;
+    expect(complaints(await findingsAt(few))).toEqual([
+      expect.stringMatching(/^connections fault: 0 of 6 are used \(the limit of the role\)/),
+    ]);
+  });
+
+  test('has prepared transactions that wait', async () => {
+    await writer.query(`BEGIN; CREATE TABLE t (); PREPARE TRANSACTION 'it''s late'`);
+    const all = await findingsAt(server.url, { longTransaction: 0.001 });
+    expect(about(all, 'prepared')).toMatchObject({ verdict: 'warning', fix: expect.stringContaining(`'it''s late'`) });
+    await writer.query(`ROLLBACK PREPARED 'it''s late'`);
+  });
+
+  test('has a queue of notifications that fills up, and a session that holds it back', async () => {
+    const listener = await connectWriter(server.url);
+    await listener.query('LISTEN anything');
+    await listener.query('BEGIN; SELECT 1');
+    const flood = async (count: number) => {
+      for (let sent = 0; sent < count; sent += 1) {
+        await writer.query(`SELECT pg_notify('anything', repeat('x', 7000) || $1::text)`, [sent]);
+      }
+    };
+    await flood(16);
+    const filling = about(await findingsAt(server.url), 'queue');
+    expect(filling).toMatchObject({ verdict: 'warning', found: expect.stringContaining(`pid ${processId(listener)}`) });
+    await flood(24);
+    const full = about(await findingsAt(server.url), 'queue');
+    expect(full).toMatchObject({ verdict: 'fault', found: expect.stringMatching(/ [56]\d % full/) });
+    listener.on('error', () => {});
+    await writer.query(/SELECT pg_terminate_backend\(\d+\);/.exec(full?.fix ?? '')?.[0] ?? '');
+    await flood(1); // whoever sends cleans up
+    expect(about(await findingsAt(server.url), 'queue')?.verdict).toBe('ok');
+    await listener.end().catch(() => {});
+  });
+});
+
+const programs = standbyPrograms();
+if (programs === null) process.stderr.write('doctor: no standby is tested: there is no pg_basebackup here\n');
+
+(programs === null ? test.skip : test)(
+  'a standby is named as such, and its primary as well',
+  async () => {
+    const standby = await startStandby(folder, programs ?? '');
+    try {
+      const all = await findingsAt(standby.url);
+      expect(about(all, 'primary')).toMatchObject({
+        verdict: 'fault',
+        fix: expect.stringContaining(`127.0.0.1:${standby.primary.port}`),
+      });
+      expect(all.filter(({ verdict }) => verdict === 'fault')).toHaveLength(1);
+      expect(about(all, 'notify')?.found).toContain('cannot execute LISTEN during recovery');
+    } finally {
+      await standby.stop();
+    }
+  },
+  60_000,
+);

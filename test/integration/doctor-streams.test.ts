@@ -1,0 +1,174 @@
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import type pg from 'pg';
+import type { Circumstances } from '../../server/postgres/doctor/check.js';
+import { PARTITION_TRIGGERS, TRIGGERS } from '../../server/postgres/doctor/streams.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { complaints, findingsAt } from '../support/doctor.js';
+import { connectWriter, log, newExecution, processId } from '../support/writer.js';
+
+let database: TestDatabase;
+let writer: pg.Client;
+let roles: string[];
+
+beforeEach(async () => {
+  database = await createDatabase();
+  writer = await connectWriter(database.url);
+  roles = [];
+});
+afterEach(async () => {
+  for (const role of roles) await writer.query(`DROP OWNED BY ${role}`);
+  await writer.end();
+  await database.drop();
+  if (roles.length === 0) return;
+  const admin = await createDatabase();
+  const client = await connectWriter(admin.url);
+  for (const role of roles) await client.query(`DROP ROLE ${role}`);
+  await client.end();
+  await admin.drop();
+});
+const findings = (circumstances: Partial<Circumstances> = {}) => findingsAt(database.url, circumstances);
+
+/** Makes something wrong, expects the one complaint, does what it says, and expects that all is well again. */
+async function breaksAndMends(sql: string, complaint: RegExp, mend = (fix: string) => fix): Promise<void> {
+  await writer.query(sql);
+  const all = await findings();
+  expect(complaints(all)).toEqual([expect.stringMatching(complaint)]);
+  const fix = all.find(({ verdict, found }) => verdict !== 'ok' && complaint.test(found))?.fix ?? '';
+  for (const statement of mend(fix).split(/(?<=;)/)) await writer.query(statement);
+  expect(complaints(await findings())).toEqual([]);
+}
+
+const newRole = async (name: string, attributes = '') => {
+  const role = `${name}_${processId(writer)}`;
+  await writer.query(`CREATE ROLE ${role} LOGIN ${attributes}`);
+  roles.push(role);
+  return role;
+};
+
+const urlAs = (role: string, url = database.url) => Object.assign(new URL(url), { username: role }).href;
+
+const TABLE = 'agent_execution_logs';
+const attachAgain = (fix: string) => fix.replace(/^As the owner \S+ /, '');
+
+test.each([
+  ['is disabled', `ALTER TABLE ${TABLE} DISABLE TRIGGER zz_rowcast_number`],
+  ['fires only in replication', `ALTER TABLE ${TABLE} ENABLE REPLICA TRIGGER zz_rowcast_floor`],
+])('a stream whose trigger %s', async (found, sql) => {
+  await breaksAndMends(sql, new RegExp(found));
+});
+
+test('a stream without a trigger, and one that was renamed', async () => {
+  await breaksAndMends(
+    `DROP TRIGGER zz_rowcast_ring ON ${TABLE}`,
+    /the triggers zz_rowcast_ring are missing/,
+    attachAgain,
+  );
+  await breaksAndMends(`ALTER TABLE ${TABLE} RENAME TO logs`, /was renamed: INSERTs fail/, attachAgain);
+});
+
+test('a stream that forces row-level security', async () => {
+  await breaksAndMends(`ALTER TABLE ${TABLE} FORCE ROW LEVEL SECURITY`, /forced on the owner/);
+});
+
+test('a stream without an index, and with one that is not valid', async () => {
+  const [{ unique, tx } = { unique: '', tx: '' }] = (
+    await writer.query<{ unique: string; tx: string }>(
+      `SELECT max(indexrelid::regclass::text) FILTER (WHERE indisunique AND indnatts = 2) AS unique,
+                max(indexrelid::regclass::text) FILTER (WHERE NOT indisunique) AS tx
+           FROM pg_index WHERE indrelid = '${TABLE}'::regclass`,
+    )
+  ).rows;
+  await breaksAndMends(`DROP INDEX ${unique}`, /has no unique index over \(execution_id, seq\)/);
+  await breaksAndMends(`DROP INDEX ${tx}`, /has no index over tx/);
+  await writer.query('SET allow_system_table_mods = on');
+  const invalid = `UPDATE pg_index SET indisvalid = false WHERE indrelid = '${TABLE}'::regclass AND NOT indisunique`;
+  await breaksAndMends(invalid, /the index \S+ is not valid/);
+});
+
+test('a stream of either kind has the triggers that are looked for', async () => {
+  await writer.query('CREATE TABLE parted (key int NOT NULL, at timestamptz NOT NULL) PARTITION BY RANGE (at)');
+  await writer.query('CREATE TABLE parted_now PARTITION OF parted DEFAULT');
+  await writer.query(`SELECT rowcast.attach('parted', 'key')`);
+  const made = async (table: string) => {
+    const sql = `SELECT tgname AS name FROM pg_trigger WHERE tgrelid = '${table}'::regclass AND tgname LIKE 'zz%' ORDER BY 1`;
+    return (await writer.query<{ name: string }>(sql)).rows.map(({ name }) => name);
+  };
+  expect(await made(TABLE)).toEqual(TRIGGERS);
+  expect(await made('parted')).toEqual([...TRIGGERS, ...PARTITION_TRIGGERS].sort());
+  expect(complaints(await findings())).toEqual([]);
+  await breaksAndMends(
+    'ALTER TABLE parted_now DISABLE TRIGGER zz_rowcast_number',
+    /zz_rowcast_number of public.parted_now is dis/,
+  );
+});
+
+test('a stream whose table is gone', async () => {
+  await breaksAndMends(`DROP TABLE ${TABLE}`, /its table was dropped/);
+});
+
+test('a stream with a hole, which a trigger that was off has left', async () => {
+  const execution = await newExecution(writer);
+  await log(writer, execution, 50);
+  await writer.query('SET session_replication_role = replica');
+  await writer.query(`DELETE FROM ${TABLE} WHERE seq = 20`);
+  await writer.query('RESET session_replication_role');
+  expect(complaints(await findings())).toEqual([
+    expect.stringMatching(new RegExp(`streams fault: execution:${execution} has 49 rows from 1 to 50`)),
+  ]);
+  await writer.query(`DELETE FROM ${TABLE} WHERE seq < 21`);
+  expect(complaints(await findings())).toEqual([]);
+});
+
+test('a stream that the role of the gateway may not read, or from which a policy hides rows', async () => {
+  const role = await newRole('gateway');
+  await writer.query(`GRANT USAGE ON SCHEMA rowcast TO ${role}`);
+  await writer.query(`GRANT SELECT ON ALL TABLES IN SCHEMA rowcast, public TO ${role}`);
+  const databaseUrl = urlAs(role);
+  const about = async () => complaints(await findings({ databaseUrl }));
+  expect(await about()).toEqual([]);
+  await writer.query(`REVOKE SELECT ON ${TABLE}, rowcast.channels FROM ${role}`);
+  expect(await about()).toEqual([
+    expect.stringMatching(/rights fault: \S+ lacks SELECT ON rowcast\.channels/),
+    expect.stringMatching(/streams skipped: message: its numbers could not be checked: permission denied/),
+    expect.stringMatching(/streams fault: execution: \S+ may not read public\.agent_execution_logs/),
+    expect.stringMatching(/streams skipped: venture/),
+  ]);
+  await writer.query(`GRANT SELECT ON ${TABLE}, rowcast.channels TO ${role}`);
+  await writer.query(`ALTER TABLE ${TABLE} ENABLE ROW LEVEL SECURITY`);
+  expect(await about()).toEqual([expect.stringMatching(/row-level security hides rows/)]);
+  await writer.query(`ALTER ROLE ${role} BYPASSRLS`);
+  expect(await about()).toEqual([]);
+  await writer.query(`SELECT rowcast.retain('execution', keep => '1 day')`);
+  expect(await about()).toEqual([
+    expect.stringMatching(/^retention warning: execution is not pruned: \S+ lacks DELETE ON agent_execution_logs/),
+  ]);
+  const fix = (await findings({ databaseUrl })).find(({ name }) => name === 'retention')?.fix ?? '';
+  await writer.query(fix);
+  expect(await about()).toEqual([]);
+});
+
+test('a stream that was attached by a role which is not its owner any more', async () => {
+  const shop = await newRole('shop');
+  await writer.query(`GRANT USAGE, CREATE ON SCHEMA rowcast, public TO ${shop}`);
+  await writer.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON rowcast.streams, rowcast.channels TO ${shop}`);
+  const owner = await connectWriter(urlAs(shop));
+  await owner.query('CREATE TABLE orders (shop int NOT NULL)');
+  await owner.query(`SELECT rowcast.attach('orders', 'shop')`);
+  await owner.end();
+  expect(complaints(await findings())).toEqual([]);
+  const heir = await newRole('heir');
+  await writer.query(`GRANT USAGE ON SCHEMA rowcast TO ${heir}; ALTER TABLE orders OWNER TO ${heir}`);
+  await writer.query(`GRANT SELECT, INSERT, UPDATE ON rowcast.channels TO ${heir}`);
+  await writer.query(`GRANT CREATE ON SCHEMA rowcast TO ${heir}`); // or the function cannot become theirs
+  const all = await findings();
+  expect(complaints(all)).toEqual([
+    expect.stringMatching(/the triggers run as shop_\d+, who lost rights: INSERTs fail/),
+  ]);
+  await writer.query(all.find(({ verdict }) => verdict === 'fault')?.fix ?? '');
+  await writer.query('INSERT INTO orders VALUES (1)');
+  await writer.query('ALTER TABLE orders ENABLE ROW LEVEL SECURITY');
+  await breaksAndMends(
+    'SELECT',
+    /the triggers run as shop_\d+, from whom row-level security hides rows of public\.orders/,
+  );
+});

@@ -1,0 +1,48 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { chown, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
+import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
+import { migrate } from '../../server/postgres/migrate.js';
+import { freePort } from './pgbouncer.js';
+
+const NOBODY = { uid: 65534, gid: 65534 };
+
+export interface Standby {
+  readonly primary: EmbeddedPostgres;
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** A primary of its own with the programs in `binDir`, and a standby that follows it. */
+export async function startStandby(folder: string, binDir: string): Promise<Standby> {
+  const primary = await startEmbedded({ dataDir: join(folder, 'primary'), binDir, settings: { fsync: 'off' } });
+  await migrate(primary.url);
+  const runAs: RunAs = process.getuid?.() === 0 ? NOBODY : {};
+  const home = join(folder, 'standby');
+  await mkdir(home);
+  if ('uid' in runAs) await chown(home, runAs.uid, runAs.gid);
+  const data = join(home, 'pgdata');
+  const from = ['-h', '127.0.0.1', '-p', `${primary.port}`, '-U', 'postgres', '-D', data, '-R', '-X', 'stream'];
+  await promisify(execFile)(join(binDir, 'pg_basebackup'), [...from, '-c', 'fast', '-N'], { ...runAs, cwd: home });
+  const port = await freePort();
+  const args = ['-D', data, '-p', `${port}`, '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=.'];
+  const ready = 'ready to accept read-only connections';
+  const standby = await startLeashed(join(binDir, 'postgres'), args, { cwd: data, runAs, ready });
+  return {
+    primary,
+    url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+    async stop() {
+      await standby.stop();
+      await primary.stop();
+    },
+  };
+}
+
+/** The programs of PostgreSQL 14 or later with which a standby can be made; null where there are none. */
+export function standbyPrograms(): string | null {
+  const folders = [18, 17, 16, 15, 14].map((major) => `/usr/lib/postgresql/${major}/bin`);
+  return folders.find((folder) => existsSync(join(folder, 'pg_basebackup'))) ?? null;
+}
