@@ -1,0 +1,179 @@
+-- Retention: deletes the old end of each channel, and remembers how much of each stream is kept.
+
+-- One row per stream that has a policy or was pruned. Without `keep` and `keep_rows` everything is kept.
+CREATE TABLE rowcast.retention (
+  stream_id   int PRIMARY KEY REFERENCES rowcast.streams ON DELETE CASCADE,
+  time_column name NOT NULL DEFAULT 'created_at',
+  keep        interval CONSTRAINT keep_is_no_debt CHECK (keep >= interval '0'),
+  keep_rows   bigint CONSTRAINT keep_rows_is_no_debt CHECK (keep_rows >= 0),
+  -- Where the next batch begins: a batch that looked at all channels again would take as long as all batches.
+  next_key    text NOT NULL DEFAULT ''
+);
+
+-- The stream with this name, whose table has such a column for the time of an event.
+CREATE FUNCTION rowcast.prunable(stream text, time_column name) RETURNS rowcast.streams
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found_stream rowcast.streams;
+BEGIN
+  SELECT s.* INTO found_stream FROM rowcast.streams s WHERE s.name = stream;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no stream %', quote_literal(stream) USING ERRCODE = 'undefined_object';
+  END IF;
+  IF time_column IS NOT NULL AND NOT EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = found_stream.relation AND a.attname = time_column
+      AND a.atttypid = 'timestamptz'::regtype AND a.attnum > 0 AND NOT a.attisdropped)
+  THEN
+    RAISE EXCEPTION '% has no column % of type timestamptz', found_stream.relation, quote_ident(time_column)
+      USING ERRCODE = 'undefined_column',
+      HINT = format('Name the column with the time of an event: SELECT rowcast.retain(%L, time_column => …);', stream);
+  END IF;
+  RETURN found_stream;
+END $$;
+
+-- The policy of a stream, as a whole: an event is kept while it is younger than `keep` or among the last `keep_rows`
+-- of its channel. Null keeps nothing by that rule; both null keep everything. Gateways prune by it.
+CREATE FUNCTION rowcast.retain(
+  stream text, keep interval DEFAULT NULL, keep_rows bigint DEFAULT NULL, time_column name DEFAULT 'created_at'
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  -- A policy by number alone needs no time.
+  needs_time boolean := keep IS NOT NULL OR time_column <> 'created_at';
+  target rowcast.streams := rowcast.prunable(stream, CASE WHEN needs_time THEN time_column END);
+BEGIN
+  INSERT INTO rowcast.retention AS r (stream_id, time_column, keep, keep_rows)
+    VALUES (target.stream_id, retain.time_column, retain.keep, retain.keep_rows)
+    ON CONFLICT (stream_id) DO UPDATE
+      SET time_column = excluded.time_column, keep = excluded.keep, keep_rows = excluded.keep_rows;
+END $$;
+
+-- Deletes the events of each channel from its lowest on, as far as all of them are older than `keep` and none is
+-- among the last `keep_rows`; at most `batch` of them, and returns how many: call it until it returns 0.
+--
+-- A writer waits for no more than one batch, and a batch never waits while it holds a channel, so no two can wait for
+-- each other: it takes the channels in turn up to the first that a writer holds, and the next one begins there.
+CREATE FUNCTION rowcast.prune(
+  stream text, keep interval DEFAULT NULL, keep_rows bigint DEFAULT NULL, batch int DEFAULT 10000
+) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+-- A policy that hid events would make holes. A writer that sits there is left alone.
+SET row_security = off SET lock_timeout = '1s'
+-- Step by step along the indexes, whatever the statistics say: a batch must not cost more in a larger table.
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+DECLARE
+  target   rowcast.streams;
+  state    rowcast.retention;
+  cutoff   timestamptz := now() - keep;
+  key_type regtype;
+  walk     text;
+  old      record;
+  keys     text[];
+  firsts   bigint[];
+  lasts    bigint[];
+  wanted   bigint;
+  holds    boolean;
+  deleted  bigint;
+  go_on    text;
+  stuck    boolean := false;
+BEGIN
+  IF keep IS NULL AND keep_rows IS NULL THEN
+    RAISE EXCEPTION 'nothing says what to keep of %', quote_literal(stream) USING ERRCODE = 'invalid_parameter_value',
+      HINT = format('For example: SELECT rowcast.prune(%L, keep => ''30 days'');', stream);
+  END IF;
+  IF keep < interval '0' OR keep_rows < 0 OR batch < 1 THEN
+    RAISE EXCEPTION 'keep and keep_rows cannot be negative, and a batch has at least one row'
+      USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  target := rowcast.prunable(stream, NULL);
+  -- The table first, as whoever attaches it does. One batch of a stream at a time.
+  EXECUTE format('LOCK TABLE %s IN ROW EXCLUSIVE MODE', target.relation);
+  INSERT INTO rowcast.retention (stream_id) VALUES (target.stream_id) ON CONFLICT DO NOTHING;
+  SELECT r.* INTO state FROM rowcast.retention r WHERE r.stream_id = target.stream_id FOR UPDATE;
+  target := rowcast.prunable(stream, CASE WHEN keep IS NOT NULL THEN state.time_column END);
+  key_type := (SELECT a.atttypid FROM pg_attribute a
+    WHERE a.attrelid = target.relation AND a.attname = target.key_column);
+
+  -- Of each channel that has something old: the lowest seq, and the last one to delete within this batch.
+  walk := format($sql$
+    SELECT c.key, f.seq AS first, l.seq AS last
+      FROM rowcast.channels c
+      CROSS JOIN LATERAL (SELECT min(t.seq) AS seq FROM %1$s t WHERE t.%2$I = c.key::%3$s) f
+      CROSS JOIN LATERAL (SELECT least(
+        f.seq + $3 - 1,
+        %4$s,
+        (SELECT max(t.seq) FROM %1$s t WHERE t.%2$I = c.key::%3$s) - coalesce($4, 0)) AS seq OFFSET 0) l
+     WHERE c.stream_id = $1 AND c.key >= $2 AND l.seq >= f.seq
+     ORDER BY c.key $sql$,
+    target.relation, target.key_column, key_type,
+    CASE WHEN keep IS NULL THEN 'NULL' ELSE format($sql$
+        (SELECT t.seq - 1 FROM %1$s t WHERE t.%2$I = c.key::%3$s AND t.seq >= f.seq AND t.seq < f.seq + $3
+          AND (t.%4$I < $5) IS NOT TRUE ORDER BY t.seq LIMIT 1)$sql$,
+      target.relation, target.key_column, key_type, state.time_column) END);
+
+  LOOP
+    keys := '{}';
+    firsts := '{}';
+    lasts := '{}';
+    wanted := 0;
+    go_on := '';
+    FOR old IN EXECUTE walk USING target.stream_id, state.next_key, batch, keep_rows, cutoff LOOP
+      old.last := least(old.last, old.first + batch - wanted - 1);
+      keys := keys || old.key;
+      firsts := firsts || old.first;
+      lasts := lasts || old.last;
+      wanted := wanted + old.last - old.first + 1;
+      go_on := old.key;
+      EXIT WHEN wanted >= batch;
+      go_on := '';
+    END LOOP;
+
+    -- Only now, so that nobody is held up while it walks. A key that is not locked becomes null, which joins no row.
+    holds := false;
+    FOR i IN 1 .. cardinality(keys) LOOP
+      PERFORM FROM rowcast.channels c WHERE c.stream_id = target.stream_id AND c.key = keys[i]
+        FOR NO KEY UPDATE SKIP LOCKED;
+      IF NOT FOUND AND NOT stuck THEN
+        IF holds THEN
+          go_on := keys[i];
+          keys := keys[:i - 1];
+          EXIT;
+        END IF;
+        BEGIN
+          PERFORM FROM rowcast.channels c WHERE c.stream_id = target.stream_id AND c.key = keys[i] FOR NO KEY UPDATE;
+        EXCEPTION WHEN lock_not_available THEN
+          stuck := true;
+          keys[i] := NULL;
+        END;
+      ELSIF NOT FOUND THEN
+        keys[i] := NULL;
+      END IF;
+      holds := holds OR keys[i] IS NOT NULL;
+    END LOOP;
+
+    -- An event that somebody updates just now stays, and with it what follows it: a prefix goes, or nothing.
+    EXECUTE format($sql$
+      WITH free AS MATERIALIZED (
+        SELECT t.%2$I AS key, t.seq, w.first FROM unnest($1::text[]::%3$s[], $2, $3) w(key, first, last)
+          JOIN %1$s t ON t.%2$I = w.key AND t.seq >= w.first AND t.seq <= w.last %4$s
+          FOR UPDATE OF t SKIP LOCKED),
+      numbered AS (SELECT *, row_number() OVER (PARTITION BY key ORDER BY seq) AS nth FROM free),
+      prefix AS (SELECT key, first, max(seq) AS last FROM numbered WHERE seq = first + nth - 1 GROUP BY key, first)
+      DELETE FROM %1$s t USING prefix p WHERE t.%2$I = p.key AND t.seq >= p.first AND t.seq <= p.last %4$s $sql$,
+      target.relation, target.key_column, key_type,
+      -- Says nothing new, but which partitions need not be looked at.
+      CASE WHEN keep IS NULL THEN '' ELSE format('AND t.%I < $4', state.time_column) END)
+      USING keys, firsts, lasts, cutoff;
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    EXIT WHEN deleted > 0 OR state.next_key = '';
+    -- Nothing from there on: 0 is only answered when nothing was found from the first channel on.
+    state.next_key := '';
+  END LOOP;
+  UPDATE rowcast.retention r SET next_key = go_on
+    WHERE r.stream_id = target.stream_id AND r.next_key <> go_on;
+  RETURN deleted;
+END $$;
