@@ -1,6 +1,7 @@
 import { Backoff } from './backoff.js';
 import { call } from './call.js';
 import { systemClock } from './clock.js';
+import { platformEnvironment } from './environment.js';
 import { RowcastError } from './error.js';
 import type { Frame } from './protocol/index.js';
 import { Session, type SessionState } from './session.js';
@@ -40,6 +41,7 @@ export function createClient({ url, token, WebSocket = globalThis.WebSocket, onS
     token: async () => (typeof token === 'function' ? token() : token),
     clock: systemClock,
     backoff: new Backoff(BACKOFF),
+    environment: platformEnvironment(systemClock),
     events: {
       onState(state, error) {
         call(onState, state, error);

@@ -31,6 +31,12 @@ export const settings = {
     about: 'Where the gateway listens. Without a secret only a loopback address is accepted.',
   },
   port: { env: 'ROWCAST_PORT', schema: port.default(4400), unit: 'port', about: 'Its port; 0 takes any free one.' },
+  workers: {
+    env: 'ROWCAST_WORKERS',
+    schema: whole(1, 256).default(1),
+    unit: 'processes',
+    about: 'Gateway processes that share the port. Bounds on connections, memory and rates are those of each.',
+  },
   jwtSecret: {
     env: 'ROWCAST_JWT_SECRET',
     schema: z.string().min(32, 'must have at least 32 characters').optional(),
@@ -93,17 +99,60 @@ export const settings = {
     about:
       'Connections to the database that read pages of history. Three more listen, read the tail and hold the gate.',
   },
+  pruneInterval: {
+    env: 'ROWCAST_PRUNE_INTERVAL',
+    schema: milliseconds.default(60_000),
+    unit: 'ms',
+    about: 'How often it deletes what the policies of the streams (`rowcast.retain`) do not keep.',
+  },
   queryTimeout: {
     env: 'ROWCAST_QUERY_TIMEOUT',
     schema: milliseconds.default(10_000),
     unit: 'ms',
-    about: 'How long one query may take before its connection is given up.',
+    about: 'How long reading pages of history may take before the connection is given up.',
+  },
+  silenceTimeout: {
+    env: 'ROWCAST_SILENCE_TIMEOUT',
+    schema: whole(100, 600_000).default(3000),
+    unit: 'ms',
+    about:
+      'How long the database may be silent to the connections that listen and read the tail before `/readyz` says so and they are replaced. One read of the tail may take half of it.',
   },
   maxConnections: {
     env: 'ROWCAST_MAX_CONNECTIONS',
     schema: count.default(10_000),
     unit: 'connections',
     about: 'Clients connected at once.',
+  },
+  addressConnections: {
+    env: 'ROWCAST_ADDRESS_CONNECTIONS',
+    schema: count.default(5000),
+    unit: 'connections',
+    about: 'Of these, from one address: by default half of them, so that no single address takes all.',
+  },
+  connectRate: {
+    env: 'ROWCAST_CONNECT_RATE',
+    schema: count.default(500),
+    unit: 'connections per second',
+    about: 'New connections that are admitted; twice as many at once after a rest. The others hear when to come back.',
+  },
+  addressConnectRate: {
+    env: 'ROWCAST_ADDRESS_CONNECT_RATE',
+    schema: count.default(250),
+    unit: 'connections per second',
+    about: 'The same for one address. An IPv6 network /64 counts as one.',
+  },
+  addressRequestRate: {
+    env: 'ROWCAST_ADDRESS_REQUEST_RATE',
+    schema: count.default(50),
+    unit: 'requests per second',
+    about: 'HTTP requests from one address, but for `/healthz` and `/readyz`; twice as many at once after a rest.',
+  },
+  trustProxy: {
+    env: 'ROWCAST_TRUST_PROXY',
+    schema: whole(0, 10).default(0),
+    unit: 'proxies',
+    about: 'Proxies in front of the gateway that add to `X-Forwarded-For`; 0 takes the address of the socket.',
   },
   maxSubscriptions: {
     env: 'ROWCAST_MAX_SUBSCRIPTIONS',
@@ -116,6 +165,18 @@ export const settings = {
     schema: bytes.default(64 * KiB),
     unit: 'bytes',
     about: 'The largest command. One over 16 times this size ends its connection.',
+  },
+  frameRate: {
+    env: 'ROWCAST_FRAME_RATE',
+    schema: count.default(100),
+    unit: 'frames per second',
+    about: 'Frames of one client, after a burst of two per subscription that it may have. It is read no faster.',
+  },
+  byteRate: {
+    env: 'ROWCAST_BYTE_RATE',
+    schema: bytes.default(64 * KiB),
+    unit: 'bytes per second',
+    about: 'What one client may send, after a burst of one frame of the largest size. It is read no faster.',
   },
   sendBufferBytes: {
     env: 'ROWCAST_SEND_BUFFER_BYTES',

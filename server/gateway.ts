@@ -1,12 +1,13 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { jwtAuthenticator, localAuthenticator } from './auth/authenticator.js';
 import { systemClock } from './clock.js';
 import { type Config, isLoopbackOrigin } from './config.js';
+import { AddressRates, Admission } from './connection/admission.js';
 import { Connection } from './connection/connection.js';
 import { Doorbell } from './doorbell.js';
 import { makeApp } from './http/app.js';
+import { makeServer } from './http/server.js';
 import { Hub } from './hub/hub.js';
 import type { Logger } from './logger.js';
 import { Metrics } from './metrics.js';
@@ -14,7 +15,9 @@ import { type TailRead, Unavailable } from './ports.js';
 import { AdvisoryGate } from './postgres/gate.js';
 import { History } from './postgres/history.js';
 import { Listener } from './postgres/listener.js';
+import { Retention } from './postgres/retention.js';
 import { Tail } from './postgres/tail.js';
+import { addressOf } from './transport/address.js';
 import { WebSocketDoor } from './transport/websocket.js';
 
 export interface Gateway {
@@ -24,20 +27,21 @@ export interface Gateway {
   stop(): Promise<void>;
 }
 
-/** A read of the tail that is older than this many safety intervals is too old to be ready. */
-const STALE_INTERVALS = 3;
-
 /** Wires the way of an event, from the bottom up, and opens the doors last. Rejects if the database cannot be had. */
-export async function startGateway(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
-  const { queryTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate, heartbeat } = config;
+export async function startGateway(
+  config: Config,
+  databaseUrl: string,
+  logger: Logger,
+  metrics = new Metrics(),
+): Promise<Gateway> {
+  const { queryTimeout, silenceTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate, heartbeat } = config;
   const clock = systemClock;
   const pageLimits = { rows: config.pageRows, bytes: config.pageBytes };
-  const metrics = new Metrics();
   let lastRead = Number.NEGATIVE_INFINITY;
 
   const tail: Tail = new Tail({
     databaseUrl,
-    queryTimeout,
+    queryTimeout: silenceTimeout,
     logger,
     metrics,
     onMoved: (movement) => hub.moved(movement),
@@ -81,52 +85,76 @@ export async function startGateway(config: Config, databaseUrl: string, logger: 
   });
   const listener = new Listener({
     databaseUrl,
-    queryTimeout,
+    silenceTimeout,
     logger,
     onRing: () => doorbell.ring(),
     onConnected: () => doorbell.ring(),
   });
 
+  const retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });
+
   const authenticator = config.jwtSecret === undefined ? localAuthenticator : jwtAuthenticator(config.jwtSecret);
+  const requests = new AddressRates(config.addressRequestRate);
   const app = makeApp({
+    wait: (request) => requests.take(addressOf(request, config.trustProxy), performance.now()),
     health: () => ({
       database: tail.connected,
       listen: listener.connected,
-      tail: clock.now() - lastRead < STALE_INTERVALS * safetyInterval,
+      tail: clock.now() - lastRead < safetyInterval + silenceTimeout,
     }),
     channels: async (limit) => {
       const listed = await history.channels(limit);
       return listed.map((entry) => ({ ...entry, subscribers: hub.channels.get(entry.channel)?.readers ?? 0 }));
     },
+    metrics: () => metrics.scrape(),
     authenticator,
     logger,
   });
-  const server = createServer(app);
+  const server = makeServer(app, config.connectTimeout);
+  const limits = { maxFrameBytes: config.maxFrameBytes, maxSubscriptions: config.maxSubscriptions };
+  const admission = new Admission(
+    {
+      connections: config.maxConnections,
+      addressConnections: config.addressConnections,
+      rate: config.connectRate,
+      addressRate: config.addressConnectRate,
+    },
+    () => performance.now(),
+  );
   const door = new WebSocketDoor(server, {
     path: '/v1/ws',
-    maxFrameBytes: config.maxFrameBytes,
-    maxConnections: config.maxConnections,
+    ...limits,
+    frameRate: config.frameRate,
+    byteRate: config.byteRate,
+    admission,
+    trustedProxies: config.trustProxy,
+    logger,
     sendBufferBytes: config.sendBufferBytes,
     heartbeat,
     // Without a secret, being on this machine is what admits; the page of a stranger is not.
     admitOrigin: (origin) => config.jwtSecret !== undefined || origin === undefined || isLoopbackOrigin(origin),
     connect: (id, transport) => {
-      const { maxFrameBytes, maxSubscriptions, connectTimeout } = config;
-      const limits = { maxFrameBytes, maxSubscriptions };
+      const { connectTimeout } = config;
       return new Connection({ id, transport, hub, authenticator, clock, logger, limits, heartbeat, connectTimeout });
     },
   });
+  metrics.gauge('connections', 'Clients that are connected.', () => door.connections);
+  metrics.gauge('turned_away_total', 'Connections that were told to come back later.', () => door.turnedAway);
+  metrics.gauge('channels', 'Channels that somebody reads.', () => hub.channels.size);
+  metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
+  metrics.gauge('cache_bytes', 'Pages in memory.', () => hub.cacheBytes);
 
   const stop = async () => {
     server.close();
     await door.stop(config.shutdownTimeout);
     server.closeAllConnections();
     await doorbell.stop();
-    await Promise.all([listener.stop(), tail.stop(), history.stop()]);
+    await Promise.all([listener.stop(), tail.stop(), history.stop(), retention.stop()]);
   };
   try {
     await tail.start();
     await listener.start();
+    retention.start();
     server.listen(config.port, config.host.replace(/^\[|\]$/g, ''));
     await once(server, 'listening');
   } catch (error) {

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
 /** What a gateway counts. One set per gateway, so that several can live in one process. */
 export class Metrics {
@@ -17,11 +17,24 @@ export class Metrics {
   readonly opens = this.#counter('open_statements_total', 'Statements that asked where channels stand.');
   readonly pageStatements = this.#counter('page_statements_total', 'Statements that read pages of history.');
   readonly pages = this.#counter('pages_total', 'Pages of history that were read; one for all who want the same.');
+  readonly #scrape: () => Promise<string>;
   #awakeSince: number | null = null;
   #awakeBefore = 0;
 
-  constructor() {
+  /** `scrape`: where the figures of this process alone would not be the whole answer. */
+  constructor(scrape?: () => Promise<string>) {
+    this.#scrape = scrape ?? (() => this.registry.metrics());
     this.gauge('awake_seconds_total', 'Seconds in which the gateway was not asleep.', () => this.#awakeTime() / 1000);
+  }
+
+  /** In the text format of Prometheus. */
+  scrape(): Promise<string> {
+    return this.#scrape();
+  }
+
+  /** Adds what is known of the process as a whole: memory, CPU, event loop lag. */
+  addProcess(): void {
+    collectDefaultMetrics({ register: this.registry });
   }
 
   /** The gateway woke, or fell asleep. */

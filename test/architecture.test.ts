@@ -61,7 +61,7 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
   {
     name: 'ground',
     holds: (path) =>
-      /^server\/(config|logger|metrics|refusal|package-root)\.ts$|^client\/(clock|call|error|backoff|queue)\.ts$/.test(
+      /^server\/(config|logger|metrics|refusal|package-root)\.ts$|^server\/verify\/digest\.ts$|^client\/(clock|call|environment|error|backoff|queue)\.ts$/.test(
         path,
       ),
   },
@@ -69,13 +69,15 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
   {
     name: 'parts',
     holds: (path) =>
-      /^server\/(hub|connection)\/|^server\/doorbell\.ts$|^client\/(sequencer|subscription|session)\.ts$/.test(path),
+      /^server\/(hub|connection)\/|^server\/verify\/(contents|judge|line|reader|verdict)\.ts$|^server\/doorbell\.ts$|^client\/(sequencer|subscription|session)\.ts$/.test(
+        path,
+      ),
   },
   {
     // server/clock.ts is the system's clock behind the port `Clock`, and so an edge, the smallest of them.
     name: 'edges',
     holds: (path) =>
-      /^server\/(postgres|transport|http|auth)\/|^server\/(clock|demo)\.ts$|^client\/transport\/websocket\.ts$/.test(
+      /^server\/(postgres|transport|http|auth)\/|^server\/(clock|demo|verify\/recorder)\.ts$|^client\/transport\/websocket\.ts$/.test(
         path,
       ),
   },

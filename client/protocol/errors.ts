@@ -101,10 +101,16 @@ export const errors = {
     close: 4004,
   },
   too_many_connections: {
-    meaning: 'The gateway has as many connections as it may have.',
+    meaning: 'The gateway, or this address, has as many connections as it may have.',
     outcome: 'retry',
-    action: 'Try again later, or raise ROWCAST_MAX_CONNECTIONS.',
+    action: 'Wait for retryAfter, or raise ROWCAST_MAX_CONNECTIONS or ROWCAST_ADDRESS_CONNECTIONS.',
     close: 4005,
+  },
+  rate_limited: {
+    meaning: 'More came in a short time than the gateway admits, overall or from this address.',
+    outcome: 'retry',
+    action: 'Wait for retryAfter. The client library does.',
+    close: 4006,
   },
   unsupported_protocol: {
     meaning: 'The gateway does not speak the requested version of the protocol.',

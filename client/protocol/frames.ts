@@ -28,14 +28,15 @@ export type Reply =
   | { type: 'unsubscribed'; id?: number; channel: string; code: string }
   | { type: 'refreshed'; id: number }
   | { type: 'pong'; id: number }
-  | { type: 'error'; id?: number; code: string; message: string };
+  /** `retryAfter`: how long to wait before asking again, in milliseconds. */
+  | { type: 'error'; id?: number; code: string; message: string; retryAfter?: number };
 
 export type Frame =
   | Reply
   | { type: 'events'; channel: string; from: number; events: readonly Row[] }
   | { type: 'reset'; channel: string; reason: ResetReason; position: string };
 
-type Field = 'string' | 'number' | 'object' | 'rows';
+type Field = 'string' | 'number' | 'number or nothing' | 'object' | 'rows';
 
 const shapes: Record<Frame['type'], Record<string, Field>> = {
   connected: { id: 'number', session: 'string', heartbeat: 'number', limits: 'object' },
@@ -43,7 +44,7 @@ const shapes: Record<Frame['type'], Record<string, Field>> = {
   unsubscribed: { channel: 'string', code: 'string' },
   refreshed: { id: 'number' },
   pong: { id: 'number' },
-  error: { code: 'string', message: 'string' },
+  error: { code: 'string', message: 'string', retryAfter: 'number or nothing' },
   events: { channel: 'string', from: 'number', events: 'rows' },
   reset: { channel: 'string', reason: 'string', position: 'string' },
 };
@@ -53,6 +54,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function isField(value: unknown, field: Field): boolean {
+  if (field === 'number or nothing') return value === undefined || typeof value === 'number';
   if (field === 'rows') return Array.isArray(value) && value.every(isObject);
   return field === 'object' ? isObject(value) : typeof value === field;
 }

@@ -30,8 +30,10 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
   };
   process.once('exit', killAll);
 
+  // The first one finds out which port it is, where any free one was asked for.
+  let port = `${config.port}`;
   const start = async (): Promise<string> => {
-    const worker = cluster.fork({ DATABASE_URL: databaseUrl });
+    const worker = cluster.fork({ DATABASE_URL: databaseUrl, ROWCAST_PORT: port });
     worker.once('exit', (code, signal) => {
       if (stopping.signal.aborted) return;
       logger.error({ pid: worker.process.pid, code, signal }, 'a worker has ended, and is replaced');
@@ -65,8 +67,10 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
     process.off('exit', killAll);
   };
   try {
-    const urls = await Promise.all(Array.from({ length: config.workers }, start));
-    return { url: urls[0] ?? '', stop };
+    const url = await start();
+    port = new URL(url).port;
+    await Promise.all(Array.from({ length: config.workers - 1 }, start));
+    return { url, stop };
   } catch (error) {
     await stop();
     throw error;

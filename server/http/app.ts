@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import type { Logger } from '../logger.js';
 import { type Authenticator, Unavailable } from '../ports.js';
@@ -19,6 +20,10 @@ export interface ListedChannel {
 export interface AppOptions {
   readonly health: () => Health;
   readonly channels: (limit: number) => Promise<ListedChannel[]>;
+  /** In the text format of Prometheus. */
+  readonly metrics: () => Promise<string>;
+  /** For how long whoever asks has to wait, in milliseconds; 0 where it may ask now. */
+  readonly wait: (request: IncomingMessage) => number;
   readonly authenticator: Authenticator;
   readonly logger: Logger;
 }
@@ -26,10 +31,15 @@ export interface AppOptions {
 /** Channels that one answer lists per stream. */
 const LISTED = 1000;
 
-const STATUS: Partial<Record<string, number>> = { unauthorized: 401, token_expired: 401, unavailable: 503 };
+const STATUS: Partial<Record<string, number>> = {
+  unauthorized: 401,
+  token_expired: 401,
+  rate_limited: 429,
+  unavailable: 503,
+};
 
 /** The HTTP side of the gateway: is it well, and what goes through it. */
-export function makeApp({ health, channels, authenticator, logger }: AppOptions): Express {
+export function makeApp({ health, channels, metrics, wait, authenticator, logger }: AppOptions): Express {
   const app = express();
   app.disable('x-powered-by');
 
@@ -41,6 +51,18 @@ export function makeApp({ health, channels, authenticator, logger }: AppOptions)
     const checks = health();
     const ready = Object.values(checks).every(Boolean);
     response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks });
+  });
+
+  // Before anything that costs something; a token that is tried out costs something too.
+  app.use((request, response, next) => {
+    const retryAfter = wait(request);
+    if (retryAfter === 0) return next();
+    response.set('Retry-After', String(Math.ceil(retryAfter / 1000)));
+    throw new Refusal('rate_limited');
+  });
+
+  app.get('/metrics', async (_request, response) => {
+    response.type('text/plain; version=0.0.4').send(await metrics());
   });
 
   app.get('/v1/channels', async (request, response) => {

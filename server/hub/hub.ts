@@ -26,6 +26,14 @@ export class Hub {
     return this.#channels;
   }
 
+  get readers(): number {
+    return [...this.#channels.values()].reduce((sum, { readers }) => sum + readers, 0);
+  }
+
+  get cacheBytes(): number {
+    return this.#context.cache.bytes;
+  }
+
   /**
    * Holds a channel, for whoever calls `release` later. Null where there is no such channel.
    * Rejects with `InvalidChannel` or `Unavailable`. However many ask at once, the database is asked once.

@@ -1,17 +1,25 @@
+import type { Socket } from 'node:net';
 import * as library from 'pg-listen';
 import type { Logger } from '../logger.js';
 import { CONNECT_TIMEOUT, soon } from './session.js';
+import { endsInSilence } from './silence.js';
 
 // CommonJS with a `default` of its own, which Node does not unwrap.
 const createSubscriber = library.default as unknown as typeof library.default.default;
 
-/** How often the connection is tried, and how long an attempt to get it back waits; in milliseconds. */
-const CHECK_INTERVAL = 5_000;
+/** How long an attempt to get the connection back waits, in milliseconds. */
 const RETRY_INTERVAL = 250;
+
+/**
+ * Of the silence that is borne, the part between two checks; the rest is for the answer. The rest must be more, or a
+ * connection that is well would be found silent between two checks.
+ */
+const BETWEEN_CHECKS = 0.4;
 
 export interface ListenerOptions {
   readonly databaseUrl: string;
-  readonly queryTimeout: number;
+  /** The connection is given up when nothing was heard for so long; in milliseconds. */
+  readonly silenceTimeout: number;
   readonly logger: Logger;
   /** A doorbell rang. */
   readonly onRing: () => void;
@@ -23,19 +31,25 @@ export interface ListenerOptions {
 export class Listener {
   readonly #subscriber: ReturnType<typeof createSubscriber>;
   readonly #onConnected: () => void;
+  #socket: Socket | undefined;
   #listening = false;
   #stopped = false;
   #connected = false;
 
-  constructor({ databaseUrl, queryTimeout, logger, onRing, onConnected }: ListenerOptions) {
+  constructor({ databaseUrl, silenceTimeout, logger, onRing, onConnected }: ListenerOptions) {
     this.#onConnected = onConnected;
+    const open = endsInSilence(silenceTimeout * (1 - BETWEEN_CHECKS), () => true);
+    const dial = () => {
+      this.#socket = open();
+      return this.#socket;
+    };
     this.#subscriber = createSubscriber(
       {
         connectionString: databaseUrl,
         application_name: 'rowcast listener',
         connectionTimeoutMillis: CONNECT_TIMEOUT,
-        // Without it a connection that is only half open is never noticed.
-        query_timeout: queryTimeout,
+        // Without it a connection that is only half open is never noticed: the library's checks have no timeout.
+        stream: dial,
       },
       {
         retryTimeout: 0, // for ever; the default gives up after three seconds
@@ -43,17 +57,22 @@ export class Listener {
           if (this.#stopped) throw new Error('stopped'); // the only way out of the library's loop
           return RETRY_INTERVAL;
         },
-        paranoidChecking: CHECK_INTERVAL,
+        paranoidChecking: silenceTimeout * BETWEEN_CHECKS,
         parse: (payload) => payload, // the default throws at what is not JSON
       },
     );
     const { events, notifications } = this.#subscriber;
     notifications.on('rowcast', onRing);
     events.on('reconnect', () => {
+      if (this.#connected && !this.#stopped) logger.warn('the connection that listens was lost');
       this.#connected = false;
     });
     events.on('error', (error) => {
-      if (!this.#stopped) logger.warn({ err: error }, 'listener');
+      if (this.#stopped) return;
+      logger.warn({ err: error }, 'listener');
+      // It has a connection and no LISTEN, as on a standby, and would be content: only a new connection tries again.
+      const socket = this.#socket;
+      setTimeout(() => socket?.destroy(), RETRY_INTERVAL).unref();
     });
     events.on('connected', () => {
       // It may come back while it is being stopped.

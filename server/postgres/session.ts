@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../logger.js';
 import { Unavailable } from '../ports.js';
+import { endsInSilence } from './silence.js';
 
 /** A bigint of Postgres as a number: a seq stays below 2^53, and a row of the result is made for each event. */
 const INT8 = 20;
@@ -47,7 +48,7 @@ export function isTimeout(error: unknown): boolean {
 export interface SessionOptions {
   readonly databaseUrl: string;
   readonly name: string;
-  /** In milliseconds; a query that takes longer costs the connection. */
+  /** In milliseconds; a query during which nothing is heard for longer costs the connection. */
   readonly queryTimeout: number;
   readonly logger: Logger;
   /** Sets up each new connection, before anybody else may use it. */
@@ -60,6 +61,8 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #stop = new AbortController();
   #client: pg.Client | null = null;
+  /** A query is on its way. */
+  #asking = false;
   #running: Promise<void> = Promise.resolve();
   #queue: Promise<void> = Promise.resolve();
 
@@ -104,12 +107,15 @@ export class Session {
     const client = this.#client;
     if (client === null) throw new Unavailable(`${this.#options.name}: no connection to the database`);
     try {
+      this.#asking = true;
       return (await client.query<R>(query)).rows;
     } catch (error) {
       const tooSlow = isTimeout(error);
       if (!tooSlow && !isConnectionLoss(error)) throw error;
       if (!tooSlow) this.#lose(client);
       throw new Unavailable(`${this.#options.name}: ${(error as Error).message}`, { cause: error });
+    } finally {
+      this.#asking = false;
     }
   }
 
@@ -119,19 +125,23 @@ export class Session {
     (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
   }
 
-  /** Resolves when connected; the promise it gives resolves when that connection has ended. */
-  async #connect(): Promise<{ ended: Promise<void> }> {
+  /** Resolves when connected; the promise it gives resolves when that connection has ended, with what ended it. */
+  async #connect(): Promise<{ ended: Promise<Error | undefined> }> {
     const { databaseUrl, name, queryTimeout, prepare, onConnected } = this.#options;
-    const client = new pg.Client({
+    const client: pg.Client = new pg.Client({
       connectionString: databaseUrl,
       application_name: `rowcast ${name}`,
       connectionTimeoutMillis: CONNECT_TIMEOUT,
-      query_timeout: queryTimeout,
+      stream: endsInSilence(queryTimeout, () => this.#asking || this.#client !== client),
       keepAlive: true,
       types,
     });
-    const ended = new Promise<void>((resolve) => client.once('end', () => resolve()));
-    client.on('error', () => this.#lose(client));
+    let reason: Error | undefined;
+    const ended = new Promise<Error | undefined>((resolve) => client.once('end', () => resolve(reason)));
+    client.on('error', (error) => {
+      reason ??= error;
+      this.#lose(client);
+    });
     try {
       await client.connect();
       await prepare(client);
@@ -145,15 +155,15 @@ export class Session {
     return { ended };
   }
 
-  async #keep(first: { ended: Promise<void> }): Promise<void> {
+  async #keep(first: { ended: Promise<Error | undefined> }): Promise<void> {
     const { logger, name } = this.#options;
     const { signal } = this.#stop;
     let { ended } = first;
     for (;;) {
-      await ended;
+      const reason = await ended;
       this.#client = null;
       if (signal.aborted) return;
-      logger.warn({ session: name }, 'the connection to the database was lost');
+      logger.warn({ session: name, err: reason }, 'the connection to the database was lost');
       for (let wait = 50; ; wait = Math.min(LONGEST_WAIT, wait * 2)) {
         await delay(Math.random() * wait, undefined, { signal }).catch(() => {});
         if (signal.aborted) return;

@@ -2,123 +2,89 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { errors, type Frame } from '../../client/protocol/index.js';
+import type { Admission, TurnedAway } from '../connection/admission.js';
 import type { Connection } from '../connection/connection.js';
+import type { Logger } from '../logger.js';
 import type { Transport } from '../ports.js';
-
-/** A close frame has room for so many bytes of reason. */
-const MAX_REASON = 123;
-
-/** The most bytes that a WebSocket puts before a frame of the server. */
-const FRAME_HEADER = 10;
+import { addressOf } from './address.js';
+import { type SocketLimits, SocketTransport } from './socket.js';
 
 /** A frame of more than this times the limit is not even read: it ends the connection with code 1009. */
 const HARD_LIMIT = 16;
 
+/** How long a client that was turned away may take to close, in milliseconds. */
+const LEAVE_TIMEOUT = 1_000;
+
+/** The log tells of those turned away at most so often, in milliseconds. */
+const TELL_INTERVAL = 60_000;
+
 export interface WebSocketOptions {
   readonly path: string;
   readonly maxFrameBytes: number;
-  readonly maxConnections: number;
+  readonly maxSubscriptions: number;
   readonly sendBufferBytes: number;
+  /** What one connection may send, per second. */
+  readonly frameRate: number;
+  readonly byteRate: number;
+  readonly admission: Admission;
+  /** Proxies in front of the gateway that say whose connection it is. */
+  readonly trustedProxies: number;
   /** In milliseconds. */
   readonly heartbeat: number;
   /** Whether a page of that origin may connect; undefined where it is no page that asks. */
   readonly admitOrigin: (origin: string | undefined) => boolean;
   readonly connect: (id: string, transport: Transport) => Connection;
-}
-
-/** One socket. While its send buffer is full nothing is read from it either: answers need room as well. */
-class SocketTransport implements Transport {
-  readonly socket: WebSocket;
-  readonly #bufferBytes: number;
-  #stalled = false;
-  #missed = 0;
-  onDrained: () => void = () => {};
-
-  constructor(socket: WebSocket, bufferBytes: number) {
-    this.socket = socket;
-    this.#bufferBytes = bufferBytes;
-  }
-
-  get writable(): boolean {
-    return this.socket.bufferedAmount < this.#bufferBytes;
-  }
-
-  send(frame: string | Buffer): void {
-    const bytes = Buffer.byteLength(frame) + FRAME_HEADER;
-    // Whatever fills the buffer must also say when it has drained, or nobody would send again.
-    if (this.socket.bufferedAmount + bytes < this.#bufferBytes) {
-      this.socket.send(frame, { binary: false });
-      return;
-    }
-    this.socket.send(frame, { binary: false }, () => this.#flushed());
-    if (this.#stalled || this.writable) return;
-    this.#stalled = true;
-    this.socket.pause();
-  }
-
-  close(code: number, reason: string): void {
-    this.socket.resume();
-    this.socket.close(
-      code,
-      Buffer.from(reason)
-        .subarray(0, MAX_REASON)
-        .toString()
-        .replace(/\uFFFD+$/, ''),
-    );
-  }
-
-  heard(): void {
-    this.#missed = 0;
-  }
-
-  /** Once per heartbeat. A client that does not read is slow, not dead: TCP itself ends it if it is. */
-  beat(): void {
-    if (this.#stalled) return;
-    if (this.#missed >= 2) {
-      this.socket.terminate();
-      return;
-    }
-    this.#missed += 1;
-    this.socket.ping();
-  }
-
-  #flushed(): void {
-    if (!this.writable) return;
-    if (this.#stalled) {
-      this.#stalled = false;
-      this.#missed = 0;
-      this.socket.resume();
-    }
-    this.onDrained();
-  }
+  readonly logger: Logger;
 }
 
 /** Takes WebSockets at one path of an HTTP server. */
 export class WebSocketDoor {
   readonly #options: WebSocketOptions;
+  readonly #limits: SocketLimits;
   readonly #sockets: WebSocketServer;
+  /** For those that are told when to come back, and leave. */
+  readonly #porch: WebSocketServer;
   readonly #open = new Map<SocketTransport, Connection>();
+  readonly #leaving = new Set<WebSocket>();
   readonly #beat: NodeJS.Timeout;
+  #turnedAway = 0;
+  #toldAt = Number.NEGATIVE_INFINITY;
   #stopping = false;
 
   constructor(server: Server, options: WebSocketOptions) {
+    const { maxFrameBytes, maxSubscriptions, sendBufferBytes, frameRate, byteRate } = options;
     this.#options = options;
-    this.#sockets = new WebSocketServer({
-      noServer: true,
-      clientTracking: false,
-      perMessageDeflate: false,
-      maxPayload: HARD_LIMIT * options.maxFrameBytes,
-    });
+    this.#limits = {
+      sendBufferBytes,
+      // A client may leave and take all its channels at once, and its largest frame is no offence.
+      frames: { perSecond: frameRate, burst: frameRate + 2 * maxSubscriptions },
+      bytes: { perSecond: byteRate, burst: byteRate + HARD_LIMIT * maxFrameBytes },
+    };
+    const common = { noServer: true, clientTracking: false, perMessageDeflate: false, autoPong: false };
+    this.#sockets = new WebSocketServer({ ...common, maxPayload: HARD_LIMIT * maxFrameBytes });
+    const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT }; // the latter is not in @types/ws
+    this.#porch = new WebSocketServer({ ...common, ...brief });
     server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#beat = setInterval(() => {
       for (const transport of this.#open.keys()) transport.beat();
     }, options.heartbeat);
   }
 
+  get connections(): number {
+    return this.#open.size;
+  }
+
+  /** How many were turned away since the start. */
+  get turnedAway(): number {
+    return this.#turnedAway;
+  }
+
   /** Tells every client to come back elsewhere, and waits until they are gone, at most `timeout` milliseconds. */
   async stop(timeout: number): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#beat);
+    for (const socket of this.#leaving) socket.terminate();
     const closed = [...this.#open].map(([{ socket }, connection]) => {
       const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
       connection.close('shutting_down');
@@ -132,13 +98,19 @@ export class WebSocketDoor {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    if (socket.destroyed) return;
     const status = this.#refusal(request);
-    if (status !== null) {
-      socket.on('error', () => {}); // it may be reset before it has read why
-      socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
-      return;
+    if (status !== null) return refuse(socket, status);
+    const { admission, trustedProxies } = this.#options;
+    const address = addressOf(request, trustedProxies);
+    const turnedAway = admission.enter(address);
+    if (turnedAway === null) {
+      socket.once('close', () => admission.leave(address));
+      return this.#sockets.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket, socket));
     }
-    this.#sockets.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket));
+    this.#tell(address, turnedAway, request);
+    if (turnedAway.curtly) return refuse(socket, '429 Too Many Requests', turnedAway.retryAfter);
+    this.#porch.handleUpgrade(request, socket, head, (webSocket) => this.#send(webSocket, socket, turnedAway));
   }
 
   #refusal({ url, headers }: IncomingMessage): string | null {
@@ -147,24 +119,49 @@ export class WebSocketDoor {
     return this.#options.admitOrigin(headers.origin) ? null : '403 Forbidden';
   }
 
-  #accept(socket: WebSocket): void {
-    const { sendBufferBytes, maxFrameBytes, maxConnections, connect } = this.#options;
-    const transport = new SocketTransport(socket, sendBufferBytes);
+  #tell(address: string, { code }: TurnedAway, { headers }: IncomingMessage): void {
+    this.#turnedAway += 1;
+    if (performance.now() - this.#toldAt < TELL_INTERVAL) return;
+    this.#toldAt = performance.now();
+    // Where a proxy is not known as one, all its clients are one address, and limited as one.
+    const unknownProxy = headers['x-forwarded-for'] !== undefined && this.#options.trustedProxies === 0;
+    const hint = unknownProxy ? { hint: 'if a proxy of yours stands before the gateway, set ROWCAST_TRUST_PROXY' } : {};
+    this.#options.logger.warn({ address, code, turnedAway: this.#turnedAway, ...hint }, 'connections are turned away');
+  }
+
+  /** A browser cannot read how an upgrade was refused: a client that is turned away hears it as a frame. */
+  #send(webSocket: WebSocket, socket: Duplex, { code, retryAfter }: TurnedAway): void {
+    this.#leaving.add(webSocket);
+    webSocket.on('close', () => this.#leaving.delete(webSocket));
+    const transport = new SocketTransport(webSocket, socket, this.#limits);
+    const { meaning, close } = errors[code];
+    const frame: Frame = { type: 'error', code, message: meaning, retryAfter: Math.ceil(retryAfter) };
+    transport.send(JSON.stringify(frame));
+    transport.close(close, meaning);
+  }
+
+  #accept(webSocket: WebSocket, socket: Duplex): void {
+    const { maxFrameBytes, connect } = this.#options;
+    const transport = new SocketTransport(webSocket, socket, this.#limits);
     const connection = connect(randomUUID(), transport);
     this.#open.set(transport, connection);
     transport.onDrained = () => connection.drained();
-    socket.on('pong', () => transport.heard());
-    socket.on('message', (data: Buffer) => {
+    webSocket.on('pong', () => transport.heard());
+    webSocket.on('message', (data: Buffer) => {
       transport.heard();
       if (data.length > maxFrameBytes) connection.tooLarge();
       else void connection.receive(data.toString());
     });
-    socket.on('error', () => {}); // a close event follows
-    socket.on('close', () => {
+    webSocket.on('close', () => {
       this.#open.delete(transport);
       connection.gone();
     });
-    if (this.#stopping) connection.close('shutting_down');
-    else if (this.#open.size > maxConnections) connection.close('too_many_connections');
   }
+}
+
+/** `retryAfter` in milliseconds. */
+function refuse(socket: Duplex, status: string, retryAfter = 0): void {
+  socket.on('error', () => {}); // it may be reset before it has read why
+  const hint = retryAfter > 0 ? `Retry-After: ${Math.ceil(retryAfter / 1000)}\r\n` : '';
+  socket.end(`HTTP/1.1 ${status}\r\n${hint}Connection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
 }

@@ -6,7 +6,7 @@ import type { Gateway } from '../../server/gateway.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow } from '../support/follow.js';
-import { startTestGateway } from '../support/gateway.js';
+import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 
@@ -20,7 +20,7 @@ let writer: pg.Client;
 
 beforeAll(async () => {
   database = await createDatabase();
-  gateway = await startTestGateway(database.url, { ROWCAST_PAGE_ROWS: '1' });
+  gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_PAGE_ROWS: '1' });
   writer = await connectWriter(database.url);
 });
 afterAll(async () => {

@@ -1,3 +1,4 @@
+import type { Environment } from '../../client/environment.js';
 import type { Link, LinkEvents, Rung } from '../../client/transport/rung.js';
 import type { PageLimits } from '../../server/hub/channel.js';
 import { makeLogger } from '../../server/logger.js';
@@ -39,19 +40,50 @@ export class FakeClock implements Clock {
     return () => this.#timers.delete(timer);
   }
 
+  /** Time passes without anything running, as on a machine that sleeps: what was due meanwhile is late. */
+  async sleep(time: number): Promise<void> {
+    this.#now += time;
+    await this.turn(0);
+  }
+
   /** Lets time pass. What is due runs in its order, and all that follows from it before the next. */
   async turn(time: number): Promise<void> {
     const end = this.#now + time;
     for (;;) {
       await settle();
-      const [next] = [...this.#timers].sort((a, b) => a.at - b.at);
-      if (next === undefined || next.at > end) break;
+      const next = this.#next();
+      if (next === null || next.at > end) break;
       this.#now = Math.max(this.#now, next.at);
       this.#timers.delete(next);
       next.task();
     }
     this.#now = end;
     await settle();
+  }
+
+  /** The timer that is due first; of several for one moment, the one that was set first. */
+  #next(): { at: number; task: () => void } | null {
+    let next: { at: number; task: () => void } | null = null;
+    for (const timer of this.#timers) if (next === null || timer.at < next.at) next = timer;
+    return next;
+  }
+}
+
+/** An environment whose signs the test gives. */
+export class FakeEnvironment implements Environment {
+  readonly #watchers = new Set<() => void>();
+
+  get watched(): boolean {
+    return this.#watchers.size > 0;
+  }
+
+  watch(onSign: () => void): () => void {
+    this.#watchers.add(onSign);
+    return () => this.#watchers.delete(onSign);
+  }
+
+  sign(): void {
+    for (const onSign of this.#watchers) onSign();
   }
 }
 

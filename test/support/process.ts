@@ -45,6 +45,9 @@ export function runRowcast(args: readonly string[], env: Record<string, string> 
 
 export interface GatewayProcess {
   readonly url: string;
+  readonly pid: number;
+  /** What it has logged so far. */
+  errors(): string;
   /** Resident memory in bytes. */
   memory(): Promise<number>;
   kill(signal: NodeJS.Signals): Promise<void>;
@@ -71,6 +74,8 @@ export async function startGatewayProcess(
   ]);
   return {
     url,
+    pid: child.pid ?? 0,
+    errors: rowcast.errors,
     async memory() {
       const status = await readFile(`/proc/${child.pid}/status`, 'utf8');
       return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;

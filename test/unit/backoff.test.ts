@@ -39,3 +39,11 @@ test('by default the draws differ, also at the cap', () => {
   expect(Math.max(...delays)).toBeLessThan(4);
   expect(delays.filter((delay) => delay < 1).length).toBeGreaterThan(300); // full jitter: a quarter of them
 });
+
+test('a hint is waited for, with a little chance on top; it is no failure, and is not believed beyond five minutes', () => {
+  const backoff = new Backoff({ base: 100, cap: 1_600 }, () => 0.5);
+  expect(backoff.next()).toBe(50);
+  expect([0, 1_000, 299_000].map((hint) => backoff.after(hint))).toEqual([50, 1_050, 299_050]);
+  expect([-1, -Infinity, 1e12, Infinity].map((hint) => backoff.after(hint))).toEqual([50, 50, 300_050, 300_050]);
+  expect(backoff.next()).toBe(100);
+});

@@ -85,6 +85,14 @@ describe('parseFrame', () => {
     },
   );
 
+  test('an error may say when to come back, in milliseconds and in nothing else', () => {
+    const error = { type: 'error', code: 'rate_limited', message: 'm' };
+    expect(parseFrame(JSON.stringify({ ...error, retryAfter: 1_240 }))).toEqual({ ...error, retryAfter: 1_240 });
+    for (const wrong of [null, '1240', {}, true]) {
+      expect(parseFrame(JSON.stringify({ ...error, retryAfter: wrong }))).toBeNull();
+    }
+  });
+
   test('garbage is no frame, and never throws', () => {
     const texts = [
       '',

@@ -3,7 +3,7 @@ import { Backoff } from '../../client/backoff.js';
 import type { RowcastError } from '../../client/error.js';
 import { errors, type Frame } from '../../client/protocol/index.js';
 import { Session, type SessionState } from '../../client/session.js';
-import { FakeClock, FakeRung, settle } from '../support/fakes.js';
+import { FakeClock, FakeEnvironment, FakeRung, settle } from '../support/fakes.js';
 
 const HEARTBEAT = 1_000;
 const BACKOFF = { base: 100, cap: 1_600 };
@@ -43,6 +43,7 @@ function makeSession(): Session {
     token: () => token(),
     clock,
     backoff: new Backoff(BACKOFF, () => random()),
+    environment: new FakeEnvironment(),
     events: {
       onState(state, error) {
         states.push(state);

@@ -1,0 +1,107 @@
+import { Bucket, type Rate } from './bucket.js';
+
+export interface AdmissionLimits {
+  /** Connections at once: of the gateway, and of one address. */
+  readonly connections: number;
+  readonly addressConnections: number;
+  /** New ones per second. */
+  readonly rate: number;
+  readonly addressRate: number;
+}
+
+export interface TurnedAway {
+  readonly code: 'rate_limited' | 'too_many_connections';
+  /** When to come back, in milliseconds from now. */
+  readonly retryAfter: number;
+  /** So many are turned away that even telling them why costs too much. */
+  readonly curtly: boolean;
+}
+
+/** So many seconds' worth may come at once after a rest: a page load, a restart of a small site. */
+const BURST = 2;
+
+/** The longest that anybody is told to stay away, in milliseconds; behind it the queue of those turned away ends. */
+const LONGEST_WAIT = 60_000;
+
+/** Addresses whose rate is remembered. A forgotten one begins anew; the rate of the gateway holds all the same. */
+const MAX_ADDRESSES = 10_000;
+
+/** After a rest, twice a second's worth. */
+export function rateOf(perSecond: number): Rate {
+  return { perSecond, burst: BURST * perSecond };
+}
+
+/** One bucket per address: so many addresses at most, the one that was quiet longest is forgotten first. */
+export class AddressRates {
+  readonly #rate: Rate;
+  readonly #buckets = new Map<string, Bucket>();
+
+  constructor(perSecond: number) {
+    this.#rate = rateOf(perSecond);
+  }
+
+  get size(): number {
+    return this.#buckets.size;
+  }
+
+  /** As `Bucket.take`. */
+  take(address: string, now: number): number {
+    const bucket = this.#buckets.get(address) ?? new Bucket(this.#rate, LONGEST_WAIT);
+    this.#buckets.delete(address);
+    this.#buckets.set(address, bucket);
+    const [oldest] = this.#buckets.keys();
+    if (this.#buckets.size > MAX_ADDRESSES && oldest !== undefined) this.#buckets.delete(oldest);
+    return bucket.take(now);
+  }
+}
+
+/** Who may connect now, and when to come back who may not. It has no timers; `now` never goes back. */
+export class Admission {
+  readonly #limits: AdmissionLimits;
+  readonly #now: () => number;
+  readonly #random: () => number;
+  readonly #all: Bucket;
+  readonly #rates: AddressRates;
+  readonly #present = new Map<string, number>();
+  #connections = 0;
+
+  constructor(limits: AdmissionLimits, now: () => number, random: () => number = Math.random) {
+    this.#limits = limits;
+    this.#now = now;
+    this.#random = random;
+    this.#all = new Bucket(rateOf(limits.rate), LONGEST_WAIT);
+    this.#rates = new AddressRates(limits.addressRate);
+  }
+
+  /** Connections at once, and addresses that have some. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  get addresses(): number {
+    return this.#present.size;
+  }
+
+  /** Admits one connection of an address, which calls `leave` when it ends; or says why not. */
+  enter(address: string): TurnedAway | null {
+    const now = this.#now();
+    // The address first: one that asks too often does not use up the rate of the others.
+    const retryAfter = this.#rates.take(address, now) || this.#all.take(now);
+    if (retryAfter > 0) return { code: 'rate_limited', retryAfter, curtly: retryAfter >= LONGEST_WAIT };
+    const present = this.#present.get(address) ?? 0;
+    if (this.#connections >= this.#limits.connections || present >= this.#limits.addressConnections) {
+      // Nobody knows when one leaves: any moment of the next minute is as good as another.
+      return { code: 'too_many_connections', retryAfter: this.#random() * LONGEST_WAIT, curtly: false };
+    }
+    this.#connections += 1;
+    this.#present.set(address, present + 1);
+    return null;
+  }
+
+  leave(address: string): void {
+    this.#connections -= 1;
+    const present = (this.#present.get(address) ?? 0) - 1;
+    if (present > 0) this.#present.set(address, present);
+    else this.#present.delete(address);
+  }
+}

@@ -1,0 +1,158 @@
+import { afterEach, expect, test } from '@jest/globals';
+import { Backoff } from '../../client/backoff.js';
+import { errors } from '../../client/protocol/index.js';
+import { Session } from '../../client/session.js';
+import { Admission } from '../../server/connection/admission.js';
+import { FakeClock, type FakeLink, FakeRung, settle } from '../support/fakes.js';
+
+const SESSIONS = 1_000;
+const RATE = 100;
+/** How long the gateway is away, in milliseconds. */
+const AWAY = 3_000;
+
+interface Visit {
+  readonly session: number;
+  readonly at: number;
+}
+
+/** A gateway that may be away, with the real admission, and the real sessions before it. */
+class Storm {
+  readonly clock = new FakeClock();
+  readonly sessions: Session[] = [];
+  readonly visits: Visit[] = [];
+  readonly admitted: Visit[] = [];
+  /** The moment before which each session was told not to come. */
+  readonly told = new Map<number, number>();
+  readonly early: Visit[] = [];
+  readonly #links = new Set<FakeLink>();
+  #admission: Admission | null = null;
+
+  constructor() {
+    for (let session = 0; session < SESSIONS; session += 1) {
+      const rung = new FakeRung();
+      const open = rung.open.bind(rung);
+      rung.open = (events) => {
+        const link = open(events);
+        queueMicrotask(() => this.#visited(session, rung.last));
+        return link;
+      };
+      this.sessions.push(
+        new Session({
+          rung,
+          token: async () => undefined,
+          clock: this.clock,
+          backoff: new Backoff({ base: 250, cap: 30_000 }),
+          environment: { watch: () => () => {} },
+          events: { onState: () => {}, onFrame: () => {} },
+        }),
+      );
+    }
+  }
+
+  get connected(): number {
+    return this.sessions.filter(({ state }) => state === 'connected').length;
+  }
+
+  up(rate: number): void {
+    const limits = { connections: 2 * SESSIONS, addressConnections: 2 * SESSIONS, rate, addressRate: 2 * rate };
+    this.#admission = new Admission(limits, () => this.clock.now());
+  }
+
+  down(): void {
+    this.#admission = null;
+    for (const link of this.#links) link.events.onClose(1006, '');
+    this.#links.clear();
+  }
+
+  close(): void {
+    for (const session of this.sessions) session.close();
+  }
+
+  #visited(session: number, link: FakeLink): void {
+    const visit = { session, at: this.clock.now() };
+    this.visits.push(visit);
+    if (visit.at < (this.told.get(session) ?? 0)) this.early.push(visit);
+    if (this.#admission === null) return link.events.onClose(1006, '');
+    link.events.onOpen();
+    const turnedAway = this.#admission.enter('one address');
+    if (turnedAway === null) {
+      this.admitted.push(visit);
+      this.#links.add(link);
+      const limits = { maxFrameBytes: 1, maxSubscriptions: 1 };
+      const id = link.sent[0]?.id;
+      link.events.onText(JSON.stringify({ type: 'connected', id, session: 's', heartbeat: 600_000, limits }));
+      return;
+    }
+    const { code, retryAfter } = turnedAway;
+    this.told.set(session, visit.at + retryAfter);
+    link.events.onText(JSON.stringify({ type: 'error', code, message: '', retryAfter }));
+    link.events.onClose(errors[code].close, '');
+  }
+}
+
+/** How many fall into each second. */
+function perSecond(visits: readonly Visit[], from: number): number[] {
+  const counts: number[] = [];
+  for (const { at } of visits) {
+    const second = Math.floor((at - from) / 1_000);
+    if (second >= 0) counts[second] = (counts[second] ?? 0) + 1;
+  }
+  return Array.from(counts, (count) => count ?? 0);
+}
+
+let storm: Storm;
+afterEach(() => storm.close());
+
+async function crash(): Promise<number> {
+  storm = new Storm();
+  storm.up(100_000);
+  for (const session of storm.sessions) session.start();
+  await settle();
+  expect(storm.connected).toBe(SESSIONS);
+  await storm.clock.turn(10_000);
+  storm.down();
+  await storm.clock.turn(AWAY);
+  storm.visits.length = 0;
+  storm.admitted.length = 0;
+  storm.up(RATE);
+  return storm.clock.now();
+}
+
+test('1,000 sessions come back after a restart at the rate that the gateway admits, none before its turn', async () => {
+  const back = await crash();
+  await storm.clock.turn((1.5 * (1_000 * SESSIONS)) / RATE);
+  expect(storm.connected).toBeGreaterThan(0.95 * SESSIONS);
+  // Who drew a long delay while the gateway was away comes later: at most the cap of the backoff, and then its turn.
+  await storm.clock.turn(45_000);
+  expect(storm.connected).toBe(SESSIONS);
+  expect(storm.early).toEqual([]);
+  const admitted = perSecond(storm.admitted, back);
+  console.log(`admitted per second: ${admitted.join(' ')}; attempts: ${storm.visits.length}`);
+  let sum = 0;
+  for (const [second, count] of admitted.entries()) {
+    sum += count;
+    expect(sum).toBeLessThanOrEqual(2 * RATE + (second + 1) * RATE);
+  }
+  // Those turned away come about once more each, evenly: no second wave.
+  expect(storm.visits.length).toBeLessThan(3 * SESSIONS);
+  expect(Math.max(...perSecond(storm.visits, back).slice(3))).toBeLessThan(3 * RATE);
+});
+
+test('while the gateway is away the attempts thin out, and no moment has a crowd', async () => {
+  storm = new Storm();
+  storm.up(100_000);
+  for (const session of storm.sessions) session.start();
+  await settle();
+  storm.visits.length = 0;
+  const lost = storm.clock.now();
+  storm.down();
+  await storm.clock.turn(60_000);
+  const tries = perSecond(storm.visits, lost);
+  console.log(`attempts per second: ${tries.join(' ')}`);
+  expect(Math.max(...tries.slice(10))).toBeLessThan(SESSIONS / 4);
+  const moments = new Map<number, number>();
+  for (const { at } of storm.visits.filter(({ at }) => at > lost + 1_000)) {
+    moments.set(Math.floor(at / 10), (moments.get(Math.floor(at / 10)) ?? 0) + 1);
+  }
+  expect(Math.max(...moments.values())).toBeLessThan(SESSIONS / 20);
+});
