@@ -81,7 +81,7 @@ export const settings = {
   },
   awakeInterval: {
     env: 'ROWCAST_AWAKE_INTERVAL',
-    schema: milliseconds.default(5),
+    schema: whole(1, 500).default(5), // the gate is lost to who does not read for two seconds
     unit: 'ms',
     about: 'How often it reads while awake.',
   },

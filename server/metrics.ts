@@ -12,7 +12,7 @@ export class Metrics {
   readonly commits = this.#counter('commits_total', 'Transactions with events that the tail has found.');
   readonly unannounced = this.#counter(
     'unannounced_reads_total',
-    'Safety reads that found what nobody rang for, then or in the interval after it. Stays 0 unless a ringer died or hung.',
+    'Safety reads that found what nobody rang for, then or in the interval after it. Rises only when a ringer died, hung, or stopped while transactions were open.',
   );
   readonly opens = this.#counter('open_statements_total', 'Statements that asked where channels stand.');
   readonly pageStatements = this.#counter('page_statements_total', 'Statements that read pages of history.');

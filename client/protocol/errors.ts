@@ -65,6 +65,16 @@ export const errors = {
     outcome: 'stop',
     action: 'Unsubscribe from a channel, or raise ROWCAST_MAX_SUBSCRIPTIONS.',
   },
+  not_found: {
+    meaning: 'There is nothing at this path.',
+    outcome: 'stop',
+    action: 'Look the path up in the protocol.',
+  },
+  forbidden_origin: {
+    meaning: 'A page of this origin may not connect.',
+    outcome: 'stop',
+    action: 'Without ROWCAST_JWT_SECRET only pages of this machine may.',
+  },
   unavailable: {
     meaning: 'The database cannot be reached right now.',
     outcome: 'retry',

@@ -1,5 +1,6 @@
 import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AggregatorRegistry } from 'prom-client';
 import type { Config } from '../config.js';
@@ -30,8 +31,7 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
   };
   process.once('exit', killAll);
 
-  // The first one finds out which port it is, where any free one was asked for.
-  let port = `${config.port}`;
+  const port = `${config.port || (await freePort(config.host))}`;
   const start = async (): Promise<string> => {
     const worker = cluster.fork({ DATABASE_URL: databaseUrl, ROWCAST_PORT: port });
     worker.once('exit', (code, signal) => {
@@ -67,14 +67,22 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
     process.off('exit', killAll);
   };
   try {
-    const url = await start();
-    port = new URL(url).port;
-    await Promise.all(Array.from({ length: config.workers - 1 }, start));
-    return { url, stop };
+    const urls = await Promise.all(Array.from({ length: config.workers }, start));
+    return { url: urls[0] ?? '', stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** For all workers, also those that come after all the first ones have ended. */
+async function freePort(host: string): Promise<number> {
+  const server = createServer().listen(0, host.replace(/^\[|\]$/g, ''));
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
 }
 
 /** Resolves to the address where the worker listens. */

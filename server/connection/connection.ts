@@ -84,6 +84,11 @@ export class Connection {
     this.#refuse(new Refusal('frame_too_large', `a command has at most ${maxFrameBytes} bytes`));
   }
 
+  /** A frame came that is no text. */
+  binary(): void {
+    this.#refuse(new RefusedFrame('invalid_frame', 'a command is a text frame'));
+  }
+
   /** The transport takes data again. */
   drained(): void {
     this.#pump();

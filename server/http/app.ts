@@ -34,6 +34,7 @@ const LISTED = 1000;
 const STATUS: Partial<Record<string, number>> = {
   unauthorized: 401,
   token_expired: 401,
+  not_found: 404,
   rate_limited: 429,
   unavailable: 503,
 };
@@ -42,6 +43,7 @@ const STATUS: Partial<Record<string, number>> = {
 export function makeApp({ health, channels, metrics, wait, authenticator, logger }: AppOptions): Express {
   const app = express();
   app.disable('x-powered-by');
+  app.disable('etag'); // what is asked for here is asked because it changes
 
   app.get('/healthz', (_request, response) => {
     response.json({ status: 'ok' });
@@ -71,8 +73,8 @@ export function makeApp({ health, channels, metrics, wait, authenticator, logger
     response.json({ channels: await channels(LISTED) });
   });
 
-  app.use((_request, response) => {
-    response.status(404).json({ error: { code: 'not_found', message: 'there is nothing at this path' } });
+  app.use(() => {
+    throw new Refusal('not_found');
   });
 
   const onError: ErrorRequestHandler = (error: unknown, _request, response, next) => {

@@ -1,4 +1,4 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 /** How often connections that never send a request are looked for, in milliseconds. */
@@ -27,6 +27,21 @@ export function makeServer(app: RequestListener, patience: number): Server {
       oldest.destroy();
     }
   });
-  server.on('upgrade', ({ socket }) => plain.delete(socket));
+  server.on('upgrade', (request, socket, head) => {
+    if (request.headers.upgrade?.toLowerCase() !== 'websocket') return answer(server, request);
+    plain.delete(request.socket);
+    server.emit('websocket', request, socket, head);
+  });
   return server;
+}
+
+/** An upgrade may be declined: HTTP/2, which some clients offer with their first request, goes on as HTTP/1.1. */
+function answer(server: Server, request: IncomingMessage): void {
+  const { socket } = request;
+  const response = new ServerResponse(request);
+  response.shouldKeepAlive = false; // Node has given up the parser of this connection
+  response.assignSocket(socket);
+  response.once('finish', () => socket.end());
+  socket.on('error', () => {});
+  server.emit('request', request, response);
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { errors, type Frame } from '../../client/protocol/index.js';
+import { type ErrorCode, errors, type Frame } from '../../client/protocol/index.js';
 import type { Admission, TurnedAway } from '../connection/admission.js';
 import type { Connection } from '../connection/connection.js';
 import type { Logger } from '../logger.js';
@@ -65,7 +65,7 @@ export class WebSocketDoor {
     this.#sockets = new WebSocketServer({ ...common, maxPayload: HARD_LIMIT * maxFrameBytes });
     const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT }; // the latter is not in @types/ws
     this.#porch = new WebSocketServer({ ...common, ...brief });
-    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    server.on('websocket', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#beat = setInterval(() => {
       for (const transport of this.#open.keys()) transport.beat();
     }, options.heartbeat);
@@ -99,8 +99,8 @@ export class WebSocketDoor {
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     if (socket.destroyed) return;
-    const status = this.#refusal(request);
-    if (status !== null) return refuse(socket, status);
+    const refusal = this.#refusal(request);
+    if (refusal !== null) return refuse(socket, ...refusal);
     const { admission, trustedProxies } = this.#options;
     const address = addressOf(request, trustedProxies);
     const turnedAway = admission.enter(address);
@@ -109,14 +109,14 @@ export class WebSocketDoor {
       return this.#sockets.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket, socket));
     }
     this.#tell(address, turnedAway, request);
-    if (turnedAway.curtly) return refuse(socket, '429 Too Many Requests', turnedAway.retryAfter);
+    if (turnedAway.curtly) return refuse(socket, '429 Too Many Requests', turnedAway.code, turnedAway.retryAfter);
     this.#porch.handleUpgrade(request, socket, head, (webSocket) => this.#send(webSocket, socket, turnedAway));
   }
 
-  #refusal({ url, headers }: IncomingMessage): string | null {
-    if (this.#stopping) return '503 Service Unavailable';
-    if (url?.split('?')[0] !== this.#options.path) return '404 Not Found';
-    return this.#options.admitOrigin(headers.origin) ? null : '403 Forbidden';
+  #refusal({ url, headers }: IncomingMessage): [status: string, code: ErrorCode] | null {
+    if (this.#stopping) return ['503 Service Unavailable', 'shutting_down'];
+    if (url?.split('?')[0] !== this.#options.path) return ['404 Not Found', 'not_found'];
+    return this.#options.admitOrigin(headers.origin) ? null : ['403 Forbidden', 'forbidden_origin'];
   }
 
   #tell(address: string, { code }: TurnedAway, { headers }: IncomingMessage): void {
@@ -147,9 +147,10 @@ export class WebSocketDoor {
     this.#open.set(transport, connection);
     transport.onDrained = () => connection.drained();
     webSocket.on('pong', () => transport.heard());
-    webSocket.on('message', (data: Buffer) => {
+    webSocket.on('message', (data: Buffer, isBinary: boolean) => {
       transport.heard();
-      if (data.length > maxFrameBytes) connection.tooLarge();
+      if (isBinary) connection.binary();
+      else if (data.length > maxFrameBytes) connection.tooLarge();
       else void connection.receive(data.toString());
     });
     webSocket.on('close', () => {
@@ -160,8 +161,11 @@ export class WebSocketDoor {
 }
 
 /** `retryAfter` in milliseconds. */
-function refuse(socket: Duplex, status: string, retryAfter = 0): void {
+function refuse(socket: Duplex, status: string, code: ErrorCode, retryAfter = 0): void {
   socket.on('error', () => {}); // it may be reset before it has read why
-  const hint = retryAfter > 0 ? `Retry-After: ${Math.ceil(retryAfter / 1000)}\r\n` : '';
-  socket.end(`HTTP/1.1 ${status}\r\n${hint}Connection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+  const body = JSON.stringify({ error: { code, message: errors[code].meaning } });
+  const hint = retryAfter > 0 ? [`Retry-After: ${Math.ceil(retryAfter / 1000)}`] : [];
+  const type = 'Content-Type: application/json; charset=utf-8';
+  const head = [`HTTP/1.1 ${status}`, type, `Content-Length: ${Buffer.byteLength(body)}`, 'Connection: close', ...hint];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
 }

@@ -196,10 +196,10 @@ async function call({ requests, tail }: Call): Promise<number> {
     const wrong = () => new Error(`${shown(requests[index]?.text)} had ${status} ${type} ${body}`);
     const { error, checks } = parsed(body);
     if (status >= 500 && checks === undefined && index < requests.length) throw wrong();
-    const told = methods[index] === 'HEAD' || status === 101 || status === 304;
+    const told = methods[index] === 'HEAD' || status === 101;
     if (index >= requests.length || told) continue; // what is not HTTP any more needs no code
     const json = type === 'application/json' || (type === 'text/plain' && status === 200); // the latter are metrics
-    const known = status < 300 || checks !== undefined || error?.code === 'not_found' || isErrorCode(error?.code ?? '');
+    const known = status < 300 || checks !== undefined || isErrorCode(error?.code ?? '');
     if (!json) throw wrong();
     if (!known) throw wrong();
   }

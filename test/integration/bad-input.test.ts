@@ -169,7 +169,26 @@ test('odd upgrades are refused, and end nothing but themselves', async () => {
   }
   expect(await raw(gateway, upgrade('/v1/ws', 'Origin: https://stranger.example\r\n'))).toMatch(/^HTTP\/1.1 403/);
   expect(await raw(gateway, upgrade('/v1/ws', 'Origin: http://127.0.0.1.stranger.example\r\n'))).toMatch(/ 403/);
+  expect(await raw(gateway, upgrade('/elsewhere'))).toMatch(/ 404 .*"code":"not_found"/s);
   const page = new WebSocket(`${gateway.url.replace('http', 'ws')}/v1/ws`, { origin: 'http://localhost:5173' });
   await new Promise((resolve) => page.on('open', resolve));
   page.close();
+});
+
+test('an offer of HTTP/2, as some clients make with any request, is declined, and the request answered', async () => {
+  const offer = (path: string) =>
+    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n`;
+  expect(await raw(gateway, offer('/healthz'))).toMatch(/^HTTP\/1.1 200 .*"status":"ok"/s);
+  expect(await raw(gateway, offer('/v1/ws'))).toMatch(/^HTTP\/1.1 404 .*"code":"not_found"/s);
+  await raw(gateway, offer('/v1/channels'), true);
+  expect((await fetch(`${gateway.url}/healthz`)).status).toBe(200);
+});
+
+test('a binary frame is no command, and ends nothing', async () => {
+  const client = await connect(gateway);
+  client.socket.send(Buffer.from(JSON.stringify(CONNECT)), { binary: true });
+  expect(await client.frame(0)).toMatchObject({ type: 'error', code: 'invalid_frame' });
+  client.send(CONNECT);
+  expect(await client.frame(1)).toMatchObject({ type: 'connected' });
+  client.socket.close();
 });
