@@ -1,0 +1,80 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { arrive } from './arrival.js';
+import { compareWithKept, judgeHistories } from './check-clients.js';
+import { checkTables } from './check-tables.js';
+import { drawClients } from './clients/draw.js';
+import { ClientHost } from './clients/host.js';
+import { Course } from './course.js';
+import { Lateness } from './lateness.js';
+import { LockWatch } from './lock-watch.js';
+import type { CampaignOptions } from './options.js';
+import { makeRandom } from './random.js';
+import { type Summary, summarise } from './summary.js';
+import { startWatch } from './watch.js';
+import { startWorld } from './world.js';
+
+/** A whole campaign: starts everything, breaks it, checks what everybody saw, and leaves nothing running. */
+export async function runCampaign(options: CampaignOptions): Promise<Summary> {
+  const { out, log, seed } = options;
+  const random = makeRandom(seed);
+  const folder = join(out, 'histories');
+  await mkdir(folder, { recursive: true });
+  const lag = monitorEventLoopDelay({ resolution: 10 });
+  lag.enable();
+  const world = await startWorld({
+    out,
+    gateways: options.gateways,
+    rowsPerSecond: options.rowsPerSecond,
+    random: random.branch('world'),
+    log,
+  });
+  const ports = world.gateways.map(({ front }) => front.port);
+  const plans = drawClients(options.clients, random.branch('clients'));
+  const host = new ClientHost(plans, ports, folder);
+  const watch = startWatch(ports[0] ?? 0, join(folder, 'watch-000.jsonl'));
+  const locks = new LockWatch(world.database);
+  const lateness = new Lateness(world.gateways, world.team);
+  try {
+    locks.start();
+    world.team.start();
+    const course = new Course(world, host, options);
+    await course.run();
+    await locks.stop();
+    const arrival = await arrive(world, host, watch, options);
+    const late = await lateness.finish(course.strikes.broken);
+    const [closed] = await Promise.all([host.close(), watch.stop()]);
+    const histories = closed.clients.map(({ history }) => history);
+    // Ctrl-C in a terminal has ended it before the others.
+    if (!options.signal.aborted) histories.push(watch.history);
+    log('comparing what the clients saw with the tables');
+    const verdict = await judgeHistories(world.database, histories);
+    const kept = await compareWithKept(world.database, histories);
+    const tables = await checkTables(
+      world.database,
+      world.team.all.map(({ ledger }) => ledger),
+    );
+    return summarise({
+      options,
+      world,
+      struck: course.strikes.struck,
+      memory: course.memory,
+      arrival,
+      closed,
+      verdict,
+      faults: { clients: kept, tables: tables.faults, locks: locks.faults, late: late.faults },
+      rareRowsMs: late.waits,
+      rows: tables.rows,
+      seconds: course.seconds,
+      lagMs: { p99: lag.percentile(99) / 1e6, max: lag.max / 1e6, clientsMax: closed.worstLagMs },
+    });
+  } finally {
+    await locks.stop();
+    lateness.stop();
+    watch.kill();
+    await host.kill();
+    world.team.pace.close();
+    await world.stop();
+  }
+}
