@@ -25,7 +25,7 @@ const code = (text: string) => (text === '' ? '' : `\`${text}\``);
 
 /** What a setting may be, in words. */
 function accepted(schema: z.ZodType): string {
-  const { type, format, minimum, maximum, minLength = 1, enum: words } = z.toJSONSchema(schema);
+  const { type, format, minimum, maximum, minLength = 1, enum: words } = z.toJSONSchema(schema, { io: 'input' });
   if (words !== undefined) return words.map((word) => code(String(word))).join(', ');
   if (type === 'integer') return `${minimum} to ${maximum}`;
   if (format === 'uri') return 'a URL';

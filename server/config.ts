@@ -26,7 +26,11 @@ export const settings = {
   },
   host: {
     env: 'ROWCAST_HOST',
-    schema: z.string().min(1).default('127.0.0.1'),
+    schema: z
+      .string()
+      .min(1)
+      .transform((host) => host.replace(/^\[|\]$/g, ''))
+      .default('127.0.0.1'),
     unit: 'address',
     about: 'Where the gateway listens. Without a secret only a loopback address is accepted.',
   },
@@ -263,6 +267,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const config = Object.fromEntries(values) as Config;
   if (config.host && !env.ROWCAST_JWT_SECRET && !LOOPBACK.test(config.host)) {
     faults.push(`ROWCAST_HOST: ${config.host} can be reached by others; set ROWCAST_JWT_SECRET, or use 127.0.0.1`);
+  }
+  if (config.sleepRate > config.wakeRate) {
+    faults.push('ROWCAST_SLEEP_RATE: cannot be above ROWCAST_WAKE_RATE: it would fall asleep and wake without end');
   }
   if (faults.length > 0) throw new ConfigError(faults.join('\n'));
   return config;

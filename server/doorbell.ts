@@ -95,18 +95,17 @@ export class Doorbell {
     if (mayOwe) await this.#options.ringOthers().catch(() => {});
   }
 
-  /** `safety`: nobody has asked for it. */
-  #turn(safety = false): void {
+  #turn(): void {
     if (this.#stopped || this.#reading !== null) return;
     this.#cancelTimer();
+    const safety = !this.#rung && this.state === 'asleep';
     this.#rung = false;
     this.#reading = this.#read(safety).finally(() => {
       this.#reading = null;
       if (this.#stopped) return;
       // What rang during the read may be too late for its snapshot.
       if (this.#rung) return this.#turn();
-      const asleep = this.state === 'asleep';
-      this.#cancelTimer = this.#options.clock.after(this.#delay(), () => this.#turn(asleep));
+      this.#cancelTimer = this.#options.clock.after(this.#delay(), () => this.#turn());
     });
   }
 
@@ -120,6 +119,7 @@ export class Doorbell {
     return Math.max(awakeInterval, Math.min(pace, safetyInterval));
   }
 
+  /** `safety`: nobody has asked for it. */
   async #read(safety: boolean): Promise<void> {
     const phase = this.#phase;
     const { newestTransaction, read, ringOthers, gate, metrics } = this.#options;

@@ -41,7 +41,7 @@ export async function startGateway(
 
   const tail: Tail = new Tail({
     databaseUrl,
-    queryTimeout: silenceTimeout,
+    silenceTimeout,
     logger,
     metrics,
     onMoved: (movement) => hub.moved(movement),
@@ -128,6 +128,7 @@ export async function startGateway(
     byteRate: config.byteRate,
     admission,
     trustedProxies: config.trustProxy,
+    metrics,
     logger,
     sendBufferBytes: config.sendBufferBytes,
     heartbeat,
@@ -139,7 +140,6 @@ export async function startGateway(
     },
   });
   metrics.gauge('connections', 'Clients that are connected.', () => door.connections);
-  metrics.gauge('turned_away_total', 'Connections that were told to come back later.', () => door.turnedAway);
   metrics.gauge('channels', 'Channels that somebody reads.', () => hub.channels.size);
   metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
   metrics.gauge('cache_bytes', 'Pages in memory.', () => hub.cacheBytes);
@@ -155,7 +155,7 @@ export async function startGateway(
     await tail.start();
     await listener.start();
     retention.start();
-    server.listen(config.port, config.host.replace(/^\[|\]$/g, ''));
+    server.listen(config.port, config.host);
     await once(server, 'listening');
   } catch (error) {
     await stop().catch(() => {});

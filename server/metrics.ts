@@ -17,6 +17,7 @@ export class Metrics {
   readonly opens = this.#counter('open_statements_total', 'Statements that asked where channels stand.');
   readonly pageStatements = this.#counter('page_statements_total', 'Statements that read pages of history.');
   readonly pages = this.#counter('pages_total', 'Pages of history that were read; one for all who want the same.');
+  readonly turnedAway = this.#counter('turned_away_total', 'Connections that were told to come back later.');
   readonly #scrape: () => Promise<string>;
   #awakeSince: number | null = null;
   #awakeBefore = 0;
@@ -24,7 +25,10 @@ export class Metrics {
   /** `scrape`: where the figures of this process alone would not be the whole answer. */
   constructor(scrape?: () => Promise<string>) {
     this.#scrape = scrape ?? (() => this.registry.metrics());
-    this.gauge('awake_seconds_total', 'Seconds in which the gateway was not asleep.', () => this.#awakeTime() / 1000);
+    const awake: Counter = this.#counter('awake_seconds_total', 'Seconds in which the gateway was not asleep.', () => {
+      awake.reset();
+      awake.inc(this.#awakeTime() / 1000);
+    });
   }
 
   /** In the text format of Prometheus. */
@@ -58,7 +62,7 @@ export class Metrics {
     return this.#awakeBefore + (this.#awakeSince === null ? 0 : performance.now() - this.#awakeSince);
   }
 
-  #counter(name: string, help: string): Counter {
-    return new Counter({ name: `rowcast_${name}`, help, registers: [this.registry] });
+  #counter(name: string, help: string, collect: () => void = () => {}): Counter {
+    return new Counter({ name: `rowcast_${name}`, help, registers: [this.registry], collect });
   }
 }

@@ -61,7 +61,7 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
   {
     name: 'ground',
     holds: (path) =>
-      /^server\/(config|logger|metrics|refusal|package-root)\.ts$|^server\/verify\/digest\.ts$|^client\/(clock|call|environment|error|backoff|queue)\.ts$/.test(
+      /^server\/(config|logger|free-port|metrics|refusal|package-root)\.ts$|^server\/verify\/digest\.ts$|^client\/(clock|call|environment|error|backoff|queue)\.ts$/.test(
         path,
       ),
   },

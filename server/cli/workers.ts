@@ -1,15 +1,20 @@
 import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AggregatorRegistry } from 'prom-client';
 import type { Config } from '../config.js';
+import { freePort } from '../free-port.js';
 import { type Gateway, startGateway } from '../gateway.js';
 import type { Logger } from '../logger.js';
 import { Metrics } from '../metrics.js';
+import { Unavailable } from '../ports.js';
 
 /** Between the end of a worker that was not told to end and the start of the next, in milliseconds. */
 const REPLACE_AFTER = 1_000;
+
+/** How often a worker is asked whether it lives, and after how many questions without an answer it is killed. */
+const PING_INTERVAL = 2_000;
+const MAX_UNANSWERED = 5;
 
 /** How long a worker may take to stop beyond `ROWCAST_SHUTDOWN_TIMEOUT`, in milliseconds. */
 const STOP_MARGIN = 10_000;
@@ -18,8 +23,12 @@ const STOP_MARGIN = 10_000;
 type FromWorker =
   | { readonly type: 'listening'; readonly url: string }
   | { readonly type: 'failed'; readonly message: string; readonly code: string | undefined }
+  | { readonly type: 'pong' }
   | { readonly type: 'metrics'; readonly id: number };
-type ToWorker = { readonly type: 'stop' } | { readonly type: 'metrics'; readonly id: number; readonly text: string };
+type ToWorker =
+  | { readonly type: 'stop' }
+  | { readonly type: 'ping' }
+  | { readonly type: 'metrics'; readonly id: number; readonly text: string | null };
 
 /** Gateways that share one port, each in a process of its own: one machine's cores. Rejects if one cannot start. */
 export async function startWorkers(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
@@ -31,7 +40,8 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
   };
   process.once('exit', killAll);
 
-  const port = `${config.port || (await freePort(config.host))}`;
+  // One for all of them, also for those that come after all the first ones have ended.
+  const port = `${config.port || (await freePort(0, config.host))}`;
   const start = async (): Promise<string> => {
     const worker = cluster.fork({ DATABASE_URL: databaseUrl, ROWCAST_PORT: port });
     worker.once('exit', (code, signal) => {
@@ -45,9 +55,13 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
       if (message.type !== 'metrics') return;
       all.clusterMetrics().then(
         (text) => tell(worker, { type: 'metrics', id: message.id, text }),
-        (error) => logger.warn({ err: error }, 'the metrics of the workers could not be gathered'),
+        (error) => {
+          logger.warn({ err: error }, 'the metrics of the workers could not be gathered');
+          tell(worker, { type: 'metrics', id: message.id, text: null });
+        },
       );
     });
+    watch(worker, logger);
     return started(worker);
   };
 
@@ -75,16 +89,6 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
   }
 }
 
-/** For all workers, also those that come after all the first ones have ended. */
-async function freePort(host: string): Promise<number> {
-  const server = createServer().listen(0, host.replace(/^\[|\]$/g, ''));
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 /** Resolves to the address where the worker listens. */
 function started(worker: Worker): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -94,6 +98,21 @@ function started(worker: Worker): Promise<string> {
     });
     worker.once('exit', (code) => reject(new Error(`a worker ended with ${code} before it listened`)));
   });
+}
+
+/** One that hangs would still be given its share of the clients. */
+function watch(worker: Worker, logger: Logger): void {
+  let unanswered = 0;
+  worker.on('message', (message: FromWorker) => {
+    if (message.type === 'pong') unanswered = 0;
+  });
+  const timer = setInterval(() => {
+    unanswered += 1;
+    if (unanswered <= MAX_UNANSWERED) return tell(worker, { type: 'ping' });
+    logger.error({ pid: worker.process.pid }, 'a worker hangs, and is killed');
+    worker.process.kill('SIGKILL');
+  }, PING_INTERVAL);
+  worker.once('exit', () => clearInterval(timer));
 }
 
 function tell(worker: Worker, message: ToWorker): void {
@@ -108,7 +127,10 @@ export async function runWorker(config: Config, logger: Logger): Promise<void> {
     once(process, 'SIGTERM'),
     once(process, 'disconnect'),
     new Promise<void>((resolve) => {
-      process.on('message', (message: ToWorker) => message.type === 'stop' && resolve());
+      process.on('message', (message: ToWorker) => {
+        if (message.type === 'stop') resolve();
+        if (message.type === 'ping') void say({ type: 'pong' });
+      });
     }),
   ]);
   const metrics = new Metrics(askForMetrics);
@@ -139,11 +161,12 @@ let lastId = 0;
 function askForMetrics(): Promise<string> {
   lastId += 1;
   const id = lastId;
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const onMessage = (message: ToWorker) => {
       if (message.type !== 'metrics' || message.id !== id) return;
       process.off('message', onMessage);
-      resolve(message.text);
+      if (message.text === null) reject(new Unavailable('a worker does not answer'));
+      else resolve(message.text);
     };
     process.on('message', onMessage);
     void say({ type: 'metrics', id });

@@ -48,10 +48,10 @@ export class Catalog {
   }
 
   /** Reads it on a connection that nobody else uses yet. */
-  async prepare(client: pg.Client): Promise<void> {
-    const { rows } = await client.query<{ revision: number }>(REVISION.text);
-    if (rows[0] === undefined) throw new Error('rowcast.catalog is empty: run `rowcast migrate`');
-    this.#use(rows[0].revision, z.array(streamRow).parse((await client.query(STREAMS)).rows));
+  prepare(client: pg.Client): Promise<void> {
+    return this.#load(async (query, values, row) => {
+      return z.array(row).parse((await client.query({ ...query, values })).rows);
+    });
   }
 
   /** A read of the tail has found this revision: reads the catalog again if it is another, or it was long ago. */
@@ -61,16 +61,17 @@ export class Catalog {
 
   /** Reads it again: a stream was attached, or a table has other columns or another name than before. */
   load(): Promise<void> {
-    this.#loading ??= this.#load().finally(() => {
+    this.#loading ??= this.#load(this.#ask).finally(() => {
       this.#loading = null;
     });
     return this.#loading;
   }
 
-  async #load(): Promise<void> {
-    const [catalog] = await this.#ask(REVISION, [], z.object({ revision: z.number() }));
+  async #load(ask: Ask): Promise<void> {
+    const [catalog] = await ask(REVISION, [], z.object({ revision: z.number() }));
+    if (catalog === undefined) throw new Error('rowcast.catalog is empty: run `rowcast migrate`');
     // The revision first: what changes between the two is noticed at the next read.
-    this.#use(catalog?.revision ?? 0, await this.#ask({ name: 'streams', text: STREAMS }, [], streamRow));
+    this.#use(catalog.revision, await ask({ name: 'streams', text: STREAMS }, [], streamRow));
   }
 
   #use(revision: number, streams: readonly Stream[]): void {

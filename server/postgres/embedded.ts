@@ -1,8 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { chown, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { join, resolve } from 'node:path';
+import { freePort } from '../free-port.js';
 import { type Binaries, findBinaries } from './binaries.js';
 import { isAlive, type RunAs, startLeashed } from './leash.js';
 
@@ -155,17 +154,4 @@ function pathFor(runAs: RunAs, directory: string): string {
 async function lastPort(cluster: string): Promise<number> {
   const opts = await readFile(join(cluster, 'postmaster.opts'), 'utf8').catch(() => '');
   return Number(/"-p" "(\d+)"/.exec(opts)?.[1] ?? 0);
-}
-
-async function freePort(wish: number): Promise<number> {
-  const probe = createServer().listen(wish, '127.0.0.1');
-  try {
-    await once(probe, 'listening');
-  } catch {
-    return freePort(0);
-  }
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }

@@ -2,13 +2,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../logger.js';
 import type { Gate } from '../ports.js';
+import { LOCK_CLASS, locks } from './locks.js';
 import { CONNECT_TIMEOUT, soon } from './session.js';
+import { endsInSilence } from './silence.js';
 
 const NAME = 'rowcast gate';
 
-/** Advisory lock (1919907683, 1): see sql/0002_doorbell.sql. */
-const LOCK = 'SELECT pg_advisory_lock(1919907683, 1)';
-const UNLOCK = 'SELECT pg_advisory_unlock(1919907683, 1)';
+/** See sql/0002_doorbell.sql. */
+const LOCK = `SELECT pg_advisory_lock(${LOCK_CLASS}, ${locks.gate})`;
+const UNLOCK = `SELECT pg_advisory_unlock(${LOCK_CLASS}, ${locks.gate})`;
 
 /**
  * The lease of whoever holds the gate, in milliseconds: the server itself ends a session that has not been heard of
@@ -33,7 +35,7 @@ interface Visit {
   readonly onLost: () => void;
   held: boolean;
   lost: boolean;
-  /** When the lease was renewed last, and whether the server has confirmed that. */
+  /** When the lease was renewed last, and whether the server has yet to confirm that. */
   renewedAt: number;
   renewing: boolean;
 }
@@ -50,7 +52,7 @@ export class AdvisoryGate implements Gate {
   }
 
   take({ onTaken, onLost }: { onTaken(): void; onLost(): void }): void {
-    const client = this.#makeClient();
+    const client = this.#makeClient({ stream: endsInSilence(LEASE, () => visit.renewing) });
     const visit: Visit = { client, onTaken, onLost, held: false, lost: false, renewedAt: 0, renewing: false };
     this.#visit = visit;
     client.on('error', (error) => this.#lose(visit, error));
@@ -67,19 +69,15 @@ export class AdvisoryGate implements Gate {
 
   renew(): void {
     const visit = this.#visit;
-    if (visit === null || !visit.held || Date.now() - visit.renewedAt < LEASE / 4) return;
-    if (!visit.renewing) {
-      visit.renewing = true;
-      visit.renewedAt = Date.now();
-      visit.client.query('SELECT').then(
-        () => {
-          visit.renewing = false;
-        },
-        (error) => this.#lose(visit, error),
-      );
-    } else if (Date.now() - visit.renewedAt >= LEASE) {
-      this.#lose(visit, new Error('the server does not answer'));
-    }
+    if (visit === null || !visit.held || visit.renewing || Date.now() - visit.renewedAt < LEASE / 4) return;
+    visit.renewing = true;
+    visit.renewedAt = Date.now();
+    visit.client.query('SELECT').then(
+      () => {
+        visit.renewing = false;
+      },
+      (error) => this.#lose(visit, error),
+    );
   }
 
   async leave(): Promise<void> {
@@ -105,13 +103,13 @@ export class AdvisoryGate implements Gate {
     });
   }
 
-  #makeClient(queryTimeout?: number): pg.Client {
+  #makeClient(options: pg.ClientConfig): pg.Client {
     return new pg.Client({
       connectionString: this.#databaseUrl,
       application_name: NAME,
       connectionTimeoutMillis: CONNECT_TIMEOUT,
       keepAlive: true,
-      ...(queryTimeout === undefined ? {} : { query_timeout: queryTimeout }),
+      ...options,
     });
   }
 
@@ -126,7 +124,7 @@ export class AdvisoryGate implements Gate {
     const { processID } = client as unknown as { processID: number | null };
     client.end().catch(() => {});
     if (processID === null) return; // it had not even connected
-    const other = this.#makeClient(CONNECT_TIMEOUT);
+    const other = this.#makeClient({ query_timeout: CONNECT_TIMEOUT });
     other.on('error', () => {});
     try {
       await other.connect();

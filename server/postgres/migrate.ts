@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { packageRoot } from '../package-root.js';
+import { LOCK_CLASS, locks } from './locks.js';
 
-/** Advisory lock (1919907683, 2): 'rowc' in ASCII, 1 is the gate. */
-const TRY_LOCK = 'SELECT pg_try_advisory_lock(1919907683, 2) AS locked';
+const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${locks.migrations}) AS locked`;
 /** In milliseconds. */
 const LOCK_POLL = 50;
 const LOCK_DEADLINE = 60_000;

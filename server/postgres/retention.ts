@@ -2,16 +2,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Logger } from '../logger.js';
+import { LOCK_CLASS, locks } from './locks.js';
 import { CONNECT_TIMEOUT, soon } from './session.js';
 
 const POLICIES = `SELECT s.name FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
   WHERE r.keep IS NOT NULL OR r.keep_rows IS NOT NULL ORDER BY s.name`;
 
 /**
- * One batch, in a transaction of its own. Advisory lock (1919907683, 3): one gateway at a time; 1 is the gate, 2 the
- * migrations. Null while another gateway holds it, or where the policy was withdrawn.
+ * One batch, in a transaction of its own, by one gateway at a time. Null while another gateway holds it, or where the policy was withdrawn.
  */
-const BATCH = `SELECT CASE WHEN pg_try_advisory_xact_lock(1919907683, 3)
+const BATCH = `SELECT CASE WHEN pg_try_advisory_xact_lock(${LOCK_CLASS}, ${locks.pruning})
     THEN rowcast.prune(s.name, r.keep, r.keep_rows) END::int AS deleted
   FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
   WHERE s.name = $1 AND (r.keep IS NOT NULL OR r.keep_rows IS NOT NULL)`;

@@ -49,7 +49,7 @@ export interface SessionOptions {
   readonly databaseUrl: string;
   readonly name: string;
   /** In milliseconds; a query during which nothing is heard for longer costs the connection. */
-  readonly queryTimeout: number;
+  readonly silenceTimeout: number;
   readonly logger: Logger;
   /** Sets up each new connection, before anybody else may use it. */
   readonly prepare: (client: pg.Client) => Promise<void>;
@@ -127,12 +127,12 @@ export class Session {
 
   /** Resolves when connected; the promise it gives resolves when that connection has ended, with what ended it. */
   async #connect(): Promise<{ ended: Promise<Error | undefined> }> {
-    const { databaseUrl, name, queryTimeout, prepare, onConnected } = this.#options;
+    const { databaseUrl, name, silenceTimeout, prepare, onConnected } = this.#options;
     const client: pg.Client = new pg.Client({
       connectionString: databaseUrl,
       application_name: `rowcast ${name}`,
       connectionTimeoutMillis: CONNECT_TIMEOUT,
-      stream: endsInSilence(queryTimeout, () => this.#asking || this.#client !== client),
+      stream: endsInSilence(silenceTimeout, () => this.#asking || this.#client !== client),
       keepAlive: true,
       types,
     });

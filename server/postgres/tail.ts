@@ -31,7 +31,7 @@ const OPEN_AT_ONCE = 500;
 
 export interface TailOptions {
   readonly databaseUrl: string;
-  readonly queryTimeout: number;
+  readonly silenceTimeout: number;
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly onMoved: (movement: Movement) => void;
@@ -59,12 +59,12 @@ export class Tail {
   #snapshot = '';
 
   constructor(options: TailOptions) {
-    const { databaseUrl, queryTimeout, logger, onConnected } = options;
+    const { databaseUrl, silenceTimeout, logger, onConnected } = options;
     this.#options = options;
     this.#session = new Session({
       databaseUrl,
       name: 'tail',
-      queryTimeout,
+      silenceTimeout,
       logger,
       prepare: (client) => this.#prepare(client),
       onConnected,
@@ -141,7 +141,7 @@ export class Tail {
   async #prepare(client: pg.Client): Promise<void> {
     await client.query(READ_SETTINGS);
     // Before the client gives up the connection: an answer that says so leaves it usable.
-    await client.query(`SET statement_timeout = ${Math.ceil(this.#options.queryTimeout / 2)}`);
+    await client.query(`SET statement_timeout = ${Math.ceil(this.#options.silenceTimeout / 2)}`);
     const { rows } = await client.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
     await this.catalog.prepare(client);
     // A connection that was lost goes on where it was: the rows of the meantime are read like any others.

@@ -6,6 +6,7 @@ import { type ErrorCode, errors, type Frame } from '../../client/protocol/index.
 import type { Admission, TurnedAway } from '../connection/admission.js';
 import type { Connection } from '../connection/connection.js';
 import type { Logger } from '../logger.js';
+import type { Metrics } from '../metrics.js';
 import type { Transport } from '../ports.js';
 import { addressOf } from './address.js';
 import { type SocketLimits, SocketTransport } from './socket.js';
@@ -36,6 +37,7 @@ export interface WebSocketOptions {
   readonly admitOrigin: (origin: string | undefined) => boolean;
   readonly connect: (id: string, transport: Transport) => Connection;
   readonly logger: Logger;
+  readonly metrics: Metrics;
 }
 
 /** Takes WebSockets at one path of an HTTP server. */
@@ -48,7 +50,6 @@ export class WebSocketDoor {
   readonly #open = new Map<SocketTransport, Connection>();
   readonly #leaving = new Set<WebSocket>();
   readonly #beat: NodeJS.Timeout;
-  #turnedAway = 0;
   #toldAt = Number.NEGATIVE_INFINITY;
   #stopping = false;
 
@@ -73,11 +74,6 @@ export class WebSocketDoor {
 
   get connections(): number {
     return this.#open.size;
-  }
-
-  /** How many were turned away since the start. */
-  get turnedAway(): number {
-    return this.#turnedAway;
   }
 
   /** Tells every client to come back elsewhere, and waits until they are gone, at most `timeout` milliseconds. */
@@ -120,13 +116,13 @@ export class WebSocketDoor {
   }
 
   #tell(address: string, { code }: TurnedAway, { headers }: IncomingMessage): void {
-    this.#turnedAway += 1;
+    this.#options.metrics.turnedAway.inc();
     if (performance.now() - this.#toldAt < TELL_INTERVAL) return;
     this.#toldAt = performance.now();
     // Where a proxy is not known as one, all its clients are one address, and limited as one.
     const unknownProxy = headers['x-forwarded-for'] !== undefined && this.#options.trustedProxies === 0;
     const hint = unknownProxy ? { hint: 'if a proxy of yours stands before the gateway, set ROWCAST_TRUST_PROXY' } : {};
-    this.#options.logger.warn({ address, code, turnedAway: this.#turnedAway, ...hint }, 'connections are turned away');
+    this.#options.logger.warn({ address, code, ...hint }, 'connections are turned away');
   }
 
   /** A browser cannot read how an upgrade was refused: a client that is turned away hears it as a frame. */

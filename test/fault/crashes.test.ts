@@ -1,10 +1,9 @@
-import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
+import { freePort } from '../../server/free-port.js';
 import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { testClient } from '../support/client.js';
@@ -28,14 +27,6 @@ afterAll(async () => {
   await database.drop();
 });
 
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return `${port}`;
-}
-
 /** Writes a row every few milliseconds until told to stop, and says how many there are. */
 function writeSteadily(by: pg.Client, execution: string): () => Promise<number> {
   let stopped = false;
@@ -56,7 +47,7 @@ function writeSteadily(by: pg.Client, execution: string): () => Promise<number> 
 
 test('I1 I2 I3: kill -9 of the gateway: clients resume by themselves, nothing lost, nothing twice', async () => {
   const execution = await newExecution(writer);
-  const port = await freePort();
+  const port = `${await freePort()}`;
   let gateway = await startGatewayProcess(database.url, { ROWCAST_PORT: port });
   const clients = [1, 2, 3].map(() => testClient({ url: `http://127.0.0.1:${port}` }));
   const followers = clients.map((client) => follow(client, `execution:${execution}`));

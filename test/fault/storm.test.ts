@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
+import { freePort } from '../../server/free-port.js';
 import { type Crowd, type CrowdReport, startCrowd } from '../support/crowd.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { NO_RATES } from '../support/gateway.js';
-import { freePort } from '../support/pgbouncer.js';
 import { killAll, startGatewayProcess } from '../support/process.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';

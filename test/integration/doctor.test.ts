@@ -1,13 +1,13 @@
 import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
+import { freePort } from '../../server/free-port.js';
 import { gateOutcome } from '../../server/postgres/doctor/advisory.js';
 import type { Circumstances, Finding } from '../../server/postgres/doctor/check.js';
 import { versionOutcome } from '../../server/postgres/doctor/reach.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { complaints, findingsAt } from '../support/doctor.js';
 import { startTestGateway } from '../support/gateway.js';
-import { freePort } from '../support/pgbouncer.js';
 import { killAll, runRowcast } from '../support/process.js';
 import { until } from '../support/until.js';
 import { connectWriter, log, newExecution, processId } from '../support/writer.js';

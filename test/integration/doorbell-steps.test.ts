@@ -52,7 +52,7 @@ describe.each(clusters())('the steps of the doorbell on PostgreSQL $version', (c
     }
     tail = new Tail({
       databaseUrl: database.url,
-      queryTimeout: 10_000,
+      silenceTimeout: 10_000,
       logger: silent,
       metrics: new Metrics(),
       onMoved: ({ rows }) => found.push(...rows.map(({ json }) => JSON.parse(json).data.row as string)),

@@ -56,7 +56,7 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
     writers = await Promise.all(Array.from({ length: WRITERS }, () => connectWriter(database.url)));
     tail = new Tail({
       databaseUrl: database.url,
-      queryTimeout: 10_000,
+      silenceTimeout: 10_000,
       logger: makeLogger('error'),
       metrics: new Metrics(),
       onMoved: (movement) => movements.push(movement),
@@ -149,7 +149,7 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
   test('I9: what cannot be read in time makes the hub ask for its own, and the tail goes on', async () => {
     const hurried = new Tail({
       databaseUrl: database.url,
-      queryTimeout: 1_000,
+      silenceTimeout: 1_000,
       logger: makeLogger('silent'),
       metrics: new Metrics(),
       onMoved: (movement) => movements.push(movement),

@@ -72,6 +72,27 @@ test('I1 I2 I3: workers share a port; one that is killed is replaced, and its cl
   expect([...workers, ...last].filter(isAlive)).toEqual([]);
 }, 60_000);
 
+test('a worker that hangs fails the metrics, not who asks for them, and is replaced', async () => {
+  const gateway = await startGatewayProcess(database.url, { ROWCAST_WORKERS: '2' });
+  const [hung = 0] = await workersOf(gateway);
+  process.kill(hung, 'SIGSTOP');
+  const answers = new Set<number>();
+  const ask = async () => {
+    // Every second connection would be given to the worker that hangs.
+    const signal = AbortSignal.timeout(7_000);
+    const response = await fetch(`${gateway.url}/metrics`, { signal, headers: { connection: 'close' } }).catch(
+      () => null,
+    );
+    answers.add(response?.status ?? 0);
+    return response?.status === 200;
+  };
+  await until(ask, { deadlineMs: 40_000, what: 'the metrics to be whole again' });
+  expect(answers).toContain(503);
+  expect(isAlive(hung)).toBe(false);
+  await until(async () => (await workersOf(gateway)).length === 2, { what: 'another worker in its place' });
+  await gateway.stop();
+}, 60_000);
+
 test('workers whose primary is killed end by themselves, and let go of the database', async () => {
   const gateway = await startGatewayProcess(database.url, { ROWCAST_WORKERS: '2' });
   const workers = await workersOf(gateway);

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../server/free-port.js';
 import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
 
 const PROGRAM = '/usr/sbin/pgbouncer';
@@ -67,12 +67,4 @@ export async function startPgBouncer({ databaseUrl, poolMode, poolSize = 100 }: 
       await rm(folder, { recursive: true, force: true });
     },
   };
-}
-
-export async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }

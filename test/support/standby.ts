@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { chown, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { freePort } from '../../server/free-port.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
 import { migrate } from '../../server/postgres/migrate.js';
-import { freePort } from './pgbouncer.js';
 
 const NOBODY = { uid: 65534, gid: 65534 };
 

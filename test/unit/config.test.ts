@@ -57,6 +57,13 @@ test('an empty environment gives the documented defaults, and an empty variable 
   expect(readConfig(empty)).toEqual(expected);
 });
 
+test('a gateway that would fall asleep and wake without end is refused', () => {
+  expect(faults({ ROWCAST_WAKE_RATE: '10', ROWCAST_SLEEP_RATE: '11' })).toEqual([
+    expect.stringContaining('ROWCAST_SLEEP_RATE'),
+  ]);
+  expect(faults({ ROWCAST_WAKE_RATE: '10', ROWCAST_SLEEP_RATE: '10' })).toEqual([]);
+});
+
 test('the default that is shown for a setting is one that can be set', () => {
   const shown = Object.values(settings).map((setting) => [setting.env, defaultOf(setting)]);
   expect(readConfig(Object.fromEntries(shown))).toEqual(readConfig({}));
@@ -108,5 +115,5 @@ test.each([
 });
 
 test.each(['localhost', '127.0.0.1', '127.1.2.3', '::1', '[::1]'])('without a secret it listens on %s', (host) => {
-  expect(readConfig({ ROWCAST_HOST: host }).host).toBe(host);
+  expect(readConfig({ ROWCAST_HOST: host }).host).toBe(host.replace(/[[\]]/g, ''));
 });

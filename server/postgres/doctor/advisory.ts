@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { LOCK_CLASS, locks } from '../locks.js';
 import { type Check, fault, lasting, type Outcome, ok, type Probe, warning } from './check.js';
 
 const holder = z.object({
@@ -13,19 +14,16 @@ const holder = z.object({
 });
 type Holder = z.infer<typeof holder>;
 
-/** Advisory locks of the class 'rowc' in ASCII; objsubid 2 says that the key is two numbers. */
+/** objsubid 2 says that the key is two numbers. */
 const HOLDERS = `
   SELECT l.pid, l.granted, l.mode = 'ExclusiveLock' AS exclusive, coalesce(a.application_name, '') AS application,
          coalesce(a.client_addr::text, 'local') AS client,
          coalesce(extract(epoch FROM clock_timestamp() - a.backend_start), 0)::float8 AS age,
          coalesce(extract(epoch FROM clock_timestamp() - a.state_change), 0)::float8 AS quiet
     FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
-   WHERE l.locktype = 'advisory' AND l.classid = 1919907683 AND l.objid = $1 AND l.objsubid = 2
+   WHERE l.locktype = 'advisory' AND l.classid = ${LOCK_CLASS} AND l.objid = $1 AND l.objsubid = 2
      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    ORDER BY l.granted DESC, a.backend_start`;
-
-const GATE = 1;
-const MIGRATIONS = 2;
 
 const holders = (probe: Probe, lock: number) => probe.read(holder, HOLDERS, [lock]);
 
@@ -37,7 +35,7 @@ const end = ({ pid }: Holder) => `SELECT pg_terminate_backend(${pid});`;
 /** The holder says something several times a second; in seconds. */
 const QUIET = 10;
 
-export const gate: Check = { name: 'gate', run: async (probe) => gateOutcome(await holders(probe, GATE)) };
+export const gate: Check = { name: 'gate', run: async (probe) => gateOutcome(await holders(probe, locks.gate)) };
 
 /** Whoever has the lock comes first, then those that queue for it. */
 export function gateOutcome(all: readonly Holder[]): Outcome {
@@ -71,7 +69,7 @@ const LONG_MIGRATION = 60;
 export const migrationLock: Check = {
   name: 'migration lock',
   async run(probe) {
-    const [first] = await holders(probe, MIGRATIONS);
+    const [first] = await holders(probe, locks.migrations);
     if (first === undefined) return ok('free');
     if (first.application !== 'rowcast migrate') {
       return fault(`${name(first)} holds it and migrates nothing: no gateway can start`, end(first));

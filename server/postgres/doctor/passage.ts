@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
+import { LOCK_CLASS } from '../locks.js';
 import { type Check, fault, lasting, ok, type Probe } from './check.js';
 
 const SESSIONS_ONLY =
@@ -73,15 +74,13 @@ export const notify: Check = {
   },
 };
 
-/** 'rowc' in ASCII; 1 is the gate, 2 the lock of migrations. */
-const CLASS = 1919907683;
 const LOCK = 'SELECT pg_try_advisory_lock($1, $2) AS done';
 const UNLOCK = 'SELECT pg_advisory_unlock($1, $2) AS done';
 
 export const locks: Check = {
   name: 'locks',
   async run(probe) {
-    const key = [CLASS, randomInt(1_000_000, 2 ** 31)];
+    const key = [LOCK_CLASS, randomInt(1_000_000, 2 ** 31)];
     const client = await probe.connect();
     await client.query(LOCK, key);
     const kept = await besideOthers(probe, async (others) => {
