@@ -124,6 +124,8 @@ export class Session {
     const current = () => visit === this.#visit;
     this.#enter('connecting');
     if (!current()) return;
+    // The rung has a limit of its own for what comes after.
+    this.#cancelTimer = this.#options.clock.after(CONNECT_TIMEOUT, () => this.#lost(1006, 'no token in time'));
     this.#options.token().then(
       (token) => current() && this.#dial(current, token),
       (reason: unknown) => current() && this.#retry(new RowcastError('unavailable', `no token: ${String(reason)}`)),
@@ -131,6 +133,7 @@ export class Session {
   }
 
   #dial(current: () => boolean, token: string | undefined): void {
+    this.#cancelTimer();
     this.#link = this.#options.rung.open({
       onOpen: () => current() && this.#connect(token),
       onText: (text) => current() && this.#receive(text),

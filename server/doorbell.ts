@@ -178,6 +178,8 @@ export class Doorbell {
   }
 
   #settle(): void {
+    // What rang so far has been read: it is no reason to wake again at once.
+    this.#window = { start: this.#options.clock.now(), rings: 0, commits: 0 };
     this.#enter({ state: 'settling', since: this.#options.clock.now(), upTo: null });
   }
 

@@ -41,7 +41,8 @@ export async function verify(
   }
 }
 
-async function feed(path: string, judge: Judge): Promise<void> {
+/** All lines of a file. Throws `BadHistory`. */
+export async function feed(path: string, judge: Pick<Judge, 'nextFile' | 'feed' | 'lines'>): Promise<void> {
   judge.nextFile();
   try {
     let rest = '';

@@ -72,9 +72,9 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
     const late = setTimeout(killAll, config.shutdownTimeout + STOP_MARGIN);
     await Promise.all(
       workers.map(async (worker) => {
-        const gone = once(worker, 'exit');
+        const gone = new Promise((resolve) => worker.once('exit', resolve));
         tell(worker, { type: 'stop' });
-        await gone;
+        if (!worker.isDead()) await gone;
       }),
     );
     clearTimeout(late);
@@ -116,11 +116,14 @@ function watch(worker: Worker, logger: Logger): void {
 }
 
 function tell(worker: Worker, message: ToWorker): void {
-  if (worker.isConnected()) worker.send(message);
+  // One that is just ending fails here, and its end is noticed anyway.
+  if (worker.isConnected()) worker.send(message, () => {});
 }
 
 /** The life of one worker: a gateway, until its primary tells it to stop or is gone. */
 export async function runWorker(config: Config, logger: Logger): Promise<void> {
+  // Or Node ends it on the spot when the primary is gone.
+  if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
   // Ctrl-C reaches every process of the terminal; the primary decides what it means.
   process.on('SIGINT', () => {});
   const asked = Promise.race([

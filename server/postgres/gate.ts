@@ -26,6 +26,9 @@ const TIMEOUTS = `SELECT set_config(name, CASE name WHEN 'idle_session_timeout' 
 /** Ends the session of a backend of ours; no row when it is gone, and its locks with it. */
 const EVICT = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND application_name = '${NAME}'`;
 
+/** After a session that never held the gate was lost, in milliseconds. */
+const RETRY = 1_000;
+
 /** Between two looks whether an evicted session is gone, in milliseconds. */
 const EVICT_POLL = 20;
 
@@ -96,7 +99,9 @@ export class AdvisoryGate implements Gate {
     visit.lost = true;
     this.#logger.warn({ err: error }, 'the gate was lost');
     // This side has lost the session; on the other it may go on, and keep writers from ringing.
-    void this.#evict(visit).then(() => {
+    void this.#evict(visit).then(async () => {
+      // A server that has no room for another session is not asked again at once.
+      if (!visit.held) await delay(RETRY, undefined, { ref: false });
       if (this.#visit !== visit) return;
       this.#visit = null;
       visit.onLost();

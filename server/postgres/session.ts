@@ -40,9 +40,9 @@ export function isConnectionLoss(error: unknown): boolean {
   return !(error instanceof pg.DatabaseError) || /^(57P|08)/.test(error.code ?? '');
 }
 
-/** The server has cancelled the statement, because it took longer than `statement_timeout`. */
+/** The server has cancelled the statement: it took longer than `statement_timeout`, or waited longer than `lock_timeout`. */
 export function isTimeout(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && error.code === '57014';
+  return error instanceof pg.DatabaseError && (error.code === '57014' || error.code === '55P03');
 }
 
 export interface SessionOptions {

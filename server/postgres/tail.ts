@@ -26,6 +26,9 @@ type ReadRow = z.infer<typeof readRow>;
 
 const openRow = z.object({ at: z.number(), epoch: z.string(), floor: z.number(), head: z.number() });
 
+/** In milliseconds: while one table is locked (VACUUM FULL, ALTER TABLE), a read of all streams waits for it so long. */
+const LOCK_TIMEOUT = 100;
+
 /** Channels whose state is asked for in one statement. */
 const OPEN_AT_ONCE = 500;
 
@@ -57,6 +60,8 @@ export class Tail {
   /** The statements, and the streams that they were made for. */
   #made = { for: [] as readonly Stream[], rows: named(''), heads: named('') };
   #snapshot = '';
+  /** The last read could not name all that was written. */
+  #overtaxed = false;
 
   constructor(options: TailOptions) {
     const { databaseUrl, silenceTimeout, logger, onConnected } = options;
@@ -85,7 +90,7 @@ export class Tail {
 
   /** Reads once, and tells `onMoved` what it found. Rejects with `Unavailable`. */
   async read(): Promise<TailRead> {
-    const rows = await this.#readRows().catch((error: unknown) => {
+    const { rows, complete } = await this.#readRows().catch((error: unknown) => {
       if (isOutdated(error)) return this.#readRows(); // the statements have been made anew
       throw error;
     });
@@ -101,7 +106,8 @@ export class Tail {
     for (const movement of movements) this.#options.onMoved(movement);
     // Only now: had anything failed before, these rows would have to be read again.
     this.#snapshot = first.snapshot;
-    if (elsewhere || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
+    // And not before the snapshot was taken: a channel that is opened meanwhile has to be asked as well.
+    if (elsewhere || !complete || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
     const commits = first.stream_id === null ? 0 : new Set(rows.map(({ tx }) => tx)).size;
     this.#options.metrics.commits.inc(commits);
     return { commits, xmin: snapshot.xmin };
@@ -142,6 +148,7 @@ export class Tail {
     await client.query(READ_SETTINGS);
     // Before the client gives up the connection: an answer that says so leaves it usable.
     await client.query(`SET statement_timeout = ${Math.ceil(this.#options.silenceTimeout / 2)}`);
+    await client.query(`SET lock_timeout = ${LOCK_TIMEOUT}`);
     const { rows } = await client.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
     await this.catalog.prepare(client);
     // A connection that was lost goes on where it was: the rows of the meantime are read like any others.
@@ -175,18 +182,20 @@ export class Tail {
     return batch;
   }
 
-  async #readRows(): Promise<ReadRow[]> {
+  /** Not `complete`: what the rows do not tell was in the table as well when they were read. */
+  async #readRows(): Promise<{ rows: ReadRow[]; complete: boolean }> {
     try {
-      const rows = await this.#query(this.#statements().rows, [this.#snapshot], readRow);
-      if (rows.length <= TAIL_ROWS) return rows;
+      let rows = await this.#query(this.#statements().rows, [this.#snapshot], readRow);
       // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
-      return await this.#query(this.#statements().heads, [this.#snapshot], readRow);
+      if (rows.length > TAIL_ROWS) rows = await this.#query(this.#statements().heads, [this.#snapshot], readRow);
+      this.#overtaxed = false;
+      return { rows, complete: true };
     } catch (error) {
       if (!(error instanceof Unavailable && isTimeout(error.cause))) throw error;
-      // Too many even for that. Trying again would take no less: every channel that is held is asked where it stands.
-      this.#options.logger.warn('too much was written to be named in time');
-      this.#options.onUncertain();
-      return this.#query(named(tailStatement([])), [this.#snapshot], readRow);
+      // Trying again would take no less.
+      if (!this.#overtaxed) this.#options.logger.warn('too much was written to be named in time, or a table is locked');
+      this.#overtaxed = true;
+      return { rows: await this.#query(named(tailStatement([])), [this.#snapshot], readRow), complete: false };
     }
   }
 

@@ -41,7 +41,7 @@ export class SocketTransport implements Transport {
     socket.on('ping', (data) => {
       this.#spend(1, 0);
       // A client that pings and does not read gets no pongs: they would pile up.
-      if (this.writable) socket.pong(data);
+      if (this.writable) socket.pong(data, false, () => this.#flushed());
     });
     socket.on('error', () => {}); // a close event follows
     socket.on('close', () => clearTimeout(this.#held));
@@ -91,7 +91,7 @@ export class SocketTransport implements Transport {
       return;
     }
     this.#missed += 1;
-    this.socket.ping();
+    this.socket.ping(undefined, false, () => this.#flushed());
   }
 
   #spend(frames: number, bytes: number): void {

@@ -155,15 +155,22 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
       onMoved: (movement) => movements.push(movement),
       onUncertain: () => {
         uncertain += 1;
+        order.push('uncertain');
       },
       onConnected: () => {},
     });
+    const order: string[] = [];
     await hurried.start();
     try {
       await reader.query(`SELECT rowcast.publish('message:hurry', 'log')`);
       await reader.query('BEGIN; LOCK TABLE rowcast.messages IN ACCESS EXCLUSIVE MODE');
       const before = uncertain;
-      await hurried.read();
+      const reading = hurried.read();
+      // The hub does not know this channel yet: it has to be there when all channels are asked.
+      await hurried.open('execution:00000000-0000-4000-8000-000000000000');
+      order.push('opened');
+      await reading;
+      expect(order).toEqual(['opened', 'uncertain']);
       expect(uncertain).toBe(before + 1);
       await reader.query('COMMIT');
       movements.length = 0;

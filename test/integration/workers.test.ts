@@ -96,8 +96,12 @@ test('a worker that hangs fails the metrics, not who asks for them, and is repla
 test('workers whose primary is killed end by themselves, and let go of the database', async () => {
   const gateway = await startGatewayProcess(database.url, { ROWCAST_WORKERS: '2' });
   const workers = await workersOf(gateway);
+  const told: (string | undefined)[] = [];
+  const client = testClient({ url: gateway.url, onState: (_, error) => told.push(error?.code) });
+  await follow(client, 'message:left').live();
   await gateway.kill('SIGKILL');
   await until(() => !workers.some(isAlive), { what: 'the workers to end' });
+  expect(told).toContain('shutting_down');
 });
 
 test('a port that is taken is said once, and nothing is left running', async () => {
