@@ -85,6 +85,23 @@ test('says connect first, once the link is open, and is connected when that was 
   expect(states).toEqual(['connecting', 'connected']);
 });
 
+test('a token that never comes is given up, and asked for again', async () => {
+  token = () => new Promise(() => {});
+  const session = makeSession();
+  session.start();
+  await clock.turn(9_999);
+  expect(states).toEqual(['connecting']);
+  await clock.turn(2);
+  expect(states.slice(0, 2)).toEqual(['connecting', 'waiting']);
+  token = async () => 'late';
+  await clock.turn(BACKOFF.cap);
+  expect(rung.last.sent).toEqual([]);
+  rung.last.events.onOpen();
+  expect(rung.last.sent[0]).toMatchObject({ type: 'connect', token: 'late' });
+  session.close();
+  expect(clock.timers).toBe(0);
+});
+
 test('a client without a token sends none', async () => {
   token = async () => undefined;
   await connect();
