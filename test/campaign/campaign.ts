@@ -1,8 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { makeRandom } from '../support/random.js';
 import { arrive } from './arrival.js';
-import { compareWithKept, judgeHistories } from './check-clients.js';
+import { checkClients } from './check-clients.js';
 import { checkTables } from './check-tables.js';
 import { drawClients } from './clients/draw.js';
 import { ClientHost } from './clients/host.js';
@@ -10,7 +11,6 @@ import { Course } from './course.js';
 import { Lateness } from './lateness.js';
 import { LockWatch } from './lock-watch.js';
 import type { CampaignOptions } from './options.js';
-import { makeRandom } from './random.js';
 import { type Summary, summarise } from './summary.js';
 import { startWatch } from './watch.js';
 import { startWorld } from './world.js';
@@ -49,8 +49,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Summary> {
     // Ctrl-C in a terminal has ended it before the others.
     if (!options.signal.aborted) histories.push(watch.history);
     log('comparing what the clients saw with the tables');
-    const verdict = await judgeHistories(world.database, histories);
-    const kept = await compareWithKept(world.database, histories);
+    const { verdict, faults } = await checkClients(world.database, histories);
     const tables = await checkTables(
       world.database,
       world.team.all.map(({ ledger }) => ledger),
@@ -59,11 +58,13 @@ export async function runCampaign(options: CampaignOptions): Promise<Summary> {
       options,
       world,
       struck: course.strikes.struck,
+      skipped: course.skipped,
+      lockLooks: locks.looks,
       memory: course.memory,
       arrival,
       closed,
       verdict,
-      faults: { clients: kept, tables: tables.faults, locks: locks.faults, late: late.faults },
+      faults: { clients: faults, tables: tables.faults, locks: locks.faults, late: late.faults },
       rareRowsMs: late.waits,
       rows: tables.rows,
       seconds: course.seconds,

@@ -1,4 +1,4 @@
-import { fnv1a, type Random } from './random.js';
+import { fnv1a, type Random } from '../support/random.js';
 
 /** A row as a writer makes it: anybody who sees it can tell who wrote it, as which one, and whether it is whole. */
 export interface Content {

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { makeRandom } from '../support/random.js';
 import type { ClientHost } from './clients/host.js';
 import type { Gateway } from './gateway.js';
 import type { CampaignOptions } from './options.js';
-import { makeRandom } from './random.js';
 import { makeSchedule } from './schedule.js';
 import { Strikes } from './strikes.js';
 import type { World } from './world.js';
@@ -17,6 +17,13 @@ const SHORTEST_CALM = 2_500;
 const LONG_CAMPAIGN = 3 * 60_000;
 const PACE_LONG = { every: [3_000, 8_000], longestMs: 30_000 } as const;
 const PACE_SHORT = { every: [1_500, 3_500], longestMs: 3_000 } as const;
+
+/** A fault that was left out. */
+export interface Skipped {
+  readonly name: string;
+  readonly why: string;
+}
+
 /** The memory of one process, early and late in its life, under the same load; in bytes. */
 export interface MemoryPair {
   readonly gateway: string;
@@ -27,6 +34,8 @@ export interface MemoryPair {
 /** The order of events: calm, faults, calm, faults, calm. */
 export class Course {
   readonly strikes: Strikes;
+  /** Faults that cannot strike here. */
+  readonly skipped: Skipped[] = [];
   readonly memory: MemoryPair[] = [];
   seconds = 0;
   readonly #world: World;
@@ -44,15 +53,21 @@ export class Course {
     this.#durationMs = Math.max(0, whole - 3 * this.#calmMs);
     const usable = options.nemeses.filter((nemesis) => {
       const missing = nemesis.missing?.(world) ?? null;
-      if (missing !== null) options.log(`${nemesis.name} is left out: ${missing}`);
-      return missing === null;
+      if (missing === null) return true;
+      this.skipped.push({ name: nemesis.name, why: missing });
+      options.log(`${nemesis.name} is left out: ${missing}`);
+      return false;
     });
+    const pace = whole >= LONG_CAMPAIGN ? PACE_LONG : PACE_SHORT;
+    // So the first round ends before the time does, and no second one begins.
+    const slot = Math.ceil(this.#durationMs / (usable.length + 1));
     const planned = makeSchedule({
       nemeses: usable,
       gateways: world.gateways.length,
       durationMs: this.#durationMs,
       random: makeRandom(options.seed).branch('faults'),
-      ...(whole >= LONG_CAMPAIGN ? PACE_LONG : PACE_SHORT),
+      ...pace,
+      ...(options.once ? { every: [slot, slot] as const } : {}),
     });
     this.strikes = new Strikes(world, planned);
   }
@@ -92,7 +107,8 @@ export class Course {
     const { log, signal } = this.#options;
     let sampled = 0;
     let told = performance.now();
-    while (!signal.aborted && this.strikes.elapsed < until) {
+    // Those that had to wait for others still come: each gateway is ended in its own half only.
+    while (!signal.aborted && (this.strikes.elapsed < until || this.strikes.late(until))) {
       this.strikes.tick();
       await delay(TICK);
       const now = performance.now();

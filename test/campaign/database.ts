@@ -33,6 +33,11 @@ const GRACE = 1_500;
 const ADMIN_SESSIONS = 5;
 const NOBODY = 65534;
 
+/** The server has said what became of the statement. After 57P and 08 there is no session any more. */
+export function isAnswer(error: unknown): error is pg.DatabaseError {
+  return error instanceof pg.DatabaseError && !/^(57P|08)/.test(error.code ?? '');
+}
+
 /** The server of the campaign, with all that can be done to it. */
 export class Database {
   readonly excuses: Excuse[] = [];

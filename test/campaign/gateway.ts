@@ -9,12 +9,15 @@ import { type GatewayProcess, startGatewayProcess } from './gateway-process.js';
 /** Between two attempts to start, in milliseconds. */
 const START_AGAIN = 200;
 const READY_TIMEOUT = 60_000;
+const LAG = /^nodejs_eventloop_lag_max_seconds (\S+)$/m;
 
 /** One life of a gateway's process. Times in milliseconds of `performance.now`, sizes in bytes. */
 export interface Life {
   readonly from: number;
   to: number | null;
   readonly memory: { readonly age: number; readonly bytes: number }[];
+  /** The longest delay of its event loop between two looks. */
+  readonly lags: { readonly from: number; readonly to: number; readonly ms: number }[];
   /** The last values of its counters that could be had. */
   metrics: Record<string, number>;
 }
@@ -114,7 +117,7 @@ export class Gateway {
     const started = await startGatewayProcess(settings, (line) => this.#log.write(`${line}\n`));
     this.#process = started;
     this.front.retarget(Number(new URL(started.url).port));
-    const life: Life = { from: performance.now(), to: null, memory: [], metrics: {} };
+    const life: Life = { from: performance.now(), to: null, memory: [], lags: [], metrics: {} };
     this.lives.push(life);
     this.#ending = false;
     void started.exited.then((status) => {
@@ -157,17 +160,28 @@ export class Gateway {
   }
 
   /** Notes its memory, and its counters where it has any. */
-  async sample(): Promise<void> {
+  async sample(timeoutMs = 500): Promise<void> {
     const life = this.life;
     if (life === undefined || life.to !== null) return;
     const status = await readFile(`/proc/${this.pid}/status`, 'utf8').catch(() => '');
     const kilobytes = Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0);
     if (kilobytes > 0) life.memory.push({ age: performance.now() - life.from, bytes: kilobytes * 1024 });
-    const text = await fetch(`${this.url}/metrics`, { signal: AbortSignal.timeout(500) }).then(
+    const text = await fetch(`${this.url}/metrics`, { signal: AbortSignal.timeout(timeoutMs) }).then(
       (response) => (response.ok ? response.text() : ''),
       () => '',
     );
-    if (text !== '') life.metrics = readMetrics(text);
+    if (text === '') return;
+    life.metrics = readMetrics(text);
+    const lag = LAG.exec(text)?.[1];
+    const to = performance.now();
+    // Whoever asks gets the longest since somebody asked before.
+    if (lag !== undefined) life.lags.push({ from: life.lags.at(-1)?.to ?? life.from, to, ms: Number(lag) * 1_000 });
+  }
+
+  /** The longest delay of its event loop in the looks that a time fell into, in milliseconds; null if there was none. */
+  lagBetween(from: number, to: number): number | null {
+    const met = this.life?.lags.filter((look) => look.from <= to && look.to >= from) ?? [];
+    return met.length === 0 ? null : Math.max(...met.map(({ ms }) => ms));
   }
 
   async stop(): Promise<void> {

@@ -19,6 +19,7 @@ interface Options {
   readonly seed: number;
   readonly out?: string;
   readonly nemesis: readonly string[];
+  readonly once: boolean;
   readonly list: boolean;
 }
 
@@ -33,10 +34,11 @@ function knownNemesis(name: string, before: readonly string[]): string[] {
   return [...before, name];
 }
 
-/** Those that are asked for by name come equally often. */
-function chosen(names: readonly string[]): readonly Nemesis[] {
-  if (names.length === 0) return nemeses;
-  return nemeses.filter(({ name }) => names.includes(name)).map((nemesis) => ({ ...nemesis, weight: ONCE_A_ROUND }));
+/** Those that are asked for by name come equally often, and so do all when each comes once. */
+function chosen(names: readonly string[], once: boolean): readonly Nemesis[] {
+  if (names.length === 0 && !once) return nemeses;
+  const asked = names.length === 0 ? nemeses : nemeses.filter(({ name }) => names.includes(name));
+  return asked.map((nemesis) => ({ ...nemesis, weight: ONCE_A_ROUND }));
 }
 
 const program = new Command('test:faults')
@@ -48,6 +50,7 @@ const program = new Command('test:faults')
   .option('--seed <n>', 'repeats the faults and the rows of another campaign', above(0, 2 ** 31), Date.now() % 2 ** 31)
   .option('--out <folder>', 'where the histories and summary.json go (default: a new one for temporary files)')
   .option('--nemesis <name>', 'only this fault, or these: may be repeated', knownNemesis, [])
+  .option('--once', 'each fault once, spread over the time there is', false)
   .option('--list', 'print the faults', false);
 
 async function main(): Promise<void> {
@@ -71,7 +74,8 @@ async function main(): Promise<void> {
     rowsPerSecond: options.eventsPerSecond,
     seed: options.seed,
     out,
-    nemeses: chosen(options.nemesis),
+    nemeses: chosen(options.nemesis, options.once),
+    once: options.once,
     log: (line) => say(`${((performance.now() - from) / 1000).toFixed(1).padStart(6)}  ${line}`),
     signal: stop.signal,
   });

@@ -1,5 +1,6 @@
 import { FAULTS } from '../../server/verify/verdict.js';
-import { percentile, SILENT_ROW_GOAL, type Summary } from './summary.js';
+import { LONGEST_SILENCE } from './nemeses/silence.js';
+import { percentile, type Summary } from './summary.js';
 
 const MiB = 1024 * 1024;
 const LISTED = 30;
@@ -7,13 +8,12 @@ const LISTED = 30;
 /** What a campaign found, for people. */
 export function report(summary: Summary): string[] {
   const { total, writers, memory, violations, lagMs, rareRowsMs: rare } = summary;
-  const ms = (value: number) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
-  const silent = [...summary.silentRowsMs].sort((a, b) => a - b);
   return [
     '',
     ...clientTable(summary),
     '',
     ...faultTable(summary),
+    ...summary.skipped.map(({ name, why }) => `${name} was left out: ${why}`),
     '',
     `${summary.rows} rows written in ${summary.seconds.toFixed(0)} s, ${summary.deliveries} deliveries to ${summary.clients.length} clients (and rowcast watch), ${summary.faults.length} faults`,
     `gaps ${total.gaps}, duplicates ${total.duplicates}, reorders ${total.reorders}, foreign ${total.foreign}, altered ${total.altered}, missing ${total.missing}; resets ${total.resets}`,
@@ -23,11 +23,8 @@ export function report(summary: Summary): string[] {
       return `memory of ${gateway}: ${(before / MiB).toFixed(0)} MiB, then ${((after ?? 0) / MiB).toFixed(0)} MiB (${ratio.toFixed(2)})`;
     }),
     `rare rows, past the proxies, in sound times: ${rare.count} waited p50 ${ms(rare.p50)}, p99 ${ms(rare.p99)}, max ${ms(rare.max)}`,
-    ...(silent.length > 0
-      ? [
-          `rows that rang for nobody when the ringer died: ${silent.length}, waited p50 ${ms(percentile(silent, 0.5))}, max ${ms(silent.at(-1) ?? 0)} (goal: ${SILENT_ROW_GOAL} ms)`,
-        ]
-      : []),
+    ...silentRows(summary),
+    `looked ${summary.lockLooks} times whether a writer waits for a session of a gateway`,
     ...(Object.keys(summary.metrics).length > 0
       ? [
           `metrics: ${Object.entries(summary.metrics)
@@ -43,6 +40,25 @@ export function report(summary: Summary): string[] {
     violations.length === 0
       ? 'passed: every client has every row, once and in order'
       : `FAILED: ${violations.length} violations`,
+  ];
+}
+
+function ms(value: number): string {
+  return `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+}
+
+/** Those that waited too long one by one, with what may explain it. */
+function silentRows({ silentRows: rows }: Summary): string[] {
+  if (rows.length === 0) return [];
+  const waits = rows.map(({ waited }) => waited).sort((a, b) => a - b);
+  const late = rows.filter(({ waited }) => waited > LONGEST_SILENCE);
+  const figures = `waited p50 ${ms(percentile(waits, 0.5))}, max ${ms(waits.at(-1) ?? 0)}`;
+  return [
+    `rows that rang for nobody when the ringer died: ${rows.length}, ${figures}, ${late.length} of them over ${LONGEST_SILENCE} ms`,
+    ...late.map(({ waited, gateway, gatewayLag, campaignLag }) => {
+      const there = gatewayLag === null ? 'unknown' : ms(gatewayLag);
+      return `  ${ms(waited)}; meanwhile the event loop of ${gateway} stood still for ${there} at most, that of the campaign for ${ms(campaignLag)}`;
+    }),
   ];
 }
 

@@ -1,5 +1,5 @@
+import type { Random } from '../support/random.js';
 import type { Nemesis } from './nemeses/nemesis.js';
-import type { Random } from './random.js';
 
 /** One fault that is to come. Times in milliseconds, `at` since the faults began. */
 export interface Planned {

@@ -1,6 +1,6 @@
+import { makeRandom } from '../support/random.js';
 import type { Broken } from './lateness.js';
 import type { Part } from './nemeses/nemesis.js';
-import { makeRandom } from './random.js';
 import type { Planned } from './schedule.js';
 import type { World } from './world.js';
 
@@ -53,6 +53,11 @@ export class Strikes {
       const running: Promise<void> = this.#strike(planned, parts).finally(() => this.#running.delete(running));
       this.#running.add(running);
     }
+  }
+
+  /** Whether a fault still waits that was due before `at`. */
+  late(at: number): boolean {
+    return this.#waiting.some((planned) => planned.at < at);
   }
 
   /** Resolves when no fault is left. */

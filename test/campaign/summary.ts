@@ -1,11 +1,10 @@
 import { type Counts, sum, type Verdict } from '../../server/verify/verdict.js';
 import type { Arrival } from './arrival.js';
 import type { Closing } from './clients/host.js';
-import type { MemoryPair } from './course.js';
-import { LONGEST_SILENCE } from './nemeses/silence.js';
+import type { MemoryPair, Skipped } from './course.js';
 import type { CampaignOptions } from './options.js';
 import type { Struck } from './strikes.js';
-import type { World } from './world.js';
+import type { SilentRow, World } from './world.js';
 
 /** A gateway may hold so many times the memory at the end of what it held at the beginning. */
 const GROWTH = 1.3;
@@ -44,6 +43,7 @@ export interface Summary {
   readonly total: Counts;
   readonly clients: readonly ClientSummary[];
   readonly faults: readonly Struck[];
+  readonly skipped: readonly Skipped[];
   readonly arrivalSeconds: number;
   readonly writers: {
     waitsMs: { p50: number; p99: number; max: number };
@@ -54,7 +54,9 @@ export interface Summary {
   readonly memory: readonly (MemoryPair & { ratio: number })[];
   /** How long rows of channels that are seldom written to waited for each gateway while nothing was broken. */
   readonly rareRowsMs: { count: number; p50: number; p99: number; max: number };
-  readonly silentRowsMs: readonly number[];
+  readonly silentRows: readonly SilentRow[];
+  /** How often it was looked whether a writer waits for a gateway. */
+  readonly lockLooks: number;
   readonly metrics: Readonly<Record<string, number>>;
   readonly lagMs: { p99: number; max: number; clientsMax: number };
   /** Everything that must not have been; empty if the campaign was passed. */
@@ -65,6 +67,8 @@ export interface Findings {
   readonly options: CampaignOptions;
   readonly world: World;
   readonly struck: readonly Struck[];
+  readonly skipped: readonly Skipped[];
+  readonly lockLooks: number;
   readonly memory: readonly MemoryPair[];
   readonly arrival: Arrival;
   readonly closed: Closing | Omit<Closing, 'type'>;
@@ -125,6 +129,7 @@ export function summarise(findings: Findings): Summary {
     total: verdict.total,
     clients,
     faults: struck,
+    skipped: findings.skipped,
     arrivalSeconds: arrival.seconds,
     writers: {
       waitsMs: { p50: percentile(waits, 0.5), p99: percentile(waits, 0.99), max: waits.at(-1) ?? 0 },
@@ -134,7 +139,8 @@ export function summarise(findings: Findings): Summary {
     },
     memory,
     rareRowsMs: { count: rare.length, p50: percentile(rare, 0.5), p99: percentile(rare, 0.99), max: rare.at(-1) ?? 0 },
-    silentRowsMs: world.silentRows,
+    silentRows: world.silentRows,
+    lockLooks: findings.lockLooks,
     metrics: sumMetrics(world),
     lagMs,
     violations,
@@ -147,9 +153,6 @@ function watchFaults({ client, channel, faults }: Verdict['readers'][number]): s
     ? faults.map(({ kind, message }) => `${client} ${channel}: ${kind}: ${message}`)
     : [];
 }
-
-/** The longest that a silent row may wait, told with the figures. */
-export const SILENT_ROW_GOAL = LONGEST_SILENCE;
 
 export function percentile(sorted: readonly number[], share: number): number {
   return sorted[Math.floor((sorted.length - 1) * share)] ?? 0;

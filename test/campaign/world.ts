@@ -3,9 +3,9 @@ import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isAlive } from '../../server/postgres/leash.js';
+import type { Random } from '../support/random.js';
 import { Database } from './database.js';
 import { Gateway } from './gateway.js';
-import type { Random } from './random.js';
 import { Team } from './writers/team.js';
 
 const PREFIX = 'rowcast-campaign-';
@@ -21,14 +21,24 @@ const SETTINGS = {
   ROWCAST_SLEEP_RATE: '25',
 };
 
+/** How long a row waited for the gateway that it reached last, and what may explain it; in milliseconds. */
+export interface SilentRow {
+  readonly waited: number;
+  readonly gateway: string;
+  /** The longest delay of that gateway's event loop at the time; null if it could not be asked. */
+  readonly gatewayLag: number | null;
+  /** The longest delay of the event loop of the campaign, which measures. */
+  readonly campaignLag: number;
+}
+
 /** Everything that a campaign breaks. */
 export interface World {
   readonly database: Database;
   readonly gateways: readonly Gateway[];
   readonly team: Team;
   readonly log: (line: string) => void;
-  /** How long rows that rang for nobody waited when the ringer had died, in milliseconds. */
-  readonly silentRows: number[];
+  /** Rows that rang for nobody, and whose ringer died. */
+  readonly silentRows: SilentRow[];
   stop(): Promise<void>;
 }
 

@@ -2,12 +2,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { makeRandom } from '../campaign/random.js';
 import { seed } from '../property/seed.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { seqs } from '../support/follow.js';
 import { type GatewayProcess, killAll, startGatewayProcess } from '../support/process.js';
+import { makeRandom } from '../support/random.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 

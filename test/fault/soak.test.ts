@@ -4,12 +4,12 @@ import type pg from 'pg';
 import { readConfig } from '../../server/config.js';
 import { type Gateway, startGateway } from '../../server/gateway.js';
 import { Metrics } from '../../server/metrics.js';
-import { makeRandom } from '../campaign/random.js';
 import { seed } from '../property/seed.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { silent } from '../support/fakes.js';
 import { seqs } from '../support/follow.js';
+import { makeRandom } from '../support/random.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 

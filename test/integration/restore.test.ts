@@ -14,7 +14,7 @@ import { clusters, createDatabase, type TestDatabase } from '../support/database
 import { follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
 import { until } from '../support/until.js';
-import { connectWriter, log, newExecution } from '../support/writer.js';
+import { connectWriter, log, newExecution, processId } from '../support/writer.js';
 
 const run = promisify(execFile);
 
@@ -138,6 +138,29 @@ async function countForeign(client: pg.Client): Promise<number> {
     await writer.end();
   });
 });
+
+test.each(clusters())(
+  'new_epoch on PostgreSQL $version: in the order of TRUNCATE, and no writer waits for it',
+  async (cluster) => {
+    const database = await createDatabase(cluster);
+    const [caller, other] = await Promise.all([connectWriter(database.url), connectWriter(database.url)]);
+    await other.query(`SET deadlock_timeout = '10ms'; BEGIN; LOCK TABLE rowcast.messages IN ACCESS EXCLUSIVE MODE`);
+    const renewed = caller.query(`SELECT rowcast.new_epoch('message')`);
+    await until(
+      async () =>
+        (await other.query('SELECT WHERE pg_blocking_pids($1) = ARRAY[$2::int]', [processId(caller), processId(other)]))
+          .rowCount,
+      { what: 'the call to wait' },
+    );
+    await other.query('TRUNCATE rowcast.messages; COMMIT');
+    await renewed;
+    await caller.query(`BEGIN; SELECT rowcast.new_epoch('message')`);
+    await other.query(`SET statement_timeout = '10s'; SELECT rowcast.publish('message:epoch', 'x')`);
+    await caller.query('COMMIT');
+    await Promise.all([caller.end(), other.end()]);
+    await database.drop();
+  },
+);
 
 describe('positions that cannot be served', () => {
   let database: TestDatabase;

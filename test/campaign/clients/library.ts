@@ -3,7 +3,7 @@ import { WebSocket } from 'ws';
 import { type Client, createClient, type StreamEvent, type Subscription } from '../../../client/node.js';
 import { parsePosition } from '../../../client/protocol/index.js';
 import type { WebSocketConstructor } from '../../../client/transport/websocket.js';
-import type { Random } from '../random.js';
+import type { Random } from '../../support/random.js';
 import type { Memory } from './memory.js';
 import type { Kind } from './plan.js';
 import type { Reader } from './reader.js';

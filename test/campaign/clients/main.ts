@@ -1,7 +1,7 @@
 /** All clients of a campaign, in a process of their own, which the campaign gives its orders. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parsePosition } from '../../../client/protocol/index.js';
-import { makeRandom } from '../random.js';
+import { makeRandom } from '../../support/random.js';
 import { LibraryReader } from './library.js';
 import { Memory } from './memory.js';
 import type { ClientPlan, Order, Report } from './plan.js';

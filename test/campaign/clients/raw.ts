@@ -1,6 +1,6 @@
 import { WebSocket } from 'ws';
 import { formatPosition, type Position, PROTOCOL, parseFrame, parsePosition } from '../../../client/protocol/index.js';
-import type { Random } from '../random.js';
+import type { Random } from '../../support/random.js';
 import type { Memory } from './memory.js';
 import type { Reader } from './reader.js';
 

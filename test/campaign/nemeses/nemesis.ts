@@ -1,5 +1,5 @@
+import type { Random } from '../../support/random.js';
 import type { Gateway } from '../gateway.js';
-import type { Random } from '../random.js';
 import type { World } from '../world.js';
 
 /** What a fault needs for itself while it lasts: two that break the same part at once would hide each other. */

@@ -1,9 +1,9 @@
 /** What happens on the way between clients, gateways and the database. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FaultProxy } from '../../support/proxy.js';
+import type { Random } from '../../support/random.js';
 import { until } from '../../support/until.js';
 import type { Gateway } from '../gateway.js';
-import type { Random } from '../random.js';
 import type { Nemesis, Strike } from './nemesis.js';
 
 type Leg = 'client' | 'database';

@@ -2,9 +2,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { until } from '../../support/until.js';
 import type { Gateway } from '../gateway.js';
+import { whileRinger } from '../ringer.js';
+import { PLAIN_CHANNELS } from '../schema.js';
+import { Witness } from '../witness.js';
 import type { World } from '../world.js';
 import type { Nemesis } from './nemesis.js';
 
+const ASKED = PLAIN_CHANNELS[0] ?? '';
 const SESSIONS = ['tail', 'listener', 'gate', 'history'] as const;
 
 async function allReady({ gateways }: World): Promise<void> {
@@ -12,7 +16,19 @@ async function allReady({ gateways }: World): Promise<void> {
 }
 
 async function terminate(world: World, gateway: Gateway, session: string): Promise<string> {
-  const ended = await gateway.backends(session);
+  const ended = await until(
+    async () => {
+      const found = await gateway.backends(session);
+      if (found.length > 0) return found;
+      // The sessions for history are opened when somebody asks.
+      await Witness.at(gateway.url, [ASKED]).then(
+        (witness) => witness.close(),
+        () => {},
+      );
+      return null;
+    },
+    { what: `a session ${session} of ${gateway.name} to terminate` },
+  );
   await world.database.query('SELECT pg_terminate_backend(pid) FROM unnest($1::int[]) pid', [ended]);
   await until(async () => !(await gateway.backends(session)).some((pid) => ended.includes(pid)), {
     what: `the sessions ${session} of ${gateway.name} to end`,
@@ -59,10 +75,15 @@ export const postgresNemeses: readonly Nemesis[] = [
   {
     name: 'backend-terminated',
     about: 'the sessions of a gateway of one kind are terminated: tail, listener, gate or history',
-    breaks: ['gateway', 'database'],
+    breaks: ['gateway', 'database', 'stir'],
     lasts: [0, 0],
     weight: 2,
-    strike: ({ world, gateway, random }) => terminate(world, gateway, random.pick(SESSIONS)),
+    strike({ world, gateway, random }) {
+      const session = random.pick(SESSIONS);
+      const strike = () => terminate(world, gateway, session);
+      // A gateway that sleeps may have no session for the gate.
+      return session === 'gate' ? whileRinger(world, gateway, strike) : strike();
+    },
   },
   {
     name: 'backends-terminated',

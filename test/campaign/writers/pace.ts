@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Random } from '../random.js';
+import type { Random } from '../../support/random.js';
 
 /** How fast compared with the mean, in turns of a few seconds: the gateways fall asleep and wake again and again. */
 const TEMPOS = [0.02, 0.2, 1, 1.2, 2.6];

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Random } from '../../support/random.js';
 import { until } from '../../support/until.js';
 import type { Database } from '../database.js';
-import type { Random } from '../random.js';
 import { HELD, OWNED, PRUNED, REBORN, SHARED } from '../schema.js';
 import { Pace } from './pace.js';
 import { Writer } from './writer.js';

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import type { Random } from '../../support/random.js';
 import { type Content, makeContent } from '../content.js';
-import type { Database } from '../database.js';
-import type { Random } from '../random.js';
+import { type Database, isAnswer } from '../database.js';
 import type { StreamName } from '../schema.js';
 import { Ledger } from './ledger.js';
 
@@ -208,9 +208,4 @@ export class Writer {
     }
     return this.#client;
   }
-}
-
-/** The server has said what became of the statement. After 57P and 08 there is no session any more. */
-function isAnswer(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && !/^(57P|08)/.test(error.code ?? '');
 }

@@ -1,4 +1,4 @@
-/** A source of randomness that gives the same values for the same seed, so that a campaign can be repeated. */
+/** A source of randomness that gives the same values for the same seed, so that a run can be repeated. */
 export interface Random {
   /** From 0 up to, but not including, 1. */
   next(): number;
@@ -7,7 +7,7 @@ export interface Random {
   chance(probability: number): boolean;
   pick<T>(from: readonly T[]): T;
   shuffled<T>(items: readonly T[]): T[];
-  /** One of its own for a part of the campaign: what other parts draw does not change what this one draws. */
+  /** One of its own for a part of the run: what other parts draw does not change what this one draws. */
   branch(name: string): Random;
 }
 
