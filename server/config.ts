@@ -174,13 +174,15 @@ export const settings = {
     env: 'ROWCAST_FRAME_RATE',
     schema: count.default(100),
     unit: 'frames per second',
-    about: 'Frames of one client, after a burst of two per subscription that it may have. It is read no faster.',
+    about:
+      'Frames of one client, after a burst of one second and two per subscription that it may have. It is read no faster.',
   },
   byteRate: {
     env: 'ROWCAST_BYTE_RATE',
     schema: bytes.default(64 * KiB),
     unit: 'bytes per second',
-    about: 'What one client may send, after a burst of one frame of the largest size. It is read no faster.',
+    about:
+      'What one client may send, after a burst of one second and 16 times the largest command. It is read no faster.',
   },
   sendBufferBytes: {
     env: 'ROWCAST_SEND_BUFFER_BYTES',
@@ -210,7 +212,8 @@ export const settings = {
     env: 'ROWCAST_HEARTBEAT',
     schema: whole(100, 600_000).default(25_000),
     unit: 'ms',
-    about: 'A connection that was silent for two of these is dead.',
+    about:
+      'How often the gateway pings each client. It looks as often, and ends a connection that was silent for two of these: before three are over.',
   },
   connectTimeout: {
     env: 'ROWCAST_CONNECT_TIMEOUT',

@@ -209,45 +209,68 @@ BEGIN
   END IF;
 END $make$;
 
-
 -- Gives up the events of a partition, and with them all that came before them in their channels: raises the floors,
 -- detaches the partition and drops it, at once or not at all. Returns how many channels had events in it.
+--
+-- No writer fails because of it, and none waits long: it takes the table before the partition, as writers do, waits
+-- for it holding nothing, and gives up (55P03) rather than wait on, since all others queue behind a lock that waits.
 CREATE FUNCTION rowcast.drop_partition(partition regclass) RETURNS bigint
-LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp SET row_security = off
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp SET row_security = off SET lock_timeout = '1s'
 AS $$
 DECLARE
   target       rowcast.streams;
   range_column name;
+  counted      text;
+  began        xid8 := pg_snapshot_xmin(pg_current_snapshot());
   bound        text;
+  keys         text[];
+  floors       bigint[];
+  late_keys    text[];
+  late_floors  bigint[];
   older        boolean;
   touched      bigint;
 BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a partition is dropped in READ COMMITTED only' USING ERRCODE = 'feature_not_supported';
+  END IF;
   SELECT s.* INTO target FROM rowcast.streams s
     JOIN pg_inherits i ON i.inhparent = s.relation WHERE i.inhrelid = partition;
   IF NOT FOUND THEN
     RAISE EXCEPTION '% is not a partition of a stream', partition USING ERRCODE = 'wrong_object_type';
   END IF;
   range_column := rowcast.range_column(target.relation);
-  -- One partition at a time.
-  EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', target.relation);
-  -- Of writers and readers only those of the partition are kept out: its events are counted, the others go on.
-  EXECUTE format('LOCK TABLE %s IN SHARE MODE', partition);
-  EXECUTE format('SELECT min(%I)::text FROM %s', range_column, partition) INTO bound;
+  counted := format('SELECT min(first)::text, array_agg(key), array_agg(floor) FROM (
+      SELECT %I::text AS key, max(seq) + 1 AS floor, min(%I) AS first FROM %s WHERE tx >= $1 GROUP BY 1) c',
+    target.key_column, range_column, partition);
+  -- All of it without a lock; what was written since `began` is looked at again.
+  EXECUTE counted INTO bound, keys, floors USING xid8 '0';
   EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I < %L)', target.relation, range_column, bound) INTO older;
   IF older THEN
     RAISE EXCEPTION 'there are older events than those of %', partition
       USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop the oldest partition first.';
   END IF;
-  EXECUTE format('CREATE TEMPORARY TABLE rowcast_floors ON COMMIT DROP AS
-    SELECT %I::text AS key, max(seq) + 1 AS floor FROM %s GROUP BY 1', target.key_column, partition);
-  -- With the table the writers are kept out too, and none of them holds a channel.
-  EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', target.relation);
-  INSERT INTO rowcast.channels AS c (stream_id, key, floor)
-    SELECT target.stream_id, f.key, f.floor FROM pg_temp.rowcast_floors f ORDER BY f.key
-    ON CONFLICT (stream_id, key) DO UPDATE SET floor = greatest(c.floor, excluded.floor);
-  GET DIAGNOSTICS touched = ROW_COUNT;
-  DROP TABLE pg_temp.rowcast_floors;
-  EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', target.relation, partition);
-  EXECUTE format('DROP TABLE %s', partition);
+
+  BEGIN
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', target.relation);
+    -- Whoever holds one of the others may wait for the table now. Far less than deadlock_timeout, or the deadlock
+    -- would be found, and a writer could be the one that fails.
+    SET LOCAL lock_timeout = '100ms';
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+    IF NOT EXISTS (SELECT FROM rowcast.streams s WHERE s.stream_id = target.stream_id AND s.epoch = target.epoch) THEN
+      RAISE lock_not_available; -- what was counted belongs to another numbering
+    END IF;
+    EXECUTE counted INTO bound, late_keys, late_floors USING began;
+    EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', target.relation, partition);
+    -- Takes the tables that it refers to as well.
+    EXECUTE format('DROP TABLE %s', partition);
+    INSERT INTO rowcast.channels AS c (stream_id, key, floor)
+      SELECT target.stream_id, f.key, max(f.floor)
+        FROM unnest(keys || late_keys, floors || late_floors) f(key, floor) GROUP BY f.key
+      ON CONFLICT (stream_id, key) DO UPDATE SET floor = greatest(c.floor, excluded.floor);
+    GET DIAGNOSTICS touched = ROW_COUNT;
+  EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'somebody uses % or a table that it refers to', target.relation USING ERRCODE = 'lock_not_available',
+      HINT = 'Nothing was changed. Try again later; a transaction or a query that is open for long is in the way.';
+  END;
   RETURN touched;
 END $$;

@@ -5,8 +5,8 @@ import { examine } from '../postgres/doctor/examine.js';
 import { databaseOf } from './database.js';
 import { print, table } from './output.js';
 
-/** Connections of a gateway besides its pool: the tail, the listener, the gate, and for a moment one more. */
-const OWN_CONNECTIONS = 4;
+/** Connections of a gateway besides its pool: the tail, the listener, the gate, and for moments two more. */
+const OWN_CONNECTIONS = 5;
 
 /** In seconds. */
 const LONG_TRANSACTION = 60;

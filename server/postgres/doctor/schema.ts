@@ -85,9 +85,10 @@ export const retention: Check = {
       row,
       `SELECT s.name, quote_ident(current_user) AS role, ARRAY(
          SELECT format('%s ON %s', w.privilege, w.relation::regclass)
-           FROM (VALUES ('DELETE', c.oid), ('UPDATE', 'rowcast.channels'::regclass), ('INSERT', 'rowcast.retention'::regclass),
+           FROM (VALUES ('DELETE', c.oid), ('UPDATE', c.oid), ('UPDATE', 'rowcast.channels'::regclass), ('INSERT', 'rowcast.retention'::regclass),
                         ('UPDATE', 'rowcast.retention'::regclass)) AS w (privilege, relation)
-          WHERE NOT has_table_privilege(w.relation, w.privilege)) AS missing
+          WHERE NOT CASE w.privilege WHEN 'UPDATE' THEN has_any_column_privilege(w.relation, 'UPDATE')
+            ELSE has_table_privilege(w.relation, w.privilege) END) AS missing
          FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id) JOIN pg_class c ON c.oid = s.relation
         WHERE r.keep IS NOT NULL OR r.keep_rows IS NOT NULL ORDER BY s.name`,
     );
