@@ -90,7 +90,7 @@ export class Admission {
     if (retryAfter > 0) return { code: 'rate_limited', retryAfter, curtly: retryAfter >= LONGEST_WAIT };
     const present = this.#present.get(address) ?? 0;
     if (this.#connections >= this.#limits.connections || present >= this.#limits.addressConnections) {
-      // Nobody knows when one leaves: any moment of the next minute is as good as another.
+      // Nobody knows when one leaves. One moment of the next minute is as good as another.
       return { code: 'too_many_connections', retryAfter: this.#random() * LONGEST_WAIT, curtly: false };
     }
     this.#connections += 1;

@@ -5,6 +5,8 @@ import type { World } from './world.js';
 
 /** Between two rows, in milliseconds: often enough that a gateway which hears them stays awake. */
 const STIR = 4;
+/** For the next in the queue to take the gate, in milliseconds: too soon, and it would be the one that is ended. */
+const TURN = 100;
 const TAKES_AT_MOST = 20_000;
 
 const HOLDER = `SELECT a.pid, a.usename AS "user" FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -40,7 +42,7 @@ export async function whileRinger<T>(
       const found = await holder(world);
       if (found === undefined || found.user === gateway.user) return found;
       await world.database.query('SELECT pg_terminate_backend($1)', [found.pid]);
-      await delay(100);
+      await delay(TURN);
       return undefined;
     };
     await until(holds, { deadlineMs: TAKES_AT_MOST, what: `${gateway.name} to hold the gate` });

@@ -52,13 +52,16 @@ async function write(rows: number, heads: Map<string, number>): Promise<void> {
   }
 }
 
+/** Between two writes, in milliseconds: the load, not a wait. */
+const PACE = 500;
+
 /** Writes to one channel after the other until told to stop. */
 function writeSteadily(heads: Map<string, number>): () => Promise<void> {
   let stopped = false;
   const running = (async () => {
     while (!stopped) {
       await write(1, heads);
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      await new Promise((resolve) => setTimeout(resolve, PACE));
     }
   })();
   return async () => {
