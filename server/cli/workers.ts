@@ -49,7 +49,9 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
       logger.error({ pid: worker.process.pid, code, signal }, 'a worker has ended, and is replaced');
       const replaced = delay(REPLACE_AFTER, undefined, { signal: stopping.signal }).then(start, () => {});
       replacements.add(replaced);
-      replaced.catch(() => {}).finally(() => replacements.delete(replaced));
+      replaced
+        .catch((error) => logger.error({ err: error }, 'a worker could not be started')) // its end is noticed as well
+        .finally(() => replacements.delete(replaced));
     });
     worker.on('message', (message: FromWorker) => {
       if (message.type !== 'metrics') return;

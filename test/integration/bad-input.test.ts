@@ -1,4 +1,3 @@
-import { connect as connectSocket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { SignJWT } from 'jose';
 import { WebSocket } from 'ws';
@@ -7,6 +6,7 @@ import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
+import { talk } from '../support/raw-http.js';
 import { until } from '../support/until.js';
 
 const SECRET = 'a secret of at least thirty-two characters';
@@ -144,32 +144,17 @@ test('I5: with a secret, only a token that is signed with it opens, until it exp
   expect(listed.status).toBe(401);
 });
 
-/** Sends bytes as they are, and gives what comes back until the other side closes, or resets at once. */
-function raw(to: Gateway, request: string, reset = false): Promise<string> {
-  const { hostname, port } = new URL(to.url);
-  return new Promise((resolve) => {
-    const socket = connectSocket(Number(port), hostname);
-    let answer = '';
-    socket.on('data', (data) => {
-      answer += data;
-    });
-    socket.on('error', () => {});
-    socket.on('close', () => resolve(answer));
-    socket.write(request, () => reset && socket.resetAndDestroy());
-  });
-}
-
 const upgrade = (path: string, origin = '') =>
   `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${origin}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
 
 test('odd upgrades are refused, and end nothing but themselves', async () => {
   for (const path of ['//', '/v1/wsx', '/%', 'http://[', '/v1/ws/../x']) {
-    expect(await raw(gateway, upgrade(path))).toMatch(/^HTTP\/1.1 4\d\d/);
-    await raw(gateway, upgrade(path), true);
+    expect(await talk(gateway.url, upgrade(path))).toMatch(/^HTTP\/1.1 4\d\d/);
+    await talk(gateway.url, upgrade(path), true);
   }
-  expect(await raw(gateway, upgrade('/v1/ws', 'Origin: https://stranger.example\r\n'))).toMatch(/^HTTP\/1.1 403/);
-  expect(await raw(gateway, upgrade('/v1/ws', 'Origin: http://127.0.0.1.stranger.example\r\n'))).toMatch(/ 403/);
-  expect(await raw(gateway, upgrade('/elsewhere'))).toMatch(/ 404 .*"code":"not_found"/s);
+  expect(await talk(gateway.url, upgrade('/v1/ws', 'Origin: https://stranger.example\r\n'))).toMatch(/^HTTP\/1.1 403/);
+  expect(await talk(gateway.url, upgrade('/v1/ws', 'Origin: http://127.0.0.1.stranger.example\r\n'))).toMatch(/ 403/);
+  expect(await talk(gateway.url, upgrade('/elsewhere'))).toMatch(/ 404 .*"code":"not_found"/s);
   const page = new WebSocket(`${gateway.url.replace('http', 'ws')}/v1/ws`, { origin: 'http://localhost:5173' });
   await new Promise((resolve) => page.on('open', resolve));
   page.close();
@@ -178,9 +163,9 @@ test('odd upgrades are refused, and end nothing but themselves', async () => {
 test('an offer of HTTP/2, as some clients make with any request, is declined, and the request answered', async () => {
   const offer = (path: string) =>
     `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n`;
-  expect(await raw(gateway, offer('/healthz'))).toMatch(/^HTTP\/1.1 200 .*"status":"ok"/s);
-  expect(await raw(gateway, offer('/v1/ws'))).toMatch(/^HTTP\/1.1 404 .*"code":"not_found"/s);
-  await raw(gateway, offer('/v1/channels'), true);
+  expect(await talk(gateway.url, offer('/healthz'))).toMatch(/^HTTP\/1.1 200 .*"status":"ok"/s);
+  expect(await talk(gateway.url, offer('/v1/ws'))).toMatch(/^HTTP\/1.1 404 .*"code":"not_found"/s);
+  await talk(gateway.url, offer('/v1/channels'), true);
   expect((await fetch(`${gateway.url}/healthz`)).status).toBe(200);
 });
 

@@ -7,6 +7,7 @@ import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow } from '../support/follow.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import { killAll, startGatewayProcess } from '../support/process.js';
+import { talk } from '../support/raw-http.js';
 import { encodeFrame, openRawWebSocket, PING, PONG, TEXT } from '../support/raw-websocket.js';
 import { until } from '../support/until.js';
 
@@ -239,21 +240,6 @@ test('I6: a client that sends WebSocket pings and never reads gets no heap of po
   raw.socket.destroy();
   await gateway.stop();
 }, 60_000);
-
-/** Sends bytes as they are, and gives what comes back until the other side closes. */
-function talk(url: string, text: string): Promise<string> {
-  const { hostname, port } = new URL(url);
-  return new Promise((resolve) => {
-    const socket = connectSocket(Number(port), hostname);
-    let answer = '';
-    socket.on('data', (data) => {
-      answer += data;
-    });
-    socket.on('error', () => {});
-    socket.on('close', () => resolve(answer));
-    socket.write(text);
-  });
-}
 
 test('I6: a connection that never asks for anything, or never comes to the end of it, is ended', async () => {
   const url = await gatewayWith({ ROWCAST_CONNECT_TIMEOUT: '300' });
