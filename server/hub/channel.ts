@@ -44,6 +44,7 @@ export class Channel {
   #numbering = 0;
   #loading = false;
   #closed = false;
+  #gone = false;
   #rechecking = false;
   #recheckWanted = false;
   #cancelLoad: () => void = () => {};
@@ -61,6 +62,11 @@ export class Channel {
 
   get readers(): number {
     return this.#readers.size;
+  }
+
+  /** It was looked for, and is no more. */
+  get gone(): boolean {
+    return this.#gone;
   }
 
   join(reader: Reader): void {
@@ -112,6 +118,7 @@ export class Channel {
   async refresh(): Promise<boolean> {
     const known = this.#state;
     const state = await this.#context.log.open(this.name);
+    this.#gone = state === null;
     if (this.#closed) return state !== null;
     if (state === null) {
       for (const reader of [...this.#readers]) reader.end();

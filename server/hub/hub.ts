@@ -9,19 +9,29 @@ export interface HubOptions {
   readonly logger: Logger;
   readonly limits: PageLimits;
   readonly cacheBytes: number;
+  /** For how long a channel that nobody holds any more is kept, in milliseconds: who polls comes back soon. */
+  readonly linger?: number;
 }
 
-/** The channels that somebody reads. A channel exists while it is held. */
+/** Channels that nobody holds; with more, the one that was left longest ago is closed. */
+const MAX_IDLE = 10_000;
+
+/** The channels that somebody reads, and for a while those that somebody read. */
 export class Hub {
   readonly #context: ChannelContext;
+  readonly #linger: number;
   readonly #channels = new Map<string, Channel>();
+  /** With what ends their time. They are kept up to date by movements alone. */
+  readonly #idle = new Map<string, { readonly channel: Channel; readonly cancel: () => void }>();
   readonly #opening = new Map<string, Promise<Channel | null>>();
   readonly #holds = new Map<Channel, number>();
 
-  constructor({ log, clock, logger, limits, cacheBytes }: HubOptions) {
+  constructor({ log, clock, logger, limits, cacheBytes, linger = 0 }: HubOptions) {
+    this.#linger = linger;
     this.#context = { log, clock, logger, limits, cache: new PageCache(cacheBytes) };
   }
 
+  /** Those that are held. */
   get channels(): ReadonlyMap<string, Channel> {
     return this.#channels;
   }
@@ -39,7 +49,7 @@ export class Hub {
    * Rejects with `InvalidChannel` or `Unavailable`. However many ask at once, the database is asked once.
    */
   async hold(name: string): Promise<Channel | null> {
-    const channel = this.#channels.get(name) ?? (await this.#open(name));
+    const channel = this.#channels.get(name) ?? this.#revive(name) ?? (await this.#open(name));
     if (channel !== null) this.#holds.set(channel, (this.#holds.get(channel) ?? 0) + 1);
     return channel;
   }
@@ -51,17 +61,46 @@ export class Hub {
       return;
     }
     this.#holds.delete(channel);
-    if (this.#channels.get(channel.name) === channel) this.#channels.delete(channel.name);
-    channel.close();
+    if (this.#channels.get(channel.name) !== channel) return channel.close();
+    this.#channels.delete(channel.name);
+    if (this.#linger === 0) return channel.close();
+    const cancel = this.#context.clock.after(this.#linger, () => this.#forget(channel.name));
+    this.#idle.set(channel.name, { channel, cancel });
+    const [oldest] = this.#idle.keys();
+    if (this.#idle.size > MAX_IDLE && oldest !== undefined) this.#forget(oldest);
   }
 
   moved(movement: Movement): void {
-    this.#channels.get(movement.channel)?.moved(movement);
+    const { channel: name } = movement;
+    (this.#channels.get(name) ?? this.#idle.get(name)?.channel)?.moved(movement);
   }
 
   /** Something was lost that movements cannot tell: asks the database where every channel stands. */
   recheckAll(): void {
+    this.close();
     for (const channel of this.#channels.values()) channel.recheck();
+  }
+
+  /** Lets go of what nobody holds. */
+  close(): void {
+    for (const name of [...this.#idle.keys()]) this.#forget(name);
+  }
+
+  #revive(name: string): Channel | undefined {
+    const idle = this.#idle.get(name);
+    if (idle?.channel.gone) this.#forget(name);
+    if (idle === undefined || idle.channel.gone) return undefined;
+    idle.cancel();
+    this.#idle.delete(name);
+    this.#channels.set(name, idle.channel);
+    return idle.channel;
+  }
+
+  #forget(name: string): void {
+    const idle = this.#idle.get(name);
+    this.#idle.delete(name);
+    idle?.cancel();
+    idle?.channel.close();
   }
 
   #open(name: string): Promise<Channel | null> {

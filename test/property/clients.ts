@@ -17,10 +17,10 @@ export class World {
   readonly hub: Hub;
   readonly #channels = new Set<string>();
 
-  constructor({ prompt = true, limits = LIMITS, cacheBytes = 2_000 } = {}) {
+  constructor({ prompt = true, limits = LIMITS, cacheBytes = 2_000, linger = 0 } = {}) {
     this.log = new FakeLog(limits, prompt);
     const { clock, log } = this;
-    this.hub = new Hub({ log, clock, logger: silent, limits, cacheBytes });
+    this.hub = new Hub({ log, clock, logger: silent, limits, cacheBytes, linger });
   }
 
   create(channel: string, rows: number): void {

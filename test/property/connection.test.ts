@@ -105,10 +105,12 @@ async function calm(world: World, clients: Client[]): Promise<void> {
   throw new Error('the clients do not come to the head');
 }
 
+const steps = fc.array(step, { maxLength: 100, size: 'max' });
+
 test('I1 I2 I3 I4 I6 I7: whatever is asked and whatever happens, each client gets what its subscriptions promise', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 100, size: 'max' }), fc.boolean(), async (steps, calmFirst) => {
-      const world = new World({ prompt: false });
+    fc.asyncProperty(steps, fc.boolean(), fc.constantFrom(0, 600), async (steps, calmFirst, linger) => {
+      const world = new World({ prompt: false, linger });
       for (const [index, name] of CHANNELS.entries()) world.create(name, index * 5);
       const clients: Client[] = [];
       for (let index = 0; index < 2; index += 1)
@@ -127,7 +129,14 @@ test('I1 I2 I3 I4 I6 I7: whatever is asked and whatever happens, each client get
         world.log.answerPage(0, calmFirst);
         await settle();
       }
-      expect({ held: [...world.hub.channels.keys()], timers: world.clock.timers }).toEqual({ held: [], timers: 0 });
+      world.hub.close();
+      expect({ held: [...world.hub.channels.keys()], bytes: world.hub.cacheBytes, timers: world.clock.timers }).toEqual(
+        {
+          held: [],
+          bytes: 0,
+          timers: 0,
+        },
+      );
     }),
     parameters,
   );

@@ -1,0 +1,74 @@
+import { expect, test } from '@jest/globals';
+import { ask, Client, World } from '../property/clients.js';
+import { settle } from '../support/fakes.js';
+
+const LINGER = 30_000;
+const CHANNEL = 'message:a';
+
+/** Comes, reads from the start, and leaves, as a poll does. */
+async function visit(world: World, since = 'start') {
+  const client = await new Client(world).connect();
+  const frames = await ask(client, { type: 'subscribe', channel: CHANNEL, since });
+  client.connection.gone();
+  return frames;
+}
+
+function world(linger = LINGER) {
+  const made = new World({ linger, limits: { rows: 10, bytes: 10_000 }, cacheBytes: 100_000 });
+  made.create(CHANNEL, 5);
+  return made;
+}
+
+test('a channel that was left is there for the next who comes: one open and one page for all of them', async () => {
+  const here = world();
+  for (let poll = 0; poll < 5; poll += 1) await visit(here);
+  expect([here.log.opened, here.log.asked]).toEqual([1, ['0..5']]);
+  expect([here.hub.channels.size, here.hub.readers]).toEqual([0, 0]);
+});
+
+test('I9: what is written while nobody reads is there as well', async () => {
+  const here = world();
+  await visit(here);
+  here.write(CHANNEL, 2);
+  expect(await visit(here, 'e1.5')).toMatchObject([{ head: 7 }, { type: 'events', from: 6, events: [{}, {}] }]);
+  expect(here.log.opened).toBe(1);
+});
+
+test('after its time it is forgotten, and nothing of it is left', async () => {
+  const here = world();
+  await visit(here);
+  await here.clock.turn(LINGER - 1);
+  expect(here.hub.cacheBytes).toBeGreaterThan(0);
+  await here.clock.turn(1);
+  expect([here.hub.cacheBytes, here.clock.timers]).toEqual([0, 0]);
+  await visit(here);
+  expect(here.log.opened).toBe(2);
+});
+
+test('I2: another numbering, or a tail that may have missed something, is not answered from memory', async () => {
+  const here = world();
+  await visit(here);
+  here.log.renumber(CHANNEL, 3);
+  here.readTail();
+  await settle();
+  expect(await visit(here, 'e1.5')).toMatchObject([
+    { epoch: 'e2', head: 3 },
+    { type: 'reset', reason: 'epoch' },
+  ]);
+  here.log.write(CHANNEL, 4);
+  here.log.movement(CHANNEL); // the tail lost it
+  here.hub.recheckAll();
+  expect(await visit(here, 'e2.3')).toMatchObject([{ head: 7 }, { type: 'events', from: 4 }]);
+});
+
+test('a channel that is gone is not kept', async () => {
+  const here = world();
+  const reader = await new Client(here).connect();
+  await ask(reader, { type: 'subscribe', channel: CHANNEL });
+  here.log.drop(CHANNEL);
+  here.hub.recheckAll();
+  await settle();
+  expect(await visit(here)).toMatchObject([{ type: 'error', code: 'unknown_channel' }]);
+  here.log.create(CHANNEL, 1);
+  expect(await visit(here)).toMatchObject([{ head: 1 }, { type: 'events' }]);
+});
