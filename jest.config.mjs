@@ -5,6 +5,12 @@ const typescript = {
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
 };
 
+// Jest runs these only when a test of such a project was selected, so pure runs start no database.
+const database = {
+  globalSetup: '<rootDir>/test/support/global-setup.mjs',
+  globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
+};
+
 export default {
   // Jest ignores a timeout that is set per project.
   testTimeout: 30_000,
@@ -16,11 +22,15 @@ export default {
     },
     {
       ...typescript,
+      ...database,
       displayName: 'database',
       testMatch: ['<rootDir>/test/{integration,fault}/**/*.test.ts'],
-      // Jest runs these only when a test of this project was selected, so pure runs start no database.
-      globalSetup: '<rootDir>/test/support/global-setup.mjs',
-      globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
+    },
+    {
+      ...typescript,
+      ...database,
+      displayName: 'browser',
+      testMatch: ['<rootDir>/test/browser/**/*.test.ts'],
     },
   ],
 };

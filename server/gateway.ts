@@ -1,24 +1,16 @@
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { jwtAuthenticator, localAuthenticator } from './auth/authenticator.js';
 import { systemClock } from './clock.js';
-import { type Config, isLoopbackOrigin } from './config.js';
-import { AddressRates, Admission } from './connection/admission.js';
-import { Connection } from './connection/connection.js';
+import type { Config } from './config.js';
 import { Doorbell } from './doorbell.js';
-import { makeApp } from './http/app.js';
-import { makeServer } from './http/server.js';
+import { makeDoors } from './doors.js';
 import { Hub } from './hub/hub.js';
 import type { Logger } from './logger.js';
 import { Metrics } from './metrics.js';
-import { type TailRead, Unavailable } from './ports.js';
+import { type Peers, type TailRead, Unavailable } from './ports.js';
 import { AdvisoryGate } from './postgres/gate.js';
 import { History } from './postgres/history.js';
 import { Listener } from './postgres/listener.js';
 import { Retention } from './postgres/retention.js';
 import { Tail } from './postgres/tail.js';
-import { addressOf } from './transport/address.js';
-import { WebSocketDoor } from './transport/websocket.js';
 
 export interface Gateway {
   /** `http://127.0.0.1:4400` */
@@ -33,8 +25,9 @@ export async function startGateway(
   databaseUrl: string,
   logger: Logger,
   metrics = new Metrics(),
+  peers: Peers | null = null,
 ): Promise<Gateway> {
-  const { queryTimeout, silenceTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate, heartbeat } = config;
+  const { queryTimeout, silenceTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate } = config;
   const clock = systemClock;
   const pageLimits = { rows: config.pageRows, bytes: config.pageBytes };
   let lastRead = Number.NEGATIVE_INFINITY;
@@ -60,7 +53,14 @@ export async function startGateway(
     logger,
     metrics,
   });
-  const hub = new Hub({ log: history, clock, logger, limits: pageLimits, cacheBytes: config.cacheBytes });
+  const hub = new Hub({
+    log: history,
+    clock,
+    logger,
+    limits: pageLimits,
+    cacheBytes: config.cacheBytes,
+    linger: config.channelLinger,
+  });
   const doorbell = new Doorbell({
     read: async (): Promise<TailRead> => {
       try {
@@ -93,10 +93,12 @@ export async function startGateway(
 
   const retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });
 
-  const authenticator = config.jwtSecret === undefined ? localAuthenticator : jwtAuthenticator(config.jwtSecret);
-  const requests = new AddressRates(config.addressRequestRate);
-  const app = makeApp({
-    wait: (request) => requests.take(addressOf(request, config.trustProxy), performance.now()),
+  const doors = makeDoors({
+    config,
+    hub,
+    metrics,
+    logger,
+    peers,
     health: () => ({
       database: tail.connected,
       listen: listener.connected,
@@ -106,63 +108,28 @@ export async function startGateway(
       const listed = await history.channels(limit);
       return listed.map((entry) => ({ ...entry, subscribers: hub.channels.get(entry.channel)?.readers ?? 0 }));
     },
-    metrics: () => metrics.scrape(),
-    authenticator,
-    logger,
   });
-  const server = makeServer(app, config.connectTimeout);
-  const limits = { maxFrameBytes: config.maxFrameBytes, maxSubscriptions: config.maxSubscriptions };
-  const admission = new Admission(
-    {
-      connections: config.maxConnections,
-      addressConnections: config.addressConnections,
-      rate: config.connectRate,
-      addressRate: config.addressConnectRate,
-    },
-    () => performance.now(),
-  );
-  const door = new WebSocketDoor(server, {
-    path: '/v1/ws',
-    ...limits,
-    frameRate: config.frameRate,
-    byteRate: config.byteRate,
-    admission,
-    trustedProxies: config.trustProxy,
-    metrics,
-    logger,
-    sendBufferBytes: config.sendBufferBytes,
-    heartbeat,
-    // Without a secret, being on this machine is what admits; the page of a stranger is not.
-    admitOrigin: (origin) => config.jwtSecret !== undefined || origin === undefined || isLoopbackOrigin(origin),
-    connect: (id, transport) => {
-      const { connectTimeout } = config;
-      return new Connection({ id, transport, hub, authenticator, clock, logger, limits, heartbeat, connectTimeout });
-    },
-  });
-  metrics.gauge('connections', 'Clients that are connected.', () => door.connections);
+  metrics.gauge('connections', 'Clients that are connected.', () => doors.connections);
   metrics.gauge('channels', 'Channels that somebody reads.', () => hub.channels.size);
   metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
   metrics.gauge('cache_bytes', 'Pages in memory.', () => hub.cacheBytes);
 
   const stop = async () => {
-    server.close();
-    await door.stop(config.shutdownTimeout);
-    server.closeAllConnections();
+    await doors.close();
+    hub.close();
     await doorbell.stop();
     await Promise.all([listener.stop(), tail.stop(), history.stop(), retention.stop()]);
   };
+  let url: string;
   try {
     await tail.start();
     await listener.start();
     retention.start();
-    server.listen(config.port, config.host);
-    await once(server, 'listening');
+    url = await doors.open();
   } catch (error) {
     await stop().catch(() => {});
     throw error;
   }
-  const { address, family, port } = server.address() as AddressInfo;
-  const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
   logger.info({ url, streams: tail.catalog.streams.map(({ name }) => name) }, 'gateway started');
   return { url, stop };
 }

@@ -97,6 +97,21 @@ export interface Authenticator {
   authenticate(token: string | undefined): Promise<Principal>;
 }
 
+/** Commands for a connection that has no way up of its own, named by who is connected and by its session. */
+export interface Order {
+  readonly subject: string;
+  readonly session: string;
+  readonly commands: readonly unknown[];
+}
+
+/** The gateways that share a port with this one: any of them may be given a request that is for another. */
+export interface Peers {
+  /** False where none of them has that session. */
+  give(order: Order): Promise<boolean>;
+  /** What they give is for `take`, which says whether it has the session. */
+  onGiven(take: (order: Order) => boolean): void;
+}
+
 /** The database cannot be reached. */
 export class Unavailable extends Error {
   override readonly name = 'Unavailable';

@@ -65,11 +65,14 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
         path,
       ),
   },
-  { name: 'ports', holds: (path) => path === 'server/ports.ts' || path === 'client/transport/rung.ts' },
+  {
+    name: 'ports',
+    holds: (path) => path === 'server/ports.ts' || /^client\/(carrier|transport\/rung)\.ts$/.test(path),
+  },
   {
     name: 'parts',
     holds: (path) =>
-      /^server\/(hub|connection)\/|^server\/verify\/(contents|judge|line|reader|verdict)\.ts$|^server\/doorbell\.ts$|^client\/(sequencer|subscription|session)\.ts$/.test(
+      /^server\/(hub|connection|durable-streams)\/|^server\/verify\/(contents|judge|line|reader|verdict)\.ts$|^server\/doorbell\.ts$|^client\/(sequencer|subscription|session|visit|ladder|climb)\.ts$|^client\/transport\/(roster|requests|event-stream)\.ts$|^client\/tabs\/(cursor|identity|port|relay|shared-channel)\.ts$|^client\/polling\/(answer|breaker|channels|poller|settings|statistics)\.ts$/.test(
         path,
       ),
   },
@@ -77,11 +80,16 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
     // server/clock.ts is the system's clock behind the port `Clock`, and so an edge, the smallest of them.
     name: 'edges',
     holds: (path) =>
-      /^server\/(postgres|transport|http|auth)\/|^server\/(clock|demo|verify\/recorder)\.ts$|^client\/transport\/websocket\.ts$/.test(
+      /^server\/(postgres|transport|http|auth)\/|^server\/(clock|demo|verify\/recorder)\.ts$|^client\/(remembered|tabs\/(browser|leader|link)|polling\/exchange|transport\/(websocket|http|sse|poll))\.ts$/.test(
         path,
       ),
   },
-  { name: 'wiring', holds: (path) => path === 'server/gateway.ts' || path === 'client/client.ts' },
+  {
+    name: 'wiring',
+    holds: (path) =>
+      /^server\/(gateway|doors)\.ts$/.test(path) ||
+      /^client\/(client|direct|late|polling\/(service|shell)|tabs\/(late|share))\.ts$/.test(path),
+  },
   {
     name: 'doors',
     holds: (path) => /^server\/cli\/|^server\/(index|main)\.ts$|^client\/(index|node)\.ts$/.test(path),

@@ -63,16 +63,16 @@ function has(value: Record<string, unknown>, shape: Record<string, Field>): bool
   return Object.entries(shape).every(([name, field]) => isField(value[name], field));
 }
 
-function isFrame(value: unknown): value is Frame {
-  if (!isObject(value) || typeof value.type !== 'string' || !Object.hasOwn(shapes, value.type)) return false;
-  return has(value, shapes[value.type as Frame['type']]);
+/** The frame that a JSON value is, or null: a frame of a type that this version does not know is passed over. */
+export function asFrame(value: unknown): Frame | null {
+  if (!isObject(value) || typeof value.type !== 'string' || !Object.hasOwn(shapes, value.type)) return null;
+  return has(value, shapes[value.type as Frame['type']]) ? (value as Frame) : null;
 }
 
-/** The frame that a text holds, or null: a frame of a type that this version does not know is passed over. */
+/** The frame that a text holds, or null, as `asFrame`. */
 export function parseFrame(text: string): Frame | null {
   try {
-    const value: unknown = JSON.parse(text);
-    return isFrame(value) ? value : null;
+    return asFrame(JSON.parse(text));
   } catch {
     return null;
   }

@@ -8,6 +8,7 @@ import { type Gateway, startGateway } from '../gateway.js';
 import type { Logger } from '../logger.js';
 import { Metrics } from '../metrics.js';
 import { Unavailable } from '../ports.js';
+import { otherWorkers, passOnOrders } from './peers.js';
 
 /** Between the end of a worker that was not told to end and the start of the next, in milliseconds. */
 const REPLACE_AFTER = 1_000;
@@ -63,6 +64,7 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
         },
       );
     });
+    passOnOrders(worker);
     watch(worker, logger);
     return started(worker);
   };
@@ -143,7 +145,7 @@ export async function runWorker(config: Config, logger: Logger): Promise<void> {
   new AggregatorRegistry(); // answers the primary, with:
   AggregatorRegistry.setRegistries([metrics.registry]);
   try {
-    const gateway = await startGateway(config, config.databaseUrl ?? '', logger, metrics);
+    const gateway = await startGateway(config, config.databaseUrl ?? '', logger, metrics, otherWorkers());
     await say({ type: 'listening', url: gateway.url });
     await asked;
     await gateway.stop();

@@ -88,6 +88,11 @@ export class Admission {
     // The address first: one that asks too often does not use up the rate of the others.
     const retryAfter = this.#rates.take(address, now) || this.#all.take(now);
     if (retryAfter > 0) return { code: 'rate_limited', retryAfter, curtly: retryAfter >= LONGEST_WAIT };
+    return this.join(address);
+  }
+
+  /** The same without a rate, for requests, which have one of their own. */
+  join(address: string): TurnedAway | null {
     const present = this.#present.get(address) ?? 0;
     if (this.#connections >= this.#limits.connections || present >= this.#limits.addressConnections) {
       // Nobody knows when one leaves. One moment of the next minute is as good as another.

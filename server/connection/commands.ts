@@ -3,7 +3,12 @@ import type { Command } from '../../client/protocol/index.js';
 import { Refusal } from '../refusal.js';
 
 const id = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
-const channel = z.string().min(1).max(512);
+const LONE_SURROGATE = /\p{Cs}/u;
+const channel = z
+  .string()
+  .min(1)
+  .max(512)
+  .refine((name) => !LONE_SURROGATE.test(name), 'is no Unicode text');
 const token = z.string().min(1);
 
 const commands = {

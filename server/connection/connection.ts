@@ -1,10 +1,12 @@
 import {
+  askedPosition,
   type ErrorCode,
   errors,
   type Frame,
   formatPosition,
   type Limits,
   PROTOCOL,
+  startAt,
 } from '../../client/protocol/index.js';
 import type { Channel } from '../hub/channel.js';
 import type { Hub } from '../hub/hub.js';
@@ -19,7 +21,7 @@ import {
 } from '../ports.js';
 import { Refusal } from '../refusal.js';
 import { type ParsedCommand, parseCommand, RefusedFrame } from './commands.js';
-import { askedPosition, Cursor, startAt } from './cursor.js';
+import { Cursor } from './cursor.js';
 
 export interface ConnectionOptions {
   readonly id: string;
@@ -32,6 +34,8 @@ export interface ConnectionOptions {
   /** In milliseconds. */
   readonly heartbeat: number;
   readonly connectTimeout: number;
+  /** The table is asked where a channel stands, even if the gateway has a place for it: what is committed is known then. */
+  readonly fresh?: boolean;
 }
 
 /** Malformed frames after which a connection is ended: such a client cannot be right about anything else. */
@@ -63,6 +67,28 @@ export class Connection {
 
   get subscriptions(): number {
     return this.#cursors.size;
+  }
+
+  get id(): string {
+    return this.#options.id;
+  }
+
+  /** Who is connected; null before that. */
+  get subject(): string | null {
+    return this.#principal?.subject ?? null;
+  }
+
+  /** There is something to send that has not been sent, or a subscription that has not been answered. */
+  get behind(): boolean {
+    return [...this.#cursors.values()].some((cursor) => !(cursor instanceof Cursor) || cursor.behind);
+  }
+
+  /** Where each subscription stands: what to ask for, as `since`, to go on after what was sent. */
+  positions(): [channel: string, since: string][] {
+    return [...this.#cursors].map(([name, cursor]) => [
+      name,
+      cursor instanceof Cursor ? cursor.position : cursor.since,
+    ]);
   }
 
   /** A text frame came. */
@@ -180,7 +206,8 @@ export class Connection {
       if (asked === null) throw new RefusedFrame('invalid_frame', 'since: start, now, a seq or a position', id);
       // The client may know more than this gateway has read so far: ask the table before calling it wrong.
       const unknown = asked.epoch !== channel.state.epoch || asked.seq > channel.state.head;
-      if (unknown && !(await channel.refresh())) throw new Refusal('unknown_channel', `there is no channel ${name}`);
+      if ((unknown || this.#options.fresh) && !(await channel.refresh()))
+        throw new Refusal('unknown_channel', `there is no channel ${name}`);
       if (wanted()) return this.#begin(id, channel, since);
       this.#send({ type: 'unsubscribed', id, channel: name, code: 'requested' });
     } catch (error) {
@@ -211,9 +238,11 @@ export class Connection {
         this.#send({ type: 'unsubscribed', channel: channel.name, code: 'unknown_channel' });
       },
     });
-    this.#cursors.set(channel.name, cursor);
     channel.join(cursor);
+    // Where the position is another than was asked for, it counts only from the reset on that says so.
+    if (start.reset === null) this.#cursors.set(channel.name, cursor);
     this.#send({ type: 'subscribed', id, channel: channel.name, ...state });
+    this.#cursors.set(channel.name, cursor);
     if (start.reset !== null) cursor.reset(start.reset, { epoch: state.epoch, seq: start.after });
     cursor.advance();
   }

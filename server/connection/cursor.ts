@@ -1,27 +1,6 @@
-import { type Position, parsePosition, type ResetReason } from '../../client/protocol/index.js';
+import { formatPosition, type Position, type ResetReason } from '../../client/protocol/index.js';
 import type { Channel } from '../hub/channel.js';
-import type { ChannelState, Reader } from '../ports.js';
-
-/** Where a subscription begins, and the reset that has to be said first if that is not where it was asked to. */
-export interface Start {
-  readonly after: number;
-  readonly reset: ResetReason | null;
-}
-
-/** The position that `since` asks for, in the numbering of `state`; null where it is no position. */
-export function askedPosition(since: string, { epoch, floor, head }: ChannelState): Position | null {
-  if (since === 'start') return { epoch, seq: floor - 1 };
-  if (since === 'now') return { epoch, seq: head };
-  return parsePosition(since) ?? parsePosition(`${epoch}.${since}`);
-}
-
-/** Where a reader that asked for a position begins. */
-export function startAt(asked: Position, { epoch, floor, head }: ChannelState): Start {
-  if (asked.epoch !== epoch) return { after: head, reset: 'epoch' };
-  if (asked.seq > head) return { after: head, reset: 'ahead' };
-  if (asked.seq < floor - 1) return { after: floor - 1, reset: 'pruned' };
-  return { after: asked.seq, reset: null };
-}
+import type { Reader } from '../ports.js';
 
 export interface CursorEvents {
   onReady(cursor: Cursor): void;
@@ -43,6 +22,10 @@ export class Cursor implements Reader {
 
   get after(): number {
     return this.#after;
+  }
+
+  get position(): string {
+    return formatPosition({ epoch: this.channel.state.epoch, seq: this.#after });
   }
 
   get behind(): boolean {

@@ -1,8 +1,11 @@
 import type { IncomingMessage } from 'node:http';
-import express, { type ErrorRequestHandler, type Express } from 'express';
+import cors from 'cors';
+import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from 'express';
 import type { Logger } from '../logger.js';
 import { type Authenticator, Unavailable } from '../ports.js';
 import { Refusal } from '../refusal.js';
+import { bearer } from './bearer.js';
+import { STATUS } from './status.js';
 
 /** Whether each part that the way of an event needs is well. */
 export interface Health {
@@ -22,25 +25,32 @@ export interface AppOptions {
   readonly channels: (limit: number) => Promise<ListedChannel[]>;
   /** In the text format of Prometheus. */
   readonly metrics: () => Promise<string>;
-  /** For how long whoever asks has to wait, in milliseconds; 0 where it may ask now. */
-  readonly wait: (request: IncomingMessage) => number;
+  /** For how long whoever asks has to wait, in milliseconds; 0 where it may ask now. Polls are many and cheap. */
+  readonly wait: Record<'poll' | 'request', (request: IncomingMessage) => number>;
+  /** Whether whoever asks, a page or a program, may ask at all. */
+  readonly admits: (request: IncomingMessage) => boolean;
+  /** Event streams, which are limited as connections are, and what is limited as polls. */
+  readonly streams: Router;
+  readonly polls: readonly Router[];
   readonly authenticator: Authenticator;
   readonly logger: Logger;
 }
 
+/** Where the polls are. */
+const POLLS = ['/v1/poll', '/v1/commands', '/v1/streams'];
+
 /** Channels that one answer lists per stream. */
 const LISTED = 1000;
 
-const STATUS: Partial<Record<string, number>> = {
-  unauthorized: 401,
-  token_expired: 401,
-  not_found: 404,
-  rate_limited: 429,
-  unavailable: 503,
+/** What a page of another origin may read of an answer, and for how long its browser remembers that it may ask, in seconds. */
+const CORS = {
+  exposedHeaders: ['ETag', 'Retry-After', 'Stream-Next-Offset', 'Stream-Cursor', 'Stream-Up-To-Date'],
+  maxAge: 7_200,
 };
 
 /** The HTTP side of the gateway: is it well, and what goes through it. */
-export function makeApp({ health, channels, metrics, wait, authenticator, logger }: AppOptions): Express {
+export function makeApp(options: AppOptions): Express {
+  const { health, channels, metrics, wait, admits, streams, polls, authenticator, logger } = options;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag'); // what is asked for here is asked because it changes
@@ -55,21 +65,23 @@ export function makeApp({ health, channels, metrics, wait, authenticator, logger
     response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks });
   });
 
-  // Before anything that costs something; a token that is tried out costs something too.
-  app.use((request, response, next) => {
-    const retryAfter = wait(request);
-    if (retryAfter === 0) return next();
-    response.set('Retry-After', String(Math.ceil(retryAfter / 1000)));
-    throw new Refusal('rate_limited');
+  app.use('/v1', cors(CORS), (request, _response, next) => {
+    if (!admits(request)) throw new Refusal('forbidden_origin');
+    next();
   });
+  app.use(streams);
+
+  app.use(POLLS, limited(wait.poll));
+  app.use(...polls);
+  // Before anything that costs something; a token that is tried out costs something too.
+  app.use(limited(wait.request));
 
   app.get('/metrics', async (_request, response) => {
     response.type('text/plain; version=0.0.4').send(await metrics());
   });
 
   app.get('/v1/channels', async (request, response) => {
-    const [, token] = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '') ?? [];
-    await authenticator.authenticate(token);
+    await authenticator.authenticate(bearer(request));
     response.json({ channels: await channels(LISTED) });
   });
 
@@ -79,12 +91,30 @@ export function makeApp({ health, channels, metrics, wait, authenticator, logger
 
   const onError: ErrorRequestHandler = (error: unknown, _request, response, next) => {
     if (response.headersSent) return next(error);
-    const refusal =
-      error instanceof Refusal ? error : new Refusal(error instanceof Unavailable ? 'unavailable' : 'internal');
-    if (refusal.code === 'internal') logger.error({ err: error }, 'a request failed');
-    const { code, message } = refusal;
-    response.status(STATUS[code] ?? 500).json({ error: { code, message } });
+    const refusal = asRefusal(error);
+    const { code, message, retryAfter } = refusal;
+    if (code === 'internal') logger.error({ err: error }, 'a request failed');
+    response.set('Cache-Control', 'no-store');
+    if (retryAfter > 0) response.set('Retry-After', String(Math.ceil(retryAfter / 1000)));
+    response.status(STATUS[code]).json({ error: { code, message } });
   };
   app.use(onError);
   return app;
+}
+
+function limited(wait: (request: IncomingMessage) => number): RequestHandler {
+  return (request, _response, next) => {
+    const retryAfter = wait(request);
+    if (retryAfter === 0) return next();
+    throw new Refusal('rate_limited', undefined, retryAfter);
+  };
+}
+
+function asRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  if (error instanceof Unavailable) return new Refusal('unavailable');
+  const { status, type } = error as { status?: unknown; type?: unknown }; // what a parser of bodies or paths throws
+  if (status === 413) return new Refusal('frame_too_large', 'the body is too large');
+  if (typeof status !== 'number' || status >= 500) return new Refusal('internal');
+  return new Refusal('invalid_frame', typeof type === 'string' ? type : 'the request cannot be read');
 }

@@ -4,8 +4,17 @@ import type { Socket } from 'node:net';
 /** How often connections that never send a request are looked for, in milliseconds. */
 const CHECK_INTERVAL = 1_000;
 
-/** Connections that have not become WebSockets; with more, the oldest is ended. Requests are answered far sooner. */
+/** Connections that have not become clients; with more, the oldest is ended. Requests are answered far sooner. */
 const MAX_PLAIN = 2_048;
+
+/**
+ * Longer than what a proxy in front keeps an idle connection for (a minute, as a rule): it would send a request into one
+ * that is being closed. In milliseconds.
+ */
+const KEEP_ALIVE = 65_000;
+
+/** A request for many channels names them all, in its address or in Last-Event-ID; in bytes. */
+const MAX_HEADERS = 32 * 1024;
 
 /**
  * An HTTP server that bounds what a connection costs before it is admitted. `patience`: for a whole request, its headers
@@ -13,6 +22,8 @@ const MAX_PLAIN = 2_048;
  */
 export function makeServer(app: RequestListener, patience: number): Server {
   const options = {
+    maxHeaderSize: MAX_HEADERS,
+    keepAliveTimeout: KEEP_ALIVE,
     requestTimeout: patience,
     connectionsCheckingInterval: Math.min(CHECK_INTERVAL, patience),
   };
@@ -26,6 +37,13 @@ export function makeServer(app: RequestListener, patience: number): Server {
       plain.delete(oldest);
       oldest.destroy();
     }
+  });
+  server.prependListener('request', ({ socket }, response) => {
+    // Admitted as a connection: it may last. Afterwards its socket is as plain as before.
+    response.once('admitted', () => plain.delete(socket));
+    response.once('close', () => {
+      if (!socket.destroyed) plain.add(socket);
+    });
   });
   server.on('upgrade', (request, socket, head) => {
     if (request.headers.upgrade?.toLowerCase() !== 'websocket') return answer(server, request);

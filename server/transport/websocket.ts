@@ -14,6 +14,17 @@ import { type SocketLimits, SocketTransport } from './socket.js';
 /** A frame of more than this times the limit is not even read: it ends the connection with code 1009. */
 const HARD_LIMIT = 16;
 
+/**
+ * Each message by itself: a window that lasts would cost each connection as much as its send buffer. So many at once, over
+ * all connections; the others wait in their order.
+ */
+const DEFLATE = {
+  threshold: 1_024,
+  serverNoContextTakeover: true,
+  clientNoContextTakeover: true,
+  concurrencyLimit: 4,
+};
+
 /** How long a client that was turned away may take to close, in milliseconds. */
 const LEAVE_TIMEOUT = 1_000;
 
@@ -25,6 +36,8 @@ export interface WebSocketOptions {
   readonly maxFrameBytes: number;
   readonly maxSubscriptions: number;
   readonly sendBufferBytes: number;
+  /** Whether frames are compressed for a client that offers it. */
+  readonly compression: boolean;
   /** What one connection may send, per second. */
   readonly frameRate: number;
   readonly byteRate: number;
@@ -63,7 +76,8 @@ export class WebSocketDoor {
       bytes: { perSecond: byteRate, burst: byteRate + HARD_LIMIT * maxFrameBytes },
     };
     const common = { noServer: true, clientTracking: false, perMessageDeflate: false, autoPong: false };
-    this.#sockets = new WebSocketServer({ ...common, maxPayload: HARD_LIMIT * maxFrameBytes });
+    const perMessageDeflate = options.compression && DEFLATE;
+    this.#sockets = new WebSocketServer({ ...common, perMessageDeflate, maxPayload: HARD_LIMIT * maxFrameBytes });
     const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT }; // the latter is not in @types/ws
     this.#porch = new WebSocketServer({ ...common, ...brief });
     server.on('websocket', (request, socket, head) => this.#upgrade(request, socket, head));

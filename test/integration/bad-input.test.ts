@@ -162,7 +162,7 @@ test('odd upgrades are refused, and end nothing but themselves', async () => {
 
 test('an offer of HTTP/2, as some clients make with any request, is declined, and the request answered', async () => {
   const offer = (path: string) =>
-    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n`;
+    `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n`;
   expect(await talk(gateway.url, offer('/healthz'))).toMatch(/^HTTP\/1.1 200 .*"status":"ok"/s);
   expect(await talk(gateway.url, offer('/v1/ws'))).toMatch(/^HTTP\/1.1 404 .*"code":"not_found"/s);
   await talk(gateway.url, offer('/v1/channels'), true);

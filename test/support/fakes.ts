@@ -1,5 +1,6 @@
 import type { Environment } from '../../client/environment.js';
-import type { Link, LinkEvents, Rung } from '../../client/transport/rung.js';
+import { type Command, parseFrame } from '../../client/protocol/index.js';
+import type { Link, LinkEvents, Rung, TransportName } from '../../client/transport/rung.js';
 import type { PageLimits } from '../../server/hub/channel.js';
 import { makeLogger } from '../../server/logger.js';
 import {
@@ -71,19 +72,25 @@ export class FakeClock implements Clock {
 
 /** An environment whose signs the test gives. */
 export class FakeEnvironment implements Environment {
-  readonly #watchers = new Set<() => void>();
+  readonly #watchers = new Set<{ onSign(): void; onRest?: (() => void) | undefined }>();
 
   get watched(): boolean {
     return this.#watchers.size > 0;
   }
 
-  watch(onSign: () => void): () => void {
-    this.#watchers.add(onSign);
-    return () => this.#watchers.delete(onSign);
+  watch(onSign: () => void, onRest?: () => void): () => void {
+    const watcher = { onSign, onRest };
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
   }
 
   sign(): void {
-    for (const onSign of this.#watchers) onSign();
+    for (const { onSign } of this.#watchers) onSign();
+  }
+
+  /** The page is left. */
+  rest(): void {
+    for (const { onRest } of this.#watchers) onRest?.();
   }
 }
 
@@ -97,9 +104,16 @@ export class FakeLink implements Link {
     this.events = events;
   }
 
-  send(text: string): void {
-    if (this.closed) throw new Error(`sent on a closed link: ${text}`);
-    this.sent.push(JSON.parse(text) as Record<string, unknown>);
+  send(command: Command): void {
+    if (this.closed) throw new Error(`sent on a closed link: ${JSON.stringify(command)}`);
+    this.sent.push({ ...command });
+  }
+
+  /** The gateway sends a text. */
+  receive(text: string): void {
+    const frame = parseFrame(text);
+    if (frame === null) this.events.onHeard();
+    else this.events.onFrame(frame);
   }
 
   close(): void {
@@ -108,8 +122,14 @@ export class FakeLink implements Link {
 }
 
 export class FakeRung implements Rung {
-  readonly name = 'websocket';
+  readonly name: TransportName;
+  readonly mayBuffer: boolean;
   readonly links: FakeLink[] = [];
+
+  constructor(name: TransportName = 'websocket') {
+    this.name = name;
+    this.mayBuffer = name === 'sse';
+  }
 
   get last(): FakeLink {
     const link = this.links.at(-1);

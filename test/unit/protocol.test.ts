@@ -5,10 +5,10 @@ import {
   closeStops,
   codeOfClose,
   type ErrorEntry,
-  errorEntry,
   errors,
   formatPosition,
   isErrorCode,
+  outcomeOf,
   parseFrame,
   parsePosition,
 } from '../../client/protocol/index.js';
@@ -161,10 +161,10 @@ describe('the table of errors', () => {
   test('a code that a later gateway added is retried, also if its name is that of a method', () => {
     for (const code of ['later', 'toString', '__proto__']) {
       expect(isErrorCode(code)).toBe(false);
-      expect(errorEntry(code).outcome).toBe('retry');
+      expect(outcomeOf(code).outcome).toBe('retry');
       expect(new RowcastError(code).retries).toBe(true);
     }
     expect(new RowcastError('unauthorized')).toMatchObject({ code: 'unauthorized', retries: false });
-    expect(new RowcastError('unauthorized').message).toContain(errors.unauthorized.action);
+    expect(new RowcastError('unauthorized').message).toBe('unauthorized');
   });
 });

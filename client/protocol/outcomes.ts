@@ -1,0 +1,63 @@
+/** What a program does about an error. What a person reads about it is in `errors`: clients are spared the text. */
+export interface Outcome {
+  /** `retry`: the same may work later, by itself. `stop`: it cannot work until somebody changes something. */
+  readonly outcome: 'retry' | 'stop';
+  /** The WebSocket close code where it ends a connection. 4000 to 4499: come back. 4500 to 4999: stay away. */
+  readonly close?: number;
+}
+
+/** Every code that a gateway answers with. */
+export const outcomes = {
+  invalid_json: { outcome: 'stop' },
+  unknown_type: { outcome: 'stop' },
+  invalid_frame: { outcome: 'stop' },
+  frame_too_large: { outcome: 'stop' },
+  not_connected: { outcome: 'stop' },
+  already_connected: { outcome: 'stop' },
+  invalid_channel: { outcome: 'stop' },
+  unknown_channel: { outcome: 'stop' },
+  already_subscribed: { outcome: 'stop' },
+  not_subscribed: { outcome: 'stop' },
+  too_many_subscriptions: { outcome: 'stop' },
+  unknown_session: { outcome: 'stop' },
+  position_gone: { outcome: 'stop' },
+  not_found: { outcome: 'stop' },
+  forbidden_origin: { outcome: 'stop' },
+  unavailable: { outcome: 'retry' },
+  internal: { outcome: 'retry', close: 4000 },
+  shutting_down: { outcome: 'retry', close: 4001 },
+  connect_timeout: { outcome: 'retry', close: 4002 },
+  heartbeat_timeout: { outcome: 'retry', close: 4003 },
+  token_expired: { outcome: 'retry', close: 4004 },
+  too_many_connections: { outcome: 'retry', close: 4005 },
+  rate_limited: { outcome: 'retry', close: 4006 },
+  unsupported_protocol: { outcome: 'stop', close: 4500 },
+  unauthorized: { outcome: 'stop', close: 4501 },
+  too_many_errors: { outcome: 'stop', close: 4502 },
+} as const satisfies Record<string, Outcome>;
+
+export type ErrorCode = keyof typeof outcomes;
+
+export function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(outcomes, code);
+}
+
+/** What to do about a code; one that a newer gateway added is retried. */
+export function outcomeOf(code: string): Outcome {
+  return isErrorCode(code) ? outcomes[code] : { outcome: 'retry' };
+}
+
+/** The close code of RFC 6455 for a frame that is too large even to be read. */
+const TOO_LARGE = 1009;
+
+/** Whether a WebSocket close code tells the client to stay away. */
+export function closeStops(code: number): boolean {
+  return code === TOO_LARGE || (code >= 4500 && code <= 4999);
+}
+
+/** The error code that a WebSocket close code stands for, if it is one of the table. */
+export function codeOfClose(close: number): ErrorCode | null {
+  if (close === TOO_LARGE) return 'frame_too_large';
+  const found = Object.entries<Outcome>(outcomes).find(([, outcome]) => outcome.close === close);
+  return found && isErrorCode(found[0]) ? found[0] : null;
+}

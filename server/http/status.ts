@@ -1,0 +1,31 @@
+import type { ErrorCode } from '../../client/protocol/index.js';
+
+/** The HTTP status that goes with each code. */
+export const STATUS: Record<ErrorCode, number> = {
+  invalid_json: 400,
+  unknown_type: 400,
+  invalid_frame: 400,
+  invalid_channel: 400,
+  not_connected: 400,
+  already_connected: 400,
+  not_subscribed: 400,
+  too_many_subscriptions: 400,
+  too_many_errors: 400,
+  unsupported_protocol: 400,
+  unauthorized: 401,
+  token_expired: 401,
+  forbidden_origin: 403,
+  unknown_channel: 404,
+  unknown_session: 404,
+  not_found: 404,
+  connect_timeout: 408,
+  already_subscribed: 409,
+  position_gone: 410,
+  frame_too_large: 413,
+  rate_limited: 429,
+  internal: 500,
+  unavailable: 503,
+  shutting_down: 503,
+  too_many_connections: 503,
+  heartbeat_timeout: 504,
+};

@@ -1,0 +1,222 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { errors, type Frame } from '../../client/protocol/index.js';
+import type { Admission, TurnedAway } from '../connection/admission.js';
+import type { Connection, ConnectionOptions } from '../connection/connection.js';
+import type { Metrics } from '../metrics.js';
+import type { Order, Peers, Transport } from '../ports.js';
+import { Refusal } from '../refusal.js';
+import { addressOf } from './address.js';
+import { PollTransport } from './poll.js';
+import { type EventFormat, framesOrNone, framesWithId, SseTransport } from './sse.js';
+
+/** Comments per heartbeat: a client doubts a connection that was silent for half of one. */
+const BEATS = 3;
+
+/** A poll is heard when it is answered: its heartbeat is so many times what it waits. */
+const POLL_BEATS = 3;
+
+/** What a request asks of its connection. */
+export interface Asked {
+  /** The first of them is `connect`. */
+  readonly commands: readonly unknown[];
+  /** The name of the connection for who sends it commands later. */
+  readonly session: string | undefined;
+  /** It was written as commands: what became of each of them is in the answer, whatever that was. */
+  readonly replies: boolean;
+  /** All that was committed before it belongs into the answer: the table is asked, not memory. */
+  readonly fresh?: boolean;
+  /** How a stream is written by the rules of another protocol, whose clients read the HTTP status. */
+  readonly format?: (connection: Pick<Connection, 'behind' | 'positions'>) => EventFormat;
+}
+
+export interface RequestDoorOptions {
+  readonly sendBufferBytes: number;
+  /** Size at which the answer to a poll is full. */
+  readonly pageBytes: number;
+  readonly admission: Admission;
+  readonly trustedProxies: number;
+  /** In milliseconds. */
+  readonly heartbeat: number;
+  readonly connect: (
+    id: string,
+    transport: Transport,
+    options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
+  ) => Connection;
+  readonly metrics: Metrics;
+  readonly peers: Peers | null;
+}
+
+/** What a poll has gathered. */
+export interface PollAnswer {
+  readonly frames: readonly (string | Buffer)[];
+  readonly positions: readonly (readonly [channel: string, since: string])[];
+  /** It could not hold or wait for all that there is: more follows. */
+  readonly full: boolean;
+}
+
+/** Takes HTTP requests that are connections: event streams, and polls while they wait. */
+export class RequestDoor {
+  readonly #options: RequestDoorOptions;
+  readonly #open = new Map<Connection, ServerResponse>();
+  readonly #streams = new Set<SseTransport>();
+  /** By who is connected, and the name of the session. */
+  readonly #sessions = new Map<string, Connection>();
+  readonly #beat: NodeJS.Timeout;
+  #stopping = false;
+
+  constructor(options: RequestDoorOptions) {
+    this.#options = options;
+    options.peers?.onGiven((order) => this.#take(order));
+    this.#beat = setInterval(() => {
+      for (const stream of this.#streams) stream.beat();
+    }, options.heartbeat / BEATS);
+  }
+
+  get connections(): number {
+    return this.#open.size;
+  }
+
+  /** Answers with a stream of events. Rejects with `Refusal` where there is nothing to stream and no use in coming back. */
+  async stream(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
+    const { admission, sendBufferBytes, heartbeat } = this.#options;
+    const transport = new SseTransport(response, sendBufferBytes);
+    try {
+      this.#admit(request, response, (address) => admission.enter(address));
+      const connection = this.#connect(asked, response, transport, heartbeat);
+      transport.onDrained = () => connection.drained();
+      const frames = asked.replies ? framesWithId : framesOrNone;
+      transport.format = asked.format?.(connection) ?? frames(() => idOf(connection.positions()));
+      this.#streams.add(transport);
+      response.once('close', () => this.#streams.delete(transport));
+      if (asked.replies) transport.begin();
+      await this.#ask(connection, asked);
+      if (transport.refused === null || transport.begun) return transport.begin();
+      connection.gone();
+      throw transport.refused;
+    } catch (error) {
+      const readsStatus = asked.format !== undefined;
+      if (!(error instanceof Refusal) || errors[error.code].outcome === 'stop' || readsStatus) throw error;
+      turnAway(response, error);
+    }
+  }
+
+  /** Waits up to `wait` milliseconds for news; null where nobody waits any more. Rejects with `Refusal`. */
+  async poll(
+    request: IncomingMessage,
+    response: ServerResponse,
+    asked: Asked,
+    wait: number,
+  ): Promise<PollAnswer | null> {
+    const { admission, pageBytes, heartbeat } = this.#options;
+    this.#admit(request, response, (address) => admission.join(address));
+    return new Promise((resolve, reject) => {
+      const transport = new PollTransport({ bytes: pageBytes, wait }, () => {
+        const { frames, writable } = transport;
+        const refused = transport.closed ?? (asked.replies ? null : transport.refused);
+        const { behind } = connection;
+        const positions = connection.positions();
+        connection.gone();
+        if (refused === null) resolve({ frames, positions, full: !writable || behind });
+        else reject(refused);
+      });
+      const connection = this.#connect(asked, response, transport, Math.max(heartbeat, POLL_BEATS * wait));
+      transport.behind = () => connection.behind;
+      response.once('close', () => {
+        transport.gone();
+        resolve(null);
+      });
+      this.#ask(connection, asked).then(() => transport.asked(), reject);
+    });
+  }
+
+  /** Gives commands to a connection of the same principal. Rejects with `unknown_session` where there is none of that name. */
+  async command(order: Order): Promise<void> {
+    const given = this.#take(order) || (await this.#options.peers?.give(order));
+    if (!given) throw new Refusal('unknown_session');
+  }
+
+  /** Tells every client to come back elsewhere, and waits until they are gone, at most `timeout` milliseconds. */
+  async stop(timeout: number): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#beat);
+    const gone = [...this.#open].map(([connection, response]) => {
+      const closed = new Promise<void>((resolve) => response.once('close', () => resolve()));
+      connection.close('shutting_down');
+      return closed;
+    });
+    const late = setTimeout(() => {
+      for (const response of this.#open.values()) response.destroy();
+    }, timeout);
+    await Promise.all(gone);
+    clearTimeout(late);
+  }
+
+  #take({ subject, session, commands }: Order): boolean {
+    const connection = this.#sessions.get(nameOf(subject, session));
+    for (const command of commands) void connection?.receive(JSON.stringify(command));
+    return connection !== undefined;
+  }
+
+  #admit(request: IncomingMessage, response: ServerResponse, enter: (address: string) => TurnedAway | null): void {
+    if (this.#stopping) throw new Refusal('shutting_down');
+    const { admission, trustedProxies, metrics } = this.#options;
+    const address = addressOf(request, trustedProxies);
+    const turnedAway = enter(address);
+    if (turnedAway !== null) {
+      metrics.turnedAway.inc();
+      throw new Refusal(turnedAway.code, undefined, turnedAway.retryAfter);
+    }
+    response.once('close', () => admission.leave(address));
+    response.emit('admitted');
+  }
+
+  #connect(
+    { session = randomUUID(), fresh = false }: Asked,
+    response: ServerResponse,
+    transport: Transport,
+    heartbeat: number,
+  ): Connection {
+    const connection = this.#options.connect(session, transport, { heartbeat, fresh });
+    this.#open.set(connection, response);
+    response.once('close', () => {
+      this.#open.delete(connection);
+      connection.gone();
+    });
+    return connection;
+  }
+
+  /** Resolves when every command has been answered. */
+  async #ask(connection: Connection, { commands }: Asked): Promise<void> {
+    const [connect = '', ...others] = commands.map((command) => JSON.stringify(command));
+    await connection.receive(connect);
+    if (connection.subject !== null) this.#name(connection, nameOf(connection.subject, connection.id));
+    await Promise.all(others.map((command) => connection.receive(command)));
+  }
+
+  /** Who comes back while its old connection is not yet known to be dead takes over the name. */
+  #name(connection: Connection, name: string): void {
+    this.#sessions.set(name, connection);
+    this.#open.get(connection)?.once('close', () => {
+      if (this.#sessions.get(name) === connection) this.#sessions.delete(name);
+    });
+  }
+}
+
+function nameOf(subject: string, session: string): string {
+  return JSON.stringify([subject, session]);
+}
+
+/** The positions of all channels, as they stand in an `id` and come back in `Last-Event-ID`: ASCII, without a space. */
+export function idOf(positions: readonly (readonly [channel: string, since: string])[]): string {
+  return positions.map(([channel, since]) => `${encodeURIComponent(channel)}=${encodeURIComponent(since)}`).join('&');
+}
+
+/** An `EventSource` comes back after a stream that ended, and after no other answer. */
+function turnAway(response: ServerResponse, { code, message, retryAfter }: Refusal): void {
+  const transport = new SseTransport(response, 0);
+  transport.begin(retryAfter || undefined);
+  const frame: Frame = { type: 'error', code, message, ...(retryAfter > 0 && { retryAfter: Math.ceil(retryAfter) }) };
+  transport.send(JSON.stringify(frame));
+  response.end();
+}
