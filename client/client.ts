@@ -1,76 +1,107 @@
 import { Backoff } from './backoff.js';
 import { call } from './call.js';
+import type { Carrier, SessionEvents, SessionState } from './carrier.js';
 import { systemClock } from './clock.js';
-import { platformEnvironment } from './environment.js';
+import { BACKOFF, type ConnectionOptions, directCarrier, rungsOf, tokenOf } from './direct.js';
 import { RowcastError } from './error.js';
-import type { Frame } from './protocol/index.js';
-import { Session, type SessionState } from './session.js';
+import type { PollingOptions } from './polling/settings.js';
+import { type Polling, PollingShell } from './polling/shell.js';
 import { type SubscribeOptions, Subscription } from './subscription.js';
-import { type WebSocketConstructor, websocketRung } from './transport/websocket.js';
+import { lateCarrier } from './tabs/late.js';
+import type { TransportName } from './transport/rung.js';
 
-export interface ClientOptions {
-  /** Where the gateway is: `http://127.0.0.1:4400`. */
-  readonly url: string;
-  /** A token, or where to get one: asked anew for each connection. */
-  readonly token?: string | (() => string | Promise<string>);
-  /** Needed where the platform has no WebSocket of its own, as in Node 20: that of the package `ws`. */
-  readonly WebSocket?: WebSocketConstructor;
+export interface ClientOptions extends ConnectionOptions {
+  /** The state has changed; `connected` comes again where another transport took over. */
   readonly onState?: (state: SessionState, error?: RowcastError) => void;
+  /** Tabs of one origin share one connection: all that say `true`, or all that give the same name. */
+  readonly share?: boolean | string;
 }
 
 export interface Client {
   readonly state: SessionState;
+  /** What the client is connected by; null while it is not. */
+  readonly transport: TransportName | null;
   /** Follows a channel, `<stream>:<key>`. Throws `already_subscribed` while this client follows it already. */
   subscribe(channel: string, options?: SubscribeOptions): Subscription;
   /** Ends every subscription and the connection. Nothing of the client runs on. */
   close(): void;
 }
 
-/** In milliseconds. */
-const OPEN_TIMEOUT = 10_000;
-const BACKOFF = { base: 250, cap: 30_000 };
+/** With `poll` alone the client keeps no connection: it asks from time to time. */
+export interface PollingClientOptions extends Omit<ClientOptions, 'transports'> {
+  readonly transports: readonly ['poll'];
+  readonly polling?: PollingOptions;
+}
+
+export interface PollingClient extends Client, Polling {}
 
 /** A client of one gateway. It connects at the first subscription and reconnects by itself from then on. */
-export function createClient({ url, token, WebSocket = globalThis.WebSocket, onState }: ClientOptions): Client {
-  if (WebSocket === undefined)
-    throw new TypeError('no WebSocket on this platform: pass { WebSocket } from the package ws');
+export function createClient(options: PollingClientOptions): PollingClient;
+export function createClient(options: ClientOptions): Client;
+export function createClient(options: ClientOptions & Pick<PollingClientOptions, 'polling'>): Client {
+  if (options.transports?.join() === 'poll') return pollingClient(options, options.polling);
+  const { share = false, onState } = options;
+  if (share === false) return clientOver((events) => directCarrier(options, events), onState);
+  return clientOver((events) => lateCarrier(options, share === true ? '' : share, events), onState);
+}
+
+function pollingClient(options: ClientOptions, polling: PollingOptions = {}): PollingClient {
+  rungsOf(options); // throws where there is no fetch
+  const { url, fetch = globalThis.fetch } = options;
+  let shell!: PollingShell;
+  const client = clientOver((events) => {
+    shell = new PollingShell({
+      url,
+      fetch: (...request) => fetch(...request),
+      token: tokenOf(options),
+      polling,
+      events,
+    });
+    return shell;
+  }, options.onState);
+  return Object.assign(client, {
+    stats: () => shell.stats(),
+    pause: () => shell.pause(),
+    resume: () => shell.resume(),
+    refresh: () => shell.refresh(),
+  });
+}
+
+/** The subscriptions of one client, over whatever carries them. */
+export function clientOver(makeCarrier: (events: SessionEvents) => Carrier, onState: ClientOptions['onState']): Client {
   const subscriptions = new Map<string, Subscription>();
 
-  const session = new Session({
-    rung: websocketRung(url, WebSocket, OPEN_TIMEOUT),
-    token: async () => (typeof token === 'function' ? token() : token),
-    clock: systemClock,
-    backoff: new Backoff(BACKOFF),
-    environment: platformEnvironment(systemClock),
-    events: {
-      onState(state, error) {
-        call(onState, state, error);
-        for (const subscription of [...subscriptions.values()]) {
-          if (state === 'closed') subscription.fail(error ?? new RowcastError('unavailable', 'the client was closed'));
-          else subscription.onConnection(state === 'connected');
-        }
-      },
-      onFrame(frame: Frame) {
-        if ('channel' in frame) subscriptions.get(frame.channel)?.onFrame(frame);
-      },
+  const carrier = makeCarrier({
+    onState(state, error) {
+      call(onState, state, error);
+      for (const subscription of [...subscriptions.values()]) {
+        if (state === 'closed') subscription.fail(error ?? new RowcastError('unavailable', 'the client was closed'));
+        else subscription.onConnection(state === 'connected');
+      }
+    },
+    onFrame(frame) {
+      if ('channel' in frame) subscriptions.get(frame.channel)?.onFrame(frame);
     },
   });
 
   return {
     get state() {
-      return session.state;
+      return carrier.state;
+    },
+    get transport() {
+      return carrier.transport;
     },
     subscribe(channel, options = {}) {
-      if (session.state === 'closed') throw new RowcastError('unavailable', 'the client is closed');
+      if (carrier.state === 'closed') throw new RowcastError('unavailable', 'the client is closed');
       if (subscriptions.has(channel)) throw new RowcastError('already_subscribed');
       const subscription = new Subscription(
         {
           get connected() {
-            return session.state === 'connected';
+            return carrier.state === 'connected';
           },
           clock: systemClock,
           backoff: () => new Backoff(BACKOFF),
-          request: (command, onReply) => session.request(command, onReply),
+          request: (command, onReply) => carrier.request(command, onReply),
           forget: (closed) => {
             if (subscriptions.get(channel) === closed) subscriptions.delete(channel);
           },
@@ -79,12 +110,12 @@ export function createClient({ url, token, WebSocket = globalThis.WebSocket, onS
         options,
       );
       if (subscription.state !== 'closed') subscriptions.set(channel, subscription);
-      session.start();
+      carrier.start();
       return subscription;
     },
     close() {
       for (const subscription of [...subscriptions.values()]) subscription.close();
-      session.close();
+      carrier.close();
     },
   };
 }

@@ -2,8 +2,11 @@ import type { Clock } from './clock.js';
 
 /** What the platform notices about the way to the gateway, before the connection does. */
 export interface Environment {
-  /** Calls `onSign` whenever the way may be another one than before. The returned function ends that. */
-  watch(onSign: () => void): () => void;
+  /**
+   * Calls `onSign` whenever the way may be another one than before, and `onRest` when the page is left: if the browser
+   * keeps it and shows it again, a sign comes. The returned function ends that.
+   */
+  watch(onSign: () => void, onRest?: () => void): () => void;
 }
 
 /** The part of `globalThis` that is looked at. A browser has all of it, a worker no document, Node nothing. */
@@ -15,15 +18,16 @@ export interface Scope extends Partial<Pick<EventTarget, 'addEventListener' | 'r
 const TICK = 2_000;
 const LATE = 4_000;
 
-/** Of a browser: the network comes or goes, the page is looked at again, or comes out of the back/forward cache. Everywhere: waking from sleep. */
+/** Of a browser: the network comes or goes, the page is looked at again, thawed, or comes out of the back/forward cache. Everywhere: waking from sleep. */
 export function platformEnvironment(clock: Clock, scope: Scope = globalThis): Environment {
   const { document } = scope;
   // The timers of a page that nobody looks at are late as a rule, and it is told when it is looked at again.
   const visible = () => document?.visibilityState !== 'hidden';
   return {
-    watch(onSign) {
+    watch(onSign, onRest) {
       const onEvent = ({ type, persisted }: Event & { persisted?: boolean }) => {
-        if (type === 'pageshow' ? persisted : visible()) onSign();
+        if (type === 'pagehide') onRest?.();
+        else if (type === 'pageshow' ? persisted : visible()) onSign();
       };
       let cancelTick: () => void;
       const tick = () => {
@@ -34,13 +38,17 @@ export function platformEnvironment(clock: Clock, scope: Scope = globalThis): En
         });
       };
       tick();
-      const types = ['online', 'offline', 'pageshow'];
-      for (const type of types) scope.addEventListener?.(type, onEvent);
-      document?.addEventListener('visibilitychange', onEvent);
+      const targets = [
+        [scope, ['online', 'offline', 'pageshow', 'pagehide']],
+        [document, ['visibilitychange', 'resume']],
+      ] as const;
+      const each = (method: 'addEventListener' | 'removeEventListener') => {
+        for (const [target, types] of targets) for (const type of types) target?.[method]?.(type, onEvent);
+      };
+      each('addEventListener');
       return () => {
         cancelTick();
-        for (const type of types) scope.removeEventListener?.(type, onEvent);
-        document?.removeEventListener('visibilitychange', onEvent);
+        each('removeEventListener');
       };
     },
   };

@@ -1,4 +1,4 @@
-import { errorEntry } from './protocol/index.js';
+import { outcomeOf } from './protocol/index.js';
 
 /** What went wrong, with its code from the table of errors in `rowcast/protocol`. */
 export class RowcastError extends Error {
@@ -7,10 +7,9 @@ export class RowcastError extends Error {
   readonly retries: boolean;
 
   constructor(code: string, message?: string, retries?: boolean) {
-    const entry = errorEntry(code);
-    super(message ?? `${entry.meaning} ${entry.action}`);
+    super(message ?? code);
     this.name = 'RowcastError';
     this.code = code;
-    this.retries = retries ?? entry.outcome === 'retry';
+    this.retries = retries ?? outcomeOf(code).outcome === 'retry';
   }
 }

@@ -1,5 +1,11 @@
 import { WebSocket } from 'ws';
-import { type Client, type ClientOptions, createClient as create } from './client.js';
+import {
+  type Client,
+  type ClientOptions,
+  createClient as create,
+  type PollingClient,
+  type PollingClientOptions,
+} from './client.js';
 import type { WebSocketConstructor } from './transport/websocket.js';
 
 export * from './index.js';
@@ -15,6 +21,8 @@ class ClosingWebSocket extends WebSocket {
 }
 
 /** As in the browser; Node 20 has no WebSocket of its own, so that of `ws` is the default. */
+export function createClient(options: PollingClientOptions): PollingClient;
+export function createClient(options: ClientOptions): Client;
 export function createClient(options: ClientOptions): Client {
   return create({ WebSocket: ClosingWebSocket as unknown as WebSocketConstructor, ...options });
 }

@@ -1,11 +1,12 @@
 import type { Backoff } from './backoff.js';
 import { call } from './call.js';
+import type { Request } from './carrier.js';
 import type { Clock } from './clock.js';
 import { RowcastError } from './error.js';
 import {
-  errorEntry,
   type Frame,
   formatPosition,
+  outcomeOf,
   type Position,
   parsePosition,
   type Reply,
@@ -15,7 +16,6 @@ import {
 } from './protocol/index.js';
 import { EventQueue } from './queue.js';
 import { Sequencer } from './sequencer.js';
-import type { Request } from './session.js';
 
 /** One row of a stream, as it reaches the application. */
 export interface StreamEvent {
@@ -249,7 +249,7 @@ export class Subscription implements AsyncIterable<StreamEvent> {
 
   #refused(code: string, message?: string): void {
     const error = new RowcastError(code, message);
-    if (errorEntry(code).outcome === 'stop') return this.#close(error);
+    if (outcomeOf(code).outcome === 'stop') return this.#close(error);
     this.#request += 1;
     this.#enter('waiting', error);
     if (this.#state !== 'waiting') return;

@@ -1,4 +1,6 @@
 import * as library from 'reconnecting-websocket';
+import { parseFrame } from '../protocol/index.js';
+import { addressOf } from './http.js';
 import type { Link, LinkEvents, Rung } from './rung.js';
 
 /** The constructor of a WebSocket: the browser's own, or that of the package `ws`. */
@@ -10,20 +12,15 @@ type Library = typeof import('reconnecting-websocket').default;
 const outer = library.default as unknown as Library | { default: Library };
 const ReconnectingWebSocket = 'default' in outer ? outer.default : outer;
 
-/** `http://host`, `ws://host` or `https://host/path` → the WebSocket address of the gateway there. */
-export function websocketUrl(url: string): string {
-  const address = new URL(url);
-  address.protocol = address.protocol.replace(/^http/, 'ws');
-  address.pathname = `${address.pathname.replace(/\/$/, '')}/v1/ws`;
-  return address.href;
-}
+/** Longer than any visit waits for a handshake: the visit ends it, not the socket. In milliseconds. */
+const NEVER = 3_600_000;
 
 /**
  * The WebSocket rung: one disposable socket per visit. It never dials again by itself (`maxRetries: 0`) and never
  * queues: the session decides when the next visit is and what is said first on it.
  */
-export function websocketRung(url: string, WebSocket: WebSocketConstructor, openTimeout: number): Rung {
-  const address = websocketUrl(url);
+export function websocketRung(url: string, WebSocket: WebSocketConstructor): Rung {
+  const address = addressOf(url, 'ws', '/v1/ws');
   return {
     name: 'websocket',
     open(events: LinkEvents): Link {
@@ -31,7 +28,7 @@ export function websocketRung(url: string, WebSocket: WebSocketConstructor, open
         WebSocket,
         maxRetries: 0,
         maxEnqueuedMessages: 0,
-        connectionTimeout: openTimeout,
+        connectionTimeout: NEVER,
       });
       let ended = false;
       const unlessEnded = <A>(handle: (argument: A) => void) => {
@@ -50,7 +47,11 @@ export function websocketRung(url: string, WebSocket: WebSocketConstructor, open
       );
       socket.addEventListener(
         'message',
-        unlessEnded(({ data }) => events.onText(String(data))),
+        unlessEnded(({ data }) => {
+          const frame = parseFrame(String(data));
+          if (frame === null) events.onHeard();
+          else events.onFrame(frame);
+        }),
       );
       // A socket that never opened gives an error and, from some implementations, no close event.
       socket.addEventListener(
@@ -62,7 +63,7 @@ export function websocketRung(url: string, WebSocket: WebSocketConstructor, open
         unlessEnded(({ code, reason }) => end(code, reason)),
       );
       return {
-        send: (text) => socket.send(text),
+        send: (command) => socket.send(JSON.stringify(command)),
         close() {
           ended = true;
           socket.close();

@@ -1,8 +1,15 @@
 import { Backoff } from '../../client/backoff.js';
-import { type Frame, formatPosition, type Reply, type ResetReason, type Row } from '../../client/protocol/index.js';
-import type { Request } from '../../client/session.js';
+import type { Request } from '../../client/carrier.js';
+import {
+  askedPosition,
+  type Frame,
+  formatPosition,
+  type Reply,
+  type ResetReason,
+  type Row,
+  startAt,
+} from '../../client/protocol/index.js';
 import type { Subscription, Wire } from '../../client/subscription.js';
-import { askedPosition, startAt } from '../../server/connection/cursor.js';
 import { FakeClock } from '../support/fakes.js';
 
 export const CHANNEL = 'message:lobby';

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the system packages that some tests need, where that is possible without asking: as root on Debian and its
-# relatives. Everywhere else it says what is missing, and the tests that need it are skipped.
+# relatives. Everywhere else it says what is missing: tests that need PgBouncer or a PostgreSQL of the system are then
+# skipped, those that need a browser, nginx, curl or Python fail.
 set -u
 
 # Both of one major: pg_dump refuses a server that is newer than itself.
@@ -14,17 +15,22 @@ has_postgresql() {
 missing=''
 [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
 has_postgresql || missing="$missing postgresql"
+command -v chromium >/dev/null || missing="$missing chromium"
+command -v firefox-esr >/dev/null || missing="$missing firefox-esr"
+[ -x /usr/sbin/nginx ] || missing="$missing nginx"
+command -v curl >/dev/null || missing="$missing curl"
+command -v python3 >/dev/null || missing="$missing python3"
 [ -z "$missing" ] && exit 0
 
 give_up() {
-  echo "system-packages: $1. The tests that need it are skipped. On Debian: apt-get install$missing" >&2
+  echo "system-packages: $1. Tests that need it are skipped or fail. On Debian: apt-get install$missing" >&2
   exit 0
 }
 
 command -v apt-get >/dev/null || give_up "not found:$missing"
 [ "$(id -u)" = 0 ] || give_up "not found, and only root may install:$missing"
 
-# Neither package is to start a daemon or to create a cluster; both rules last no longer than the installation.
+# No package is to start a daemon or to create a cluster; both rules last no longer than the installation.
 policy=/usr/sbin/policy-rc.d
 clusters=/etc/postgresql-common/createcluster.d/rowcast-test.conf
 ours=''

@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { Backoff } from '../../client/backoff.js';
+import type { SessionState } from '../../client/carrier.js';
 import type { RowcastError } from '../../client/error.js';
 import { errors, type Frame } from '../../client/protocol/index.js';
-import { Session, type SessionState } from '../../client/session.js';
+import { Session } from '../../client/session.js';
 import { FakeClock, FakeEnvironment, FakeRung, settle } from '../support/fakes.js';
 
 const HEARTBEAT = 1_000;
@@ -39,7 +40,7 @@ beforeEach(() => {
 
 function makeSession(): Session {
   return new Session({
-    rung,
+    rungs: [rung],
     token: () => token(),
     clock,
     backoff: new Backoff(BACKOFF, () => random()),
@@ -56,7 +57,7 @@ function makeSession(): Session {
 }
 
 function receive(frame: object, link = rung.last): void {
-  link.events.onText(JSON.stringify(frame));
+  link.receive(JSON.stringify(frame));
 }
 
 /** Plays the gateway up to the connected reply, on the newest link. */
@@ -120,7 +121,7 @@ test('a reply goes to the command with its id, once, and every other frame to th
   expect(replies).toEqual(['second error', 'first unsubscribed']);
   const frame = { type: 'unsubscribed', channel: 'a:1', code: 'revoked' };
   receive(frame);
-  rung.last.events.onText('garbage');
+  rung.last.receive('garbage');
   receive({ type: 'of a later version' });
   expect(frames).toEqual([frame]);
 });

@@ -38,7 +38,7 @@ class Storm {
       };
       this.sessions.push(
         new Session({
-          rung,
+          rungs: [rung],
           token: async () => undefined,
           clock: this.clock,
           backoff: new Backoff({ base: 250, cap: 30_000 }),
@@ -80,12 +80,12 @@ class Storm {
       this.#links.add(link);
       const limits = { maxFrameBytes: 1, maxSubscriptions: 1 };
       const id = link.sent[0]?.id;
-      link.events.onText(JSON.stringify({ type: 'connected', id, session: 's', heartbeat: 600_000, limits }));
+      link.receive(JSON.stringify({ type: 'connected', id, session: 's', heartbeat: 600_000, limits }));
       return;
     }
     const { code, retryAfter } = turnedAway;
     this.told.set(session, visit.at + retryAfter);
-    link.events.onText(JSON.stringify({ type: 'error', code, message: '', retryAfter }));
+    link.receive(JSON.stringify({ type: 'error', code, message: '', retryAfter }));
     link.events.onClose(errors[code].close, '');
   }
 }

@@ -19,7 +19,7 @@ beforeEach(() => {
   environment = new FakeEnvironment();
   errorsSeen = [];
   session = new Session({
-    rung,
+    rungs: [rung],
     token: async () => undefined,
     clock,
     backoff: new Backoff({ base: 250, cap: 30_000 }, () => 1), // always the longest delay
@@ -37,11 +37,11 @@ async function greet(): Promise<void> {
   rung.last.events.onOpen();
   const limits = { maxFrameBytes: 1, maxSubscriptions: 1 };
   const connected = { type: 'connected', id: rung.last.sent[0]?.id, session: 's', heartbeat: HEARTBEAT, limits };
-  rung.last.events.onText(JSON.stringify(connected));
+  rung.last.receive(JSON.stringify(connected));
 }
 
 function pong(): void {
-  rung.last.events.onText(JSON.stringify({ type: 'pong', id: rung.last.sent.at(-1)?.id }));
+  rung.last.receive(JSON.stringify({ type: 'pong', id: rung.last.sent.at(-1)?.id }));
 }
 
 function pings(): number {
@@ -74,7 +74,7 @@ describe('a sign while connected', () => {
     await clock.turn(3_000);
     environment.sign();
     expect(pings()).toBe(2);
-    rung.last.events.onText(JSON.stringify({ type: 'events', channel: 'a:1', from: 1, events: [{}] }));
+    rung.last.receive(JSON.stringify({ type: 'events', channel: 'a:1', from: 1, events: [{}] }));
     await clock.turn(3_000);
     expect([session.state, rung.links.length, link?.closed]).toEqual(['connected', 1, false]);
     await clock.turn(HEARTBEAT / 2);
@@ -135,7 +135,7 @@ describe('a sign while waiting', () => {
     await settle();
     rung.last.events.onOpen();
     const frame = { type: 'error', code: 'too_many_connections', message: '', retryAfter: 20_000 };
-    rung.last.events.onText(JSON.stringify(frame));
+    rung.last.receive(JSON.stringify(frame));
     rung.last.events.onClose(4005, '');
     for (let sign = 0; sign < 20; sign += 1) {
       environment.sign();
@@ -179,7 +179,7 @@ test('I7: a closed session is watched for no longer, and a sign does nothing', a
   expect([environment.watched, clock.timers]).toEqual([false, 0]);
 
   const stopped = new FakeEnvironment();
-  const options = { rung, token: async () => undefined, clock, backoff: new Backoff({ base: 1, cap: 1 }) };
+  const options = { rungs: [rung], token: async () => undefined, clock, backoff: new Backoff({ base: 1, cap: 1 }) };
   const events = { onState: () => {}, onFrame: () => {} };
   const other = new Session({ ...options, environment: stopped, events });
   other.start();
@@ -208,15 +208,22 @@ describe('the environment', () => {
 
   let window: Page & { document: Page };
   let signs: number;
+  let rests: number;
   let unwatch: () => void;
 
   beforeEach(() => {
     clock = new FakeClock();
     window = Object.assign(new Page(), { document: new Page() });
     signs = 0;
-    unwatch = platformEnvironment(clock, window).watch(() => {
-      signs += 1;
-    });
+    rests = 0;
+    unwatch = platformEnvironment(clock, window).watch(
+      () => {
+        signs += 1;
+      },
+      () => {
+        rests += 1;
+      },
+    );
   });
 
   test('of a browser: the network comes or goes, the page is seen again, or comes out of the cache', () => {
@@ -233,6 +240,13 @@ describe('the environment', () => {
     window.document.visibilityState = 'visible';
     window.document.say('visibilitychange');
     expect(signs).toBe(4);
+    window.document.say('resume');
+    expect([signs, rests]).toEqual([5, 0]);
+  });
+
+  test('of a browser: the page is left, and the browser may keep it', () => {
+    window.say('pagehide', { persisted: true });
+    expect([signs, rests]).toEqual([0, 1]);
   });
 
   test('a tick that comes far too late is a sign, but not in a page that nobody sees', async () => {
@@ -248,7 +262,7 @@ describe('the environment', () => {
   });
 
   test('I7: no listener and no timer remains', () => {
-    expect([...window.listeners, ...window.document.listeners]).toHaveLength(4);
+    expect([...window.listeners, ...window.document.listeners]).toHaveLength(6);
     expect(clock.timers).toBe(1);
     unwatch();
     expect([...window.listeners, ...window.document.listeners]).toEqual([]);

@@ -1,0 +1,80 @@
+import type { Clock } from './clock.js';
+import type { TransportName } from './transport/rung.js';
+import type { Visit, VisitEvents } from './visit.js';
+
+/** Between two trials, in milliseconds: the first delay, which doubles, and the longest. */
+const FIRST_DELAY = 30_000;
+const LAST_DELAY = 600_000;
+
+/** After a sign that the network may be another one; in milliseconds. */
+const SOON = 2_000;
+
+export interface ClimbOptions {
+  readonly clock: Clock;
+  /** From 0 to 1: clients that went down together do not come up together. */
+  readonly random: () => number;
+  visit(name: TransportName, events: VisitEvents): Visit;
+  /** A better rung stands: the visit to it is handed over, connected. */
+  take(visit: Visit): void;
+}
+
+/** Tries the better rungs from time to time, beside the connection that there is, until the best one stands. */
+export class Climb {
+  readonly #options: ClimbOptions;
+  #better: readonly TransportName[] = [];
+  #delay = FIRST_DELAY;
+  #trial: Visit | null = null;
+  #cancelTimer: (() => void) | null = null;
+
+  constructor(options: ClimbOptions) {
+    this.#options = options;
+  }
+
+  /** The rungs that are better than the present one, the best first. Where there is none it rests. */
+  aim(better: readonly TransportName[]): void {
+    this.#better = better;
+    if (better.length === 0) return this.stop();
+    if (this.#cancelTimer === null && this.#trial === null) this.#wait();
+  }
+
+  /** What did not work before may work now. */
+  hurry(): void {
+    if (this.#cancelTimer === null || this.#trial !== null) return;
+    this.stop();
+    this.#wait(SOON);
+  }
+
+  stop(): void {
+    this.#delay = FIRST_DELAY;
+    this.#cancelTimer?.();
+    this.#cancelTimer = null;
+    this.#trial?.close();
+    this.#trial = null;
+  }
+
+  #wait(delay = this.#delay): void {
+    this.#cancelTimer = this.#options.clock.after(delay * (0.75 + this.#options.random() / 2), () => {
+      this.#cancelTimer = null;
+      this.#try(this.#better);
+    });
+  }
+
+  #try([name, ...others]: readonly TransportName[]): void {
+    this.#trial = null;
+    if (name === undefined) {
+      this.#delay = Math.min(2 * this.#delay, LAST_DELAY);
+      return this.#wait();
+    }
+    const trial = this.#options.visit(name, {
+      onConnected: () => {},
+      onFrame: () => {},
+      onProven: () => {
+        this.#trial = null;
+        this.#options.take(trial);
+      },
+      onEnd: () => this.#try(others.filter((other) => this.#better.includes(other))),
+    });
+    this.#trial = trial;
+    trial.begin();
+  }
+}

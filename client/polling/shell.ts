@@ -1,0 +1,60 @@
+import { LateCarrier } from '../late.js';
+import type { Poller } from './poller.js';
+import type { ServiceOptions } from './service.js';
+import { NO_STATS, type PollingStats } from './settings.js';
+
+/** What a polling client can do besides. */
+export interface Polling {
+  stats(): PollingStats;
+  /** No request until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** Asks now, for what was finished as well; while paused, once. */
+  refresh(): void;
+}
+
+/** The longest time that a timer takes, in milliseconds; beyond it rings at once. */
+const LONGEST = 2 ** 31 - 1;
+
+/** Stands for the poller while that is loaded. */
+export class PollingShell extends LateCarrier<Poller> implements Polling {
+  #paused = false;
+  #refreshed = false;
+
+  /** Throws `RangeError` for a time or number that no timer can keep. */
+  constructor(options: ServiceOptions) {
+    for (const [name, value] of Object.entries(options.polling))
+      if (typeof value === 'number' && !(value > 0 && value <= LONGEST))
+        throw new RangeError(`polling.${name}: ${value}`);
+    super(
+      async () => {
+        const poller = (await import('./service.js')).makePoller(options);
+        if (this.#paused) poller.pause();
+        return poller;
+      },
+      options.events,
+      (poller) => {
+        if (this.#refreshed) poller.refresh();
+      },
+    );
+  }
+
+  stats(): PollingStats {
+    return this.loaded?.stats ?? { ...NO_STATS, paused: this.#paused };
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.loaded?.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.loaded?.resume();
+  }
+
+  refresh(): void {
+    this.#refreshed = true;
+    this.loaded?.refresh();
+  }
+}

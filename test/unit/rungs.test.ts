@@ -1,0 +1,311 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Command } from '../../client/protocol/index.js';
+import type { Fetch } from '../../client/transport/http.js';
+import { pollRung } from '../../client/transport/poll.js';
+import type { Link, Rung } from '../../client/transport/rung.js';
+import { sseRung } from '../../client/transport/sse.js';
+import { FakeClock, settle } from '../support/fakes.js';
+
+/** One request of a rung. The test plays the gateway. */
+class FakeRequest {
+  readonly url: string;
+  readonly commands: { type: string; id: number; channel?: string; since?: string }[];
+  readonly signal: AbortSignal;
+  readonly #resolve: (response: Response) => void;
+  #stream: ReadableStreamDefaultController<Uint8Array> | null = null;
+
+  constructor(url: string, init: RequestInit, resolve: (response: Response) => void) {
+    this.url = url;
+    this.commands = JSON.parse(String(init.body));
+    this.signal = init.signal as AbortSignal;
+    this.#resolve = resolve;
+  }
+
+  get said(): string {
+    return this.commands.map(({ type, since }) => (since === undefined ? type : `${type} ${since}`)).join(', ');
+  }
+
+  idOf(type: string): number {
+    return this.commands.find((command) => command.type === type)?.id ?? -1;
+  }
+
+  async answer(body: unknown, status = 200, headers: Record<string, string> = {}): Promise<void> {
+    const type = { 'Content-Type': 'application/json; charset=utf-8' };
+    this.#resolve(new Response(JSON.stringify(body), { status, headers: { ...type, ...headers } }));
+    await settle();
+  }
+
+  async write(text: string): Promise<void> {
+    if (this.#stream === null) {
+      const body = new ReadableStream<Uint8Array>({
+        start: (stream) => {
+          this.#stream = stream;
+          this.signal.addEventListener('abort', () => stream.error(this.signal.reason));
+        },
+      });
+      this.#resolve(new Response(body, { headers: { 'Content-Type': 'text/event-stream; charset=utf-8' } }));
+    }
+    this.#stream?.enqueue(new TextEncoder().encode(text));
+    await settle();
+  }
+
+  async end(): Promise<void> {
+    this.#stream?.close();
+    await settle();
+  }
+}
+
+let requests: FakeRequest[];
+let heard: string[];
+let link: Link;
+
+const fetch = ((url: string, init: RequestInit) =>
+  new Promise<Response>((resolve, reject) => {
+    requests.push(new FakeRequest(url, init, resolve));
+    init.signal?.addEventListener('abort', () => reject(init.signal?.reason));
+  })) as Fetch;
+
+const last = () => requests.at(-1) as FakeRequest;
+const CONNECTED = { type: 'connected', session: 's', heartbeat: 25_000, limits: {} };
+const subscribed = (id: number, channel = 'a:1') => ({
+  type: 'subscribed',
+  id,
+  channel,
+  epoch: 'e',
+  head: 5,
+  floor: 1,
+});
+const events = (from: number, count: number, channel = 'a:1') => ({
+  type: 'events',
+  channel,
+  from,
+  events: Array.from({ length: count }, () => ({})),
+});
+
+beforeEach(() => {
+  heard = [];
+});
+afterEach(() => link.close());
+
+async function open(rung: Rung): Promise<void> {
+  requests = [];
+  link = rung.open({
+    onOpen: () => link.send({ type: 'connect', id: 1, protocol: 1, token: 't' }),
+    onFrame: (frame) => heard.push('code' in frame ? `${frame.type} ${frame.code}` : frame.type),
+    onHeard: () => heard.push('.'),
+    onClose: (code, reason) => heard.push(`close ${code} ${reason}`),
+  });
+  expect(requests).toEqual([]);
+  await settle();
+}
+
+async function say(...commands: Command[]): Promise<void> {
+  for (const command of commands) link.send(command);
+  await settle();
+}
+
+describe('poll', () => {
+  let clock: FakeClock;
+
+  beforeEach(() => {
+    clock = new FakeClock();
+    return open(pollRung('http://gateway/path/', fetch, clock));
+  });
+
+  async function connect(): Promise<void> {
+    await last().answer({ frames: [{ ...CONNECTED, id: 1 }], positions: {} });
+    await say({ type: 'subscribe', id: 2, channel: 'a:1', since: 'now' });
+    await last().answer({ frames: [{ ...CONNECTED, id: 1 }, subscribed(2)], positions: {} });
+    heard = [];
+  }
+
+  test('asks without waiting until every command was answered, and then waits from where it stands', async () => {
+    expect(requests.map(({ url, said }) => `${url} ${said}`)).toEqual(['http://gateway/path/v1/poll?wait=0 connect']);
+    await connect();
+    await last().answer({ frames: [{ ...CONNECTED, id: 1 }, subscribed(2), events(6, 3)], positions: {} });
+    await clock.turn(100);
+    expect(requests.slice(1).map(({ url, said }) => `${new URL(url).search} ${said}`)).toEqual([
+      '?wait=0 connect, subscribe now',
+      '?wait=20 connect, subscribe e.5',
+      '?wait=20 connect, subscribe e.8',
+    ]);
+    expect(heard).toEqual(['.', '.', 'events']);
+  });
+
+  test('a connection without channels asks nothing until there is something to say', async () => {
+    await last().answer({ frames: [{ ...CONNECTED, id: 1 }], positions: {} });
+    expect(requests).toHaveLength(1);
+    await say({ type: 'ping', id: 2 });
+    expect(last().said).toBe('connect, ping');
+    await last().answer({
+      frames: [
+        { ...CONNECTED, id: 1 },
+        { type: 'pong', id: 2 },
+      ],
+      positions: {},
+    });
+    expect([requests.length, ...heard]).toEqual([2, 'connected', '.', 'pong']);
+  });
+
+  test('commands of one turn make one request; the one that was waiting for news is given up', async () => {
+    await connect();
+    const waiting = last();
+    await say(
+      { type: 'subscribe', id: 3, channel: 'b:1' },
+      { type: 'subscribe', id: 4, channel: 'c:1' },
+      { type: 'ping', id: 5 },
+    );
+    expect([requests.length, waiting.signal.aborted, last().said]).toEqual([
+      4,
+      true,
+      'connect, subscribe e.5, subscribe now, subscribe now, ping',
+    ]);
+    expect(heard).toEqual([]);
+  });
+
+  test('a request that has not answered its commands is not given up for others: they are next', async () => {
+    await connect();
+    await say({ type: 'ping', id: 3 });
+    const pinging = last();
+    for (let id = 4; id < 10; id += 1) await say({ type: 'subscribe', id, channel: `x:${id}` });
+    expect([requests.length, pinging.signal.aborted]).toEqual([4, false]);
+    await pinging.answer({ frames: [{ ...CONNECTED, id: 1 }, subscribed(2), { type: 'pong', id: 3 }], positions: {} });
+    expect([requests.length, last().commands.length]).toEqual([5, 8]);
+    expect(heard).toContain('pong');
+  });
+
+  test('a channel that is left is answered here, and what still comes of it is dropped', async () => {
+    await connect();
+    await say({ type: 'subscribe', id: 3, channel: 'b:1', since: 'start' });
+    const asking = last();
+    link.send({ type: 'unsubscribe', id: 4, channel: 'a:1' });
+    expect(heard).toEqual(['unsubscribed requested']);
+    await asking.answer({
+      frames: [{ ...CONNECTED, id: 1 }, subscribed(2), events(6, 1), subscribed(3, 'b:1'), events(1, 2, 'b:1')],
+      positions: {},
+    });
+    expect(heard.filter((what) => what !== '.')).toEqual(['unsubscribed requested', 'subscribed', 'events']);
+    await clock.turn(100);
+    expect(last().said).toBe('connect, subscribe e.2');
+  });
+
+  test('where events come without end it asks ten times a second, and what is asked meanwhile at once', async () => {
+    await connect();
+    const before = requests.length;
+    for (let seq = 6; seq < 16; seq += 1) {
+      await last().answer({ frames: [{ ...CONNECTED, id: 1 }, subscribed(2), events(seq, 1)], positions: {} });
+      await clock.turn(99);
+      await clock.turn(1);
+    }
+    expect(requests.length).toBe(before + 10);
+    await last().answer({ frames: [{ ...CONNECTED, id: 1 }, subscribed(2), events(16, 1)], positions: {} });
+    expect(requests.length).toBe(before + 10);
+    await say({ type: 'ping', id: 3 });
+    expect(last().said).toBe('connect, subscribe e.16, ping');
+    await clock.turn(1_000);
+    expect(requests.length).toBe(before + 11); // the one that paused was given up
+  });
+
+  test('a subscription that the next gateway refuses has ended', async () => {
+    await connect();
+    const refusal = { type: 'error', id: 2, code: 'unknown_channel', message: '' };
+    await last().answer({ frames: [{ ...CONNECTED, id: 1 }, refusal], positions: {} });
+    expect(heard).toEqual(['.', 'unsubscribed unknown_channel']);
+    expect(requests).toHaveLength(3);
+  });
+
+  test('a token that has expired ends the connection with the close code of its error', async () => {
+    await connect();
+    await last().answer({ frames: [{ type: 'error', id: 1, code: 'token_expired', message: 'why' }], positions: {} });
+    expect(heard).toEqual(['error token_expired', 'close 4004 why']);
+    expect(requests).toHaveLength(3);
+  });
+
+  test('an answer that answers nothing is not asked for again and again', async () => {
+    await last().answer({ frames: [], positions: {} });
+    expect([requests.length, ...heard]).toEqual([1, 'close 1006 the answer ended']);
+  });
+
+  test.each([
+    [429, { error: { code: 'rate_limited', message: 'why' } }, ['error rate_limited', 'close 4006 why']],
+    [401, { error: { code: 'unauthorized', message: 'why' } }, ['error unauthorized', 'close 4501 why']],
+    [
+      503,
+      { error: { code: 'unavailable', message: 'why' } },
+      ['error unavailable', 'close 1006 Error: HTTP status 503'],
+    ],
+    [403, 'a page of a proxy', ['close 1006 Error: HTTP status 403']],
+    [200, ['no answer'], ['close 1006 TypeError: frames is not iterable']],
+  ])('HTTP status %i with %j', async (status, body, said) => {
+    await last().answer(body, status, { 'Retry-After': '7' });
+    expect(heard).toEqual(said);
+  });
+
+  test('an answer that does not come in time is a lost connection: 10 seconds after the wait is over', async () => {
+    await connect();
+    await clock.turn(29_999);
+    expect([last().signal.aborted, heard]).toEqual([false, []]);
+    await clock.turn(1);
+    expect(last().signal.aborted).toBe(true);
+    expect(heard).toHaveLength(1);
+    expect(heard[0]).toMatch(/^close 1006/);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('I7: closing gives up the request, and nothing is heard of it', async () => {
+    await connect();
+    link.close();
+    expect(last().signal.aborted).toBe(true);
+    await last().answer({ frames: [events(6, 1)], positions: {} });
+    expect([requests.length, heard]).toEqual([3, []]);
+  });
+});
+
+describe('sse', () => {
+  const frame = (value: object) => `data: ${JSON.stringify(value)}\n\n`;
+
+  beforeEach(() => open(sseRung('wss://gateway', fetch)));
+
+  test('reads frames as they come, and counts comments only after the first of them', async () => {
+    expect(last().url).toBe('https://gateway/v1/sse');
+    await last().write(':   \nretry: 1000\n\n');
+    expect(heard).toEqual([]);
+    const text = frame({ ...CONNECTED, id: 1 });
+    await last().write(text.slice(0, 30));
+    await last().write(`${text.slice(30)}:\n\n`);
+    expect(heard).toEqual(['connected', '.']);
+  });
+
+  test('asks for the stream anew when there is something to say, and goes on where it stands', async () => {
+    await last().write(frame({ ...CONNECTED, id: 1 }));
+    await say({ type: 'subscribe', id: 2, channel: 'a:1', since: '3' });
+    await last().write(frame({ ...CONNECTED, id: 1 }) + frame(subscribed(2)) + frame(events(4, 2)));
+    await say({ type: 'ping', id: 3 });
+    expect(requests.map(({ said, signal }) => `${said}${signal.aborted ? ' x' : ''}`)).toEqual([
+      'connect x',
+      'connect, subscribe 3 x',
+      'connect, subscribe e.5, ping',
+    ]);
+    expect(heard).toEqual(['connected', '.', 'subscribed', 'events']);
+  });
+
+  test('a stream that ends or breaks is a lost connection; after an error, with its close code', async () => {
+    await last().write(frame({ ...CONNECTED, id: 1 }));
+    await last().end();
+    expect(heard.splice(0)).toEqual(['connected', 'close 1006 the answer ended']);
+    await open(sseRung('http://gateway', fetch));
+    await last().write(
+      frame({ ...CONNECTED, id: 1 }) + frame({ type: 'error', code: 'shutting_down', message: 'why' }),
+    );
+    expect(heard.splice(0)).toEqual(['connected', 'error shutting_down', 'close 4001 why']);
+    await open(sseRung('http://gateway', fetch));
+    await last().write('data: {"broken\n\n');
+    expect(heard).toHaveLength(1);
+    expect(heard[0]).toMatch(/^close 1006 SyntaxError/);
+  });
+
+  test('what is no stream is no connection', async () => {
+    await last().answer('<html>');
+    expect(heard).toEqual(['close 1006 Error: HTTP status 200']);
+  });
+});

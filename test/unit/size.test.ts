@@ -1,0 +1,48 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+
+/** What a page that uses no option loads, in bytes. */
+const BUDGET = 12 * 1024;
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'rowcast-bundle-'));
+  execFileSync(process.execPath, ['bundle.mjs', folder]);
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const read = (file: string) => readFileSync(join(folder, file), 'utf8');
+
+/** A file of the bundle and all that is loaded with it. */
+function loadedWith(file: string, files = new Set<string>()): Set<string> {
+  if (files.has(file)) return files;
+  files.add(file);
+  for (const [, name = ''] of read(file).matchAll(/\bfrom"\.\/([^"]+)"/g)) loadedWith(name, files);
+  return files;
+}
+
+const sources = (file: string) => (JSON.parse(read(`${file}.map`)) as { sources: string[] }).sources.join();
+
+test('the core client, its dependency included, has at most 12 KB gzipped', () => {
+  const core = [...loadedWith('rowcast.js')];
+  const bytes = core.map((file) => gzipSync(read(file), { level: 9 }).length).reduce((sum, size) => sum + size);
+  console.log(`the core client: ${bytes} bytes gzipped, in ${core.length} files`);
+  const inside = core.map(sources).join();
+  for (const part of ['client/session.ts', 'client/transport/poll.ts', 'reconnecting-websocket']) {
+    expect(inside).toContain(part);
+  }
+  // Texts for people, and what only some pages ask for.
+  for (const part of ['protocol/errors.ts', 'polling/service.ts', 'tabs/share.ts']) expect(inside).not.toContain(part);
+  expect(bytes).toBeLessThanOrEqual(BUDGET);
+});
+
+test.each(['polling/service.ts', 'tabs/share.ts'])('%s is loaded by those who ask for it', (part) => {
+  const late = readdirSync(folder).filter((file) => file.endsWith('.js') && !loadedWith('rowcast.js').has(file));
+  expect(late.filter((file) => sources(file).includes(part))).toHaveLength(1);
+});
