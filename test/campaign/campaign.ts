@@ -7,6 +7,7 @@ import { checkClients } from './check-clients.js';
 import { checkTables } from './check-tables.js';
 import { drawClients } from './clients/draw.js';
 import { ClientHost } from './clients/host.js';
+import type { Ports } from './clients/plan.js';
 import { Course } from './course.js';
 import { Lateness } from './lateness.js';
 import { LockWatch } from './lock-watch.js';
@@ -30,10 +31,16 @@ export async function runCampaign(options: CampaignOptions): Promise<Summary> {
     random: random.branch('world'),
     log,
   });
-  const ports = world.gateways.map(({ front }) => front.port);
+  const fronts = world.gateways.map(({ front }) => front.port);
+  const ports: Ports = { websocket: fronts, sse: fronts, poll: fronts };
+  const doors: Ports = {
+    websocket: world.gateways.map(({ doors }) => doors.websocket.port),
+    sse: world.gateways.map(({ doors }) => doors.sse.port),
+    poll: fronts,
+  };
   const plans = drawClients(options.clients, random.branch('clients'));
-  const host = new ClientHost(plans, ports, folder);
-  const watch = startWatch(ports[0] ?? 0, join(folder, 'watch-000.jsonl'));
+  const host = new ClientHost(plans, ports, doors, folder);
+  const watch = startWatch(fronts[0] ?? 0, join(folder, 'watch-000.jsonl'));
   const locks = new LockWatch(world.database);
   const lateness = new Lateness(world.gateways, world.team);
   try {

@@ -69,7 +69,7 @@ export class Course {
       ...pace,
       ...(options.once ? { every: [slot, slot] as const } : {}),
     });
-    this.strikes = new Strikes(world, planned);
+    this.strikes = new Strikes(world, host, planned);
   }
 
   async run(): Promise<void> {

@@ -28,6 +28,8 @@ export class Gateway {
   readonly name: string;
   /** Between the clients and the gateway. */
   readonly front: FaultProxy;
+  /** In front of that, for the clients that have several ways. */
+  readonly doors: { readonly websocket: FaultProxy; readonly sse: FaultProxy };
   /** Between the gateway and the database. */
   readonly back: FaultProxy;
   /** Its role in PostgreSQL: by this its sessions are told from those of the others. */
@@ -48,11 +50,12 @@ export class Gateway {
     log: WriteStream,
     proxies: FaultProxy[],
   ) {
-    const [front, back] = proxies as [FaultProxy, FaultProxy];
+    const [front, back, websocket, sse] = proxies as [FaultProxy, FaultProxy, FaultProxy, FaultProxy];
     this.index = index;
     this.name = `gateway ${index}`;
     this.user = `gateway_${index}`;
     this.front = front;
+    this.doors = { websocket, sse };
     this.back = back;
     this.#database = database;
     this.#settings = settings;
@@ -66,7 +69,9 @@ export class Gateway {
     logFile: string,
   ): Promise<Gateway> {
     // A port that nobody listens on until the gateway does.
-    const proxies = [await startProxy(1), await startProxy(database.port)];
+    const front = await startProxy(1);
+    const doors = [await startProxy(front.port), await startProxy(front.port)];
+    const proxies = [front, await startProxy(database.port), ...doors];
     const gateway = new Gateway(index, database, settings, createWriteStream(logFile), proxies);
     await database.query(`CREATE ROLE ${gateway.user} SUPERUSER LOGIN`);
     await gateway.start();
@@ -189,7 +194,8 @@ export class Gateway {
       this.signal('SIGCONT');
       await this.end('SIGTERM');
     }
-    await Promise.all([this.front.close(), this.back.close()]);
+    const { front, back, doors } = this;
+    await Promise.all([front, back, doors.websocket, doors.sse].map((proxy) => proxy.close()));
     this.#log.end();
   }
 }

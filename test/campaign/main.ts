@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { runCampaign } from './campaign.js';
+import { KINDS } from './clients/plan.js';
 import { nemeses } from './nemeses/index.js';
 import type { Nemesis } from './nemeses/nemesis.js';
 import { report } from './report.js';
@@ -45,7 +46,7 @@ const program = new Command('test:faults')
   .description('a fault campaign: gateways, writers and clients, and everything that can go wrong between them')
   .option('--minutes <n>', 'how long', above(0.3, 600), 2)
   .option('--gateways <n>', 'gateway processes', above(1, 8), 2)
-  .option('--clients <n>', 'clients that record what they see', above(1, 2000), 60)
+  .option('--clients <n>', 'clients that record what they see, some of each kind', above(KINDS.length, 2000), 60)
   .option('--events-per-second <n>', 'rows that are written, on the average', above(1, 5000), 350)
   .option('--seed <n>', 'repeats the faults and the rows of another campaign', above(0, 2 ** 31), Date.now() % 2 ** 31)
   .option('--out <folder>', 'where the histories and summary.json go (default: a new one for temporary files)')

@@ -1,4 +1,5 @@
 import { FAULTS } from '../../server/verify/verdict.js';
+import type { Moves } from './clients/plan.js';
 import { LONGEST_SILENCE } from './nemeses/silence.js';
 import { percentile, type Summary } from './summary.js';
 
@@ -68,6 +69,8 @@ function clientTable({ clients }: Summary): string[] {
     'CLIENTS',
     'COUNT',
     'CONNECTIONS',
+    'DOWN',
+    'UP',
     'EVENTS',
     'RESETS',
     ...FAULTS.map((name) => name.toUpperCase()),
@@ -82,6 +85,7 @@ function clientTable({ clients }: Summary): string[] {
       kind,
       `${of.length}`,
       add('connections'),
+      ...moves(of),
       add('events'),
       add('resets'),
       ...FAULTS.map(add),
@@ -89,6 +93,12 @@ function clientTable({ clients }: Summary): string[] {
     ];
   });
   return columns([head, ...rows]);
+}
+
+/** From one way down to a worse one, and to a better one. */
+function moves(clients: Summary['clients']): string[] {
+  const add = (direction: keyof Moves) => clients.reduce((sum, { moves }) => sum + moves[direction], 0);
+  return [`${add('down')}`, `${add('up')}`];
 }
 
 function faultTable({ faults }: Summary): string[] {

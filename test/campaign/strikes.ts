@@ -1,4 +1,5 @@
 import { makeRandom } from '../support/random.js';
+import type { ClientHost } from './clients/host.js';
 import type { Broken } from './lateness.js';
 import type { Part } from './nemeses/nemesis.js';
 import type { Planned } from './schedule.js';
@@ -23,13 +24,15 @@ export class Strikes {
   /** When something was broken, by the clock of this process. */
   readonly broken: Broken[] = [];
   readonly #world: World;
+  readonly #clients: ClientHost;
   readonly #waiting: Planned[];
   readonly #busy = new Set<string>();
   readonly #running = new Set<Promise<void>>();
   #from = 0;
 
-  constructor(world: World, planned: readonly Planned[]) {
+  constructor(world: World, clients: ClientHost, planned: readonly Planned[]) {
     this.#world = world;
+    this.#clients = clients;
     this.#waiting = [...planned];
   }
 
@@ -78,7 +81,13 @@ export class Strikes {
     let told = '';
     let error: string | undefined;
     try {
-      told = await nemesis.strike({ world: this.#world, gateway: target, random: makeRandom(seed), holdMs });
+      told = await nemesis.strike({
+        world: this.#world,
+        clients: this.#clients,
+        gateway: target,
+        random: makeRandom(seed),
+        holdMs,
+      });
     } catch (caught) {
       error = (caught as Error).message;
     } finally {

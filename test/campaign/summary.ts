@@ -1,6 +1,7 @@
 import { type Counts, sum, type Verdict } from '../../server/verify/verdict.js';
 import type { Arrival } from './arrival.js';
 import type { Closing } from './clients/host.js';
+import type { Moves } from './clients/plan.js';
 import type { MemoryPair, Skipped } from './course.js';
 import type { CampaignOptions } from './options.js';
 import type { Struck } from './strikes.js';
@@ -25,6 +26,7 @@ export interface ClientSummary extends Counts {
   readonly kind: string;
   readonly channels: readonly string[];
   readonly connections: number;
+  readonly moves: Moves;
   /** Rows whose checksum was wrong. */
   readonly broken: number;
   /** Between two events of any channel while rows were written, in milliseconds. */
@@ -91,17 +93,28 @@ export function summarise(findings: Findings): Summary {
   const waits = writers.flatMap((writer) => writer.waits).sort((a, b) => a - b);
   const clients = closed.clients.map((client): ClientSummary => {
     const readers = verdict.readers.filter((reader) => reader.client === client.name);
-    const { name, kind, channels, connections, broken, longestSilence } = client;
+    const { name, kind, channels, connections, moves, broken, longestSilence } = client;
     const described = readers.flatMap(({ channel, faults }) =>
       faults.map((fault) => `${channel}: ${fault.kind}, line ${fault.line ?? 'end'}: ${fault.message}`),
     );
-    return { client: name, kind, channels, connections, broken, longestSilence, ...sum(readers), faults: described };
+    return {
+      client: name,
+      kind,
+      channels,
+      connections,
+      moves,
+      broken,
+      longestSilence,
+      ...sum(readers),
+      faults: [...client.faults, ...described],
+    };
   });
   const memory = findings.memory.map((pair) => ({ ...pair, ratio: (pair.after ?? 0) / pair.before }));
   const violations = [
     ...clients.flatMap(({ client, faults }) => faults.map((fault) => `${client} ${fault}`)),
     ...verdict.readers.flatMap(watchFaults),
     ...clients.filter(({ broken }) => broken > 0).map(({ client, broken }) => `${client} got ${broken} broken rows`),
+    ...unmoved(clients, struck),
     ...arrival.behind.map((who) => `did not arrive: ${who}`),
     ...faults.clients,
     ...faults.tables,
@@ -145,6 +158,16 @@ export function summarise(findings: Findings): Summary {
     lagMs,
     violations,
   };
+}
+
+/** Each time the doors are shut every client that has several goes down, and comes back up. */
+function unmoved(clients: readonly ClientSummary[], struck: readonly Struck[]): string[] {
+  const times = struck.filter(({ name }) => name.startsWith('doors-')).length;
+  return clients
+    .filter(({ kind, moves: { down, up } }) => kind === 'ladder' && (down < times || up < times))
+    .map(({ client, moves: { down, up } }) => {
+      return `the doors were shut ${times} times, but ${client} moved ${down} times down and ${up} times up`;
+    });
 }
 
 /** `rowcast watch` is no client of the process of the clients. */

@@ -12,13 +12,15 @@ const PREFIX = 'rowcast-campaign-';
 
 /**
  * Dead peers are noticed sooner than by the defaults, so that a campaign has room for many faults; and the gateways wake
- * and sleep at rates which the writers cross again and again. All other settings are those that ship.
+ * and sleep at rates which the writers cross again and again. All who poll do so from one address. All other settings are those that ship.
  */
 const SETTINGS = {
   ROWCAST_HEARTBEAT: '2000',
   ROWCAST_QUERY_TIMEOUT: '4000',
   ROWCAST_WAKE_RATE: '50',
   ROWCAST_SLEEP_RATE: '25',
+  ROWCAST_ADDRESS_REQUEST_RATE: '2000',
+  ROWCAST_ADDRESS_POLL_RATE: '10000',
 };
 
 /** How long a row waited for the gateway that it reached last, and what may explain it; in milliseconds. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import { packageRoot } from '../../server/package-root.js';
+import { KINDS } from '../campaign/clients/plan.js';
 import type { Summary } from '../campaign/summary.js';
 
 /** Each comes once. The long campaign has all there are, again and again: docs/campaign.md. */
@@ -17,6 +18,7 @@ const FAULTS = [
   'backend-terminated',
   'half-open-client',
   'cut-database',
+  'doors-refused',
   'disk-full',
   'prune',
   'truncate',
@@ -33,7 +35,7 @@ test('I1 I2 I3 I8 I9: a short campaign: two gateways, clients of every kind, one
   const options = [
     '--once',
     '--minutes',
-    '0.55',
+    '0.5',
     '--clients',
     '30',
     '--events-per-second',
@@ -67,6 +69,9 @@ test('I1 I2 I3 I8 I9: a short campaign: two gateways, clients of every kind, one
   expect(summary.rows).toBeGreaterThan(1_000);
   expect(summary.deliveries).toBeGreaterThan(5_000);
   expect(summary.clients).toHaveLength(30);
+  expect(new Set(summary.clients.map(({ kind }) => kind))).toEqual(new Set(KINDS));
+  const ladders = summary.clients.filter(({ kind }) => kind === 'ladder');
+  expect(ladders.filter(({ moves: { down, up } }) => down < 2 || up < 1)).toEqual([]);
   expect(summary.clients.filter(({ events }) => events === 0)).toEqual([]);
   // Each says that it failed, which is a violation, unless it has taken effect. The disk needs a mount.
   const skipped = summary.skipped.map(({ name }) => name);

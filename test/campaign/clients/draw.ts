@@ -1,24 +1,33 @@
 import type { Random } from '../../support/random.js';
 import { BUSY_CHANNELS, PLAIN_CHANNELS, PRUNED_CHANNELS, REBORN_CHANNELS } from '../schema.js';
-import type { ClientPlan, Kind } from './plan.js';
+import { type ClientPlan, KINDS, type Kind } from './plan.js';
 
-/** Of 20 clients, so many are of each kind. */
-const SHARES: readonly (readonly [Kind, number])[] = [
-  ['steady', 8],
-  ['raw', 4],
-  ['nomad', 3],
-  ['loop', 2],
-  ['slow', 2],
-  ['replayer', 1],
-];
-const KINDS = SHARES.flatMap(([kind, share]) => Array.from({ length: share }, () => kind));
+/** The first clients are one of each kind; of each 30 that follow, so many. */
+const SHARES: Readonly<Record<Kind, number>> = {
+  steady: 5,
+  raw: 3,
+  nomad: 3,
+  loop: 2,
+  slow: 2,
+  replayer: 1,
+  sse: 2,
+  'long-poll': 2,
+  interval: 2,
+  ladder: 3,
+  'raw-sse': 2,
+  'raw-poll': 1,
+  durable: 2,
+};
+const REST = KINDS.flatMap((kind) => Array.from({ length: SHARES[kind] }, () => kind));
+/** Has no divisor in common with the length of `REST`: the kinds are mixed. */
+const STEP = 7;
 const MOST_CHANNELS = 4;
 
 /** Who reads what. */
 export function drawClients(count: number, random: Random): ClientPlan[] {
   const counts = new Map<Kind, number>();
   return Array.from({ length: count }, (_, index) => {
-    const kind = KINDS[(index * 7) % KINDS.length] ?? 'steady';
+    const kind = KINDS[index] ?? REST[((index - KINDS.length) * STEP) % REST.length] ?? 'steady';
     const nth = counts.get(kind) ?? 0;
     counts.set(kind, nth + 1);
     return {

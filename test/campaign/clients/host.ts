@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { packageRoot } from '../../../server/package-root.js';
-import type { ClientPlan, ClientReport, Order, Report } from './plan.js';
+import type { ClientPlan, ClientReport, Order, Ports, Report } from './plan.js';
 
 const ANSWER_TIMEOUT = 60_000;
 
@@ -13,14 +13,16 @@ export type Closing = Extract<Report, { type: 'closed' }>;
 export class ClientHost {
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
+  #asked = 0;
 
-  constructor(plans: readonly ClientPlan[], ports: readonly number[], folder: string) {
+  /** `doors`: the ports for those who go up and down. */
+  constructor(plans: readonly ClientPlan[], ports: Ports, doors: Ports, folder: string) {
     const root = packageRoot();
     this.#child = fork(join(root, 'test/campaign/clients/main.ts'), {
       execArgv: ['--import', join(root, 'node_modules/tsx/dist/loader.mjs')],
     });
     this.#exited = once(this.#child, 'exit');
-    this.#tell({ type: 'start', clients: plans, ports, folder });
+    this.#tell({ type: 'start', clients: plans, ports, doors, folder });
   }
 
   get pid(): number {
@@ -31,14 +33,21 @@ export class ClientHost {
     this.#tell({ type: 'finish' });
   }
 
+  /** The network has changed: every client may look for a better way. */
+  sign(): void {
+    this.#tell({ type: 'sign' });
+  }
+
   async ask(heads: Readonly<Record<string, string>> = {}): Promise<Status> {
-    this.#tell({ type: 'ask', heads });
-    return (await this.#answer('status')) as Status;
+    this.#asked += 1;
+    const number = this.#asked;
+    this.#tell({ type: 'ask', number, heads });
+    return (await this.#answer((report) => report.type === 'status' && report.number === number)) as Status;
   }
 
   async close(): Promise<{ clients: readonly ClientReport[]; worstLagMs: number }> {
     this.#tell({ type: 'close' });
-    const answer = (await this.#answer('closed')) as Closing;
+    const answer = (await this.#answer(({ type }) => type === 'closed')) as Closing;
     await this.#exited;
     return answer;
   }
@@ -53,13 +62,13 @@ export class ClientHost {
     this.#child.send(order);
   }
 
-  async #answer(type: Report['type']): Promise<Report> {
+  async #answer(isIt: (report: Report) => boolean): Promise<Report> {
     const stop = AbortSignal.timeout(ANSWER_TIMEOUT);
     for (;;) {
       const answered = once(this.#child, 'message', { signal: stop });
       const ended = this.#exited.then(() => Promise.reject(new Error('the process of the clients has ended')));
       const [report] = (await Promise.race([answered, ended])) as [Report];
-      if (report.type === type) return report;
+      if (isIt(report)) return report;
     }
   }
 }

@@ -1,12 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { WebSocket } from 'ws';
 import { type Client, createClient, type StreamEvent, type Subscription } from '../../../client/node.js';
 import { parsePosition } from '../../../client/protocol/index.js';
-import type { WebSocketConstructor } from '../../../client/transport/websocket.js';
 import type { Random } from '../../support/random.js';
 import type { Memory } from './memory.js';
-import type { Kind } from './plan.js';
+import type { Kind, Ports } from './plan.js';
 import type { Reader } from './reader.js';
+import { type Ways, waysTo } from './ways.js';
 
 /** How long a visit lasts, and how long it is until the next; in milliseconds. */
 const STAYS = [1_000, 15_000] as const;
@@ -15,28 +14,41 @@ const AWAY = [200, 8_000] as const;
 const LOOP_STEP = 500;
 const LOOP_PAUSE = 3_000;
 
+const LADDER = ['websocket', 'sse', 'poll'] as const;
+const TRANSPORTS: Partial<Record<Kind, readonly (typeof LADDER)[number][]>> = {
+  sse: ['sse'],
+  'long-poll': LADDER,
+  interval: ['poll'],
+  ladder: LADDER,
+};
+
 /** The client library, as an application uses it. Each new connection goes to any of the gateways. */
 export class LibraryReader implements Reader {
   readonly #memory: Memory;
   readonly #random: Random;
   readonly #kind: Kind;
   readonly #slow: boolean;
-  readonly #socket: WebSocketConstructor;
+  readonly #ways: Ways;
   #client: Client | null = null;
   #finishing = false;
   #closed = false;
   readonly #stop = new AbortController();
 
-  constructor(memory: Memory, ports: readonly number[], random: Random, kind: Kind) {
+  constructor(memory: Memory, ports: Ports, random: Random, kind: Kind) {
     this.#memory = memory;
     this.#random = random;
     this.#kind = kind;
     this.#slow = kind === 'loop' && random.chance(0.5);
-    this.#socket = switching(ports, random);
+    this.#ways = waysTo(ports, random);
   }
 
   get connected(): boolean {
     return this.#client?.state === 'connected';
+  }
+
+  /** What it is connected by; null while it is not. */
+  get transport(): string | null {
+    return this.connected ? (this.#client?.transport ?? null) : null;
   }
 
   start(): void {
@@ -77,9 +89,15 @@ export class LibraryReader implements Reader {
   #visit(): void {
     const memory = this.#memory;
     const client = createClient({
-      url: 'http://any.gateway',
-      WebSocket: this.#socket,
-      onState: (state) => state === 'connected' && memory.connected(),
+      // Of its own, because the rung that worked is remembered for each address.
+      url: `http://${memory.name}`,
+      ...this.#ways,
+      transports: TRANSPORTS[this.#kind] ?? ['websocket'],
+      onState: (state) => {
+        if (state !== 'connected') return;
+        memory.connected();
+        if (client.transport !== null) memory.connectedBy(client.transport);
+      },
     });
     this.#client = client;
     for (const channel of memory.channels) {
@@ -116,14 +134,4 @@ export class LibraryReader implements Reader {
     const at = parsePosition(position);
     if (at !== null) this.#memory.event(channel, at, row);
   }
-}
-
-/** A WebSocket that dials another gateway each time, whatever address it is given. */
-function switching(ports: readonly number[], random: Random): WebSocketConstructor {
-  class Switching extends WebSocket {
-    constructor() {
-      super(`ws://127.0.0.1:${random.pick(ports)}/v1/ws`, { perMessageDeflate: false });
-    }
-  }
-  return Switching as unknown as WebSocketConstructor;
 }

@@ -4,6 +4,9 @@ import { type RecordedReader, Recorder } from '../../../server/verify/recorder.j
 import { isWhole } from '../content.js';
 import type { ClientPlan, ClientReport } from './plan.js';
 
+/** The ways down, the best one first. */
+const LADDER = ['websocket', 'sse', 'poll'];
+
 /** What one client has seen: its history in a file of its own, and what can be counted on the way. */
 export class Memory {
   readonly #plan: ClientPlan;
@@ -16,6 +19,10 @@ export class Memory {
   #connections = 0;
   #resets = 0;
   #broken = 0;
+  #way: string | null = null;
+  #down = 0;
+  #up = 0;
+  readonly #faults: string[] = [];
   #lastEvent: number | null = null;
   #silence = 0;
   #counting = true;
@@ -53,6 +60,19 @@ export class Memory {
     this.#connections += 1;
   }
 
+  /** It is connected by this way. */
+  connectedBy(way: string): void {
+    const step = this.#way === null ? 0 : LADDER.indexOf(way) - LADDER.indexOf(this.#way);
+    if (step > 0) this.#down += 1;
+    if (step < 0) this.#up += 1;
+    this.#way = way;
+  }
+
+  /** It was answered what must not be. */
+  fault(what: string): void {
+    this.#faults.push(what);
+  }
+
   /** A session begins: the position is that of the reader from now on, if it is one. */
   begin(channel: string, since: string): void {
     if (since === 'start') this.#positions.delete(channel);
@@ -77,14 +97,19 @@ export class Memory {
 
   reset(channel: string, reason: ResetReason, position: string): void {
     this.#resets += 1;
+    // Nothing that was committed is ever lost here, so nobody can be ahead who was told the truth.
+    if (reason === 'ahead')
+      this.fault(`${channel}: asked for what follows a position that never was, back to ${position}`);
     this.#positions.set(channel, position);
     this.#sessions.get(channel)?.reset({ reason, position });
   }
 
-  /** It leaves all its channels, and claims to have everything up to where it stands. */
-  end(): void {
-    for (const [channel, session] of this.#sessions) session.end(this.#positions.get(channel) ?? null);
-    this.#sessions.clear();
+  /** It leaves these channels, all if left out, and claims to have everything up to where it stands. */
+  end(channels: readonly string[] = this.channels): void {
+    for (const channel of channels) {
+      this.#sessions.get(channel)?.end(this.#positions.get(channel) ?? null);
+      this.#sessions.delete(channel);
+    }
   }
 
   /** Nothing more is written, so silence means nothing any more. */
@@ -103,7 +128,9 @@ export class Memory {
       deliveries: this.#deliveries,
       connections: this.#connections,
       resets: this.#resets,
+      moves: { down: this.#down, up: this.#up },
       broken: this.#broken,
+      faults: this.#faults,
       longestSilence: Math.round(this.#silence),
       history: this.#history,
     };

@@ -1,6 +1,7 @@
 import { WebSocket } from 'ws';
-import { formatPosition, type Position, PROTOCOL, parseFrame, parsePosition } from '../../../client/protocol/index.js';
+import { PROTOCOL, parseFrame } from '../../../client/protocol/index.js';
 import type { Random } from '../../support/random.js';
+import { Frames } from './frames.js';
 import type { Memory } from './memory.js';
 import type { Reader } from './reader.js';
 
@@ -10,16 +11,12 @@ const CONNECT_TIMEOUT = 5_000;
 const READS = [50, 800] as const;
 const STANDS = [500, 6_000] as const;
 
-/**
- * Keeps its own positions and takes every frame as it comes. Nothing below it drops a duplicate or asks again, so what the
- * gateway does wrong on one connection is in the history.
- */
+/** Speaks the protocol over a bare WebSocket, and keeps its own positions. */
 export class RawReader implements Reader {
   readonly #memory: Memory;
   readonly #ports: readonly number[];
   readonly #random: Random;
-  readonly #positions = new Map<string, Position>();
-  readonly #begun = new Set<string>();
+  readonly #frames: Frames;
   #slow: boolean;
   #socket: WebSocket | null = null;
   #heard = 0;
@@ -31,6 +28,7 @@ export class RawReader implements Reader {
     this.#memory = memory;
     this.#ports = ports;
     this.#random = random;
+    this.#frames = new Frames(memory);
     this.#slow = slow;
   }
 
@@ -39,6 +37,7 @@ export class RawReader implements Reader {
   }
 
   start(): void {
+    this.#frames.begin();
     this.#dial();
     this.#after(CONNECT_TIMEOUT / 10, () => this.#look());
     if (this.#slow) this.#read();
@@ -94,42 +93,11 @@ export class RawReader implements Reader {
     this.#heard = performance.now();
     const frame = parseFrame(text);
     if (frame === null) return;
-    switch (frame.type) {
-      case 'connected':
-        this.#heartbeat = frame.heartbeat;
-        this.#memory.connected();
-        for (const [index, channel] of this.#memory.channels.entries()) {
-          const position = this.#positions.get(channel);
-          const since = position === undefined ? 'start' : formatPosition(position);
-          // Coming back is the same session: what came before must not come again.
-          if (!this.#begun.has(channel)) this.#memory.begin(channel, since);
-          this.#begun.add(channel);
-          say({ type: 'subscribe', id: index + 1, channel, since });
-        }
-        return;
-      case 'subscribed': {
-        const asked = this.#positions.get(frame.channel);
-        const position = asked ?? { epoch: frame.epoch, seq: frame.floor - 1 };
-        this.#positions.set(frame.channel, position);
-        return this.#memory.subscribed(frame.channel, formatPosition(position));
-      }
-      case 'events': {
-        const { epoch = '' } = this.#positions.get(frame.channel) ?? {};
-        for (const [index, row] of frame.events.entries()) {
-          this.#memory.event(frame.channel, { epoch, seq: frame.from + index }, row);
-        }
-        this.#positions.set(frame.channel, { epoch, seq: frame.from + frame.events.length - 1 });
-        return;
-      }
-      case 'reset': {
-        const position = parsePosition(frame.position);
-        if (position !== null) this.#positions.set(frame.channel, position);
-        return this.#memory.reset(frame.channel, frame.reason, frame.position);
-      }
-      case 'unsubscribed':
-      case 'error':
-        // The database is away perhaps: a new connection asks again.
-        this.#socket?.terminate();
+    if (!this.#frames.take(frame)) this.#socket?.terminate();
+    if (frame.type !== 'connected') return;
+    this.#heartbeat = frame.heartbeat;
+    for (const [index, channel] of this.#memory.channels.entries()) {
+      say({ type: 'subscribe', id: index + 1, channel, since: this.#frames.since(channel) });
     }
   }
 

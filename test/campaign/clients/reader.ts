@@ -1,6 +1,8 @@
 /** One client, of whatever kind. */
 export interface Reader {
   readonly connected: boolean;
+  /** The way down that it is connected by, where there are several. */
+  readonly transport?: string | null;
   start(): void;
   /** From now on it stays, and reads as fast as it can. */
   finish(): void;

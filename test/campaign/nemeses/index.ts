@@ -1,3 +1,4 @@
+import { doorNemeses } from './doors.js';
 import { gatewayNemeses } from './gateways.js';
 import type { Nemesis } from './nemesis.js';
 import { networkNemeses } from './network.js';
@@ -11,6 +12,7 @@ export const nemeses: readonly Nemesis[] = [
   ...silenceNemeses,
   ...postgresNemeses,
   ...networkNemeses,
+  ...doorNemeses,
   ...numberingNemeses,
   ...pressureNemeses,
 ];

@@ -1,4 +1,5 @@
 import type { Random } from '../../support/random.js';
+import type { ClientHost } from '../clients/host.js';
 import type { Gateway } from '../gateway.js';
 import type { World } from '../world.js';
 
@@ -7,6 +8,7 @@ export type Part = 'database' | 'gateway' | 'gateways' | 'stir' | 'held' | 'lock
 
 export interface Strike {
   readonly world: World;
+  readonly clients: ClientHost;
   /** The one it was drawn for. A fault that strikes none leaves it alone. */
   readonly gateway: Gateway;
   readonly random: Random;
