@@ -25,7 +25,7 @@ export function websocketRung(url: string, WebSocket: WebSocketConstructor): Run
     name: 'websocket',
     open(events: LinkEvents): Link {
       const socket = new ReconnectingWebSocket(address, [], {
-        WebSocket,
+        WebSocket: catching(WebSocket, (reason) => unlessEnded(() => end(1006, String(reason)))(null)),
         maxRetries: 0,
         maxEnqueuedMessages: 0,
         connectionTimeout: NEVER,
@@ -71,4 +71,21 @@ export function websocketRung(url: string, WebSocket: WebSocketConstructor): Run
       };
     },
   };
+}
+
+/**
+ * Firefox throws where a policy of the page forbids WebSockets. The library would let that pass as a rejection that
+ * nobody handles, and say nothing.
+ */
+function catching(WebSocket: WebSocketConstructor, onThrow: (reason: unknown) => void): WebSocketConstructor {
+  return new Proxy(WebSocket, {
+    construct(target, given: ConstructorParameters<WebSocketConstructor>) {
+      try {
+        return new target(...given);
+      } catch (reason) {
+        queueMicrotask(() => onThrow(reason));
+        return Object.assign(new EventTarget(), { readyState: 3 }); // CLOSED: there is nothing to close
+      }
+    },
+  });
 }

@@ -43,7 +43,8 @@ export async function startNginx(configuration: NginxConfiguration): Promise<Ngi
     runAs,
     ready: 'start worker process ',
   });
-  const { stop } = await started.catch((error: unknown) => {
+  const { stop } = await started.catch(async (error: unknown) => {
+    await rm(folder, { recursive: true, force: true });
     throw new Error('nginx did not start; where it is missing: on Debian, apt-get install nginx', { cause: error });
   });
   return {
