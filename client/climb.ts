@@ -24,6 +24,7 @@ export class Climb {
   #better: readonly TransportName[] = [];
   #delay = FIRST_DELAY;
   #trial: Visit | null = null;
+  #due = 0;
   #cancelTimer: (() => void) | null = null;
 
   constructor(options: ClimbOptions) {
@@ -39,7 +40,8 @@ export class Climb {
 
   /** What did not work before may work now. */
   hurry(): void {
-    if (this.#cancelTimer === null || this.#trial !== null) return;
+    // Signs come in bursts: one that came later must not put off what the first brought near.
+    if (this.#cancelTimer === null || this.#due - this.#options.clock.now() <= SOON) return;
     this.stop();
     this.#wait(SOON);
   }
@@ -53,7 +55,9 @@ export class Climb {
   }
 
   #wait(delay = this.#delay): void {
-    this.#cancelTimer = this.#options.clock.after(delay * (0.75 + this.#options.random() / 2), () => {
+    const varied = delay * (0.75 + this.#options.random() / 2);
+    this.#due = this.#options.clock.now() + varied;
+    this.#cancelTimer = this.#options.clock.after(varied, () => {
       this.#cancelTimer = null;
       this.#try(this.#better);
     });

@@ -56,7 +56,7 @@ export class Ladder {
 
   /** The present rung carries a connection, or `rung` does, which is the present one from now on. */
   stands(rung = this.#rung): void {
-    if (rung !== this.#rung) this.#strikes = 0;
+    if (rung !== this.#rung) this.#begin();
     this.#rung = rung;
     this.#stood = true;
   }
@@ -64,15 +64,19 @@ export class Ladder {
   /** The visit is over. Whether the next rung is to be visited at once; else only after a delay. */
   lost({ lived, blameless }: Outcome): boolean {
     if (lived !== null && lived >= STABLE) {
-      this.#strikes = 0;
-      this.#round = 0;
-      this.#tried.clear();
+      this.#begin();
       return false;
     }
     if (blameless) return false;
     this.#strikes += 1;
     if (this.#stood && this.#strikes < STRIKES) return false;
     return this.#leave();
+  }
+
+  #begin(): void {
+    this.#strikes = 0;
+    this.#round = 0;
+    this.#tried.clear();
   }
 
   #leave(): boolean {

@@ -71,6 +71,16 @@ test('a handshake may take 4 seconds, then 8, then 10, and 10 where nothing else
   expect(ladder.patience).toBe(4_000);
 });
 
+test('with a rung that was climbed to a new round begins: what failed before it is tried again', () => {
+  const ladder = new Ladder(['websocket', 'sse', 'poll']);
+  ladder.lost(refused);
+  ladder.lost(refused);
+  ladder.stands(); // poll
+  ladder.stands('websocket');
+  for (let strike = 0; strike < 3; strike += 1) ladder.lost({ lived: 1, blameless: false });
+  expect(ladder.rung).toBe('sse');
+});
+
 const outcome: fc.Arbitrary<Outcome> = fc.record({
   lived: fc.oneof(fc.constant(null), fc.nat(2 * STABLE)),
   blameless: fc.boolean(),

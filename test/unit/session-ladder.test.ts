@@ -264,6 +264,17 @@ describe('up', () => {
     expect(counts()).toEqual([3, 2, 1]);
   });
 
+  test('signs that do not end do not put the trial off', async () => {
+    await start();
+    await greet(poll);
+    for (let sign = 0; sign < 3; sign += 1) {
+      environment.sign();
+      poll.last.events.onHeard();
+      await clock.turn(1_000);
+    }
+    expect(counts()).toEqual([1, 0, 1]);
+  });
+
   test('a trial goes on while the connection is lost, and takes over', async () => {
     await start();
     await greet(poll);
