@@ -92,10 +92,12 @@ test.each([1, 2, 3])(
     const steady = testClient({ url: gateway.url });
     const late = testClient({ url: gateway.url });
     let losses = 0;
+    let connected = false;
     const cutOff = testClient({
       url: way.url,
       onState: (state) => {
-        if (state === 'waiting') losses += 1;
+        if (connected && state !== 'connected') losses += 1;
+        connected = state === 'connected';
       },
     });
     const fromStart = executions.map((execution) => follow(steady, `execution:${execution}`));

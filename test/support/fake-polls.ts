@@ -38,8 +38,8 @@ export class FakePolls {
     this.most = Math.max(this.most, this.#out);
     try {
       await this.onRequest();
-      if (this.health === 'hangs') await hang(signal);
       signal.throwIfAborted();
+      if (this.health === 'hangs') await hang(signal);
       if (this.health === 'fails') throw new TypeError('fetch failed');
       if (typeof this.health === 'object') return { frames: [], positions: {}, refusal: this.health };
       return this.#answer(commands);
