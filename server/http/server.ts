@@ -39,6 +39,7 @@ export function makeServer(app: RequestListener, patience: number): Server {
     }
   });
   server.prependListener('request', ({ socket }, response) => {
+    endWithSocket(socket, response);
     // Admitted as a connection: it may last. Afterwards its socket is as plain as before.
     response.once('admitted', () => plain.delete(socket));
     response.once('close', () => {
@@ -53,6 +54,21 @@ export function makeServer(app: RequestListener, patience: number): Server {
   return server;
 }
 
+const unanswered = new WeakMap<Socket, Set<ServerResponse>>();
+
+/** A request may be sent before those in front of it are answered. Node tells only the one whose turn it is that its socket has closed. */
+function endWithSocket(socket: Socket, response: ServerResponse): void {
+  const responses = unanswered.get(socket) ?? new Set();
+  if (!unanswered.has(socket)) {
+    unanswered.set(socket, responses);
+    socket.once('close', () => {
+      for (const queued of responses) if (queued.socket === null) queued.emit('close');
+    });
+  }
+  responses.add(response);
+  response.once('close', () => responses.delete(response));
+}
+
 /** An upgrade may be declined: HTTP/2, which some clients offer with their first request, goes on as HTTP/1.1. */
 function answer(server: Server, request: IncomingMessage): void {
   const { socket } = request;
@@ -61,5 +77,8 @@ function answer(server: Server, request: IncomingMessage): void {
   response.assignSocket(socket);
   response.once('finish', () => socket.end());
   socket.on('error', () => {});
+  // Nobody else reads it any more: without that its end would not be seen.
+  socket.resume();
+  socket.once('end', () => socket.destroy());
   server.emit('request', request, response);
 }

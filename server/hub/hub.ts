@@ -19,7 +19,7 @@ const MAX_IDLE = 10_000;
 /** The channels that somebody reads, and for a while those that somebody read. */
 export class Hub {
   readonly #context: ChannelContext;
-  readonly #linger: number;
+  #linger: number;
   readonly #channels = new Map<string, Channel>();
   /** With what ends their time. They are kept up to date by movements alone. */
   readonly #idle = new Map<string, { readonly channel: Channel; readonly cancel: () => void }>();
@@ -77,12 +77,17 @@ export class Hub {
 
   /** Something was lost that movements cannot tell: asks the database where every channel stands. */
   recheckAll(): void {
-    this.close();
+    this.#forgetIdle();
     for (const channel of this.#channels.values()) channel.recheck();
   }
 
-  /** Lets go of what nobody holds. */
+  /** Keeps nothing from now on that nobody holds. */
   close(): void {
+    this.#linger = 0;
+    this.#forgetIdle();
+  }
+
+  #forgetIdle(): void {
     for (const name of [...this.#idle.keys()]) this.#forget(name);
   }
 

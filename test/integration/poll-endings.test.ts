@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { SignJWT } from 'jose';
 import type pg from 'pg';
@@ -55,9 +56,12 @@ const token = (seconds: number) =>
     .setProtectedHeader({ alg: 'HS256' })
     .sign(new TextEncoder().encode(SECRET));
 
-async function subscriptionsOf({ url }: Gateway): Promise<number> {
-  return Number(/^rowcast_subscriptions (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1]);
+async function gaugeOf({ url }: Gateway, name: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return Number(new RegExp(`^rowcast_${name} (\\d+)$`, 'm').exec(text)?.[1]);
 }
+
+const subscriptionsOf = (gateway: Gateway) => gaugeOf(gateway, 'subscriptions');
 
 async function waiting(gateway: Gateway, answer: Promise<PollAnswer>, channels = 1): Promise<Promise<PollAnswer>[]> {
   await until(async () => (await subscriptionsOf(gateway)) === channels, { what: 'the poll to wait' });
@@ -153,3 +157,29 @@ test('I2: a poll of which one channel cannot be had now is refused: its position
   await publish('message:here');
   expect(seqsOf(((await reader) as PollAnswer).frames, 'message:here')).toEqual([2]);
 });
+
+test.each([
+  '/v1/poll?wait=60&channel=message:piped',
+  '/v1/streams/message/piped?offset=now&live=long-poll&timeout=60',
+  '/v1/sse?channel=message:piped',
+])(
+  'I6 I7: requests to %s that wait behind others leave nothing when their socket closes, and the gateway ends',
+  async (path) => {
+    const gateway = await start();
+    const { hostname, port } = new URL(gateway.url);
+    const socket = connect(Number(port), hostname);
+    socket.on('error', () => {});
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`.repeat(20));
+    await until(async () => (await gaugeOf(gateway, 'connections')) === 20, { what: 'all of them to wait' });
+    socket.destroy();
+    await until(async () => (await gaugeOf(gateway, 'connections')) === 0, { what: 'all of them to be gone' });
+    expect(await subscriptionsOf(gateway)).toBe(0);
+    const other = connect(Number(port), hostname);
+    other.on('error', () => {});
+    other.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`.repeat(20));
+    await until(async () => (await gaugeOf(gateway, 'connections')) === 20, { what: 'the others to wait' });
+    const began = performance.now();
+    await gateway.stop();
+    expect(performance.now() - began).toBeLessThan(8_000);
+  },
+);

@@ -61,6 +61,16 @@ test('I2: another numbering, or a tail that may have missed something, is not an
   expect(await visit(here, 'e2.3')).toMatchObject([{ head: 7 }, { type: 'events', from: 4 }]);
 });
 
+test('I7: after the end nothing lingers, also what is let go of later', async () => {
+  const here = world();
+  const reader = await new Client(here).connect();
+  await ask(reader, { type: 'subscribe', channel: CHANNEL });
+  await visit(here);
+  here.hub.close();
+  reader.connection.gone();
+  expect([here.hub.cacheBytes, here.clock.timers]).toEqual([0, 0]);
+});
+
 test('a channel that is gone is not kept', async () => {
   const here = world();
   const reader = await new Client(here).connect();
