@@ -43,9 +43,10 @@ export class Ladder {
     return this.#rung;
   }
 
-  /** How long a handshake may take now, in milliseconds: less while there is another rung to try at once. */
+  /** How long a handshake may take now, in milliseconds: less where the rung may lead nowhere and another one is to be tried. */
   get patience(): number {
-    if (this.#names.every((name) => name === this.#rung || this.#tried.has(name))) return LAST_PATIENCE;
+    const last = this.#names.every((name) => name === this.#rung || this.#tried.has(name));
+    if (last || this.#stood) return LAST_PATIENCE;
     return Math.min(FIRST_PATIENCE * 2 ** this.#round, LAST_PATIENCE);
   }
 

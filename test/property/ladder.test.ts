@@ -57,7 +57,7 @@ test('the first round begins at the remembered rung, and then tries the others f
   expect(new Ladder(['websocket', 'poll'], 'sse').rung).toBe('websocket');
 });
 
-test('a handshake may take 4 seconds, then 8, then 10, and 10 where nothing else is left; 4 again once a rung has stood', () => {
+test('a handshake may take 4 seconds, then 8, then 10; 10 at once where nothing else is left, or the rung has stood', () => {
   const ladder = new Ladder(['websocket', 'sse']);
   const patience: number[] = [];
   for (let visit = 0; visit < 8; visit += 1) {
@@ -66,9 +66,14 @@ test('a handshake may take 4 seconds, then 8, then 10, and 10 where nothing else
   }
   expect(patience).toEqual([4_000, 10_000, 8_000, 10_000, 10_000, 10_000, 10_000, 10_000]);
   expect(new Ladder(['websocket']).patience).toBe(10_000);
-  ladder.stands();
-  ladder.lost({ lived: STABLE, blameless: false });
-  expect(ladder.patience).toBe(4_000);
+  const other = new Ladder(['websocket', 'sse']);
+  other.stands();
+  other.lost({ lived: STABLE, blameless: false });
+  expect([other.rung, other.patience]).toEqual(['websocket', 10_000]);
+  for (let strike = 0; strike < 3; strike += 1) other.lost(refused);
+  expect([other.rung, other.patience]).toEqual(['sse', 10_000]);
+  other.lost(refused);
+  expect([other.rung, other.patience]).toEqual(['websocket', 8_000]);
 });
 
 test('with a rung that was climbed to a new round begins: what failed before it is tried again', () => {

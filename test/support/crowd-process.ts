@@ -11,11 +11,14 @@ const turnedAway: Record<string, number> = {};
 let connected: number[] = [];
 const crowd: Client[] = [];
 
-for (let index = 0; index < clients; index += 1) {
+/** In milliseconds. Thousands that begin at once would wait for this one process, and not for the gateway. */
+const BETWEEN = 100;
+const TOGETHER = 100;
+
+function join(index: number): void {
   const channel = channels[index % channels.length] ?? '';
   const client = createClient({
     url,
-    transports: ['websocket'], // thousands of others would compete for this one process, which is the bottleneck here
     onState(state, error) {
       if (state === 'connected') connected.push(Date.now());
       if (state === 'waiting') turnedAway[error?.code ?? ''] = (turnedAway[error?.code ?? ''] ?? 0) + 1;
@@ -35,9 +38,17 @@ for (let index = 0; index < clients; index += 1) {
   crowd.push(client);
 }
 
+const arriving = setInterval(() => {
+  for (let count = 0; count < TOGETHER && crowd.length < clients; count += 1) join(crowd.length);
+  if (crowd.length === clients) clearInterval(arriving);
+}, BETWEEN);
+
 process.on('message', (message) => {
   const report: CrowdReport = {
     connected: crowd.filter(({ state }) => state === 'connected').length,
+    transports: Object.fromEntries(
+      ['websocket', 'sse', 'poll'].map((name) => [name, crowd.filter(({ transport }) => transport === name).length]),
+    ),
     lowest: channels
       .map((_, at) => seen.filter((_, index) => index % channels.length === at))
       .map((s) => Math.min(...s)),

@@ -13,6 +13,8 @@ export interface CrowdOptions {
 export interface CrowdReport {
   /** Clients that are connected now. */
   readonly connected: number;
+  /** Of these, by what. */
+  readonly transports: Readonly<Record<string, number>>;
   /** Of each channel, the lowest seq that one of its clients has come to. */
   readonly lowest: readonly number[];
   /** What no client may see, the first of it. */
