@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { jwtAuthenticator, localAuthenticator } from './auth/authenticator.js';
 import { systemClock } from './clock.js';
@@ -8,7 +7,8 @@ import { AddressRates, Admission } from './connection/admission.js';
 import { Connection, type ConnectionOptions } from './connection/connection.js';
 import { type AppOptions, makeApp } from './http/app.js';
 import { durableStreamRoutes } from './http/durable-streams.js';
-import { pollRoutes, streamRoutes } from './http/events.js';
+import { eventRoutes } from './http/events.js';
+import { limitedBy } from './http/limit.js';
 import { makeServer } from './http/server.js';
 import type { Hub } from './hub/hub.js';
 import type { Logger } from './logger.js';
@@ -63,23 +63,23 @@ export function makeDoors({ config, hub, metrics, logger, peers, health, channel
   };
   const compression = config.compression === 'on';
   const requests = new RequestDoor({ ...edge, pageBytes: config.pageBytes, connect, peers });
+  const limitTo = (perSecond: number) => {
+    const rates = new AddressRates(perSecond);
+    return limitedBy((request) => rates.take(addressOf(request, config.trustProxy), performance.now()));
+  };
   const routes = {
     door: requests,
     authenticator,
-    maxFrameBytes: config.maxFrameBytes,
+    ...limits,
     cache: config.cache,
     compression,
-  };
-  const limitedTo = (perSecond: number) => {
-    const rates = new AddressRates(perSecond);
-    return (request: IncomingMessage) => rates.take(addressOf(request, config.trustProxy), performance.now());
+    limit: limitTo(config.addressPollRate), // polls are many and cheap
   };
   const app = makeApp({
-    wait: { poll: limitedTo(config.addressPollRate), request: limitedTo(config.addressRequestRate) },
     admits: ({ headers }) =>
       admitOrigin(headers.origin) && (config.jwtSecret !== undefined || isLoopbackHost(headers.host)),
-    streams: streamRoutes(routes),
-    polls: [pollRoutes(routes), durableStreamRoutes(routes)],
+    routes: [eventRoutes(routes), durableStreamRoutes(routes)],
+    limit: limitTo(config.addressRequestRate),
     health,
     channels,
     metrics: () => metrics.scrape(),

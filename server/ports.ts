@@ -2,7 +2,9 @@
  * What the parts of the gateway (hub, connection, doorbell) need from the edges that do I/O. The parts import this
  * and never an edge, so that tests can run them with fakes.
  */
-import type { Position, ResetReason } from '../client/protocol/index.js';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Frame, Position, ResetReason, Since } from '../client/protocol/index.js';
+import type { Refusal } from './refusal.js';
 
 /** Time, in milliseconds. */
 export interface Clock {
@@ -81,8 +83,14 @@ export interface Reader {
 export interface Transport {
   /** False while more bytes wait than the send buffer may hold; `drained` is called when that has passed. */
   readonly writable: boolean;
-  send(frame: string | Buffer): void;
+  /** A frame of events comes as its text, which all readers of the channel share. */
+  send(frame: Frame | Buffer): void;
   close(code: number, reason: string): void;
+}
+
+/** The text of a frame; for whoever writes it. */
+export function textOf(frame: Frame | Buffer): string | Buffer {
+  return Buffer.isBuffer(frame) ? frame : JSON.stringify(frame);
 }
 
 /** Who is connected. */
@@ -104,13 +112,64 @@ export interface Order {
   readonly commands: readonly unknown[];
 }
 
+export type Positions = readonly (readonly [channel: string, since: Since])[];
+
+/** Where a connection stands. */
+export interface Place {
+  /** There is something to send that has not been sent. */
+  readonly behind: boolean;
+  positions(): Positions;
+}
+
+/** A frame as it is written into a stream: in parts, none where it is not told. */
+export interface Written {
+  readonly parts: readonly (string | Buffer)[];
+  /** The stream ends with it. */
+  readonly end?: Refusal;
+}
+
+export type EventFormat = (frame: Frame | Buffer) => Written;
+
+/** What a request asks of its connection. */
+export interface Asked {
+  /** The first of them is `connect`. */
+  readonly commands: readonly unknown[];
+  /** The name of the connection for who sends it commands later. */
+  readonly session: string | undefined;
+  /** It was written as commands: what became of each of them is in the answer, whatever that was. */
+  readonly replies: boolean;
+  /** All that was committed before it belongs into the answer: the table is asked, not memory. */
+  readonly fresh?: boolean;
+  /** How a stream is written by the rules of another protocol, whose clients read the HTTP status. */
+  readonly format?: (place: Place) => EventFormat;
+}
+
+/** What a poll has gathered. */
+export interface PollAnswer {
+  readonly frames: readonly (Frame | Buffer)[];
+  readonly positions: Positions;
+  /** It could not hold or wait for all that there is: more follows. */
+  readonly full: boolean;
+}
+
+/** Where requests become connections. */
+export interface Door {
+  /** Answers with a stream of events. Rejects with `Refusal` where there is nothing to stream and no use in coming back. */
+  stream(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void>;
+  /** Waits up to `wait` milliseconds for news; null where nobody waits any more. Rejects with `Refusal`. */
+  poll(request: IncomingMessage, response: ServerResponse, asked: Asked, wait: number): Promise<PollAnswer | null>;
+  /** Gives commands to a connection of the same principal. Rejects with `unknown_session` where there is none of that name. */
+  command(order: Order): Promise<void>;
+}
+
 /** The gateways that share a port with this one: any of them may be given a request that is for another. */
 export interface Peers {
-  /** False where none of them has that session. */
-  give(order: Order): Promise<boolean>;
-  /** What they give is for `take`, which says whether it has the session. */
-  onGiven(take: (order: Order) => boolean): void;
+  give(order: Order): Promise<Taken>;
+  onGiven(take: (order: Order) => Taken): void;
 }
+
+/** `elsewhere`: there is no such session here. `full`: the client does not read what it was sent already. */
+export type Taken = 'taken' | 'full' | 'elsewhere';
 
 /** The database cannot be reached. */
 export class Unavailable extends Error {

@@ -1,24 +1,24 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { EventEmitter } from 'node:events';
-import type { Order, Peers } from '../ports.js';
+import type { Order, Peers, Taken } from '../ports.js';
 
 /** How long one that hangs or ends may leave an order unanswered, in milliseconds. */
 const PATIENCE = 2_000;
 
 type Message =
   | { readonly type: 'order'; readonly id: number; readonly order: Order }
-  | { readonly type: 'taken'; readonly id: number; readonly taken: boolean };
+  | { readonly type: 'taken'; readonly id: number; readonly taken: Taken };
 
 /** One end of the line between a worker and its primary: orders go both ways, and each is answered. */
 class OrderLine {
   readonly #send: (message: Message) => void;
-  readonly #waiting = new Map<number, (taken: boolean) => void>();
+  readonly #waiting = new Map<number, (taken: Taken) => void>();
   #lastId = 0;
 
   constructor(
     other: Pick<EventEmitter, 'on'>,
     send: (message: Message) => void,
-    take: (order: Order) => boolean | Promise<boolean>,
+    take: (order: Order) => Taken | Promise<Taken>,
   ) {
     this.#send = send;
     other.on('message', async (message: Message) => {
@@ -27,11 +27,11 @@ class OrderLine {
     });
   }
 
-  give(order: Order): Promise<boolean> {
+  give(order: Order): Promise<Taken> {
     this.#lastId += 1;
     const id = this.#lastId;
-    return new Promise<boolean>((resolve) => {
-      const late = setTimeout(resolve, PATIENCE, false);
+    return new Promise<Taken>((resolve) => {
+      const late = setTimeout(resolve, PATIENCE, 'elsewhere');
       this.#waiting.set(id, (taken) => {
         clearTimeout(late);
         resolve(taken);
@@ -48,8 +48,12 @@ export function passOnOrders(worker: Worker): void {
   const send = (message: Message) => void (worker.isConnected() && worker.send(message, () => {}));
   const line = new OrderLine(worker, send, (order) => {
     const others = [...lines].filter(([other]) => other !== worker);
-    const taken = others.map(async ([, other]) => (await other.give(order)) || Promise.reject(new Error('not here')));
-    return Promise.any(taken).catch(() => false); // one that hangs keeps nobody waiting whose session is elsewhere
+    const answers = others.map(async ([, other]) => {
+      const taken = await other.give(order);
+      if (taken === 'elsewhere') throw new Error('not here');
+      return taken;
+    });
+    return Promise.any(answers).catch(() => 'elsewhere' as const); // one that hangs keeps nobody waiting whose session is elsewhere
   });
   lines.set(worker, line);
   worker.once('exit', () => lines.delete(worker));
@@ -58,7 +62,7 @@ export function passOnOrders(worker: Worker): void {
 /** In a worker: the others, by way of the primary; null where there is none. */
 export function otherWorkers(): Peers | null {
   if (!cluster.isWorker) return null;
-  let takeHere = (_order: Order) => false;
+  let takeHere = (_order: Order): Taken => 'elsewhere';
   const line = new OrderLine(
     process,
     (message) => void (process.connected && process.send?.(message)),

@@ -4,16 +4,13 @@ import { Refusal } from '../refusal.js';
 
 const id = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const LONE_SURROGATE = /\p{Cs}/u;
-const channel = z
-  .string()
-  .min(1)
-  .max(512)
-  .refine((name) => !LONE_SURROGATE.test(name), 'is no Unicode text');
+const unicode = z.string().refine((text) => !LONE_SURROGATE.test(text), 'is no Unicode text');
+const channel = unicode.min(1).max(512);
 const token = z.string().min(1);
 
 const commands = {
   connect: z.object({ type: z.literal('connect'), id, protocol: z.number().int(), token: token.optional() }),
-  subscribe: z.object({ type: z.literal('subscribe'), id, channel, since: z.string().max(64).default('now') }),
+  subscribe: z.object({ type: z.literal('subscribe'), id, channel, since: unicode.max(64).default('now') }),
   unsubscribe: z.object({ type: z.literal('unsubscribe'), id, channel }),
   refresh: z.object({ type: z.literal('refresh'), id, token }),
   ping: z.object({ type: z.literal('ping'), id }),
@@ -45,6 +42,11 @@ export function parseCommand(text: string): ParsedCommand {
   } catch {
     throw new RefusedFrame('invalid_json', 'the frame is not JSON');
   }
+  return readCommand(value);
+}
+
+/** The command that a JSON value is. Throws `RefusedFrame`. */
+export function readCommand(value: unknown): ParsedCommand {
   const outer = envelope.safeParse(value);
   if (!outer.success) throw new RefusedFrame('invalid_frame', 'a frame is an object with a type and an id');
   const { type, id: commandId } = outer.data;

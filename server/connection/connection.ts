@@ -20,7 +20,7 @@ import {
   Unavailable,
 } from '../ports.js';
 import { Refusal } from '../refusal.js';
-import { type ParsedCommand, parseCommand, RefusedFrame } from './commands.js';
+import { type ParsedCommand, parseCommand, RefusedFrame, readCommand } from './commands.js';
 import { Cursor } from './cursor.js';
 
 export interface ConnectionOptions {
@@ -78,6 +78,16 @@ export class Connection {
     return this.#principal?.subject ?? null;
   }
 
+  /** Nothing is sent any more, and no command is heard. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** The client takes what is sent: who sends commands by another way has to wait for that. */
+  get writable(): boolean {
+    return this.#options.transport.writable;
+  }
+
   /** There is something to send that has not been sent, or a subscription that has not been answered. */
   get behind(): boolean {
     return [...this.#cursors.values()].some((cursor) => !(cursor instanceof Cursor) || cursor.behind);
@@ -92,11 +102,20 @@ export class Connection {
   }
 
   /** A text frame came. */
-  async receive(text: string): Promise<void> {
+  receive(text: string): Promise<void> {
+    return this.#handle(() => parseCommand(text));
+  }
+
+  /** A command came as a JSON value. */
+  take(value: unknown): Promise<void> {
+    return this.#handle(() => readCommand(value));
+  }
+
+  async #handle(read: () => ParsedCommand): Promise<void> {
     if (this.#closed) return;
     let id: number | undefined;
     try {
-      const command = parseCommand(text);
+      const command = read();
       id = command.id;
       await this.#answer(command);
     } catch (error) {
@@ -138,7 +157,7 @@ export class Connection {
   }
 
   #send(frame: Frame): void {
-    if (!this.#closed) this.#options.transport.send(JSON.stringify(frame));
+    if (!this.#closed) this.#options.transport.send(frame);
   }
 
   #answer(command: ParsedCommand): Promise<void> | void {
@@ -173,6 +192,10 @@ export class Connection {
   async #admit(token: string | undefined): Promise<void> {
     const principal = await this.#options.authenticator.authenticate(token);
     if (this.#closed) return;
+    // What this connection was given, and what it is called, belongs to whoever opened it.
+    if (this.#principal !== null && this.#principal.subject !== principal.subject) {
+      throw new Refusal('unauthorized', 'the token is of another principal');
+    }
     this.#principal = principal;
     this.#cancelTimer();
     this.#expireAt(principal.expiresAt);
@@ -269,9 +292,18 @@ export class Connection {
       const frame = cursor.take();
       if (frame === null) continue;
       this.#options.transport.send(frame);
+      this.#toEnd(cursor);
       // To the end of the line: the loop comes to it again after the others.
       if (cursor.behind) this.#ready.add(cursor);
     }
+  }
+
+  /** Whoever asks for the channels again in this order, as a poll does, comes first to those that had nothing. */
+  #toEnd({ channel: { name } }: Cursor): void {
+    const cursor = this.#cursors.get(name);
+    if (cursor === undefined || this.#cursors.size === 1) return;
+    this.#cursors.delete(name);
+    this.#cursors.set(name, cursor);
   }
 
   #refuse(error: unknown, commandId?: number): void {

@@ -25,19 +25,15 @@ export interface AppOptions {
   readonly channels: (limit: number) => Promise<ListedChannel[]>;
   /** In the text format of Prometheus. */
   readonly metrics: () => Promise<string>;
-  /** For how long whoever asks has to wait, in milliseconds; 0 where it may ask now. Polls are many and cheap. */
-  readonly wait: Record<'poll' | 'request', (request: IncomingMessage) => number>;
   /** Whether whoever asks, a page or a program, may ask at all. */
   readonly admits: (request: IncomingMessage) => boolean;
-  /** Event streams, which are limited as connections are, and what is limited as polls. */
-  readonly streams: Router;
-  readonly polls: readonly Router[];
+  /** Where events are read. Their makers were given the limits that hold there. */
+  readonly routes: readonly Router[];
+  /** What every other request has to pass, but for those about health. */
+  readonly limit: RequestHandler;
   readonly authenticator: Authenticator;
   readonly logger: Logger;
 }
-
-/** Where the polls are. */
-const POLLS = ['/v1/poll', '/v1/commands', '/v1/streams'];
 
 /** Channels that one answer lists per stream. */
 const LISTED = 1000;
@@ -50,10 +46,10 @@ const CORS = {
 
 /** The HTTP side of the gateway: is it well, and what goes through it. */
 export function makeApp(options: AppOptions): Express {
-  const { health, channels, metrics, wait, admits, streams, polls, authenticator, logger } = options;
+  const { health, channels, metrics, admits, routes, limit, authenticator, logger } = options;
   const app = express();
   app.disable('x-powered-by');
-  app.disable('etag'); // what is asked for here is asked because it changes
+  app.disable('etag'); // Express would hash every body; a route whose answers can be known again sets its own
 
   app.get('/healthz', (_request, response) => {
     response.json({ status: 'ok' });
@@ -69,12 +65,9 @@ export function makeApp(options: AppOptions): Express {
     if (!admits(request)) throw new Refusal('forbidden_origin');
     next();
   });
-  app.use(streams);
-
-  app.use(POLLS, limited(wait.poll));
-  app.use(...polls);
+  app.use(...routes);
   // Before anything that costs something; a token that is tried out costs something too.
-  app.use(limited(wait.request));
+  app.use(limit);
 
   app.get('/metrics', async (_request, response) => {
     response.type('text/plain; version=0.0.4').send(await metrics());
@@ -100,14 +93,6 @@ export function makeApp(options: AppOptions): Express {
   };
   app.use(onError);
   return app;
-}
-
-function limited(wait: (request: IncomingMessage) => number): RequestHandler {
-  return (request, _response, next) => {
-    const retryAfter = wait(request);
-    if (retryAfter === 0) return next();
-    throw new Refusal('rate_limited', undefined, retryAfter);
-  };
 }
 
 function asRefusal(error: unknown): Refusal {

@@ -1,60 +1,38 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Request, type Response, Router } from 'express';
-import { PROTOCOL, parseFrame, type Since } from '../../client/protocol/index.js';
+import { type Request, type RequestHandler, type Response, Router } from 'express';
+import { PROTOCOL, type Since } from '../../client/protocol/index.js';
 import { nextCursor } from '../durable-streams/cursor.js';
 import { endOf } from '../durable-streams/ending.js';
-import { eventStream, type Place } from '../durable-streams/event-stream.js';
+import { eventStream } from '../durable-streams/event-stream.js';
 import { arrayOf, firstSeq } from '../durable-streams/events-frame.js';
 import { formatOffset } from '../durable-streams/offset.js';
 import { type Question, readQuestion } from '../durable-streams/question.js';
+import type { Asked, Door, Place } from '../ports.js';
+import { searchOf } from './asked.js';
 import { bearer } from './bearer.js';
+import { type CacheScope, isKnown, letKeep } from './caching.js';
+import { refuseMethod } from './methods.js';
 
 /** A reader comes back after so long, in milliseconds: with a fresh token, and to a gateway that has room. */
 const STREAM_LIFETIME = 60_000;
 
-/** A page of history never changes: it may be kept for so long, in seconds. */
-const FOREVER = 31_536_000;
-
 /** Set without Express, which would name a charset: the content type is the stream's, letter for letter. */
 const JSON_TYPE = 'application/json';
 
-/** What a request asks of its connection. */
-interface Asked {
-  readonly commands: readonly unknown[];
-  readonly session: undefined;
-  readonly replies: false;
-  readonly fresh?: boolean;
-  readonly format?: (place: Place) => ReturnType<typeof eventStream>;
-}
-
-/** The door behind the routes; `server/transport/requests.ts`. */
-export interface Door {
-  stream(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void>;
-  poll(
-    request: IncomingMessage,
-    response: ServerResponse,
-    asked: Asked,
-    wait: number,
-  ): Promise<{
-    readonly frames: readonly (string | Buffer)[];
-    readonly positions: ReturnType<Place['positions']>;
-    readonly full: boolean;
-  } | null>;
-}
-
 export interface DurableStreamOptions {
-  readonly door: Door;
-  /** Whether a cache that serves many principals may keep what one of them was given. */
-  readonly cache: 'private' | 'public';
+  readonly door: Pick<Door, 'stream' | 'poll'>;
+  readonly cache: CacheScope;
   /** Of an event stream, in milliseconds. */
   readonly lifetime?: number;
+  /** What every request has to pass first. */
+  readonly limit: RequestHandler;
 }
 
 /** Reading a channel by the Durable Streams protocol. Writing is an INSERT, and has no route. */
-export function durableStreamRoutes({ door, cache, lifetime = STREAM_LIFETIME }: DurableStreamOptions): Router {
+export function durableStreamRoutes({ door, cache, limit, lifetime = STREAM_LIFETIME }: DurableStreamOptions): Router {
   const router = Router();
   router
     .route('/v1/streams/:stream/:key')
+    .all(limit)
     .all((_request, response, next) => {
       response.set({
         'X-Content-Type-Options': 'nosniff',
@@ -69,7 +47,7 @@ export function durableStreamRoutes({ door, cache, lifetime = STREAM_LIFETIME }:
       response.set('Stream-Next-Offset', answer.offset).setHeader('Content-Type', JSON_TYPE).end();
     })
     .get(async (request, response) => {
-      const question = readQuestion(new URL(request.originalUrl, 'http://gateway').searchParams);
+      const question = readQuestion(searchOf(request));
       const cursor = nextCursor(Date.now(), question.cursor, Math.random());
       if (question.live === 'sse') {
         const timer = setTimeout(() => response.end(), lifetime);
@@ -85,16 +63,13 @@ export function durableStreamRoutes({ door, cache, lifetime = STREAM_LIFETIME }:
       if (question.live === 'long-poll' && events.length === 0) return void response.status(204).end();
       if (question.since !== 'now') {
         const fixed = full && events.length > 0 && question.since !== 'start';
-        response.set('Cache-Control', fixed ? `${cache}, max-age=${FOREVER}, immutable` : `${cache}, no-cache`);
-        if (cache === 'private') response.vary('Authorization');
+        letKeep(response, cache, fixed);
         response.set('ETag', `W/"${events[0] === undefined ? '' : firstSeq(events[0])}:${offset}"`);
       }
       if (isKnown(request, response)) return void response.status(304).end();
       response.setHeader('Content-Type', JSON_TYPE).end(arrayOf(events));
     })
-    .all((_request, response) => {
-      response.set('Allow', 'GET, HEAD').status(405).end();
-    });
+    .all(refuseMethod('GET, HEAD'));
   return router;
 }
 
@@ -120,7 +95,7 @@ interface Answer {
 
 /** Null where nobody waits for the answer any more. Rejects with `Refusal`. */
 async function ask(
-  door: Door,
+  door: DurableStreamOptions['door'],
   request: Request,
   response: Response,
   { since, wait }: Pick<Question, 'since' | 'wait'>,
@@ -129,17 +104,11 @@ async function ask(
   if (answer === null) return null;
   const events: Buffer[] = [];
   for (const frame of answer.frames) {
-    if (typeof frame !== 'string') events.push(frame);
     // Who asked from the start hears of a reset only if it has events from before it. They can be read again.
-    const end = typeof frame === 'string' ? endOf(parseFrame(frame), events.length === 0 ? since : null) : null;
+    const end = Buffer.isBuffer(frame) ? null : endOf(frame, events.length === 0 ? since : null);
     if (end !== null) throw end;
+    if (Buffer.isBuffer(frame)) events.push(frame);
   }
   const [[, position] = ['', '']] = answer.positions;
   return { events, offset: formatOffset(position), full: answer.full };
-}
-
-/** Whether the client has this very answer. Express would not say so to a client that asks past its own cache, as `fetch` does. */
-function isKnown(request: Request, response: Response): boolean {
-  const known = request.get('If-None-Match')?.split(',') ?? [];
-  return known.some((tag) => tag.trim() === response.get('ETag'));
 }

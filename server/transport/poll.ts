@@ -1,23 +1,28 @@
-import { codeOfClose, errors, type Frame, isErrorCode, parseFrame } from '../../client/protocol/index.js';
+import { codeOfClose, errors, type Frame, isErrorCode } from '../../client/protocol/index.js';
 import type { Transport } from '../ports.js';
 import { Refusal } from '../refusal.js';
 
 /** How long pages of history may take to be read although nobody wants to wait, in milliseconds. */
 const LOAD_TIME = 5_000;
 
+/** What a frame that is not yet written is taken for, in bytes. */
+const FRAME_BYTES = 128;
+
 /** Replies that are no news by themselves. */
-const QUIET: ReadonlySet<Frame['type'] | undefined> = new Set(['connected', 'subscribed']);
+const QUIET: ReadonlySet<Frame['type']> = new Set(['connected', 'subscribed']);
 
 export interface PollLimits {
   /** An answer of so many bytes is full. */
   readonly bytes: number;
   /** How long to wait for news, in milliseconds. */
   readonly wait: number;
+  /** Whether replies that are no news belong into the answer. Without them it depends on the positions alone. */
+  readonly replies: boolean;
 }
 
 /** Gathers frames for one answer: what there is, or the first that comes. */
 export class PollTransport implements Transport {
-  readonly frames: (string | Buffer)[] = [];
+  readonly frames: (Frame | Buffer)[] = [];
   readonly #limits: PollLimits;
   readonly #onFinish: () => void;
   readonly #timers: NodeJS.Timeout[] = [];
@@ -63,13 +68,12 @@ export class PollTransport implements Transport {
     this.#consider();
   }
 
-  send(frame: string | Buffer): void {
-    this.frames.push(frame);
-    this.#bytes += Buffer.byteLength(frame);
-    const reply = typeof frame === 'string' ? parseFrame(frame) : null;
-    this.#news ||= !QUIET.has(reply?.type);
-    this.#subscribed ||= reply?.type === 'subscribed';
-    if (reply?.type === 'error' && isErrorCode(reply.code)) this.#refusals.push(new Refusal(reply.code, reply.message));
+  send(frame: Frame | Buffer): void {
+    if (Buffer.isBuffer(frame)) this.#bytes += frame.length;
+    else this.#hear(frame);
+    const quiet = !Buffer.isBuffer(frame) && QUIET.has(frame.type);
+    this.#news ||= !quiet;
+    if (!quiet || this.#limits.replies) this.frames.push(frame);
     this.#consider();
   }
 
@@ -82,6 +86,12 @@ export class PollTransport implements Transport {
   gone(): void {
     this.#finished = true;
     for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  #hear(frame: Frame): void {
+    this.#bytes += FRAME_BYTES;
+    this.#subscribed ||= frame.type === 'subscribed';
+    if (frame.type === 'error' && isErrorCode(frame.code)) this.#refusals.push(new Refusal(frame.code, frame.message));
   }
 
   #after(delay: number, task: () => void): void {

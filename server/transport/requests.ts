@@ -4,11 +4,11 @@ import { errors, type Frame } from '../../client/protocol/index.js';
 import type { Admission, TurnedAway } from '../connection/admission.js';
 import type { Connection, ConnectionOptions } from '../connection/connection.js';
 import type { Metrics } from '../metrics.js';
-import type { Order, Peers, Transport } from '../ports.js';
+import type { Asked, Door, Order, Peers, PollAnswer, Positions, Taken, Transport } from '../ports.js';
 import { Refusal } from '../refusal.js';
 import { addressOf } from './address.js';
 import { PollTransport } from './poll.js';
-import { type EventFormat, framesOrNone, framesWithId, SseTransport } from './sse.js';
+import { resumable, SseTransport } from './sse.js';
 
 /** Comments per heartbeat: a client doubts a connection that was silent for half of one. */
 const BEATS = 3;
@@ -16,19 +16,8 @@ const BEATS = 3;
 /** A poll is heard when it is answered: its heartbeat is so many times what it waits. */
 const POLL_BEATS = 3;
 
-/** What a request asks of its connection. */
-export interface Asked {
-  /** The first of them is `connect`. */
-  readonly commands: readonly unknown[];
-  /** The name of the connection for who sends it commands later. */
-  readonly session: string | undefined;
-  /** It was written as commands: what became of each of them is in the answer, whatever that was. */
-  readonly replies: boolean;
-  /** All that was committed before it belongs into the answer: the table is asked, not memory. */
-  readonly fresh?: boolean;
-  /** How a stream is written by the rules of another protocol, whose clients read the HTTP status. */
-  readonly format?: (connection: Pick<Connection, 'behind' | 'positions'>) => EventFormat;
-}
+/** When to bring commands again to a connection that is not read, in milliseconds. */
+const FULL_RETRY = 1_000;
 
 export interface RequestDoorOptions {
   readonly sendBufferBytes: number;
@@ -47,16 +36,8 @@ export interface RequestDoorOptions {
   readonly peers: Peers | null;
 }
 
-/** What a poll has gathered. */
-export interface PollAnswer {
-  readonly frames: readonly (string | Buffer)[];
-  readonly positions: readonly (readonly [channel: string, since: string])[];
-  /** It could not hold or wait for all that there is: more follows. */
-  readonly full: boolean;
-}
-
 /** Takes HTTP requests that are connections: event streams, and polls while they wait. */
-export class RequestDoor {
+export class RequestDoor implements Door {
   readonly #options: RequestDoorOptions;
   readonly #open = new Map<Connection, ServerResponse>();
   readonly #streams = new Set<SseTransport>();
@@ -77,7 +58,6 @@ export class RequestDoor {
     return this.#open.size;
   }
 
-  /** Answers with a stream of events. Rejects with `Refusal` where there is nothing to stream and no use in coming back. */
   async stream(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
     const { admission, sendBufferBytes, heartbeat } = this.#options;
     const transport = new SseTransport(response, sendBufferBytes);
@@ -85,8 +65,10 @@ export class RequestDoor {
       this.#admit(request, response, (address) => admission.enter(address));
       const connection = this.#connect(asked, response, transport, heartbeat);
       transport.onDrained = () => connection.drained();
-      const frames = asked.replies ? framesWithId : framesOrNone;
-      transport.format = asked.format?.(connection) ?? frames(() => idOf(connection.positions()));
+      if (asked.format !== undefined) transport.format = asked.format(connection);
+      else if (!asked.replies) {
+        transport.format = resumable(() => idOf(connection.positions()), asked.commands.length - 1);
+      }
       this.#streams.add(transport);
       response.once('close', () => this.#streams.delete(transport));
       if (asked.replies) transport.begin();
@@ -101,7 +83,6 @@ export class RequestDoor {
     }
   }
 
-  /** Waits up to `wait` milliseconds for news; null where nobody waits any more. Rejects with `Refusal`. */
   async poll(
     request: IncomingMessage,
     response: ServerResponse,
@@ -111,7 +92,7 @@ export class RequestDoor {
     const { admission, pageBytes, heartbeat } = this.#options;
     this.#admit(request, response, (address) => admission.join(address));
     return new Promise((resolve, reject) => {
-      const transport = new PollTransport({ bytes: pageBytes, wait }, () => {
+      const transport = new PollTransport({ bytes: pageBytes, wait, replies: asked.replies }, () => {
         const { frames, writable } = transport;
         const refused = transport.closed ?? (asked.replies ? null : transport.refused);
         const { behind } = connection;
@@ -130,10 +111,11 @@ export class RequestDoor {
     });
   }
 
-  /** Gives commands to a connection of the same principal. Rejects with `unknown_session` where there is none of that name. */
   async command(order: Order): Promise<void> {
-    const given = this.#take(order) || (await this.#options.peers?.give(order));
-    if (!given) throw new Refusal('unknown_session');
+    const here = this.#take(order);
+    const taken = here === 'elsewhere' ? await this.#options.peers?.give(order) : here;
+    if (taken === 'full') throw new Refusal('rate_limited', 'the connection is not read fast enough', FULL_RETRY);
+    if (taken !== 'taken') throw new Refusal('unknown_session');
   }
 
   /** Tells every client to come back elsewhere, and waits until they are gone, at most `timeout` milliseconds. */
@@ -146,16 +128,22 @@ export class RequestDoor {
       return closed;
     });
     const late = setTimeout(() => {
-      for (const response of this.#open.values()) response.destroy();
+      for (const { req } of this.#open.values()) req.socket.destroy();
     }, timeout);
     await Promise.all(gone);
     clearTimeout(late);
   }
 
-  #take({ subject, session, commands }: Order): boolean {
-    const connection = this.#sessions.get(nameOf(subject, session));
-    for (const command of commands) void connection?.receive(JSON.stringify(command));
-    return connection !== undefined;
+  #take({ subject, session, commands }: Order): Taken {
+    const name = nameOf(subject, session);
+    const connection = this.#sessions.get(name);
+    // No commands at all: the name was given to a newer connection elsewhere.
+    if (commands.length === 0) this.#sessions.delete(name);
+    if (connection === undefined || connection.closed || commands.length === 0) return 'elsewhere';
+    // Replies need room, and a client that does not read cannot be read from less than this.
+    if (!connection.writable) return 'full';
+    for (const command of commands) void connection.take(command);
+    return 'taken';
   }
 
   #admit(request: IncomingMessage, response: ServerResponse, enter: (address: string) => TurnedAway | null): void {
@@ -187,11 +175,12 @@ export class RequestDoor {
   }
 
   /** Resolves when every command has been answered. */
-  async #ask(connection: Connection, { commands }: Asked): Promise<void> {
-    const [connect = '', ...others] = commands.map((command) => JSON.stringify(command));
-    await connection.receive(connect);
-    if (connection.subject !== null) this.#name(connection, nameOf(connection.subject, connection.id));
-    await Promise.all(others.map((command) => connection.receive(command)));
+  async #ask(connection: Connection, { commands: [connect, ...others], session }: Asked): Promise<void> {
+    await connection.take(connect);
+    const { subject, id } = connection;
+    if (subject !== null) this.#name(connection, nameOf(subject, id));
+    if (subject !== null && session !== undefined) void this.#options.peers?.give({ subject, session, commands: [] });
+    await Promise.all(others.map((command) => connection.take(command)));
   }
 
   /** Who comes back while its old connection is not yet known to be dead takes over the name. */
@@ -208,7 +197,7 @@ function nameOf(subject: string, session: string): string {
 }
 
 /** The positions of all channels, as they stand in an `id` and come back in `Last-Event-ID`: ASCII, without a space. */
-export function idOf(positions: readonly (readonly [channel: string, since: string])[]): string {
+export function idOf(positions: Positions): string {
   return positions.map(([channel, since]) => `${encodeURIComponent(channel)}=${encodeURIComponent(since)}`).join('&');
 }
 
@@ -217,6 +206,6 @@ function turnAway(response: ServerResponse, { code, message, retryAfter }: Refus
   const transport = new SseTransport(response, 0);
   transport.begin(retryAfter || undefined);
   const frame: Frame = { type: 'error', code, message, ...(retryAfter > 0 && { retryAfter: Math.ceil(retryAfter) }) };
-  transport.send(JSON.stringify(frame));
+  transport.send(frame);
   response.end();
 }

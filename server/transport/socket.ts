@@ -1,7 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import type { Frame } from '../../client/protocol/index.js';
 import { Bucket, type Rate } from '../connection/bucket.js';
-import type { Transport } from '../ports.js';
+import { type Transport, textOf } from '../ports.js';
 
 /** A close frame has room for so many bytes of reason. */
 const MAX_REASON = 123;
@@ -51,14 +52,15 @@ export class SocketTransport implements Transport {
     return this.socket.bufferedAmount < this.#bufferBytes;
   }
 
-  send(frame: string | Buffer): void {
-    const bytes = Buffer.byteLength(frame) + FRAME_HEADER;
+  send(frame: Frame | Buffer): void {
+    const text = textOf(frame);
+    const bytes = Buffer.byteLength(text) + FRAME_HEADER;
     // Whatever fills the buffer must also say when it has drained, or nobody would send again.
     if (this.socket.bufferedAmount + bytes < this.#bufferBytes) {
-      this.socket.send(frame, { binary: false });
+      this.socket.send(text, { binary: false });
       return;
     }
-    this.socket.send(frame, { binary: false }, () => this.#flushed());
+    this.socket.send(text, { binary: false }, () => this.#flushed());
     if (this.#stalled || this.writable) return;
     this.#stalled = true;
     this.socket.pause();

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
-import { codeOfClose, errors, isErrorCode, parseFrame } from '../../client/protocol/index.js';
-import type { Transport } from '../ports.js';
+import { codeOfClose, errors, type Frame, isErrorCode } from '../../client/protocol/index.js';
+import { type EventFormat, type Transport, textOf } from '../ports.js';
 import { Refusal } from '../refusal.js';
 
 /** Some proxies and browsers pass nothing on before they have so many bytes. */
@@ -18,40 +18,37 @@ const HEADERS = {
   'X-Accel-Buffering': 'no',
 };
 
-/** A frame as it is written: in parts, none where it is not told. */
-export interface Written {
-  readonly parts: readonly (string | Buffer)[];
-  /** The stream ends with it. */
-  readonly end?: Refusal;
-}
+/** Each frame is one `data` line. */
+const asData: EventFormat = (frame) => ({ parts: ['data: ', onOneLine(textOf(frame)), '\n\n'] });
 
-export type EventFormat = (frame: string | Buffer) => Written;
-
-/** Each frame is one `data` line. Its `id`, by which an `EventSource` that comes back misses nothing, is asked for after it was taken. */
-export function framesWithId(idOf: () => string): EventFormat {
-  return (frame) => {
-    const id = idOf();
-    return { parts: [id === '' ? 'data: ' : `id: ${id}\ndata: `, onOneLine(frame), '\n\n'] };
-  };
-}
+/** Frames that move no position. */
+const STILL: ReadonlySet<Frame['type']> = new Set(['connected', 'pong', 'refreshed']);
 
 /**
- * The same for a reader that cannot ask again for a channel which was refused for now. The stream ends, and the last id
- * still names that channel: the reader comes back for all of them.
+ * The same for an `EventSource`. The `id`, by which it comes back and misses nothing, is asked for after the frame was taken.
+ * It cannot ask again for one of the channels in its query, the commands 1 to `asked`, that was refused for now: then the
+ * stream ends, and the last id still names that channel, so that it comes back for all of them.
  */
-export function framesOrNone(idOf: () => string): EventFormat {
-  const write = framesWithId(idOf);
+export function resumable(idOf: () => string, asked: number): EventFormat {
+  const unanswered = new Set(Array.from({ length: asked }, (_, index) => index + 1));
   return (frame) => {
-    const told = typeof frame === 'string' ? parseFrame(frame) : null;
-    if (told?.type !== 'error' && told?.type !== 'unsubscribed') return write(frame);
-    const { code } = told;
-    if (!isErrorCode(code) || errors[code].outcome === 'stop') return write(frame);
-    const message = told.type === 'error' ? told.message : errors[code].meaning;
-    return {
-      parts: ['data: ', JSON.stringify({ type: 'error', code, message }), '\n\n'],
-      end: new Refusal(code, message),
-    };
+    const type = Buffer.isBuffer(frame) ? 'events' : frame.type;
+    const id = Buffer.isBuffer(frame) || !('id' in frame) ? undefined : frame.id;
+    const own = id === undefined || unanswered.delete(id);
+    const end = own ? retryOf(frame) : null;
+    if (end !== null) return { ...asData({ type: 'error', code: end.code, message: end.message }), end };
+    const { parts } = asData(frame);
+    const positions = STILL.has(type) ? '' : idOf();
+    return { parts: positions === '' ? parts : [`id: ${positions}\n`, ...parts] };
   };
+}
+
+/** What a frame refuses for now, if it does. */
+function retryOf(frame: Frame | Buffer): Refusal | null {
+  if (Buffer.isBuffer(frame) || (frame.type !== 'error' && frame.type !== 'unsubscribed')) return null;
+  const { code } = frame;
+  if (!isErrorCode(code) || errors[code].outcome === 'stop') return null;
+  return new Refusal(code, frame.type === 'error' ? frame.message : undefined);
 }
 
 /** A stream of server-sent events. */
@@ -63,7 +60,7 @@ export class SseTransport implements Transport {
   #proof: NodeJS.Timeout | undefined;
   /** The first command that was refused while nothing was subscribed to. */
   refused: Refusal | null = null;
-  format: EventFormat = framesWithId(() => '');
+  format: EventFormat = asData;
   onDrained: () => void = () => {};
 
   constructor(response: ServerResponse, bufferBytes: number) {
@@ -77,7 +74,7 @@ export class SseTransport implements Transport {
   }
 
   get writable(): boolean {
-    return this.#response.writableLength < this.#bufferBytes;
+    return this.begun && this.#response.writableLength < this.#bufferBytes;
   }
 
   /** From here on the answer is a stream, at the latest with the first subscription. What was sent before goes first. `retry` in milliseconds. */
@@ -91,22 +88,22 @@ export class SseTransport implements Transport {
     this.#proof = setTimeout(() => this.beat(), PROOF_AFTER);
   }
 
-  send(frame: string | Buffer): void {
+  send(frame: Frame | Buffer): void {
     if (this.#ended || this.#response.writableEnded) return;
     const { parts, end } = this.format(frame);
     if (this.#waiting === null) this.#write(parts);
     if (end !== undefined) return this.#end(end);
     if (this.#waiting === null) return;
     this.#waiting.push(parts);
-    const reply = parseFrame(frame.toString());
+    if (Buffer.isBuffer(frame)) return;
     // What follows in the same turn may still end it.
-    if (reply?.type === 'subscribed') queueMicrotask(() => this.begin());
-    if (reply?.type === 'error' && isErrorCode(reply.code)) this.refused ??= new Refusal(reply.code, reply.message);
+    if (frame.type === 'subscribed') queueMicrotask(() => this.begin());
+    if (frame.type === 'error' && isErrorCode(frame.code)) this.refused ??= new Refusal(frame.code, frame.message);
   }
 
   /** There is no close code here: a frame says why, and the stream ends. */
   close(code: number, message: string): void {
-    this.send(JSON.stringify({ type: 'error', code: codeOfClose(code) ?? 'internal', message }));
+    this.send({ type: 'error', code: codeOfClose(code) ?? 'internal', message });
     if (this.begun) this.#response.end();
   }
 
@@ -133,7 +130,7 @@ export class SseTransport implements Transport {
 }
 
 /** JSON has line breaks between its tokens only, where a space means the same; in a column of type json they stay. */
-function onOneLine(frame: string | Buffer): string | Buffer {
-  if (!frame.includes('\n') && !frame.includes('\r')) return frame;
-  return frame.toString().replace(/[\r\n]/g, ' ');
+function onOneLine(text: string | Buffer): string | Buffer {
+  if (!text.includes('\n') && !text.includes('\r')) return text;
+  return text.toString().replace(/[\r\n]/g, ' ');
 }

@@ -146,7 +146,7 @@ export class WebSocketDoor {
     const transport = new SocketTransport(webSocket, socket, this.#limits);
     const { meaning, close } = errors[code];
     const frame: Frame = { type: 'error', code, message: meaning, retryAfter: Math.ceil(retryAfter) };
-    transport.send(JSON.stringify(frame));
+    transport.send(frame);
     transport.close(close, meaning);
   }
 

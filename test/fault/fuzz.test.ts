@@ -1,40 +1,48 @@
 import { readdir, readlink } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { SignJWT } from 'jose';
 import type pg from 'pg';
-import { codeOfClose, isErrorCode } from '../../client/protocol/index.js';
+import { codeOfClose } from '../../client/protocol/index.js';
 import { seed } from '../property/seed.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { openEventStream } from '../support/event-stream.js';
 import { follow, seqs } from '../support/follow.js';
 import { MAX_FRAME_BYTES, type Visit, visits } from '../support/fuzz.js';
-import { type Call, calls, readAnswers } from '../support/fuzz-http.js';
+import { makeCall, makeStay } from '../support/fuzz-callers.js';
+import { calls } from '../support/fuzz-http.js';
+import { type AnyFrame, frameJudge, isReply } from '../support/fuzz-judge.js';
+import { stays } from '../support/fuzz-stays.js';
 import { NO_RATES } from '../support/gateway.js';
 import { heldBytes, INSPECTED } from '../support/heap.js';
+import { poll } from '../support/poll.js';
 import { type GatewayProcess, killAll, startGatewayProcess } from '../support/process.js';
 import { encodeFrame, openRawWebSocket, PING, PONG, TEXT } from '../support/raw-websocket.js';
 import { until } from '../support/until.js';
 import { connectWriter, log, newExecution } from '../support/writer.js';
 
 const SECRET = 'a secret of at least thirty-two characters';
-const FRAMES = 90_000;
+const FRAMES = 80_000;
 const REQUESTS = 10_000;
+const STAYS = 2_000;
 const SOCKETS = 12;
 const DEADLINE = 15_000;
 
 /** What may be held after all have left, above what was held after the first round: code that was compiled, counters. */
 const GROWTH = 8 * 1024 * 1024;
 
-/** No answer tells how the gateway is made: its SQL, its tables, a stack, a path. The fuzz itself says nothing of it. */
-const INSIDE =
-  /\bSELECT\b|\bFROM rowcast|pg_catalog|row_to_json|SQLSTATE|violates|syntax error|node_modules|\.[jt]s:\d+|\bat .+ \(/;
-
 let database: TestDatabase;
 let gateway: GatewayProcess;
 let writer: pg.Client;
 let token: string;
+
+function signed(sub: string): Promise<string> {
+  return new SignJWT({ sub })
+    .setProtectedHeader({ alg: 'HS256' })
+    .setExpirationTime('1h')
+    .sign(new TextEncoder().encode(SECRET));
+}
 
 beforeAll(async () => {
   database = await createDatabase();
@@ -50,11 +58,9 @@ beforeAll(async () => {
     ROWCAST_JWT_SECRET: SECRET,
     ROWCAST_MAX_FRAME_BYTES: `${MAX_FRAME_BYTES}`,
     ROWCAST_MAX_SUBSCRIPTIONS: '20',
+    ROWCAST_CHANNEL_LINGER: '500',
   });
-  token = await new SignJWT({ sub: 'fuzz' })
-    .setProtectedHeader({ alg: 'HS256' })
-    .setExpirationTime('1h')
-    .sign(new TextEncoder().encode(SECRET));
+  token = await signed('fuzz');
 });
 afterAll(async () => {
   await gateway.stop().finally(killAll);
@@ -62,24 +68,11 @@ afterAll(async () => {
   await database.drop();
 });
 
-interface Answer {
-  readonly type: string;
-  readonly id?: number;
-  readonly code?: string;
-  readonly message?: string;
-  readonly channel?: string;
-  readonly position?: string;
-  readonly from?: number;
-  readonly events?: readonly unknown[];
-}
-
-const REPLIES = new Set(['connected', 'subscribed', 'unsubscribed', 'refreshed', 'pong', 'error']);
-
 /** Pays one visit and returns how much it sent: all was answered, or the connection closed. Throws where it was not. */
 async function pay({ polite, messages, hasty, ending }: Visit): Promise<number> {
   const owed = new Map<number | undefined, number>();
   const pongs: string[] = [];
-  const next = new Map<string, number>();
+  const judge = frameJudge();
   let [sent, answered, welcomed] = [0, 0, false];
   let last = '';
   const faults: string[] = [];
@@ -92,21 +85,11 @@ async function pay({ polite, messages, hasty, ending }: Visit): Promise<number> 
     }
     if (opcode === PING) return; // the heartbeat
     if (opcode !== TEXT) return void faults.push(`a frame with the opcode ${opcode}`);
-    const answer = JSON.parse(text) as Answer;
-    if (answer.type !== 'events' && INSIDE.test(text)) faults.push(`it tells how it is made: ${text}`);
-    if (answer.type === 'subscribed') next.set(answer.channel ?? '', 0);
-    if (answer.type === 'reset') next.set(answer.channel ?? '', Number(answer.position?.split('.')[1]) + 1);
-    if (answer.type === 'events') {
-      const [channel, from, events] = [answer.channel ?? '', answer.from ?? 0, answer.events ?? []];
-      const expected = next.get(channel);
-      if (expected === undefined || (expected > 0 && from !== expected)) faults.push(`out of order: ${text}`);
-      next.set(channel, from + events.length);
-    }
-    if (answer.type === 'error') {
-      last = answer.code ?? '';
-      if (!isErrorCode(last) || last === 'internal' || last === 'unavailable') faults.push(text);
-    }
-    if (!REPLIES.has(answer.type)) return;
+    const answer = JSON.parse(text) as AnyFrame;
+    const fault = judge(answer);
+    if (fault !== null) faults.push(fault);
+    if (answer.type === 'error') last = answer.code ?? '';
+    if (!isReply(answer)) return;
     const left = owed.get(answer.id) ?? 0;
     if (left === 0) faults.push(`nobody asked: ${text}`);
     owed.set(answer.id, left - 1);
@@ -153,57 +136,6 @@ async function pay({ polite, messages, hasty, ending }: Visit): Promise<number> 
     throw new Error(`closed with ${code} after ${last || 'no error'}; the end was to be ${ending.name}`);
   }
   return sent + 1;
-}
-
-/** Enough to see what it is: the rest can be made again from the seed. */
-const shown = (value: unknown) => JSON.stringify(value)?.slice(0, 400);
-
-function parsed(body: string): { error?: { code: string }; checks?: object } {
-  return body.startsWith('{') ? (JSON.parse(body) as object) : {};
-}
-
-/** Makes one call and returns how many requests were answered. */
-async function call({ requests, tail }: Call): Promise<number> {
-  const { hostname, port } = new URL(gateway.url);
-  const socket = connect(Number(port), hostname);
-  const methods = requests.map(({ method }) => method);
-  let bytes: Buffer = Buffer.alloc(0);
-  let closed = false;
-  socket.on('error', () => {});
-  socket.on('close', () => {
-    closed = true;
-  });
-  socket.on('data', (data: Buffer) => {
-    bytes = Buffer.concat([bytes, data]);
-  });
-  socket.write(requests.map(({ text }) => text).join(''), 'latin1');
-  const read = () => readAnswers(bytes, methods).answers;
-  await until(() => closed || read().length >= requests.length, {
-    deadlineMs: DEADLINE,
-    what: `the answers to ${shown(requests.map(({ text }) => text.slice(0, 80)))}`,
-  });
-  socket.end(tail);
-  await until(() => closed, {
-    deadlineMs: DEADLINE,
-    what: `the end of the call after ${shown(tail.toString('latin1', 0, 200))}`,
-  });
-  const answers = read();
-  if (INSIDE.test(bytes.toString())) throw new Error(`it tells how it is made: ${shown(bytes.toString())}`);
-  const unanswered = requests[answers.length];
-  if (unanswered)
-    throw new Error(`${shown(unanswered)} had no answer, the rest was ${shown(bytes.toString().slice(-200))}`);
-  for (const [index, { status, type, body }] of answers.entries()) {
-    const wrong = () => new Error(`${shown(requests[index]?.text)} had ${status} ${type} ${body}`);
-    const { error, checks } = parsed(body);
-    if (status >= 500 && checks === undefined && index < requests.length) throw wrong();
-    const told = methods[index] === 'HEAD' || status === 101;
-    if (index >= requests.length || told) continue; // what is not HTTP any more needs no code
-    const json = type === 'application/json' || (type === 'text/plain' && status === 200); // the latter are metrics
-    const known = status < 300 || checks !== undefined || isErrorCode(error?.code ?? '');
-    if (!json) throw wrong();
-    if (!known) throw wrong();
-  }
-  return requests.length + (tail.length > 0 ? 1 : 0);
 }
 
 /** Does work after work, each made from a seed of its own, until `count` is reached. */
@@ -255,53 +187,82 @@ async function sessions(): Promise<number> {
   return rows[0]?.count ?? 0;
 }
 
-/** Subscribers of this gateway, and not fewer than the channels that it holds, for whomever. */
-async function held(): Promise<number> {
-  const response = await fetch(`${gateway.url}/v1/channels`, { headers: { authorization: `Bearer ${token}` } });
-  const { channels } = (await response.json()) as { channels: { subscribers: number }[] };
+/** What readers cost this gateway: its connections, their subscriptions, and the channels that it has in memory. */
+async function held(): Promise<number[]> {
   const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
-  const holds = Number(/^rowcast_channels(?:\{.*\})? (\d+)$/m.exec(metrics)?.[1]);
-  return Math.max(
-    holds,
-    channels.reduce((sum, { subscribers }) => sum + subscribers, 0),
-  );
+  const gauge = (name: string) => Number(new RegExp(`^rowcast_${name}(?:\\{.*\\})? (\\d+)$`, 'm').exec(metrics)?.[1]);
+  return [gauge('connections'), gauge('subscriptions'), gauge('channels')];
+}
+
+const HEALTHY = 'message:healthy';
+
+/** A reader that asks again and again, and takes the positions that it is given; ends when it has so many events. */
+async function readByPolls(count: () => number): Promise<number[]> {
+  const headers = { authorization: `Bearer ${await signed('healthy')}` };
+  const read: number[] = [];
+  let since = 'start';
+  while (read.length < count()) {
+    const { status, frames, positions } = await poll(gateway.url, [[HEALTHY, since]], 1, { headers });
+    expect([status, frames.filter(({ type }) => type !== 'events')]).toEqual([200, []]);
+    for (const { from = 0, events = [] } of frames) read.push(...events.map((_, index) => from + index));
+    since = positions[HEALTHY] ?? '';
+  }
+  return read;
 }
 
 test('I1 I2 I3 I6: whatever is sent is answered, nothing is left of it, and a healthy reader notices nothing', async () => {
   const from = seed('test/fault/fuzz');
-  const [visit, asked] = [visits(token), calls(token)];
+  const [visit, asked, stay] = [visits(token), calls(token), stays(token)];
   const healthy = testClient({ url: gateway.url, token: () => token });
-  const follower = follow(healthy, 'message:healthy');
+  const follower = follow(healthy, HEALTHY);
   await follower.live();
-  let [written, writing] = [0, true];
+  // The fuzz, another principal, calls it by this name.
+  const stream = await openEventStream(`${gateway.url}/v1/sse?channel=${HEALTHY}&session=healthy`, {
+    headers: { authorization: `Bearer ${await signed('healthy')}` },
+  });
+  await stream.frame('subscribed');
+  let [written, writing, total] = [0, true, Number.POSITIVE_INFINITY];
+  const polled = readByPolls(() => total);
   const writes = (async () => {
     while (writing) {
-      await writer.query(`SELECT rowcast.publish('message:healthy', 'x'), pg_sleep(0.01)`);
+      await writer.query(`SELECT rowcast.publish($1, 'x'), pg_sleep(0.01)`, [HEALTHY]);
       written += 1;
     }
+    total = written;
   })();
 
-  const rounds = async () => {
-    // The first round fills what is filled once: compiled code, the pool of the database, the cache of pages.
-    await Promise.all([fuzz(visit, from - FRAMES, 5_000, pay), fuzz(asked, from - REQUESTS, 500, call), storm()]);
-    await until(async () => (await held()) === 1, { what: 'all but the healthy reader to be gone' });
-    const before = { bytes: await heldBytes(gateway), sockets: await openSockets(), sessions: await sessions() };
-
-    const [frames, requests] = await Promise.all([
-      fuzz(visit, from, FRAMES, pay),
-      fuzz(asked, from, REQUESTS, call),
+  const round = (start: number, [frames, requests, lasting]: readonly [number, number, number]) =>
+    Promise.all([
+      fuzz(visit, start, frames, pay),
+      fuzz(asked, start, requests, (one) => makeCall(gateway.url, one)),
+      fuzz(stay, start, lasting, (one) => makeStay(gateway.url, one)),
       storm(),
     ]);
-    return { before, frames, requests };
+  const rounds = async () => {
+    // The first round fills what is filled once: compiled code, the pool of the database, the cache of pages.
+    await round(from - FRAMES, [5_000, 500, 200]);
+    await until(async () => (await held()).every((count, index) => count <= ([3, 3, 1][index] ?? 0)), {
+      what: 'all but the healthy readers to be gone',
+    });
+    const before = { bytes: await heldBytes(gateway), sockets: await openSockets(), sessions: await sessions() };
+    return { before, done: await round(from, [FRAMES, REQUESTS, STAYS]) };
   };
-  const { before, frames, requests } = await rounds().finally(() => {
+  const { before, done } = await rounds().finally(() => {
     writing = false;
     return writes;
   });
+  const all = seqs(1, written);
   await follower.count(written);
-  expect(follower.events.map(({ seq }) => seq)).toEqual(seqs(1, written));
+  expect(follower.events.map(({ seq }) => seq)).toEqual(all);
   expect(follower.resets).toEqual([]);
-  await until(async () => (await held()) === 1, { what: 'all but the healthy reader to be gone' });
+  expect(await polled).toEqual(all);
+  await until(() => stream.seqs(HEALTHY).length >= written, { what: 'the stream to have all' });
+  expect(stream.seqs(HEALTHY)).toEqual(all);
+  expect(stream.frames.filter(({ type }) => type !== 'events').map(({ type }) => type)).toEqual([
+    'connected',
+    'subscribed',
+  ]);
+  await until(async () => `${await held()}` === '2,2,1', { what: 'all but the healthy readers to be gone' });
   await until(async () => (await openSockets()) <= before.sockets, {
     deadlineMs: DEADLINE,
     what: `the sockets to be ${before.sockets} again`,
@@ -309,10 +270,11 @@ test('I1 I2 I3 I6: whatever is sent is answered, nothing is left of it, and a he
   expect(await sessions()).toBeLessThanOrEqual(before.sessions);
   const grown = (await heldBytes(gateway)) - before.bytes;
   process.stderr.write(
-    `${frames} frames and ${requests} requests; ${written} events for the healthy reader; held ${before.bytes} bytes, grown by ${grown}\n`,
+    `frames, requests, stays: ${done.slice(0, 3)}; ${written} events for each healthy reader; held ${before.bytes} bytes, grown by ${grown}\n`,
   );
   expect(grown).toBeLessThan(GROWTH);
   healthy.close();
-  await until(async () => (await held()) === 0, { what: 'no channel to be held' });
+  stream.close();
+  await until(async () => `${await held()}` === '0,0,0', { what: 'nothing to be held' });
   expect(gateway.errors().replaceAll(/^(Debugger|For help).*\n/gm, '')).toBe('');
 }, 120_000);

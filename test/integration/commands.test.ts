@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { SignJWT } from 'jose';
 import type pg from 'pg';
@@ -184,4 +185,33 @@ test.each([
     400,
     { error: { code: 'invalid_frame', message: expect.stringContaining(`${field}:`) } },
   ]);
+});
+
+test('I6: a connection that is not read takes no commands: their replies would need room', async () => {
+  const { hostname, port } = new URL(gateway.url);
+  const deaf = connect(Number(port), hostname);
+  deaf.on('error', () => {});
+  deaf.pause();
+  deaf.write(
+    `GET /v1/sse?channel=message:deaf&session=deaf HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${ann}\r\n\r\n`,
+  );
+  await until(async () => (await command('deaf', [{ type: 'ping', id: 1 }])) === '202 1', { what: 'the connection' });
+  await writer.query(
+    `SELECT rowcast.publish('message:deaf', 'note', to_jsonb(repeat('x', 100000))) FROM generate_series(1, 200)`,
+  );
+  await until(async () => (await command('deaf', [{ type: 'ping', id: 2 }])) === '429 rate_limited', {
+    what: 'its buffers to be full',
+  });
+  deaf.destroy();
+});
+
+test('as many channels as a connection may have fit into one body', async () => {
+  const wide = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_MAX_SUBSCRIPTIONS: '2000' });
+  const body = JSON.stringify([
+    { type: 'connect', id: 0, protocol: 1 },
+    ...Array.from({ length: 2_000 }, (_, index) => subscribe(index + 1, `message:wide-${index}`)),
+  ]);
+  const { frames } = await ask(`${wide.url}/v1/poll?wait=0`, { method: 'POST', body });
+  expect(frames.filter(({ type }) => type === 'subscribed')).toHaveLength(2_000);
+  await wide.stop();
 });

@@ -2,10 +2,11 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import express, { type ErrorRequestHandler } from 'express';
+import express, { type ErrorRequestHandler, type RequestHandler } from 'express';
 import type pg from 'pg';
+import type { Frame } from '../../client/protocol/index.js';
 import type { Gateway } from '../../server/gateway.js';
-import { type Door, durableStreamRoutes } from '../../server/http/durable-streams.js';
+import { type DurableStreamOptions, durableStreamRoutes } from '../../server/http/durable-streams.js';
 import type { Refusal } from '../../server/refusal.js';
 import { SseTransport } from '../../server/transport/sse.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
@@ -186,8 +187,9 @@ test('I7: a gateway that stops ends its readers, who hear to come back', async (
 });
 
 /** The routes over a door of the test. */
-async function startRoutes(door: Door, lifetime?: number) {
-  const routes = durableStreamRoutes({ door, cache: 'private', ...(lifetime !== undefined && { lifetime }) });
+async function startRoutes(door: DurableStreamOptions['door'], lifetime?: number) {
+  const limit: RequestHandler = (_request, _response, next) => next();
+  const routes = durableStreamRoutes({ door, cache: 'private', limit, ...(lifetime !== undefined && { lifetime }) });
   const refused: ErrorRequestHandler = (error: Refusal, _request, response, _next) => {
     response.status(500).send(error.code);
   };
@@ -199,27 +201,28 @@ async function startRoutes(door: Door, lifetime?: number) {
 }
 
 test('an event stream ends after its lifetime, whatever is sent meanwhile, so that its reader comes back', async () => {
+  const pong: Frame = { type: 'pong', id: 1 };
   const door = {
     stream: async (_request: IncomingMessage, response: ServerResponse) => {
       const transport = new SseTransport(response, 1024);
       transport.begin();
-      const sending = setInterval(() => transport.send('{}'), 1);
+      const sending = setInterval(() => transport.send(pong), 1);
       response.once('close', () => clearInterval(sending));
       // Between the end of an answer and its close a write would be an error, and nobody listens for it.
-      response.once('prefinish', () => transport.send('{}'));
+      response.once('prefinish', () => transport.send(pong));
     },
     poll: async () => null,
   };
   const { url, stop } = await startRoutes(door, 50);
   const response = await fetch(`${url}?offset=now&live=sse`);
-  expect(await response.text()).toMatch(/data: \{\}\n\n$/);
+  expect(await response.text()).toMatch(/data: \{"type":"pong","id":1\}\n\n$/);
   stop();
 });
 
 test('I2: a reset between two pages is told also to who reads from the start', async () => {
   const page = (from: number) => Buffer.from(`{"type":"events","channel":"orders:ann","from":${from},"events":[{}]}`);
-  const reset = '{"type":"reset","channel":"orders:ann","reason":"pruned","position":"k3x9.8"}';
-  const frames: (string | Buffer)[] = [reset, page(9)];
+  const reset: Frame = { type: 'reset', channel: 'orders:ann', reason: 'pruned', position: 'k3x9.8' };
+  const frames: (Frame | Buffer)[] = [reset, page(9)];
   const positions = [['orders:ann', 'k3x9.9']] as const;
   const door = { stream: async () => {}, poll: async () => ({ frames, positions, full: false }) };
   const { url, stop } = await startRoutes(door);

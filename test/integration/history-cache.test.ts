@@ -131,6 +131,9 @@ test('who has the answer is told so, and who does not gets it', async () => {
   const headed = async (wanted: Wanted, tag: string) =>
     [...(await askOften(1, [pollAddress(shared.url, wanted)], `If-None-Match: ${tag}\r\n`))].join();
   expect(await headed(wanted, etag)).toBe('304 ');
+  // `fetch` says with it that no cache may answer in place of the gateway.
+  const asked = await poll(shared.url, wanted, undefined, { headers: { 'If-None-Match': etag } });
+  expect([asked.status, asked.text]).toEqual([304, '']);
   expect(await headed(wanted, `"x", ${etag}`)).toBe('304 ');
   expect(await headed(wanted, 'W/"other"')).toMatch(/^200 /);
   expect(await headed([['message:a', `${epoch}.190`]], etag)).toMatch(/^200 /);

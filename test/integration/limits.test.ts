@@ -1,5 +1,7 @@
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { connect as connectSocket, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { WebSocket } from 'ws';
 import { testClient } from '../support/client.js';
@@ -288,4 +290,23 @@ test('HTTP requests of one address are limited, but for those about health', asy
   expect(
     (await Promise.all(Array.from({ length: 30 }, () => ask('/healthz')))).every(({ status }) => status === 200),
   ).toBe(true);
+});
+
+test('every path under /v1 is limited', async () => {
+  const routes = join(import.meta.dirname, '../../server/http');
+  const source = readdirSync(routes).map((name) => readFileSync(join(routes, name), 'utf8'));
+  const paths = new Set(source.join('').match(/(?<=')\/v1\/[^']+/g));
+  for (const path of ['sse', 'poll', 'commands', 'streams/:stream/:key', 'channels'])
+    expect(paths).toContain(`/v1/${path}`);
+  const rates = {
+    ROWCAST_ADDRESS_CONNECT_RATE: '1',
+    ROWCAST_ADDRESS_REQUEST_RATE: '1',
+    ROWCAST_ADDRESS_POLL_RATE: '1',
+  };
+  const url = await gatewayWith(rates);
+  for (const path of [...paths, '/v1/nothing']) {
+    const at = `${url}${path.replaceAll(':', '')}?channel=nowhere:x`;
+    const answers = await Promise.all(Array.from({ length: 6 }, async () => (await fetch(at)).text()));
+    expect([path, answers.some((text) => text.includes('rate_limited'))]).toEqual([path, true]);
+  }
 });

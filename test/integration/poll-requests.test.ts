@@ -122,6 +122,34 @@ test.each([
   expect(answer.headers.get('cache-control')).toBe('no-store');
 });
 
+test.each<[method: string, at: string, message: string]>([
+  ['GET', '/v1/poll?channel=message:a&sinse=2', '"sinse" is none of channel, since, session, wait'],
+  ['GET', '/v1/sse?channel=message:a&sinse=2', '"sinse" is none of channel, since, session'],
+  ['GET', '/v1/sse?channel=message:a&wait=2', '"wait" is none of channel, since, session'],
+  ['POST', '/v1/poll?wiat=0', '"wiat" is none of session, wait'],
+  ['POST', '/v1/sse?channel=message:a', '"channel" is none of session'],
+  ['GET', '/v1/poll?channel=message:a&wait=soon', 'wait: 0 to 60 seconds'],
+  ['POST', '/v1/poll?wait=-1.5', 'wait: 0 to 60 seconds'],
+  ['GET', '/v1/sse?channel=message:a&session=a%20b', 'session: 1 to 64 letters, digits, _ or -'],
+  ['POST', '/v1/sse?session=', 'session: 1 to 64 letters, digits, _ or -'],
+])('%s %s is told what is wrong', async (method, at, message) => {
+  const body = method === 'POST' ? { body: JSON.stringify([connect]) } : {};
+  const { status, text } = await ask(`${gateway.url}${at}`, { method, ...body, signal: AbortSignal.timeout(3_000) });
+  expect([status, JSON.parse(text)]).toEqual([400, { error: { code: 'invalid_frame', message } }]);
+});
+
+test.each([
+  ['/v1/sse', 'GET, POST', ['HEAD', 'PUT', 'DELETE']],
+  ['/v1/poll', 'GET, POST', ['HEAD', 'PUT', 'DELETE']],
+  ['/v1/commands', 'POST', ['GET', 'HEAD', 'PUT']],
+  ['/v1/streams/message/a', 'GET, HEAD', ['POST', 'PUT', 'DELETE']],
+])('%s has the methods %s, and says so', async (path, allowed, others) => {
+  for (const method of others) {
+    const { status, headers } = await fetch(`${gateway.url}${path}?channel=message:a`, { method });
+    expect([method, status, headers.get('allow')]).toEqual([method, 405, allowed]);
+  }
+});
+
 test('a channel that is refused is told of, and the others are answered', async () => {
   await publish('message:fine');
   const address = pollAddress(

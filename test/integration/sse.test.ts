@@ -81,7 +81,8 @@ test('I1 I2 I3: opens with padding and retry, then each frame comes with the pos
   expect([stream.seqs('message:a'), stream.seqs('message:b')]).toEqual([[1, 2, 3], [2]]);
   const [epoch] = (await positionOf(stream, 'message:a')).split('.');
   const id = (a: number, b: string) => `message%3Aa=${epoch}.${a}&message%3Ab=${b}`;
-  expect(stream.ids).toEqual([null, id(0, '1'), id(0, `${epoch}.1`), id(3, `${epoch}.1`), id(3, `${epoch}.2`)]);
+  const last = `message%3Ab=${epoch}.2&message%3Aa=${epoch}.3`; // who was served goes last
+  expect(stream.ids).toEqual([null, id(0, '1'), id(0, `${epoch}.1`), id(3, `${epoch}.1`), last]);
   await publish('message:b');
   await until(() => stream.lastEventId() === id(3, `${epoch}.3`), { what: 'what came live' });
 });
@@ -254,11 +255,19 @@ test('a comment follows soon, and then one three times a heartbeat', async () =>
   expect(quick.frames.map(({ type }) => type)).toEqual(['connected', 'subscribed']);
 });
 
-test('HEAD and other methods are refused', async () => {
-  for (const method of ['HEAD', 'PUT', 'DELETE']) {
-    const response = await fetch(addressOf(gateway.url, [['message:a', 'now']]), { method });
-    expect([method, response.status]).toEqual([method, method === 'HEAD' ? 405 : 404]);
-  }
+test('the frames of a POST, whose client comes back with positions in its body, have no id', async () => {
+  await publish('message:post', 2);
+  const body = JSON.stringify([
+    { type: 'connect', id: 0, protocol: 1 },
+    { type: 'subscribe', id: 1, channel: 'message:post', since: 'start' },
+    { type: 'subscribe', id: 2, channel: 'nowhere:x' },
+  ]);
+  const stream = await openEventStream(`${gateway.url}/v1/sse`, { body });
+  ends.push(() => stream.close());
+  await stream.frame('events');
+  await stream.frame('error');
+  expect(stream.seqs('message:post')).toEqual([1, 2]);
+  expect(stream.ids).toEqual([null, null, null, null]);
 });
 
 test('I6: a client that disappears leaves no subscription behind', async () => {

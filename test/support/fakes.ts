@@ -1,5 +1,5 @@
 import type { Environment } from '../../client/environment.js';
-import { type Command, parseFrame } from '../../client/protocol/index.js';
+import { type Command, type Frame, parseFrame } from '../../client/protocol/index.js';
 import type { Link, LinkEvents, Rung, TransportName } from '../../client/transport/rung.js';
 import type { PageLimits } from '../../server/hub/channel.js';
 import { makeLogger } from '../../server/logger.js';
@@ -11,6 +11,7 @@ import {
   type Run,
   type StoredRow,
   type Transport,
+  textOf,
   Unavailable,
 } from '../../server/ports.js';
 
@@ -166,10 +167,11 @@ export class FakeTransport implements Transport {
     return this.waiting < this.bufferBytes;
   }
 
-  send(frame: string | Buffer): void {
-    if (this.closed !== null) throw new Error(`sent on a closed transport: ${frame}`);
-    const bytes = Buffer.byteLength(frame);
-    this.sent.push({ text: frame.toString(), bytes, writable: this.writable });
+  send(frame: Frame | Buffer): void {
+    const text = textOf(frame).toString();
+    if (this.closed !== null) throw new Error(`sent on a closed transport: ${text}`);
+    const bytes = Buffer.byteLength(text);
+    this.sent.push({ text, bytes, writable: this.writable });
     this.waiting += bytes;
   }
 

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
+import { doorRequests, type HttpRequest } from './fuzz-doors.js';
 
 /** What is written to one TCP connection: requests that each get an answer, and a tail that need not. */
 export interface Call {
-  readonly requests: readonly { readonly method: string; readonly text: string }[];
+  readonly requests: readonly HttpRequest[];
   readonly tail: Buffer;
 }
 
@@ -97,7 +98,8 @@ const header = fc
   )
   .map(([name, text]) => `${name}: ${text}`);
 
-function requests(token: string): fc.Arbitrary<{ method: string; text: string }> {
+/** To the doors that are no readers', and to what is no door. */
+function plainRequests(token: string): fc.Arbitrary<HttpRequest> {
   const authorization = fc.constantFrom(
     ...[
       `Bearer ${token}`,
@@ -124,7 +126,7 @@ function requests(token: string): fc.Arbitrary<{ method: string; text: string }>
     .tuple(method, path, fc.option(authorization), fc.array(header, { maxLength: 3 }), body)
     .map(([verb, target, bearer, headers, rest]) => {
       const lines = ['Host: x', ...(bearer === null ? [] : [`Authorization: ${bearer}`]), ...headers];
-      return { method: verb, text: `${verb} ${target} HTTP/1.1\r\n${lines.join('\r\n')}\r\n${rest}` };
+      return { method: verb, text: `${verb} ${target} HTTP/1.1\r\n${lines.join('\r\n')}\r\n${rest}`, ids: null };
     });
 }
 
@@ -161,6 +163,17 @@ const tails = [
   'GET / HTTP/1.1\r\nHost: x\r\nExpect: nonsense\r\n\r\n',
   'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   'SSH-2.0-OpenSSH_9.2\r\n',
+  'GET http://x:99999/v1/poll?wait=0 HTTP/1.1\r\nHost: x\r\n\r\n',
+  `GET /v1/poll?wait=0&${'channel=message:x&'.repeat(3_000)} HTTP/1.1\r\nHost: x\r\n\r\n`,
+  `GET /v1/sse HTTP/1.1\r\nHost: x\r\nLast-Event-ID: ${'message%3Ax=1&'.repeat(3_000)}\r\n\r\n`,
+  'GET /v1/sse?channel=\0 HTTP/1.1\r\nHost: x\r\n\r\n',
+  'GET /v1/sse?channel=message:\r\n HTTP/1.1\r\nHost: x\r\n\r\n',
+  'GET /v1/sse HTTP/1.1\r\nHost: x\r\nLast-Event-ID: a\0b\r\n\r\n',
+  'POST /v1/poll?wait=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 200\r\n\r\n[{"type":"connect","id":0,',
+  'POST /v1/sse HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n[{"type":"connec\r\n',
+  'POST /v1/commands HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
+  'POST /v1/commands HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{',
+  'POST /v1/poll HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n[]',
   '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
   '\0\0\0\0',
   '\r\n\r\n\r\n',
@@ -185,7 +198,8 @@ export function calls(token: string): fc.Arbitrary<Call> {
     { weight: 4, arbitrary: fc.constantFrom(...tails).map((text) => Buffer.from(text, 'latin1')) },
     { weight: 1, arbitrary: fc.uint8Array({ maxLength: 100 }).map((bytes) => Buffer.from(bytes)) },
   );
-  return fc.record({ requests: fc.array(requests(token), { maxLength: 6, size: 'max' }), tail });
+  const request = fc.oneof(plainRequests(token), doorRequests(token));
+  return fc.record({ requests: fc.array(request, { maxLength: 6, size: 'max' }), tail });
 }
 
 export interface Answer {

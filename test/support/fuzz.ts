@@ -27,10 +27,10 @@ export interface Visit {
 export const MAX_FRAME_BYTES = 4_096;
 const HARD_LIMIT = 16 * MAX_FRAME_BYTES;
 
-const nested = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
+export const nested = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
 
 /** Text where a JSON value belongs. Not all of it is JSON. */
-const rawValue = fc.oneof(
+export const rawValue = fc.oneof(
   { weight: 3, arbitrary: fc.jsonValue().map((value) => JSON.stringify(value)) },
   fc.constantFrom(
     ...['0', '1', '-0', '-1', '1.0', '1.5', '1e0', '1e400', '01', '+1', '0x1', 'NaN', 'undefined', 'Infinity'],
@@ -49,8 +49,8 @@ const id = fc.oneof(
   { weight: 1, arbitrary: rawValue },
 );
 
-/** `message` has text keys, `execution` uuids, `order` integers. */
-const channel = fc
+/** `message` has text keys, `execution` uuids, `order` integers. As JSON. */
+export const channel = fc
   .oneof(
     { weight: 4, arbitrary: fc.nat({ max: 9 }).map((key) => `message:fuzz${key}`) },
     { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 20 }).map((key) => `message:${key}`) },
@@ -78,7 +78,7 @@ const channel = fc
   )
   .map((name) => JSON.stringify(name));
 
-const since = fc.oneof(
+export const since = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom('"start"', '"now"', '"0"', '"1"', '"5"') },
   {
     weight: 2,
@@ -94,7 +94,16 @@ const since = fc.oneof(
         '"99999999999999999999"',
       ],
       ...['"zzz.1"', '"zzz.9007199254740991"', '".1"', '"1."', '"1.1.1"', '"a b.1"', '1', '1.5', 'null', '"now "'],
-      ...['"\\u0661"', '"0x1"', '"1e3"', `"${'z'.repeat(16)}.0"`, `"${'z'.repeat(17)}.0"`, `"${'1'.repeat(65)}"`],
+      ...[
+        '"\\ud800"',
+        '"\\u0000"',
+        '"\\u0661"',
+        '"0x1"',
+        '"1e3"',
+        `"${'z'.repeat(16)}.0"`,
+        `"${'z'.repeat(17)}.0"`,
+        `"${'1'.repeat(65)}"`,
+      ],
     ),
   },
   { weight: 1, arbitrary: fc.nat().map((seq) => `"abc.${seq}"`) },
@@ -152,7 +161,7 @@ const fieldFault = fc.oneof(
   ),
 );
 
-const textFault = fc.oneof(
+export const textFault = fc.oneof(
   fc.double({ min: 0, max: 1, noNaN: true }).map((at) => (text: string) => text.slice(0, at * text.length)),
   fc.tuple(fc.nat(), fc.string({ unit: 'binary', maxLength: 3 })).map(([at, odd]) => (text: string) => {
     const place = at % (text.length + 1);
@@ -169,7 +178,7 @@ const textFault = fc.oneof(
   fc.constant((text: string) => text.padEnd(3 * MAX_FRAME_BYTES)),
 );
 
-function commandText(token: string): fc.Arbitrary<string> {
+export function commandText(token: string): fc.Arbitrary<string> {
   const faults = <T>(fault: fc.Arbitrary<T>, max: number) =>
     fc.oneof(
       { weight: 3, arbitrary: fc.constant<T[]>([]) },
@@ -182,17 +191,24 @@ function commandText(token: string): fc.Arbitrary<string> {
   });
 }
 
-/** The id that the answer to a text must have: see 3.5 of the protocol. */
-function idOf(text: string): number | undefined {
-  if (Buffer.byteLength(text) > MAX_FRAME_BYTES) return undefined;
+function parsed(text: string): { id?: unknown } | null {
   try {
     const value = JSON.parse(text) as { type?: unknown; id?: unknown } | null;
-    const known = typeof value === 'object' && !Array.isArray(value) && typeof value?.type === 'string';
-    const safe = known && Number.isSafeInteger(value.id) && (value.id as number) >= 0;
-    return safe ? (value.id as number) : undefined;
+    return typeof value === 'object' && !Array.isArray(value) && typeof value?.type === 'string' ? value : null;
   } catch {
-    return undefined;
+    return null;
   }
+}
+
+/** Whether a text is an object with a type, right or wrong. */
+export function isCommand(text: string): boolean {
+  return parsed(text) !== null;
+}
+
+/** The id that the answer to a text must have: see 3.5 of the protocol. */
+export function idOf(text: string): number | undefined {
+  const id = parsed(text)?.id;
+  return Number.isSafeInteger(id) && (id as number) >= 0 ? (id as number) : undefined;
 }
 
 const CONTINUATION = 0x0;
@@ -201,7 +217,7 @@ const BINARY = 0x2;
 function message(token: string): fc.Arbitrary<Message[]> {
   // What a lone surrogate becomes in UTF-8 is what the gateway reads.
   const texts = commandText(token).map((text) => Buffer.from(text).toString());
-  const asked = (text: string) => ({ reply: idOf(text) });
+  const asked = (text: string) => ({ reply: Buffer.byteLength(text) > MAX_FRAME_BYTES ? undefined : idOf(text) });
   const controls = fc.tuple(fc.constantFrom(PING, PONG), fc.uint8Array({ maxLength: 125 })).map(
     ([opcode, bytes]): Message => ({
       bytes: encodeFrame(opcode, bytes),
@@ -294,6 +310,8 @@ const ending: fc.Arbitrary<Ending> = fc.oneof(
   ),
   fc
     .uint8Array({ maxLength: 64 })
+    // What is masked and has no reserved bit may happen to be a frame, and is answered.
+    .filter(([first = 0, second = 0]) => (first & 0x70) !== 0 || second < 0x80)
     .map((bytes): Ending => ({ name: 'noise', bytes: Buffer.from(bytes), codes: null, leave: 'end' })),
 );
 

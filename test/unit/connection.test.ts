@@ -173,6 +173,15 @@ describe('admission', () => {
     expect([world.hub.channels.size, world.clock.timers]).toEqual([0, 0]);
   });
 
+  test('I5: a refresh with the token of another principal ends the connection', async () => {
+    const client = await new Client(new World(), {
+      authenticate: async (token) => ({ subject: token === 'token' ? 'ann' : 'bob', expiresAt: null }),
+    }).connect();
+    expect(await ask(client, { type: 'refresh', token: 'token' })).toMatchObject([{ type: 'refreshed' }]);
+    expect(await ask(client, { type: 'refresh', token: 'other' })).toMatchObject([{ code: 'unauthorized' }]);
+    expect(client.transport.closed?.code).toBe(4501);
+  });
+
   test('I5: a token that has expired on arrival, and a refresh with one that is refused, end the connection', async () => {
     const world = new World();
     const expired = new Client(world, { authenticate: async () => ({ subject: 's', expiresAt: world.clock.now() }) });
@@ -202,4 +211,20 @@ describe('admission', () => {
     await settle();
     expect([client.frames(), world.clock.timers]).toEqual([[], 0]);
   });
+});
+
+test('I9: of two channels with much to send, the one that was served comes last in the positions: whoever asks by them is fair', async () => {
+  const world = new World();
+  world.create('message:a', 40);
+  world.create('message:b', 1);
+  const client = await new Client(world, { bufferBytes: 10 }).connect();
+  client.say({ type: 'subscribe', channel: 'message:a', since: 'start' });
+  await settle();
+  client.say({ type: 'subscribe', channel: 'message:b', since: 'start' });
+  await settle();
+  expect(client.connection.positions().map(([channel]) => channel)).toEqual(['message:a', 'message:b']);
+  client.transport.drain();
+  await settle();
+  expect(client.connection.positions().map(([channel]) => channel)).toEqual(['message:b', 'message:a']);
+  client.connection.gone();
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { formatPosition } from '../../client/protocol/index.js';
+import { type Frame, formatPosition } from '../../client/protocol/index.js';
 import { nextCursor } from '../../server/durable-streams/cursor.js';
 import { endOf } from '../../server/durable-streams/ending.js';
 import { eventStream } from '../../server/durable-streams/event-stream.js';
@@ -104,16 +104,18 @@ describe('rows of a frame', () => {
 
 describe('an event stream', () => {
   const place = { behind: false, positions: () => [['s:k', 'k3x9.2']] as const };
-  const subscribed = '{"type":"subscribed","id":1,"channel":"s:k","epoch":"k3x9","head":2,"floor":1}';
-  const reset = '{"type":"reset","channel":"s:k","reason":"pruned","position":"k3x9.2"}';
+  const subscribed: Frame = { type: 'subscribed', id: 1, channel: 's:k', epoch: 'k3x9', head: 2, floor: 1 };
+  const reset: Frame = { type: 'reset', channel: 's:k', reason: 'pruned', position: 'k3x9.2' };
   const control = (upToDate: boolean) =>
     `event: control\ndata:{"streamNextOffset":"k3x9_0000000000000002","streamCursor":"7"${upToDate ? ',"upToDate":true' : ''}}\n\n`;
 
   test('tells at once who has everything, and after each page where the reader stands', () => {
     expect(eventStream('now', 7, place)(subscribed)).toEqual({ parts: [control(true)] });
+    const limits = { maxFrameBytes: 1, maxSubscriptions: 1 };
+    const connected: Frame = { type: 'connected', id: 0, session: 'x', heartbeat: 1, limits };
     const behind = { ...place, behind: true };
     const write = eventStream('start', 7, behind);
-    expect(write('{"type":"connected","id":0,"session":"x","heartbeat":1,"limits":{}}')).toEqual({ parts: [] });
+    expect(write(connected)).toEqual({ parts: [] });
     expect(write(subscribed)).toEqual({ parts: [] });
     const events = frame('s:k', 1, ['{"n":1}', '{"n":\r\n2}']);
     expect(write(events)).toEqual({ parts: ['event: data\ndata:[{"n":1},{"n":\ndata:2}]\n\n', control(false)] });

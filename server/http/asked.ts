@@ -1,0 +1,118 @@
+import express, { type Request, type RequestHandler } from 'express';
+import { z } from 'zod';
+import { PROTOCOL } from '../../client/protocol/index.js';
+import type { Asked, Order } from '../ports.js';
+import { Refusal } from '../refusal.js';
+import { bearer } from './bearer.js';
+
+/** The longest that a poll may wait, and what it waits if it does not say; in seconds. */
+const MAX_WAIT = 60;
+const DEFAULT_WAIT = 20;
+
+/** Bodies hold commands; so many of the largest. */
+const BODY_FRAMES = 4;
+
+const SESSION = '1 to 64 letters, digits, _ or -';
+const WAIT = `0 to ${MAX_WAIT} seconds`;
+
+const name = z.string(SESSION).regex(/^[\w-]{1,64}$/, SESSION);
+/** What a command says is flat. What is not is left out here, however deep it goes: it is read, and handed on, without recursion. */
+const command = z
+  .looseObject({ type: z.string() })
+  .transform((fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => Object(value) !== value)));
+const session = z.object({ session: name.optional() });
+const wait = z.object({
+  wait: z.coerce
+    .number<string>(WAIT)
+    .refine((seconds) => Number.isInteger(seconds) && seconds >= 0 && seconds <= MAX_WAIT, WAIT)
+    .default(DEFAULT_WAIT),
+});
+
+const commandsUpTo = (most: number) => z.array(command).min(1).max(most);
+
+/** Reads a body of any type as text. */
+export function bodyText(maxFrameBytes: number): RequestHandler {
+  return express.text({ type: () => true, limit: BODY_FRAMES * maxFrameBytes, inflate: false });
+}
+
+/** The commands of a body, in a connection of their own; so many at most. */
+export function inBody(request: Request, names: readonly string[], most: number): Asked {
+  const query = queryOf(request, names);
+  return { commands: parse(commandsUpTo(most), json(request)), session: sessionOf(query), replies: true };
+}
+
+/** The commands of a body, and the session of the connection that they are for. */
+export function forSession(request: Request, most: number): Omit<Order, 'subject'> {
+  return parse(z.object({ session: name, commands: commandsUpTo(most) }), json(request));
+}
+
+/** `channel=…&since=…` as commands: `connect` has the id 0, the channels have 1 and so on. */
+export function inQuery(
+  request: Request,
+  names: readonly string[],
+  lastEventId?: string,
+): Asked & { readonly sinces: readonly string[] } {
+  const query = queryOf(request, ['channel', 'since', ...names]);
+  const resumed = lastEventId ? [...new URLSearchParams(lastEventId)] : null;
+  const channels = resumed?.map(([channel]) => channel) ?? query.getAll('channel');
+  const asked = query.getAll('since');
+  if (channels.length === 0) throw new Refusal('invalid_frame', 'channel: name at least one, <stream>:<key>');
+  if (resumed === null && asked.length > 1 && asked.length !== channels.length) {
+    throw new Refusal('invalid_frame', 'since: give one for all channels, or one for each of them in their order');
+  }
+  const sinces = resumed?.map(([, since]) => since) ?? channels.map((_, index) => asked[index] ?? asked[0] ?? 'now');
+  const token = bearer(request);
+  const subscribe = channels.map((channel, index) => ({
+    type: 'subscribe',
+    id: index + 1,
+    channel,
+    since: sinces[index],
+  }));
+  return {
+    commands: [{ type: 'connect', id: 0, protocol: PROTOCOL, token }, ...subscribe],
+    session: sessionOf(query),
+    replies: false,
+    sinces,
+  };
+}
+
+/** In milliseconds. */
+export function waitOf(request: Request): number {
+  return parse(wait, { wait: searchOf(request).get('wait') ?? undefined }).wait * 1000;
+}
+
+function sessionOf(query: URLSearchParams): string | undefined {
+  return parse(session, { session: query.get('session') ?? undefined }).session;
+}
+
+/** A misspelt name would be a wish that nobody hears, such as a `since` that is taken for `now`. */
+function queryOf(request: Request, names: readonly string[]): URLSearchParams {
+  const query = searchOf(request);
+  const unknown = [...query.keys()].find((key) => !names.includes(key));
+  if (unknown === undefined) return query;
+  throw new Refusal('invalid_frame', `${JSON.stringify(unknown.slice(0, 40))} is none of ${names.join(', ')}`);
+}
+
+/** An address may be one that no URL is. */
+export function searchOf(request: Request): URLSearchParams {
+  return new URLSearchParams(request.originalUrl.split(/[?#]/, 2)[1] ?? '');
+}
+
+function json(request: Request): unknown {
+  // Node takes what follows an offer to upgrade for the other protocol.
+  if (request.headers.upgrade !== undefined) {
+    throw new Refusal('invalid_frame', 'a request with a body must not offer to upgrade: ask by HTTP/1.1');
+  }
+  try {
+    return JSON.parse(String(request.body));
+  } catch {
+    throw new Refusal('invalid_json', 'the body is not JSON');
+  }
+}
+
+function parse<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'the body'}: ${message}`);
+  throw new Refusal('invalid_frame', faults.join('; '));
+}
