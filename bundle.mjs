@@ -26,6 +26,7 @@ await build({
   splitting: true,
   minify: true,
   sourcemap: true,
+  legalComments: 'linked', // the licences of what is inside stand in a file beside it
   format: 'esm',
   target: 'es2022',
   plugins: [oneCore],

@@ -7,7 +7,7 @@ import { RowcastError } from './error.js';
 import type { PollingOptions } from './polling/settings.js';
 import { type Polling, PollingShell } from './polling/shell.js';
 import { type SubscribeOptions, Subscription } from './subscription.js';
-import { lateCarrier } from './tabs/late.js';
+import { loadedCarrier } from './tabs/load.js';
 import type { TransportName } from './transport/rung.js';
 
 export interface ClientOptions extends ConnectionOptions {
@@ -39,10 +39,10 @@ export interface PollingClient extends Client, Polling {}
 export function createClient(options: PollingClientOptions): PollingClient;
 export function createClient(options: ClientOptions): Client;
 export function createClient(options: ClientOptions & Pick<PollingClientOptions, 'polling'>): Client {
-  if (options.transports?.join() === 'poll') return pollingClient(options, options.polling);
+  if (String(options.transports) === 'poll') return pollingClient(options, options.polling);
   const { share = false, onState } = options;
   if (share === false) return clientOver((events) => directCarrier(options, events), onState);
-  return clientOver((events) => lateCarrier(options, share === true ? '' : share, events), onState);
+  return clientOver((events) => loadedCarrier(options, share === true ? '' : share, events), onState);
 }
 
 function pollingClient(options: ClientOptions, polling: PollingOptions = {}): PollingClient {

@@ -3,7 +3,7 @@ import type { Carrier, SessionEvents } from './carrier.js';
 import { systemClock } from './clock.js';
 import { platformEnvironment } from './environment.js';
 import { remembered } from './remembered.js';
-import { Session } from './session.js';
+import { type Remembered, Session } from './session.js';
 import type { Fetch } from './transport/http.js';
 import { pollRung } from './transport/poll.js';
 import type { Rung } from './transport/rung.js';
@@ -31,10 +31,9 @@ export interface ConnectionOptions {
 
 /** A session of its own with the gateway. Throws `TypeError` where the platform has none of the transports. */
 export function directCarrier(options: ConnectionOptions, events: SessionEvents): Carrier {
-  const { url } = options;
   return new Session({
     rungs: rungsOf(options),
-    remembered: remembered(url, systemClock),
+    remembered: memoryOf(options),
     token: tokenOf(options),
     clock: systemClock,
     backoff: new Backoff(BACKOFF),
@@ -43,12 +42,19 @@ export function directCarrier(options: ConnectionOptions, events: SessionEvents)
   });
 }
 
+/** A client that may not use every way neither learns nor teaches which one is the best. */
+export function memoryOf({ url, transports }: ConnectionOptions): Remembered | undefined {
+  return transports === undefined ? remembered(url, systemClock) : undefined;
+}
+
 export function tokenOf({ token }: ConnectionOptions): () => Promise<string | undefined> {
   return async () => (typeof token === 'function' ? token() : token);
 }
 
-/** The ways that this platform has. Throws `TypeError` where it has none. */
+/** The ways that this platform has. Throws `TypeError` where it has none, and for options that name none. */
 export function rungsOf({ url, transports = LADDER, ...given }: ConnectionOptions): readonly Rung[] {
+  if (!Array.isArray(transports) || transports.length === 0 || !transports.every((name) => LADDER.includes(name)))
+    throw new TypeError(`transports: a list of some of ${LADDER.join(', ')}`);
   const { WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = given;
   // A browser's fetch works only as a method of its window.
   const bound: Fetch = (input, init) => fetch(input, init);
@@ -58,6 +64,6 @@ export function rungsOf({ url, transports = LADDER, ...given }: ConnectionOption
     poll: () => (fetch === undefined ? null : pollRung(url, bound)),
   };
   const rungs = LADDER.filter((name) => transports.includes(name)).flatMap((name) => makers[name]() ?? []);
-  if (rungs.length === 0) throw new TypeError(`this platform has none of the transports: ${transports.join(', ')}`);
+  if (rungs.length === 0) throw new TypeError(`this platform has none of ${transports}`);
   return rungs;
 }

@@ -1,5 +1,11 @@
 import type { Clock } from './clock.js';
 
+/** Between two attempts that do not wait for their turn, in milliseconds: signs and clicks come in bursts. */
+export const HURRY_INTERVAL = 1_000;
+
+/** An attempt that has been out for so long is made anew at a sign. In milliseconds. */
+export const SLOW = 3_000;
+
 /** What the platform notices about the way to the gateway, before the connection does. */
 export interface Environment {
   /**

@@ -13,3 +13,10 @@ export class RowcastError extends Error {
     this.retries = retries ?? outcomeOf(code).outcome === 'retry';
   }
 }
+
+/** Why something failed, for a person. `fetch` says only that it did, and why in its cause; `localhost` has two addresses. */
+export function causeOf(reason: unknown): string {
+  const { cause = reason } = Object(reason) as { cause?: unknown };
+  const { errors = [] } = Object(cause) as { errors?: readonly unknown[] };
+  return String(errors[0] ?? cause);
+}

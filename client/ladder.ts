@@ -11,7 +11,7 @@ const FIRST_PATIENCE = 4_000;
 const LAST_PATIENCE = 10_000;
 
 /** How a visit to a rung ended. */
-export interface Outcome {
+export interface Fate {
   /** How long it was connected, in milliseconds; null where the way was never proven to carry anything. */
   readonly lived: number | null;
   /** It was not the way that failed: the gateway spoke, or there was no token. */
@@ -63,7 +63,7 @@ export class Ladder {
   }
 
   /** The visit is over. Whether the next rung is to be visited at once; else only after a delay. */
-  lost({ lived, blameless }: Outcome): boolean {
+  lost({ lived, blameless }: Fate): boolean {
     if (lived !== null && lived >= STABLE) {
       this.#begin();
       return false;

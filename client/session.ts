@@ -2,7 +2,7 @@ import type { Backoff } from './backoff.js';
 import type { Carrier, Request, SessionEvents, SessionState } from './carrier.js';
 import { Climb } from './climb.js';
 import type { Clock } from './clock.js';
-import type { Environment } from './environment.js';
+import { type Environment, HURRY_INTERVAL, SLOW } from './environment.js';
 import type { RowcastError } from './error.js';
 import { Ladder, STABLE } from './ladder.js';
 import type { Reply } from './protocol/index.js';
@@ -18,7 +18,7 @@ export interface Remembered {
 export interface SessionOptions {
   /** The best first. */
   readonly rungs: readonly Rung[];
-  readonly remembered?: Remembered;
+  readonly remembered?: Remembered | undefined;
   readonly token: () => Promise<string | undefined>;
   readonly clock: Clock;
   readonly backoff: Backoff;
@@ -26,12 +26,6 @@ export interface SessionOptions {
   readonly events: SessionEvents;
   readonly random?: () => number;
 }
-
-/** An attempt that has hung for so long is begun anew at a sign. In milliseconds. */
-const HANGS = 3_000;
-
-/** Between two attempts that do not wait for their turn, in milliseconds: signs come in bursts. */
-const HURRY_INTERVAL = 1_000;
 
 /** How long the handshake of a trial may take, in milliseconds: nobody waits for it. */
 const TRIAL_PATIENCE = 10_000;
@@ -176,7 +170,7 @@ export class Session implements Carrier {
     this.#climb.hurry();
     if (this.#state === 'connected') this.#visit?.probe();
     else if (this.#state === 'waiting') this.#hurry();
-    else if (this.#options.clock.now() - this.#openedAt >= HANGS) this.#open();
+    else if (this.#options.clock.now() - this.#openedAt >= SLOW) this.#open();
   }
 
   /** At once, this one time: the attempts after it wait as after any first failure. */

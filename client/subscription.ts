@@ -4,6 +4,7 @@ import type { Request } from './carrier.js';
 import type { Clock } from './clock.js';
 import { RowcastError } from './error.js';
 import {
+  askedPosition,
   type Frame,
   formatPosition,
   outcomeOf,
@@ -38,8 +39,8 @@ export interface Reset {
 export type SubscriptionState = 'waiting' | 'subscribing' | 'replaying' | 'live' | 'closed';
 
 export interface SubscribeOptions {
-  /** `start`, `now` (the default), a seq, or the `position` of the last event you have. */
-  readonly since?: Since | number;
+  /** `start`, `now` (the default, also for null), a seq, or the `position` of the last event you have. */
+  readonly since?: Since | number | null | undefined;
   readonly onEvent?: (event: StreamEvent) => void;
   readonly onReset?: (reset: Reset) => void;
   readonly onState?: (state: SubscriptionState, error?: RowcastError) => void;
@@ -60,6 +61,8 @@ export class Subscription implements AsyncIterable<StreamEvent> {
   readonly channel: string;
   readonly #wire: Wire;
   readonly #options: SubscribeOptions;
+  /** Where to begin. */
+  readonly #since: Since;
   readonly #sequencer = new Sequencer();
   readonly #backoff: Backoff;
   readonly #listeners = new Map<string, Set<(event: StreamEvent) => void>>();
@@ -80,7 +83,8 @@ export class Subscription implements AsyncIterable<StreamEvent> {
     this.#wire = wire;
     this.#options = options;
     this.#backoff = wire.backoff();
-    const position = typeof options.since === 'string' ? parsePosition(options.since) : null;
+    this.#since = String(options.since ?? 'now');
+    const position = parsePosition(this.#since);
     if (position !== null) this.#sequencer.moveTo(position);
     if (options.onEvent === undefined) this.#queue = this.#makeQueue();
     this.onConnection(wire.connected);
@@ -197,7 +201,7 @@ export class Subscription implements AsyncIterable<StreamEvent> {
     const request = this.#request;
     this.#enter('subscribing');
     if (request !== this.#request) return; // the listener closed the subscription
-    const since = this.position ?? String(this.#options.since ?? 'now');
+    const since = this.position ?? this.#since;
     this.#wire.request({ type: 'subscribe', channel: this.channel, since }, (reply) => {
       if (request !== this.#request) return;
       if (reply.type === 'subscribed') this.#subscribed(reply);
@@ -205,12 +209,10 @@ export class Subscription implements AsyncIterable<StreamEvent> {
     });
   }
 
-  #subscribed({ epoch, head, floor }: { epoch: string; head: number; floor: number }): void {
-    const { since = 'now' } = this.#options;
-    if (this.#sequencer.position === null) {
-      this.#sequencer.moveTo({ epoch, seq: since === 'now' ? head : since === 'start' ? floor - 1 : Number(since) });
-    }
-    this.#head = head;
+  #subscribed(reply: Extract<Reply, { type: 'subscribed' }>): void {
+    const asked = this.#sequencer.position ?? askedPosition(this.#since, reply);
+    if (asked !== null) this.#sequencer.moveTo(asked);
+    this.#head = reply.head;
     this.#backoff.reset();
     this.#enter('replaying');
     this.#caughtUp();

@@ -1,7 +1,7 @@
 import type { Request } from './carrier.js';
 import type { Clock } from './clock.js';
 import { RowcastError } from './error.js';
-import type { Outcome } from './ladder.js';
+import type { Fate } from './ladder.js';
 import {
   type Command,
   closeStops,
@@ -15,7 +15,7 @@ import {
 import type { Link, Rung } from './transport/rung.js';
 
 /** How a visit ended of its own accord. */
-export interface Ending extends Outcome {
+export interface Ending extends Fate {
   readonly error: RowcastError;
   /** The gateway said to stay away. */
   readonly stops: boolean;

@@ -88,7 +88,7 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
     name: 'wiring',
     holds: (path) =>
       /^server\/(gateway|doors)\.ts$/.test(path) ||
-      /^client\/(client|direct|late|polling\/(service|shell)|tabs\/(late|share))\.ts$/.test(path),
+      /^client\/(client|direct|late|polling\/(service|shell)|tabs\/(load|share))\.ts$/.test(path),
   },
   {
     name: 'doors',

@@ -31,6 +31,6 @@ export class Breaker {
 
   fail(): void {
     this.#failures += 1;
-    if (this.#state === 'half-open' || this.#failures >= this.#limit) this.#state = 'open';
+    if (this.#failures >= this.#limit) this.#state = 'open';
   }
 }

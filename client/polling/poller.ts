@@ -2,8 +2,8 @@ import type { Backoff } from '../backoff.js';
 import { call } from '../call.js';
 import type { Carrier, Request, SessionEvents, SessionState } from '../carrier.js';
 import type { Clock } from '../clock.js';
-import type { Environment } from '../environment.js';
-import { RowcastError } from '../error.js';
+import { type Environment, HURRY_INTERVAL, SLOW } from '../environment.js';
+import { causeOf, RowcastError } from '../error.js';
 import { PROTOCOL, type Reply } from '../protocol/index.js';
 import { Roster } from '../transport/roster.js';
 import type { Answer, Exchange } from './answer.js';
@@ -23,12 +23,6 @@ export interface PollerOptions {
   readonly online: () => boolean;
   readonly events: SessionEvents;
 }
-
-/** Between two attempts that do not wait for their turn, in milliseconds: signs and clicks come in bursts. */
-const HURRY_INTERVAL = 1_000;
-
-/** A request that has been out for so long is made anew at a sign. In milliseconds. */
-const SLOW = 3_000;
 
 /**
  * Asks the gateway from time to time, for all channels in one request, one request at a time. To the subscriptions it
@@ -220,7 +214,7 @@ export class Poller implements Carrier {
     if (!current()) return; // a listener paused or closed
     this.#exchange(request.signal).then(
       (answer) => current() && this.#digest(answer, current),
-      (reason: unknown) => current() && this.#fail(String(reason)),
+      (reason: unknown) => current() && this.#fail(causeOf(reason)),
     );
   }
 

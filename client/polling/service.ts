@@ -31,10 +31,16 @@ export interface ServiceOptions {
   readonly events: SessionEvents;
 }
 
+/** What is given as undefined is left out, so that it has its default. */
+function given<T extends object>(options: T | undefined): Partial<T> {
+  const entries = Object.entries(options ?? {}).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<T>;
+}
+
 /** The poller, with the clock, the network and the signs of this platform. */
 export function makePoller({ url, fetch, token, polling, events }: ServiceOptions): Poller {
   return new Poller({
-    settings: { ...DEFAULTS, ...polling, thresholds: { ...DEFAULTS.thresholds, ...polling.thresholds } },
+    settings: { ...DEFAULTS, ...given(polling), thresholds: { ...DEFAULTS.thresholds, ...given(polling.thresholds) } },
     exchange: exchangeWith(url, fetch),
     token,
     clock: systemClock,

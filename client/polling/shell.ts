@@ -16,6 +16,15 @@ export interface Polling {
 /** The longest time that a timer takes, in milliseconds; beyond it rings at once. */
 const LONGEST = 2 ** 31 - 1;
 
+const TIMES = ['interval', 'running', 'pending', 'timeout', 'breakerFailures', 'breakerCooldown'] as const;
+const THRESHOLDS = ['failureRate', 'response', 'recovery'] as const;
+
+/** What is left out has a default. */
+function check(name: string, value: number | undefined, least = Number.MIN_VALUE, most = LONGEST): void {
+  if (value !== undefined && !(typeof value === 'number' && value >= least && value <= most))
+    throw new RangeError(`polling.${name}: ${value}`);
+}
+
 /** Stands for the poller while that is loaded. */
 export class PollingShell extends LateCarrier<Poller> implements Polling {
   #paused = false;
@@ -23,9 +32,9 @@ export class PollingShell extends LateCarrier<Poller> implements Polling {
 
   /** Throws `RangeError` for a time or number that no timer can keep. */
   constructor(options: ServiceOptions) {
-    for (const [name, value] of Object.entries(options.polling))
-      if (typeof value === 'number' && !(value > 0 && value <= LONGEST))
-        throw new RangeError(`polling.${name}: ${value}`);
+    const { polling } = options;
+    for (const name of TIMES) check(name, polling[name]);
+    for (const name of THRESHOLDS) check(`thresholds.${name}`, polling.thresholds?.[name], 0, Number.POSITIVE_INFINITY);
     super(
       async () => {
         const poller = (await import('./service.js')).makePoller(options);

@@ -1,10 +1,9 @@
 import { Backoff } from '../backoff.js';
 import type { Carrier, SessionEvents } from '../carrier.js';
 import { systemClock } from '../clock.js';
-import { BACKOFF, type ConnectionOptions, rungsOf, tokenOf } from '../direct.js';
+import { BACKOFF, type ConnectionOptions, memoryOf, rungsOf, tokenOf } from '../direct.js';
 import { type Environment, platformEnvironment, type Scope } from '../environment.js';
 import type { RowcastError } from '../error.js';
-import { remembered } from '../remembered.js';
 import { Session } from '../session.js';
 import { type Browser, holdLock } from './browser.js';
 import { identityOf } from './identity.js';
@@ -79,7 +78,7 @@ export function sharedCarrier(
   const carry = (group: string, events: SessionEvents) =>
     makeSession({
       rungs,
-      remembered: remembered(url, systemClock),
+      remembered: memoryOf(options),
       async token() {
         const present = await token();
         if (groupOf(present) === group) return present;

@@ -3,8 +3,9 @@ import { Refused } from './requests.js';
 
 export type Fetch = typeof globalThis.fetch;
 
-/** `http://host`, `ws://host` or `https://host/path` → the address of the gateway's `path` there, for `http` or `ws`. */
+/** `http://host`, `ws://host` or `https://host/path` → the address of the gateway's `path` there, for `http` or `ws`. Throws `TypeError`. */
 export function addressOf(url: string, protocol: 'http' | 'ws', path: string): string {
+  if (!/^\s*(http|ws)s?:/i.test(url)) throw new TypeError(`url: neither http nor ws: ${url}`);
   const address = new URL(url);
   address.protocol = address.protocol.replace(/^(http|ws)/, protocol);
   address.pathname = address.pathname.replace(/\/$/, '') + path;

@@ -1,9 +1,10 @@
+import { causeOf } from '../error.js';
 import { asFrame, type Command, type Frame, outcomeOf } from '../protocol/index.js';
 import { Roster } from './roster.js';
 import type { Link, LinkEvents } from './rung.js';
 
 /** One request, and what comes of it. */
-export interface Exchange {
+export interface Asking {
   readonly commands: readonly Command[];
   /** A command was never answered before: nobody should wait for news. */
   readonly urgent: boolean;
@@ -14,7 +15,7 @@ export interface Exchange {
 }
 
 /** Makes one request. Resolves at the end of its answer: true where the next request may follow. */
-export type Ask = (exchange: Exchange) => Promise<boolean>;
+export type Ask = (asking: Asking) => Promise<boolean>;
 
 /** The answer is not the one that was asked for. `frame`: what the gateway says, if it was the gateway. */
 export class Refused extends Error {
@@ -102,7 +103,7 @@ export class Requests implements Link {
     } catch (reason) {
       if (!current()) return;
       if (reason instanceof Refused && reason.frame !== null) this.#receive(reason.frame);
-      if (!this.#over) this.#end(BROKEN, String(reason));
+      if (!this.#over) this.#end(BROKEN, causeOf(reason));
     }
   }
 

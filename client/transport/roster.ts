@@ -1,4 +1,12 @@
-import { type Command, type Frame, formatPosition, parsePosition, type Reply, type Since } from '../protocol/index.js';
+import {
+  askedPosition,
+  type Command,
+  type Frame,
+  formatPosition,
+  parsePosition,
+  type Reply,
+  type Since,
+} from '../protocol/index.js';
 
 type LocalReply = Reply & { readonly id: number };
 
@@ -109,15 +117,18 @@ export class Roster {
   #subscribed(entry: Entry, reply: Extract<Reply, { type: 'subscribed' }>): Frame | null {
     if (entry.answered) return null;
     entry.answered = true;
-    const { epoch, head, floor } = reply;
-    const seq = entry.since === 'now' ? head : entry.since === 'start' ? floor - 1 : Number(entry.since);
     // A position stays what it is: if it cannot be served, a reset says where to go on.
-    if (parsePosition(entry.since) === null) entry.since = formatPosition({ epoch, seq });
+    const asked = askedPosition(entry.since, reply);
+    if (asked !== null) entry.since = formatPosition(asked);
     return reply;
   }
 
   #moveTo(entry: Entry, seq: number): void {
     const position = parsePosition(entry.since);
-    if (position !== null) entry.since = formatPosition({ epoch: position.epoch, seq });
+    if (position === null) return;
+    entry.since = formatPosition({ epoch: position.epoch, seq });
+    // An answer has room for so much: the next one begins with those that had nothing in this one.
+    this.#entries.delete(entry.channel);
+    this.#entries.set(entry.channel, entry);
   }
 }

@@ -73,12 +73,14 @@ test('I1, I2, I3: every event once and in order, of history and while writers wr
   expect(client.stats()).toMatchObject({ failures: 0, successRate: 1, breaker: 'closed', recovery: null });
 });
 
-test('what was committed before a request is in its answer', async () => {
+test('what the gateway knows when it is asked is in its answer', async () => {
+  const known = follow(testClient({ url: gateway.url, transports: ['websocket'] }), 'message:fresh');
   const client = pollingClient({ interval: 600_000 });
   const follower = follow(client, 'message:fresh');
   await follower.live();
   for (let event = 1; event <= 20; event += 1) {
     await publish('message:fresh', 1);
+    await known.count(event);
     const { requests } = client.stats();
     client.refresh();
     await follower.count(event);

@@ -1,18 +1,18 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Ladder, type Outcome, STABLE } from '../../client/ladder.js';
+import { type Fate, Ladder, STABLE } from '../../client/ladder.js';
 import type { TransportName } from '../../client/transport/rung.js';
 import { seed } from './seed.js';
 
 const parameters = { seed: seed('ladder'), numRuns: 1_000 };
 const NAMES: readonly TransportName[] = ['websocket', 'sse', 'poll'];
 
-const refused: Outcome = { lived: null, blameless: false };
-const died: Outcome = { lived: 1_000, blameless: false };
-const spoken: Outcome = { lived: null, blameless: true };
+const refused: Fate = { lived: null, blameless: false };
+const died: Fate = { lived: 1_000, blameless: false };
+const spoken: Fate = { lived: null, blameless: true };
 
 /** The rungs of the visits, each followed by `.` where a delay came before the next. */
-function visits(ladder: Ladder, outcomes: readonly Outcome[]): string {
+function visits(ladder: Ladder, outcomes: readonly Fate[]): string {
   return outcomes
     .map((outcome) => {
       const { rung } = ladder;
@@ -86,7 +86,7 @@ test('with a rung that was climbed to a new round begins: what failed before it 
   expect(ladder.rung).toBe('sse');
 });
 
-const outcome: fc.Arbitrary<Outcome> = fc.record({
+const outcome: fc.Arbitrary<Fate> = fc.record({
   lived: fc.oneof(fc.constant(null), fc.nat(2 * STABLE)),
   blameless: fc.boolean(),
 });

@@ -190,7 +190,7 @@ describe('the state of an execution', () => {
     gateway.write(RUN, 'execution-started');
     poller.refresh();
     await clock.turn(0);
-    expect(gateway.asked()).toEqual([RUN, A]);
+    expect(gateway.asked()).toEqual([A, RUN]); // who was served goes last
     expect([seen.at(-1), poller.stats.interval]).toEqual([`${RUN} 2`, 1_000]);
   });
 

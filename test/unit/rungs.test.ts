@@ -57,6 +57,7 @@ class FakeRequest {
 
 let requests: FakeRequest[];
 let heard: string[];
+let heartbeats: number[];
 let link: Link;
 
 const fetch = ((url: string, init: RequestInit) =>
@@ -84,6 +85,7 @@ const events = (from: number, count: number, channel = 'a:1') => ({
 
 beforeEach(() => {
   heard = [];
+  heartbeats = [];
 });
 afterEach(() => link.close());
 
@@ -91,7 +93,10 @@ async function open(rung: Rung): Promise<void> {
   requests = [];
   link = rung.open({
     onOpen: () => link.send({ type: 'connect', id: 1, protocol: 1, token: 't' }),
-    onFrame: (frame) => heard.push('code' in frame ? `${frame.type} ${frame.code}` : frame.type),
+    onFrame: (frame) => {
+      heard.push('code' in frame ? `${frame.type} ${frame.code}` : frame.type);
+      if (frame.type === 'connected') heartbeats.push(frame.heartbeat);
+    },
     onHeard: () => heard.push('.'),
     onClose: (code, reason) => heard.push(`close ${code} ${reason}`),
   });
@@ -130,6 +135,14 @@ describe('poll', () => {
       '?wait=20 connect, subscribe e.8',
     ]);
     expect(heard).toEqual(['.', '.', 'events']);
+  });
+
+  test.each([
+    [25_000, 60_000],
+    [90_000, 90_000],
+  ])('a heartbeat of %i is %i here: no ping gives up a poll that waits 20 seconds', async (heartbeat, expected) => {
+    await last().answer({ frames: [{ ...CONNECTED, heartbeat, id: 1 }], positions: {} });
+    expect(heartbeats).toEqual([expected]);
   });
 
   test('a connection without channels asks nothing until there is something to say', async () => {
@@ -187,6 +200,18 @@ describe('poll', () => {
     expect(heard.filter((what) => what !== '.')).toEqual(['unsubscribed requested', 'subscribed', 'events']);
     await clock.turn(100);
     expect(last().said).toBe('connect, subscribe e.2');
+  });
+
+  test('I9: a channel that was served is asked for after those that were not: an answer has room for so much', async () => {
+    await connect();
+    await say({ type: 'subscribe', id: 3, channel: 'b:1', since: 'start' });
+    const both = [{ ...CONNECTED, id: 1 }, subscribed(2), subscribed(3, 'b:1')];
+    await last().answer({ frames: [...both, events(6, 1)], positions: {} });
+    await clock.turn(100);
+    expect(last().commands.flatMap((command) => ('channel' in command ? [command.channel] : []))).toEqual([
+      'b:1',
+      'a:1',
+    ]);
   });
 
   test('where events come without end it asks ten times a second, and what is asked meanwhile at once', async () => {

@@ -15,6 +15,7 @@ let poll: FakeRung;
 let states: string[];
 let remembered: string | null;
 let tokens: number;
+let random: number;
 let session: Session;
 
 beforeEach(() => {
@@ -24,6 +25,7 @@ beforeEach(() => {
   states = [];
   remembered = null;
   tokens = 0;
+  random = 0.5;
 });
 
 afterEach(() => {
@@ -44,7 +46,7 @@ async function start(): Promise<void> {
     },
     token: async () => `token ${++tokens}`,
     clock,
-    random: () => 0.5,
+    random: () => random,
     backoff: new Backoff({ base: 1_000, cap: 8_000 }, () => 1), // always the longest delay
     environment,
     events: {
@@ -160,6 +162,16 @@ describe('down', () => {
     expect(counts()).toEqual([2, 0, 0]);
   });
 
+  test.each([4000, 4001, 4003])(
+    'a close code %i speaks for the gateway, also without an error before it',
+    async (code) => {
+      await start();
+      websocket.last.events.onOpen();
+      await fail(websocket, code);
+      expect([session.state, ...counts()]).toEqual(['waiting', 1, 0, 0]);
+    },
+  );
+
   test('a gateway that has no such way, or not for this page, may have another', async () => {
     remembered = 'sse';
     await start();
@@ -213,6 +225,19 @@ describe('up', () => {
     await pass(3_600_000, websocket.last);
     expect(counts()).toEqual([1, 0, 1]);
     expect(clock.timers).toBe(1); // that of the heartbeat: nothing better is looked for
+  });
+
+  test.each([
+    [0, 22_500],
+    [1, 37_500],
+  ])('clients that went down together do not come up together: drawn %f, after %i ms', async (drawn, delay) => {
+    random = drawn;
+    await start();
+    await greet(poll);
+    await pass(delay - 1, poll.last);
+    expect(counts()).toEqual([0, 0, 1]);
+    await clock.turn(1);
+    expect(counts()).toEqual([1, 0, 1]);
   });
 
   test('a trial that fails changes nothing; the next comes after twice the time, at most 10 minutes', async () => {

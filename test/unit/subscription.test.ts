@@ -36,6 +36,17 @@ test('asks from where it was told to, then from its last event; live when it has
   expect(subscription.position).toBe('e1.3');
 });
 
+test.each([null, undefined])('since %s is `now`, at the gateway and here', (since) => {
+  const seqs: number[] = [];
+  const { gateway, subscription } = subscribe({ since, onEvent: ({ seq }) => seqs.push(seq) }, 3);
+  expect(gateway.up.map(({ request }) => 'since' in request && request.since)).toEqual(['now']);
+  move(gateway);
+  expect([subscription.position, subscription.state]).toEqual(['e1.3', 'live']);
+  gateway.head += 1;
+  move(gateway);
+  expect(seqs).toEqual([4]);
+});
+
 test('events go to the listeners of their type, until those are taken away', () => {
   const even: number[] = [];
   const { gateway, subscription } = subscribe({ since: 'start', onEvent() {} }, 4);

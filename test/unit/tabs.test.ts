@@ -234,6 +234,9 @@ describe('the leader', () => {
     expect(wanted).toBe(1); // there was no connection
     carrier.enter('connected');
     carrier.subscribed(0);
+    pipe.postMessage({ command: { type: 'ping', id: 2 } });
+    await settle();
+    expect(wanted).toBe(1);
 
     const pad = 'x'.repeat(10_000);
     for (let seq = 1; seq <= 300; seq += 1) carrier.bring(seq, 1, pad);

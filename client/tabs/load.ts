@@ -12,7 +12,7 @@ function browserOf(scope: Partial<typeof globalThis>): Browser | null {
 }
 
 /** A carrier that is shared between tabs, where the platform can. Throws `TypeError` where the platform has no transport. */
-export function lateCarrier(options: ConnectionOptions, share: string, events: SessionEvents): Carrier {
+export function loadedCarrier(options: ConnectionOptions, share: string, events: SessionEvents): Carrier {
   const browser = browserOf(globalThis);
   if (browser === null) return directCarrier(options, events);
   rungsOf(options); // throws now rather than later
