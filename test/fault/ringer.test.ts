@@ -184,7 +184,9 @@ test(
     const watch = channel.watch(sleeper.url);
     await watch.live();
     const waits = { silence: new Waits('killed, then silence'), writing: new Waits('killed, then writing') };
-    for (let batch = 0; batch < ASLEEP_BATCHES; batch += 1) {
+    // A ringer may have rung for its last row before it died: until it did not, nothing is proven.
+    const proven = () => waits.silence.longest > 50;
+    for (let batch = 0; batch < ASLEEP_BATCHES || (batch < 5 * ASLEEP_BATCHES && !proven()); batch += 1) {
       for (const [round, ringer] of (await spares(8)).entries()) {
         const silence = round % 2 === 0;
         await waits[silence ? 'silence' : 'writing'].measure(sleeper, async () => {
@@ -204,12 +206,11 @@ test(
     }
     waits.silence.check();
     waits.writing.check();
-    // Some rows were found by nothing but the safety read: else this has proven nothing.
-    expect(waits.silence.longest).toBeGreaterThan(50);
+    expect(proven()).toBe(true);
     watch.close();
     await sleeper.stop();
   },
-  120_000 * ASLEEP_BATCHES,
+  360_000 * ASLEEP_BATCHES,
 );
 
 test(
