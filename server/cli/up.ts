@@ -124,5 +124,5 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
     );
   }
   print(`  ${psql} "SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`);
-  print(`  curl ${url}/v1/channels`, '', 'Ctrl-C stops all of it.');
+  print(`  curl -N '${url}/v1/sse?channel=message:lobby'`, `  curl ${url}/v1/channels`, '', 'Ctrl-C stops all of it.');
 }
