@@ -170,7 +170,10 @@ export class Session implements Carrier {
     this.#climb.hurry();
     if (this.#state === 'connected') this.#visit?.probe();
     else if (this.#state === 'waiting') this.#hurry();
-    else if (this.#options.clock.now() - this.#openedAt >= SLOW) this.#open();
+    else if (this.#options.clock.now() - this.#openedAt >= SLOW) {
+      this.#ladder.lost({ lived: null, blameless: false }); // else signs without end would keep it on a rung that hangs
+      this.#open();
+    }
   }
 
   /** At once, this one time: the attempts after it wait as after any first failure. */

@@ -289,6 +289,19 @@ describe('up', () => {
     expect(counts()).toEqual([3, 2, 1]);
   });
 
+  test('signs that do not end do not keep it on a rung that stood and now hangs', async () => {
+    remembered = null;
+    await start();
+    await greet(websocket);
+    await fail(websocket);
+    for (let sign = 0; sign < 4; sign += 1) {
+      await clock.turn(5_000);
+      environment.sign();
+    }
+    await settle();
+    expect(counts()[1]).toBeGreaterThan(0);
+  });
+
   test('signs that do not end do not put the trial off', async () => {
     await start();
     await greet(poll);
