@@ -110,6 +110,8 @@ export interface Order {
   readonly subject: string;
   readonly session: string;
   readonly commands: readonly unknown[];
+  /** It says no more than that the session was named then elsewhere, in milliseconds of the machine's clock. */
+  readonly named?: number;
 }
 
 export type Positions = readonly (readonly [channel: string, since: Since])[];

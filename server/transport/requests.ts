@@ -42,7 +42,7 @@ export class RequestDoor implements Door {
   readonly #open = new Map<Connection, ServerResponse>();
   readonly #streams = new Set<SseTransport>();
   /** By who is connected, and the name of the session. */
-  readonly #sessions = new Map<string, Connection>();
+  readonly #sessions = new Map<string, { readonly connection: Connection; readonly named: number }>();
   readonly #beat: NodeJS.Timeout;
   #stopping = false;
 
@@ -134,12 +134,13 @@ export class RequestDoor implements Door {
     clearTimeout(late);
   }
 
-  #take({ subject, session, commands }: Order): Taken {
+  #take({ subject, session, commands, named }: Order): Taken {
     const name = nameOf(subject, session);
-    const connection = this.#sessions.get(name);
-    // No commands at all: the name was given to a newer connection elsewhere.
-    if (commands.length === 0) this.#sessions.delete(name);
-    if (connection === undefined || connection.closed || commands.length === 0) return 'elsewhere';
+    const here = this.#sessions.get(name);
+    // The name was given elsewhere, and not before it was given here.
+    if (here !== undefined && named !== undefined && here.named < named) this.#sessions.delete(name);
+    if (here === undefined || here.connection.closed || named !== undefined) return 'elsewhere';
+    const { connection } = here;
     // Replies need room, and a client that does not read cannot be read from less than this.
     if (!connection.writable) return 'full';
     for (const command of commands) void connection.take(command);
@@ -178,16 +179,19 @@ export class RequestDoor implements Door {
   async #ask(connection: Connection, { commands: [connect, ...others], session }: Asked): Promise<void> {
     await connection.take(connect);
     const { subject, id } = connection;
-    if (subject !== null) this.#name(connection, nameOf(subject, id));
-    if (subject !== null && session !== undefined) void this.#options.peers?.give({ subject, session, commands: [] });
+    // Of the machine: its processes agree on it.
+    const named = Number(process.hrtime.bigint()) / 1e6;
+    if (subject !== null) this.#name(connection, nameOf(subject, id), named);
+    if (subject !== null && session !== undefined)
+      void this.#options.peers?.give({ subject, session, commands: [], named });
     await Promise.all(others.map((command) => connection.take(command)));
   }
 
   /** Who comes back while its old connection is not yet known to be dead takes over the name. */
-  #name(connection: Connection, name: string): void {
-    this.#sessions.set(name, connection);
+  #name(connection: Connection, name: string, named: number): void {
+    this.#sessions.set(name, { connection, named });
     this.#open.get(connection)?.once('close', () => {
-      if (this.#sessions.get(name) === connection) this.#sessions.delete(name);
+      if (this.#sessions.get(name)?.connection === connection) this.#sessions.delete(name);
     });
   }
 }

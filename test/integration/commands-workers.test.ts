@@ -68,3 +68,18 @@ test('commands find their session, at whichever worker that is', async () => {
   for (const stream of streams) stream.close();
   await gateway.stop();
 }, 60_000);
+
+test('a session that is opened twice at once, at whichever workers, is found', async () => {
+  const gateway = await startGatewayProcess(database.url, { ...NO_RATES, ROWCAST_WORKERS: '3' });
+  for (let round = 0; round < 10; round += 1) {
+    const opened = [0, 1].map(() => openEventStream(`${gateway.url}/v1/sse?channel=message:w&session=twice${round}`));
+    const streams = await Promise.all(opened);
+    for (const stream of streams) await stream.frame('subscribed');
+    const body = JSON.stringify({ session: `twice${round}`, commands: [{ type: 'ping', id: 9 }] });
+    const headers = { connection: 'close' };
+    expect((await ask(`${gateway.url}/v1/commands`, { method: 'POST', headers, body })).status).toBe(202);
+    await until(() => streams.some(({ frames }) => frames.some(({ type }) => type === 'pong')), { what: 'the answer' });
+    for (const stream of streams) stream.close();
+  }
+  await gateway.stop();
+});
