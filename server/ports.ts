@@ -164,7 +164,7 @@ export interface Door {
   command(order: Order): Promise<void>;
 }
 
-/** The gateways that share a port with this one: any of them may be given a request that is for another. */
+/** The gateways that share a port with this one: each may be given a request that is for another. */
 export interface Peers {
   give(order: Order): Promise<Taken>;
   onGiven(take: (order: Order) => Taken): void;
