@@ -47,6 +47,38 @@ test('the schema is the one that was reviewed', async () => {
       UNION ALL
       SELECT format('function %s%s', oid::regprocedure, CASE WHEN prosecdef THEN ' security definer' ELSE '' END)
         FROM pg_proc WHERE pronamespace = 'rowcast'::regnamespace
+      UNION ALL
+      SELECT format('row-level security of %s.%s: %s', n.nspname, c.relname,
+                    CASE WHEN c.relforcerowsecurity THEN 'forced' WHEN c.relrowsecurity THEN 'on' ELSE 'off' END)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname IN ('public', 'rowcast') AND c.relkind IN ('r', 'p')
+      UNION ALL
+      SELECT format('policy %s on %s.%s: %s %s to %s%s%s', policyname, schemaname, tablename, lower(permissive), lower(cmd),
+                    array_to_string(roles, ', '), ' using ' || squeezed.using, ' check ' || squeezed.check)
+        FROM pg_policies, LATERAL (SELECT regexp_replace(qual, '\\s+', ' ', 'g') AS using,
+                                          regexp_replace(with_check, '\\s+', ' ', 'g') AS check) squeezed
+      UNION ALL
+      SELECT format('grant %s on %s to %s', string_agg(lower(g.privilege_type), ', ' ORDER BY g.privilege_type), of.object,
+                    coalesce(r.rolname, 'public'))
+        FROM (SELECT format('schema %s', nspname) AS object, coalesce(nspacl, acldefault('n', nspowner)) AS acl, nspowner AS owner
+                FROM pg_namespace WHERE nspname = 'rowcast'
+              UNION ALL
+              SELECT format('table %s', c.oid::regclass), coalesce(relacl, acldefault('r', relowner)), relowner
+                FROM pg_class c WHERE relnamespace IN ('public'::regnamespace, 'rowcast'::regnamespace) AND relkind IN ('r', 'p')
+              UNION ALL
+              SELECT format('column %s.%s', attrelid::regclass, attname), attacl, 0::oid FROM pg_attribute WHERE attacl IS NOT NULL
+                 AND (attrelid::regclass::text ~ '^rowcast.' OR attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace))
+              UNION ALL
+              SELECT format('function %s', p.oid::regprocedure), coalesce(proacl, acldefault('f', proowner)), proowner
+                FROM pg_proc p WHERE pronamespace = 'rowcast'::regnamespace AND proacl IS NOT NULL) of,
+             aclexplode(of.acl) g LEFT JOIN pg_roles r ON r.oid = g.grantee
+        WHERE g.grantee <> of.owner GROUP BY of.object, g.grantee, r.rolname
+      UNION ALL
+      SELECT format('role %s%s%s%s, may become %s', rolname, CASE WHEN rolcanlogin THEN ' login' ELSE '' END,
+                    CASE WHEN rolinherit THEN ' inherit' ELSE '' END, CASE WHEN rolsuper OR rolbypassrls THEN ' all' ELSE '' END,
+                    coalesce((SELECT string_agg(g.rolname, ', ' ORDER BY g.rolname) FROM pg_auth_members m
+                               JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid), 'nobody'))
+        FROM pg_roles r WHERE rolname IN ('anon', 'authenticated', 'service_role', 'rowcast_gateway')
     ) lines ORDER BY line COLLATE "C"`);
   expect(rows.map(({ line }) => line).join('\n')).toMatchSnapshot();
 });
