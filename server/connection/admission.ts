@@ -1,4 +1,5 @@
-import { Bucket, type Rate } from './bucket.js';
+import { Bucket } from './bucket.js';
+import { LONGEST_WAIT, Rates, rateOf } from './rates.js';
 
 export interface AdmissionLimits {
   /** Connections at once: of the gateway, and of one address. */
@@ -17,51 +18,13 @@ export interface TurnedAway {
   readonly curtly: boolean;
 }
 
-/** So many seconds' worth may come at once after a rest: a page load, a restart of a small site. */
-const BURST = 2;
-
-/** The longest that anybody is told to stay away, in milliseconds; behind it the queue of those turned away ends. */
-const LONGEST_WAIT = 60_000;
-
-/** Addresses whose rate is remembered. A forgotten one begins anew; the rate of the gateway holds all the same. */
-const MAX_ADDRESSES = 10_000;
-
-/** After a rest, twice a second's worth. */
-export function rateOf(perSecond: number): Rate {
-  return { perSecond, burst: BURST * perSecond };
-}
-
-/** One bucket per address: so many addresses at most, the one that was quiet longest is forgotten first. */
-export class AddressRates {
-  readonly #rate: Rate;
-  readonly #buckets = new Map<string, Bucket>();
-
-  constructor(perSecond: number) {
-    this.#rate = rateOf(perSecond);
-  }
-
-  get size(): number {
-    return this.#buckets.size;
-  }
-
-  /** As `Bucket.take`. */
-  take(address: string, now: number): number {
-    const bucket = this.#buckets.get(address) ?? new Bucket(this.#rate, LONGEST_WAIT);
-    this.#buckets.delete(address);
-    this.#buckets.set(address, bucket);
-    const [oldest] = this.#buckets.keys();
-    if (this.#buckets.size > MAX_ADDRESSES && oldest !== undefined) this.#buckets.delete(oldest);
-    return bucket.take(now);
-  }
-}
-
 /** Who may connect now, and when to come back who may not. It has no timers; `now` never goes back. */
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #now: () => number;
   readonly #random: () => number;
   readonly #all: Bucket;
-  readonly #rates: AddressRates;
+  readonly #rates: Rates;
   readonly #present = new Map<string, number>();
   #connections = 0;
 
@@ -70,7 +33,7 @@ export class Admission {
     this.#now = now;
     this.#random = random;
     this.#all = new Bucket(rateOf(limits.rate), LONGEST_WAIT);
-    this.#rates = new AddressRates(limits.addressRate);
+    this.#rates = new Rates(limits.addressRate);
   }
 
   /** Connections at once, and addresses that have some. */

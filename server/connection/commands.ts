@@ -3,13 +3,21 @@ import type { Command } from '../../client/protocol/index.js';
 import { Refusal } from '../refusal.js';
 
 const id = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
-const LONE_SURROGATE = /\p{Cs}/u;
-const unicode = z.string().refine((text) => !LONE_SURROGATE.test(text), 'is no Unicode text');
+/** Half a character, and the one that no text in PostgreSQL can have: a statement that is given one fails. */
+const NO_TEXT = /[\0\p{Cs}]/u;
+const unicode = z.string().refine((text) => !NO_TEXT.test(text), 'is no Unicode text without NUL');
 const channel = unicode.min(1).max(512);
 const token = z.string().min(1);
+const ticket = z.string().min(1).max(128);
 
 const commands = {
-  connect: z.object({ type: z.literal('connect'), id, protocol: z.number().int(), token: token.optional() }),
+  connect: z.object({
+    type: z.literal('connect'),
+    id,
+    protocol: z.number().int(),
+    token: token.optional(),
+    ticket: ticket.optional(),
+  }),
   subscribe: z.object({ type: z.literal('subscribe'), id, channel, since: unicode.max(64).default('now') }),
   unsubscribe: z.object({ type: z.literal('unsubscribe'), id, channel }),
   refresh: z.object({ type: z.literal('refresh'), id, token }),

@@ -1,32 +1,26 @@
-import {
-  askedPosition,
-  type ErrorCode,
-  errors,
-  type Frame,
-  formatPosition,
-  type Limits,
-  PROTOCOL,
-  startAt,
-} from '../../client/protocol/index.js';
-import type { Channel } from '../hub/channel.js';
+import { type ErrorCode, errors, type Frame, isErrorCode, type Limits, PROTOCOL } from '../../client/protocol/index.js';
+import type { Access } from '../access/access.js';
 import type { Hub } from '../hub/hub.js';
 import type { Logger } from '../logger.js';
 import {
   type Authenticator,
   type Clock,
+  type Credentials,
   InvalidChannel,
+  type Positions,
   type Principal,
   type Transport,
   Unavailable,
 } from '../ports.js';
 import { Refusal } from '../refusal.js';
 import { type ParsedCommand, parseCommand, RefusedFrame, readCommand } from './commands.js';
-import { Cursor } from './cursor.js';
+import { Subscriptions } from './subscriptions.js';
 
 export interface ConnectionOptions {
   readonly id: string;
   readonly transport: Transport;
-  readonly hub: Hub;
+  readonly hub: Pick<Hub, 'hold' | 'release'>;
+  readonly access: Pick<Access, 'hold'>;
   readonly authenticator: Authenticator;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -34,31 +28,30 @@ export interface ConnectionOptions {
   /** In milliseconds. */
   readonly heartbeat: number;
   readonly connectTimeout: number;
+  /** How long a connection whose token has expired is kept for a fresh one, in milliseconds. */
+  readonly refreshTimeout: number;
   /** The table is asked where a channel stands, even if the gateway has a place for it: what is committed is known then. */
   readonly fresh?: boolean;
+  /** The token that whatever opened the connection showed by itself; for a `connect` that shows none. */
+  readonly token?: string | undefined;
+  /** Takes the connection as one of those that the principal may have; returns what gives it back. Throws `Refusal`. */
+  readonly enter?: (principal: Principal) => () => void;
 }
 
 /** Malformed frames after which a connection is ended: such a client cannot be right about anything else. */
 const MAX_REFUSED = 100;
 
-type Subscribe = Extract<ParsedCommand, { type: 'subscribe' }>;
-
-/**
- * One client: answers its commands, and pumps what follows its cursors into its transport, as fast as that takes
- * it and no faster. What is not yet sent is not held here: a slow client costs one send buffer (I6).
- */
+/** One client: who it is and for how long, and the answers to its commands. What it reads is in its subscriptions. */
 export class Connection {
   readonly #options: ConnectionOptions;
-  /** One entry per subscription; while its channel is being opened, the command that asked for it. */
-  readonly #cursors = new Map<string, Cursor | Subscribe>();
-  /** Cursors that are behind, in the order of their turns. */
-  readonly #ready = new Set<Cursor>();
+  /** Null before the client has said who it is. */
   #principal: Principal | null = null;
+  #subscriptions: Subscriptions | null = null;
   #connecting = false;
   #closed = false;
-  #opening = 0;
   #refused = 0;
   #cancelTimer: () => void;
+  #leave: (() => void) | null = null;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -66,7 +59,7 @@ export class Connection {
   }
 
   get subscriptions(): number {
-    return this.#cursors.size;
+    return this.#subscriptions?.size ?? 0;
   }
 
   get id(): string {
@@ -90,15 +83,12 @@ export class Connection {
 
   /** There is something to send that has not been sent, or a subscription that has not been answered. */
   get behind(): boolean {
-    return [...this.#cursors.values()].some((cursor) => !(cursor instanceof Cursor) || cursor.behind);
+    return this.#subscriptions?.behind ?? false;
   }
 
   /** Where each subscription stands: what to ask for, as `since`, to go on after what was sent. */
-  positions(): [channel: string, since: string][] {
-    return [...this.#cursors].map(([name, cursor]) => [
-      name,
-      cursor instanceof Cursor ? cursor.position : cursor.since,
-    ]);
+  positions(): Positions {
+    return this.#subscriptions?.positions() ?? [];
   }
 
   /** A text frame came. */
@@ -136,7 +126,7 @@ export class Connection {
 
   /** The transport takes data again. */
   drained(): void {
-    this.#pump();
+    this.#subscriptions?.pump();
   }
 
   /** Ends the connection, telling the client why. */
@@ -151,169 +141,115 @@ export class Connection {
   gone(): void {
     this.#closed = true;
     this.#cancelTimer();
-    this.#ready.clear();
-    for (const cursor of this.#cursors.values()) if (cursor instanceof Cursor) this.#letGo(cursor);
-    this.#cursors.clear();
+    this.#leave?.();
+    this.#leave = null;
+    this.#subscriptions?.clear();
   }
 
-  #send(frame: Frame): void {
+  #send(frame: Frame | Buffer): void {
     if (!this.#closed) this.#options.transport.send(frame);
   }
 
   #answer(command: ParsedCommand): Promise<void> | void {
     if (command.type === 'connect') return this.#connect(command);
     if (command.type === 'ping') return this.#send({ type: 'pong', id: command.id });
-    if (this.#principal === null) throw new Refusal('not_connected');
+    const subscriptions = this.#subscriptions;
+    if (subscriptions === null) throw new Refusal('not_connected');
     switch (command.type) {
       case 'refresh':
-        return this.#refresh(command.id, command.token);
-      case 'subscribe':
-        return this.#subscribe(command);
+        return this.#refresh(subscriptions, command);
       case 'unsubscribe':
-        return this.#unsubscribe(command.id, command.channel);
+        return subscriptions.unsubscribe(command.id, command.channel);
+      case 'subscribe':
+        if (!subscriptions.paused) return subscriptions.subscribe(command);
+        // An answer, and not the end: the fresh token may be on its way.
+        return this.#send({
+          type: 'error',
+          id: command.id,
+          code: 'token_expired',
+          message: errors.token_expired.meaning,
+        });
     }
   }
 
-  async #connect({ id, protocol, token }: Extract<ParsedCommand, { type: 'connect' }>): Promise<void> {
+  async #connect({ id, protocol, token, ticket }: Extract<ParsedCommand, { type: 'connect' }>): Promise<void> {
     if (this.#connecting) throw new Refusal('already_connected');
     this.#connecting = true;
     if (protocol !== PROTOCOL) throw new Refusal('unsupported_protocol', `this gateway speaks protocol ${PROTOCOL}`);
-    await this.#admit(token);
-    if (this.#closed) return;
-    const { id: session, heartbeat, limits } = this.#options;
+    const shown = token === undefined && ticket === undefined ? { token: this.#options.token } : { token, ticket };
+    const principal = await this.#authenticate(shown).catch((error: unknown) => {
+      this.#connecting = false; // where that does not end the connection, it may be tried again
+      throw error;
+    });
+    if (principal === null) return;
+    const { id: session, transport, hub, access, fresh = false, heartbeat, limits, enter } = this.#options;
+    this.#leave = enter?.(principal) ?? null;
+    const { maxSubscriptions } = limits;
+    const refusalOf = (error: unknown) => this.#asRefusal(error);
+    const send = (frame: Frame | Buffer) => this.#send(frame);
+    this.#subscriptions = new Subscriptions(principal, {
+      transport,
+      send,
+      hub,
+      access,
+      maxSubscriptions,
+      fresh,
+      refusalOf,
+    });
     this.#send({ type: 'connected', id, session, heartbeat, limits });
+    this.#lasts(principal);
   }
 
-  async #refresh(id: number, token: string): Promise<void> {
-    await this.#admit(token);
-    this.#send({ type: 'refreshed', id });
-  }
-
-  async #admit(token: string | undefined): Promise<void> {
-    const principal = await this.#options.authenticator.authenticate(token);
-    if (this.#closed) return;
+  /** Until the answer nothing more comes where the old token has expired; after it everything goes on where it was. */
+  async #refresh(
+    subscriptions: Subscriptions,
+    { id, token }: Extract<ParsedCommand, { type: 'refresh' }>,
+  ): Promise<void> {
+    const principal = await this.#authenticate({ token });
+    if (principal === null) return;
     // What this connection was given, and what it is called, belongs to whoever opened it.
-    if (this.#principal !== null && this.#principal.subject !== principal.subject) {
-      throw new Refusal('unauthorized', 'the token is of another principal');
-    }
+    if (this.subject !== principal.subject) throw new Refusal('unauthorized', 'the token is of another principal');
+    await subscriptions.authorize(principal);
+    if (this.#closed) return;
+    this.#send({ type: 'refreshed', id });
+    if (this.#lasts(principal)) subscriptions.resume();
+  }
+
+  /** Null where the connection has ended meanwhile. */
+  async #authenticate(shown: Credentials): Promise<Principal | null> {
+    const principal = await this.#options.authenticator.authenticate(shown);
+    return this.#closed ? null : principal;
+  }
+
+  /** The connection is the principal's, until its token expires; false where it has. */
+  #lasts(principal: Principal): boolean {
     this.#principal = principal;
     this.#cancelTimer();
-    this.#expireAt(principal.expiresAt);
-  }
-
-  #expireAt(expiresAt: number | null): void {
-    if (expiresAt === null) return;
+    const { expiresAt } = principal;
+    if (expiresAt === null) return true;
     const left = expiresAt - this.#options.clock.now();
-    if (left <= 0) return this.close('token_expired');
-    this.#cancelTimer = this.#options.clock.after(left, () => this.#expireAt(expiresAt));
+    // A timer may be early, and cannot be set for more than some weeks.
+    if (left > 0) this.#cancelTimer = this.#options.clock.after(left, () => void this.#lasts(principal));
+    else this.#pause();
+    return left > 0;
   }
 
-  async #subscribe(command: Subscribe): Promise<void> {
-    const { id, channel: name, since } = command;
-    if (this.#cursors.has(name)) throw new Refusal('already_subscribed', `already subscribed to ${name}`);
-    // Those that were taken back while their channel was being opened still cost what it costs.
-    // With room for a client at its limit that moves from channel to channel while they are.
-    const { maxSubscriptions } = this.#options.limits;
-    if (this.#cursors.size >= maxSubscriptions || this.#opening >= 2 * maxSubscriptions) {
-      throw new Refusal('too_many_subscriptions');
-    }
-    this.#cursors.set(name, command);
-    this.#opening += 1;
-    // It may be unsubscribed, and even subscribed anew, while its channel is being opened.
-    const wanted = () => this.#cursors.get(name) === command;
-    let channel: Channel | null = null;
-    try {
-      channel = await this.#options.hub.hold(name);
-      if (channel === null) throw new Refusal('unknown_channel', `there is no channel ${name}`);
-      const asked = askedPosition(since, channel.state);
-      if (asked === null) throw new RefusedFrame('invalid_frame', 'since: start, now, a seq or a position', id);
-      // The client may know more than this gateway has read so far: ask the table before calling it wrong.
-      const unknown = asked.epoch !== channel.state.epoch || asked.seq > channel.state.head;
-      if ((unknown || this.#options.fresh) && !(await channel.refresh()))
-        throw new Refusal('unknown_channel', `there is no channel ${name}`);
-      if (wanted()) return this.#begin(id, channel, since);
-      this.#send({ type: 'unsubscribed', id, channel: name, code: 'requested' });
-    } catch (error) {
-      if (wanted()) this.#cursors.delete(name);
-      if (channel !== null) this.#options.hub.release(channel);
-      throw error;
-    } finally {
-      this.#opening -= 1;
-    }
-    this.#options.hub.release(channel);
-  }
-
-  /** From here to the end of the reply nothing may wait: the state must be the one the cursor starts from (I4). */
-  #begin(id: number, channel: Channel, since: string): void {
-    const { state } = channel;
-    const start = startAt(askedPosition(since, state) ?? { epoch: state.epoch, seq: state.head }, state);
-    const cursor = new Cursor(channel, start.after, {
-      onReady: (ready) => {
-        this.#ready.add(ready);
-        this.#pump();
-      },
-      onReset: (_, reason, position) => {
-        this.#send({ type: 'reset', channel: channel.name, reason, position: formatPosition(position) });
-      },
-      onEnd: (ended) => {
-        this.#cursors.delete(channel.name);
-        this.#letGo(ended);
-        this.#send({ type: 'unsubscribed', channel: channel.name, code: 'unknown_channel' });
-      },
-    });
-    channel.join(cursor);
-    // Where the position is another than was asked for, it counts only from the reset on that says so.
-    if (start.reset === null) this.#cursors.set(channel.name, cursor);
-    this.#send({ type: 'subscribed', id, channel: channel.name, ...state });
-    this.#cursors.set(channel.name, cursor);
-    if (start.reset !== null) cursor.reset(start.reset, { epoch: state.epoch, seq: start.after });
-    cursor.advance();
-  }
-
-  #unsubscribe(id: number, channel: string): void {
-    const cursor = this.#cursors.get(channel);
-    if (cursor === undefined) throw new Refusal('not_subscribed', `not subscribed to ${channel}`);
-    this.#cursors.delete(channel);
-    if (cursor instanceof Cursor) this.#letGo(cursor);
-    this.#send({ type: 'unsubscribed', id, channel, code: 'requested' });
-  }
-
-  #letGo(cursor: Cursor): void {
-    this.#ready.delete(cursor);
-    cursor.channel.leave(cursor);
-    this.#options.hub.release(cursor.channel);
-  }
-
-  /** One frame of one cursor after the other, while the transport takes it. */
-  #pump(): void {
-    for (const cursor of this.#ready) {
-      if (!this.#options.transport.writable) return;
-      this.#ready.delete(cursor);
-      const frame = cursor.take();
-      if (frame === null) continue;
-      this.#options.transport.send(frame);
-      this.#toEnd(cursor);
-      // To the end of the line: the loop comes to it again after the others.
-      if (cursor.behind) this.#ready.add(cursor);
-    }
-  }
-
-  /** Whoever asks for the channels again in this order, as a poll does, comes first to those that had nothing. */
-  #toEnd({ channel: { name } }: Cursor): void {
-    const cursor = this.#cursors.get(name);
-    if (cursor === undefined || this.#cursors.size === 1) return;
-    this.#cursors.delete(name);
-    this.#cursors.set(name, cursor);
+  /** The token has expired (I5). */
+  #pause(): void {
+    this.#subscriptions?.pause();
+    this.#send({ type: 'paused', code: 'token_expired' });
+    this.#cancelTimer = this.#options.clock.after(this.#options.refreshTimeout, () => this.close('token_expired'));
   }
 
   #refuse(error: unknown, commandId?: number): void {
     if (this.#closed) return;
     const refusal = this.#asRefusal(error);
     const id = refusal instanceof RefusedFrame ? refusal.id : commandId;
-    const { code, message } = refusal;
-    this.#send({ type: 'error', ...(id === undefined ? {} : { id }), code, message });
+    const { code, message, retryAfter } = refusal;
+    const when = retryAfter > 0 ? { retryAfter: Math.ceil(retryAfter) } : {};
+    this.#send({ type: 'error', ...(id === undefined ? {} : { id }), code, message, ...when });
     if (refusal instanceof RefusedFrame || code === 'frame_too_large') this.#refused += 1;
-    if ('close' in errors[code]) this.close(code, message);
+    if (isErrorCode(code) && 'close' in errors[code]) this.close(code, message);
     else if (this.#refused >= MAX_REFUSED) this.close('too_many_errors');
   }
 

@@ -7,7 +7,7 @@ import { Refusal } from '../refusal.js';
  */
 export function endOf(frame: Frame, since: Since | null): Refusal | null {
   if (frame.type === 'reset') return since === 'start' || since === 'now' ? null : new Refusal('position_gone');
-  if (frame.type !== 'error' && frame.type !== 'unsubscribed') return null;
+  if (frame.type !== 'error' && frame.type !== 'unsubscribed' && frame.type !== 'paused') return null;
   const code = isErrorCode(frame.code) ? frame.code : 'internal';
   return frame.type === 'error' ? new Refusal(code, frame.message) : new Refusal(code);
 }

@@ -1,11 +1,12 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { z } from 'zod';
 import type { PageLimits } from '../hub/channel.js';
 import type { Logger } from '../logger.js';
 import type { Metrics } from '../metrics.js';
 import { type ChannelState, type Log, type Run, type StoredRow, Unavailable } from '../ports.js';
-import { Batch } from './batch.js';
-import { CONNECT_TIMEOUT, isConnectionLoss, READ_SETTINGS, soon, types } from './session.js';
+import { Batch } from '../batch.js';
+import { makePool } from './pool.js';
+import { isConnectionLoss, READ_SETTINGS, soon } from './session.js';
 import { channelsStatement, pageStatement } from './statements.js';
 import type { Stream } from './streams.js';
 import { isOutdated, named, type Tail } from './tail.js';
@@ -41,17 +42,14 @@ export class History implements Log {
   constructor(options: HistoryOptions) {
     const { databaseUrl, poolSize, queryTimeout, logger } = options;
     this.#options = options;
-    this.#pool = new pg.Pool({
-      connectionString: databaseUrl,
-      application_name: 'rowcast history',
-      max: poolSize,
-      connectionTimeoutMillis: CONNECT_TIMEOUT,
-      query_timeout: queryTimeout,
-      keepAlive: true,
-      types,
-      onConnect: (client) => client.query(READ_SETTINGS),
+    this.#pool = makePool({
+      databaseUrl,
+      name: 'history',
+      size: poolSize,
+      queryTimeout,
+      logger,
+      prepare: READ_SETTINGS,
     });
-    this.#pool.on('error', (error) => logger.warn({ err: error }, 'an idle connection to the database was lost'));
   }
 
   async stop(): Promise<void> {

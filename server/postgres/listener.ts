@@ -23,11 +23,16 @@ export interface ListenerOptions {
   readonly logger: Logger;
   /** A doorbell rang. */
   readonly onRing: () => void;
+  /** The rights of a subject have changed, or of everybody (null). */
+  readonly onAccess: (subject: string | null) => void;
   /** LISTEN is in place, for the first time or again: what rang before is to be read now. */
   readonly onConnected: () => void;
 }
 
-/** Hears the doorbell: NOTIFY on `rowcast`, without payload. */
+/** What rings when rights have changed (`rowcast.access_changed`), with the subject where there is only one. */
+const ACCESS = /^access(?::(.*))?$/s;
+
+/** Hears the doorbell: NOTIFY on `rowcast`, without payload when events were written. */
 export class Listener {
   readonly #subscriber: ReturnType<typeof createSubscriber>;
   readonly #onConnected: () => void;
@@ -36,7 +41,7 @@ export class Listener {
   #stopped = false;
   #connected = false;
 
-  constructor({ databaseUrl, silenceTimeout, logger, onRing, onConnected }: ListenerOptions) {
+  constructor({ databaseUrl, silenceTimeout, logger, onRing, onAccess, onConnected }: ListenerOptions) {
     this.#onConnected = onConnected;
     const open = endsInSilence(silenceTimeout * (1 - BETWEEN_CHECKS), () => true);
     const dial = () => {
@@ -62,7 +67,11 @@ export class Listener {
       },
     );
     const { events, notifications } = this.#subscriber;
-    notifications.on('rowcast', onRing);
+    notifications.on('rowcast', (payload: string | undefined) => {
+      const access = ACCESS.exec(payload ?? '');
+      if (access === null) onRing();
+      else onAccess(access[1] ?? null);
+    });
     events.on('reconnect', () => {
       if (this.#connected && !this.#stopped) logger.warn('the connection that listens was lost');
       this.#connected = false;

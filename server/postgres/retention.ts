@@ -3,7 +3,7 @@ import pg from 'pg';
 import { z } from 'zod';
 import type { Logger } from '../logger.js';
 import { LOCK_CLASS, locks } from './locks.js';
-import { CONNECT_TIMEOUT, soon } from './session.js';
+import { AS_GATEWAY, CONNECT_TIMEOUT, soon } from './session.js';
 
 const POLICIES = `SELECT s.name FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
   WHERE r.keep IS NOT NULL OR r.keep_rows IS NOT NULL ORDER BY s.name`;
@@ -12,9 +12,10 @@ const POLICIES = `SELECT s.name FROM rowcast.retention r JOIN rowcast.streams s 
  * One batch, in a transaction of its own, by one gateway at a time. Null while another gateway holds it, or where the policy was withdrawn.
  */
 const BATCH = `SELECT CASE WHEN pg_try_advisory_xact_lock(${LOCK_CLASS}, ${locks.pruning})
-    THEN rowcast.prune(s.name, r.keep, r.keep_rows) END::int AS deleted
-  FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
-  WHERE s.name = $1 AND (r.keep IS NOT NULL OR r.keep_rows IS NOT NULL)`;
+    THEN rowcast.prune_by_policy($1) END::int AS deleted`;
+
+/** Tickets and idempotency keys that are out of date. */
+const SWEEP = 'SELECT rowcast.sweep()';
 
 /**
  * For one batch, in milliseconds: it walks over all channels, without a lock, when few of them have something old.
@@ -78,10 +79,11 @@ export class Retention {
     this.#client = client;
     try {
       await client.connect();
-      await client.query(`SET default_transaction_isolation = 'read committed'`);
+      await client.query(`${AS_GATEWAY}; SET default_transaction_isolation = 'read committed'`);
       for (const { name } of z.array(policyRow).parse((await client.query(POLICIES)).rows)) {
         await this.#noting(name, () => this.#prune(client, name));
       }
+      await client.query(SWEEP);
     } finally {
       this.#client = null;
       await soon(client.end().catch(() => {}));

@@ -18,6 +18,12 @@ export const types: pg.CustomTypesConfig = {
 export const READ_SETTINGS =
   "SET timezone = 'UTC'; SET enable_seqscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
 
+/** May read streams, and owns nothing. */
+export const GATEWAY_ROLE = 'rowcast_gateway';
+
+/** For every session of a gateway that reads or writes a table. */
+export const AS_GATEWAY = `SET ROLE ${GATEWAY_ROLE}`;
+
 /** How long one connection attempt may take, and the longest wait before the next; in milliseconds. */
 export const CONNECT_TIMEOUT = 5_000;
 const LONGEST_WAIT = 1_000;

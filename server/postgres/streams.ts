@@ -31,14 +31,11 @@ export const STREAMS = `
     JOIN pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column
     JOIN pg_type t ON t.oid = k.atttypid
     LEFT JOIN LATERAL (
-      SELECT format('%I.%I', pn.nspname, pc.relname) AS relation, quote_ident(pk.attname) AS key
-        FROM pg_constraint f
-        JOIN pg_class pc ON pc.oid = f.confrelid
+      SELECT format('%I.%I', pn.nspname, pc.relname) AS relation, quote_ident(pk.key) AS key
+        FROM rowcast.parent_of(s) pk
+        JOIN pg_class pc ON pc.oid = pk.relation
         JOIN pg_namespace pn ON pn.oid = pc.relnamespace
-        JOIN pg_attribute pk ON pk.attrelid = f.confrelid AND pk.attnum = f.confkey[1]
-       WHERE f.contype = 'f' AND f.conrelid = c.oid AND f.conkey = ARRAY[k.attnum]
-         AND has_table_privilege(pc.oid, 'SELECT') AND has_schema_privilege(pn.oid, 'USAGE')
-       ORDER BY f.oid LIMIT 1) p ON true
+       WHERE has_column_privilege(pc.oid, pk.key, 'SELECT') AND has_schema_privilege(pn.oid, 'USAGE')) p ON true
    WHERE has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
    ORDER BY s.stream_id`;
 

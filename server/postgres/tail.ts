@@ -4,9 +4,9 @@ import { z } from 'zod';
 import type { Logger } from '../logger.js';
 import type { Metrics } from '../metrics.js';
 import { type ChannelState, type Movement, type StoredRow, type TailRead, Unavailable } from '../ports.js';
-import { Batch } from './batch.js';
+import { Batch } from '../batch.js';
 import { Catalog } from './catalog.js';
-import { isTimeout, READ_SETTINGS, Session } from './session.js';
+import { AS_GATEWAY, isTimeout, READ_SETTINGS, Session } from './session.js';
 import { headsStatement, MOVED_CHANNELS, openStatement, TAIL_ROWS, tailStatement } from './statements.js';
 import type { Stream } from './streams.js';
 
@@ -145,7 +145,7 @@ export class Tail {
   }
 
   async #prepare(client: pg.Client): Promise<void> {
-    await client.query(READ_SETTINGS);
+    await client.query(`${AS_GATEWAY};${READ_SETTINGS}`);
     // Before the client gives up the connection: an answer that says so leaves it usable.
     await client.query(`SET statement_timeout = ${Math.ceil(this.#options.silenceTimeout / 2)}`);
     await client.query(`SET lock_timeout = ${LOCK_TIMEOUT}`);

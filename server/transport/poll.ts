@@ -69,6 +69,8 @@ export class PollTransport implements Transport {
   }
 
   send(frame: Frame | Buffer): void {
+    // Nobody shows a fresh token in the middle of a poll: the next one has it.
+    if (!Buffer.isBuffer(frame) && frame.type === 'paused') return this.#finish();
     if (Buffer.isBuffer(frame)) this.#bytes += frame.length;
     else this.#hear(frame);
     const quiet = !Buffer.isBuffer(frame) && QUIET.has(frame.type);
@@ -78,7 +80,8 @@ export class PollTransport implements Transport {
   }
 
   close(code: number, message: string): void {
-    this.closed = new Refusal(codeOfClose(code) ?? 'internal', message);
+    const ending = codeOfClose(code) ?? 'internal';
+    this.closed = this.#refusals.find((refusal) => refusal.code === ending) ?? new Refusal(ending, message);
     this.#finish();
   }
 
@@ -91,7 +94,8 @@ export class PollTransport implements Transport {
   #hear(frame: Frame): void {
     this.#bytes += FRAME_BYTES;
     this.#subscribed ||= frame.type === 'subscribed';
-    if (frame.type === 'error' && isErrorCode(frame.code)) this.#refusals.push(new Refusal(frame.code, frame.message));
+    if (frame.type === 'error' && isErrorCode(frame.code))
+      this.#refusals.push(new Refusal(frame.code, frame.message, frame.retryAfter));
   }
 
   #after(delay: number, task: () => void): void {

@@ -30,6 +30,7 @@ export interface RequestDoorOptions {
   readonly connect: (
     id: string,
     transport: Transport,
+    request: IncomingMessage,
     options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
   ) => Connection;
   readonly metrics: Metrics;
@@ -63,7 +64,7 @@ export class RequestDoor implements Door {
     const transport = new SseTransport(response, sendBufferBytes);
     try {
       this.#admit(request, response, (address) => admission.enter(address));
-      const connection = this.#connect(asked, response, transport, heartbeat);
+      const connection = this.#connect(asked, request, response, transport, heartbeat);
       transport.onDrained = () => connection.drained();
       if (asked.format !== undefined) transport.format = asked.format(connection);
       else if (!asked.replies) {
@@ -73,6 +74,8 @@ export class RequestDoor implements Door {
       response.once('close', () => this.#streams.delete(transport));
       if (asked.replies) transport.begin();
       await this.#ask(connection, asked);
+      // Nobody can say who it is on this stream any more.
+      if (connection.subject === null && transport.begun) return void response.end();
       if (transport.refused === null || transport.begun) return transport.begin();
       connection.gone();
       throw transport.refused;
@@ -101,7 +104,7 @@ export class RequestDoor implements Door {
         if (refused === null) resolve({ frames, positions, full: !writable || behind });
         else reject(refused);
       });
-      const connection = this.#connect(asked, response, transport, Math.max(heartbeat, POLL_BEATS * wait));
+      const connection = this.#connect(asked, request, response, transport, Math.max(heartbeat, POLL_BEATS * wait));
       transport.behind = () => connection.behind;
       response.once('close', () => {
         transport.gone();
@@ -162,11 +165,12 @@ export class RequestDoor implements Door {
 
   #connect(
     { session = randomUUID(), fresh = false }: Asked,
+    request: IncomingMessage,
     response: ServerResponse,
     transport: Transport,
     heartbeat: number,
   ): Connection {
-    const connection = this.#options.connect(session, transport, { heartbeat, fresh });
+    const connection = this.#options.connect(session, transport, request, { heartbeat, fresh });
     this.#open.set(connection, response);
     response.once('close', () => {
       this.#open.delete(connection);
@@ -175,15 +179,15 @@ export class RequestDoor implements Door {
     return connection;
   }
 
-  /** Resolves when every command has been answered. */
+  /** Resolves when every command has been answered, or the first was refused: the others would only hear that they come too early. */
   async #ask(connection: Connection, { commands: [connect, ...others], session }: Asked): Promise<void> {
     await connection.take(connect);
     const { subject, id } = connection;
+    if (subject === null) return;
     // Of the machine: its processes agree on it.
     const named = Number(process.hrtime.bigint()) / 1e6;
-    if (subject !== null) this.#name(connection, nameOf(subject, id), named);
-    if (subject !== null && session !== undefined)
-      void this.#options.peers?.give({ subject, session, commands: [], named });
+    this.#name(connection, nameOf(subject, id), named);
+    if (session !== undefined) void this.#options.peers?.give({ subject, session, commands: [], named });
     await Promise.all(others.map((command) => connection.take(command)));
   }
 

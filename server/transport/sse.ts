@@ -22,7 +22,7 @@ const HEADERS = {
 const asData: EventFormat = (frame) => ({ parts: ['data: ', onOneLine(textOf(frame)), '\n\n'] });
 
 /** Frames that move no position. */
-const STILL: ReadonlySet<Frame['type']> = new Set(['connected', 'pong', 'refreshed']);
+const STILL: ReadonlySet<Frame['type']> = new Set(['connected', 'pong', 'refreshed', 'paused']);
 
 /**
  * The same for an `EventSource`. The `id`, by which it comes back and misses nothing, is asked for after the frame was taken.
@@ -48,7 +48,7 @@ function retryOf(frame: Frame | Buffer): Refusal | null {
   if (Buffer.isBuffer(frame) || (frame.type !== 'error' && frame.type !== 'unsubscribed')) return null;
   const { code } = frame;
   if (!isErrorCode(code) || errors[code].outcome === 'stop') return null;
-  return new Refusal(code, frame.type === 'error' ? frame.message : undefined);
+  return frame.type === 'error' ? new Refusal(code, frame.message, frame.retryAfter) : new Refusal(code);
 }
 
 /** A stream of server-sent events. */
@@ -98,7 +98,9 @@ export class SseTransport implements Transport {
     if (Buffer.isBuffer(frame)) return;
     // What follows in the same turn may still end it.
     if (frame.type === 'subscribed') queueMicrotask(() => this.begin());
-    if (frame.type === 'error' && isErrorCode(frame.code)) this.refused ??= new Refusal(frame.code, frame.message);
+    if (frame.type === 'error' && isErrorCode(frame.code)) {
+      this.refused ??= new Refusal(frame.code, frame.message, frame.retryAfter);
+    }
   }
 
   /** There is no close code here: a frame says why, and the stream ends. */
@@ -114,7 +116,8 @@ export class SseTransport implements Transport {
 
   #end(refusal: Refusal): void {
     this.#ended = true;
-    this.refused = refusal;
+    // What ended the connection said more: when to come back.
+    if (this.refused?.code !== refusal.code) this.refused = refusal;
     if (this.begun) this.#response.end();
   }
 

@@ -1,18 +1,32 @@
 import { expect } from '@jest/globals';
 import { type Frame, parseFrame, parsePosition } from '../../client/protocol/index.js';
+import { Access } from '../../server/access/access.js';
 import { Connection } from '../../server/connection/connection.js';
 import type { PageLimits } from '../../server/hub/channel.js';
 import { Hub } from '../../server/hub/hub.js';
-import type { Authenticator, Principal } from '../../server/ports.js';
+import type { AccessQuestion, Authenticator, Principal } from '../../server/ports.js';
 import { FakeClock, FakeLog, FakeTransport, type LoggedRow, settle, silent } from '../support/fakes.js';
 
 const LIMITS: PageLimits = { rows: 4, bytes: 300 };
 export const CONNECT_TIMEOUT = 1_000;
 const MAX_FRAME = 1_000;
 
+/** How long a connection is kept for a fresh token, in milliseconds. */
+export const REFRESH_TIMEOUT = 30_000;
+
 /** The gateway without its edges: a hub over a fake log, and a tail that reads when the test says so. */
 export class World {
   readonly clock = new FakeClock();
+  /** Channels that nobody may read. */
+  readonly #denied = new Set<string>();
+  /** Whom a policy refuses besides. */
+  refuses: (question: AccessQuestion) => boolean = () => false;
+  /** Time stands still for it: it decides anew when it hears of a change. */
+  readonly access = new Access({
+    authorizer: { mayRead: async (question) => !this.#denied.has(question.channel) && !this.refuses(question) },
+    clock: new FakeClock(),
+    interval: 60_000,
+  });
   readonly log: FakeLog;
   readonly hub: Hub;
   readonly #channels = new Set<string>();
@@ -37,19 +51,62 @@ export class World {
     if (renumbered.length > 0) this.hub.recheckAll();
   }
 
+  deny(channel: string): void {
+    this.#denied.add(channel);
+    this.access.changed(null);
+  }
+
+  allow(channel: string): void {
+    this.#denied.delete(channel);
+    this.access.changed(null);
+  }
+
   write(channel: string, count: number): void {
     this.log.write(channel, count);
     this.readTail();
   }
 }
 
-export interface ClientOptions {
-  readonly bufferBytes?: number;
+interface ConnectionSettings {
   readonly maxSubscriptions?: number;
   readonly authenticate?: Authenticator['authenticate'];
+  /** In milliseconds. */
+  readonly connectTimeout?: number;
 }
 
-export const anybody = async (): Promise<Principal> => ({ subject: 'anybody', expiresAt: null });
+export interface ClientOptions extends ConnectionSettings {
+  readonly bufferBytes?: number;
+}
+
+export const anybody = async (): Promise<Principal> => ({
+  subject: 'anybody',
+  role: 'authenticated',
+  claims: '{"sub":"anybody"}',
+  expiresAt: null,
+});
+
+/** A connection to the gateway of this world, opened and not yet introduced. */
+export function openConnection(
+  { hub, access, clock }: World,
+  transport: FakeTransport,
+  { maxSubscriptions = 100, authenticate = anybody, connectTimeout = CONNECT_TIMEOUT }: ConnectionSettings = {},
+): Connection {
+  const connection = new Connection({
+    id: 'session',
+    transport,
+    hub,
+    access,
+    authenticator: { authenticate },
+    clock,
+    logger: silent,
+    limits: { maxFrameBytes: MAX_FRAME, maxSubscriptions },
+    heartbeat: 25_000,
+    connectTimeout,
+    refreshTimeout: REFRESH_TIMEOUT,
+  });
+  transport.onDrained = () => connection.drained();
+  return connection;
+}
 
 /** The client's end: it holds every frame against the protocol, in the order in which it was sent. */
 export class Client {
@@ -63,21 +120,10 @@ export class Client {
   #lastId = 0;
   #read = 0;
 
-  constructor(world: World, { bufferBytes, maxSubscriptions = 100, authenticate = anybody }: ClientOptions = {}) {
+  constructor(world: World, { bufferBytes, ...settings }: ClientOptions = {}) {
     this.world = world;
     this.transport = new FakeTransport(bufferBytes);
-    this.connection = new Connection({
-      id: 'session',
-      transport: this.transport,
-      hub: world.hub,
-      authenticator: { authenticate },
-      clock: world.clock,
-      logger: silent,
-      limits: { maxFrameBytes: MAX_FRAME, maxSubscriptions },
-      heartbeat: 25_000,
-      connectTimeout: CONNECT_TIMEOUT,
-    });
-    this.transport.onDrained = () => this.connection.drained();
+    this.connection = openConnection(world, this.transport, settings);
   }
 
   say(command: { type: string; since?: string; [field: string]: unknown }): number {
@@ -146,7 +192,7 @@ export class Client {
         this.places.delete(frame.channel);
         return;
       default:
-        if (frame.id !== undefined) this.#answered(frame.id);
+        if ('id' in frame && frame.id !== undefined) this.#answered(frame.id);
     }
   }
 

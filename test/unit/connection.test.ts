@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { type ErrorCode, errors } from '../../client/protocol/index.js';
-import { InvalidChannel, type Principal, Unavailable } from '../../server/ports.js';
+import { type Authenticator, InvalidChannel, type Principal, Unavailable } from '../../server/ports.js';
 import { Refusal } from '../../server/refusal.js';
-import { anybody, ask, Client, CONNECT_TIMEOUT, meet, World } from '../property/clients.js';
+import { ask, Client, CONNECT_TIMEOUT, meet, REFRESH_TIMEOUT, World } from '../property/clients.js';
 import { settle } from '../support/fakes.js';
 
 describe('refusals', () => {
@@ -88,9 +88,11 @@ describe('refusals', () => {
     world.create('message:a', 0);
     const client = await new Client(world).connect();
     const answer = ask(client, { type: 'subscribe', channel: 'message:a' });
+    await settle(); // the right to read it is looked at first
     world.log.answerOpen(false);
     expect(await answer).toMatchObject([refused('unavailable', 2)]);
     const next = ask(client, { type: 'subscribe', channel: 'message:a' });
+    await settle();
     world.log.answerOpen();
     expect(await next).toMatchObject([{ type: 'subscribed' }]);
   });
@@ -150,50 +152,94 @@ describe('admission', () => {
     expect([other.transport.closed, world.clock.timers]).toEqual([null, 0]);
   });
 
-  test('I5: 4004 when the token expires, and no event after that; a refresh puts it off', async () => {
+  /** Who shows `text` is `subject`, for `life` milliseconds from now. */
+  const tokens =
+    (world: World, texts: Record<string, readonly [subject: string, life: number]>): Authenticator['authenticate'] =>
+    async ({ token = '' }) => {
+      const [subject, life] = texts[token] ?? [];
+      if (subject === undefined || life === undefined) throw new Refusal('unauthorized');
+      if (life <= 0) throw new Refusal('token_expired');
+      const claims = JSON.stringify({ sub: subject, jti: token });
+      return { subject, role: 'authenticated', claims, expiresAt: world.clock.now() + life };
+    };
+  const subscribed = async (texts: Record<string, readonly [string, number]>) => {
     const world = new World();
     world.create('message:a', 0);
-    const start = world.clock.now();
-    const authenticate = async (token?: string) => ({
-      subject: 's',
-      expiresAt: start + (token === 'fresh' ? 9_000 : 5_000),
-    });
-    const client = await new Client(world, { authenticate }).connect();
+    const client = await new Client(world, { authenticate: tokens(world, texts) }).connect();
     await ask(client, { type: 'subscribe', channel: 'message:a' });
+    return { world, client };
+  };
 
+  test('I2 I3 I5: at the end of its token a connection pauses, and goes on where it was after a refresh', async () => {
+    const { world, client } = await subscribed({ token: ['s', 5_000], fresh: ['s', 9_000] });
     await world.clock.turn(4_999);
-    expect(await ask(client, { type: 'refresh', token: 'fresh' })).toMatchObject([{ type: 'refreshed' }]);
-    await world.clock.turn(4_000);
     world.write('message:a', 1);
-    expect(client.frames()).toHaveLength(1);
-    expect(client.transport.closed).toBeNull();
+    expect(client.frames()).toMatchObject([{ type: 'events', from: 1 }]);
     await world.clock.turn(1);
+    expect(client.frames()).toEqual([{ type: 'paused', code: 'token_expired' }]);
+    world.write('message:a', 3);
+    expect(await ask(client, { type: 'subscribe', channel: 'message:b' })).toMatchObject([{ code: 'token_expired' }]);
+    await world.clock.turn(REFRESH_TIMEOUT - 1);
+    expect(client.frames()).toEqual([]);
+    expect(await ask(client, { type: 'refresh', token: 'fresh' })).toMatchObject([
+      { type: 'refreshed' },
+      { type: 'events', from: 2, events: [{ seq: 2 }, { seq: 3 }, { seq: 4 }] },
+    ]);
+    // The fresh token counts from now on, and no timer of the old one is left.
+    await world.clock.turn(8_999);
+    expect([client.frames(), client.transport.closed]).toEqual([[], null]);
+    await world.clock.turn(1);
+    expect(client.frames()).toMatchObject([{ type: 'paused' }]);
+    client.connection.gone();
+  });
+
+  test('I5 I7: a connection that is not refreshed ends with 4004', async () => {
+    const { world, client } = await subscribed({ token: ['s', 5_000] });
+    await world.clock.turn(5_000 + REFRESH_TIMEOUT);
     expect(client.transport.closed?.code).toBe(4004);
     world.write('message:a', 1); // would throw: nothing is sent any more
-    expect([world.hub.channels.size, world.clock.timers]).toEqual([0, 0]);
+    expect(world.hub.channels.size).toBe(0);
+    expect(world.clock.timers).toBe(0);
+  });
+
+  test('I5: a refresh before the end puts it off, and nothing is paused', async () => {
+    const { world, client } = await subscribed({ token: ['s', 5_000], fresh: ['s', 9_000] });
+    await world.clock.turn(4_999);
+    expect(await ask(client, { type: 'refresh', token: 'fresh' })).toMatchObject([{ type: 'refreshed' }]);
+    await world.clock.turn(8_999);
+    world.write('message:a', 1);
+    expect(client.frames()).toMatchObject([{ type: 'events' }]);
+    client.connection.gone();
+  });
+
+  test('I5: the fresh token is asked for the right to each channel; one that is lost ends, the others go on', async () => {
+    const { world, client } = await subscribed({ token: ['s', 5_000], fresh: ['s', 9_000] });
+    world.create('message:b', 0);
+    await ask(client, { type: 'subscribe', channel: 'message:b' });
+    await world.clock.turn(5_000);
+    world.write('message:a', 1);
+    world.write('message:b', 1);
+    client.frames();
+    world.refuses = ({ principal, channel }) => principal.claims.includes('fresh') && channel === 'message:a';
+    expect(await ask(client, { type: 'refresh', token: 'fresh' })).toMatchObject([
+      { type: 'unsubscribed', channel: 'message:a', code: 'forbidden' },
+      { type: 'refreshed' },
+      { type: 'events', channel: 'message:b' },
+    ]);
+    client.connection.gone();
   });
 
   test('I5: a refresh with the token of another principal ends the connection', async () => {
-    const client = await new Client(new World(), {
-      authenticate: async (token) => ({ subject: token === 'token' ? 'ann' : 'bob', expiresAt: null }),
-    }).connect();
+    const { client } = await subscribed({ token: ['ann', 5_000], other: ['bob', 5_000] });
     expect(await ask(client, { type: 'refresh', token: 'token' })).toMatchObject([{ type: 'refreshed' }]);
     expect(await ask(client, { type: 'refresh', token: 'other' })).toMatchObject([{ code: 'unauthorized' }]);
     expect(client.transport.closed?.code).toBe(4501);
   });
 
-  test('I5: a token that has expired on arrival, and a refresh with one that is refused, end the connection', async () => {
-    const world = new World();
-    const expired = new Client(world, { authenticate: async () => ({ subject: 's', expiresAt: world.clock.now() }) });
-    expect(await ask(expired, { type: 'connect', protocol: 1 })).toEqual([]);
-    expect(expired.transport.closed?.code).toBe(4004);
-
-    const revoked = new Client(world, {
-      authenticate: (token) => (token === 'token' ? anybody() : Promise.reject(new Refusal('token_expired'))),
-    });
-    await revoked.connect();
-    expect(await ask(revoked, { type: 'refresh', token: 'old' })).toMatchObject([{ code: 'token_expired' }]);
-    expect(revoked.transport.closed?.code).toBe(4004);
+  test('I5: a refresh with a token that has expired ends the connection', async () => {
+    const { client } = await subscribed({ token: ['s', 5_000], old: ['s', 0] });
+    expect(await ask(client, { type: 'refresh', token: 'old' })).toMatchObject([{ code: 'token_expired' }]);
+    expect(client.transport.closed?.code).toBe(4004);
   });
 
   test('I7: a client that left while it was admitted leaves nothing', async () => {
@@ -207,7 +253,7 @@ describe('admission', () => {
     });
     client.say({ type: 'connect', protocol: 1 });
     client.connection.gone();
-    admit({ subject: 's', expiresAt: world.clock.now() + 1_000 });
+    admit({ subject: 's', role: 'authenticated', claims: '{}', expiresAt: world.clock.now() + 1_000 });
     await settle();
     expect([client.frames(), world.clock.timers]).toEqual([[], 0]);
   });

@@ -1,0 +1,30 @@
+import pg from 'pg';
+import type { Logger } from '../logger.js';
+import { AS_GATEWAY, CONNECT_TIMEOUT, types } from './session.js';
+
+export interface PoolOptions {
+  readonly databaseUrl: string;
+  /** What its sessions are called in `pg_stat_activity`, after `rowcast`. */
+  readonly name: string;
+  readonly size: number;
+  /** After which a connection is given up, in milliseconds. */
+  readonly queryTimeout: number;
+  readonly logger: Logger;
+  /** Sets up each new connection. */
+  readonly prepare?: string;
+}
+
+export function makePool({ databaseUrl, name, size, queryTimeout, logger, prepare = '' }: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    application_name: `rowcast ${name}`,
+    max: size,
+    connectionTimeoutMillis: CONNECT_TIMEOUT,
+    query_timeout: queryTimeout,
+    keepAlive: true,
+    types,
+    onConnect: (client) => client.query(`${AS_GATEWAY};${prepare}`),
+  });
+  pool.on('error', (error) => logger.warn({ err: error }, 'an idle connection to the database was lost'));
+  return pool;
+}

@@ -1,0 +1,86 @@
+import { createHash } from 'node:crypto';
+import pg from 'pg';
+import { z } from 'zod';
+import { type Database, type Principal, type Sql, Unavailable } from '../ports.js';
+import { Refusal } from '../refusal.js';
+import { isConnectionLoss } from './session.js';
+
+/** What row-level security and missing grants answer. */
+const INSUFFICIENT_PRIVILEGE = '42501';
+
+/** Statements that each connection keeps prepared: planning the reads of the API costs as much as running them. */
+const MAX_PREPARED = 200;
+const names = new Map<string, string>();
+
+/** The name under which a statement is prepared; none where there are too many. */
+function nameOf(text: string): { name?: string } {
+  let name = names.get(text);
+  if (name === undefined && names.size < MAX_PREPARED) {
+    name = createHash('sha1').update(text).digest('hex').slice(0, 16);
+    names.set(text, name);
+  }
+  return name === undefined ? {} : { name };
+}
+
+/** Every transaction has the rights of a principal: its role, and its claims for the policies to look at. */
+export function principalDatabase(pool: pg.Pool, principal: Principal, requestId: string): Database {
+  const settings = Object.entries({
+    role: principal.role,
+    'request.jwt.claims': principal.claims,
+    'rowcast.request_id': requestId,
+  }).map(([name, value]) => `set_config(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)}, true)`);
+  return database(pool, `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${settings.join(', ')}`, nameOf);
+}
+
+/** Every transaction has the rights of the pool's own login. */
+export function poolDatabase(pool: pg.Pool): Database {
+  // Times are read as text: the same for everybody, as subscribers are given them.
+  return database(pool, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL timezone = 'UTC'");
+}
+
+/** `begin` goes to the server in one piece: a transaction costs its own statements and two more. */
+function database(pool: pg.Pool, begin: string, prepared: (text: string) => { name?: string } = () => ({})): Database {
+  return {
+    async transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+      const client = await pool.connect().catch((error: Error) => {
+        throw translated(error);
+      });
+      let broken: Error | undefined;
+      // Between two statements nobody else hears that the connection is gone, and an error that nobody hears ends the process.
+      const onLost = (error: Error) => {
+        broken = error;
+      };
+      client.on('error', onLost);
+      const ask = async (query: pg.QueryConfig) => {
+        try {
+          return await client.query(query);
+        } catch (error) {
+          if (isConnectionLoss(error)) broken = error as Error;
+          throw translated(error as Error);
+        }
+      };
+      try {
+        await ask({ text: begin });
+        const result = await work({
+          query: async (text, values, row) =>
+            z.array(row).parse((await ask({ ...prepared(text), text, values: [...values] })).rows),
+        });
+        // Of a transaction that failed, even if `work` has borne it, Postgres makes a rollback without a word.
+        if ((await ask({ text: 'COMMIT' })).command !== 'COMMIT')
+          throw new Error('a statement of the transaction had failed');
+        return result;
+      } catch (error) {
+        if (broken === undefined) await ask({ text: 'ROLLBACK' }).catch(() => {});
+        throw error;
+      } finally {
+        client.off('error', onLost);
+        client.release(broken);
+      }
+    },
+  };
+}
+
+function translated(error: Error): Error {
+  if (error instanceof pg.DatabaseError && error.code === INSUFFICIENT_PRIVILEGE) return new Refusal('forbidden');
+  return isConnectionLoss(error) ? new Unavailable(error.message, { cause: error }) : error;
+}

@@ -1,0 +1,321 @@
+import { expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { Access } from '../../server/access/access.js';
+import { type AccessQuestion, type Credentials, type Principal, Unavailable } from '../../server/ports.js';
+import { Refusal } from '../../server/refusal.js';
+import { settle } from '../support/fakes.js';
+import { Client, World } from './clients.js';
+import { seed } from './seed.js';
+
+const parameters = { seed: seed('access'), numRuns: 300 };
+
+const CHANNELS = ['message:a', 'message:b'];
+/** The first two connections are of one user. */
+const USERS = ['ann', 'ann', 'bob'];
+const BUFFER = 500;
+/** In milliseconds: how long a token is good, and how old a decision may be. */
+const TOKEN = 8_000;
+const INTERVAL = 20_000;
+
+interface Question extends AccessQuestion {
+  readonly at: number;
+  /** Something rang since it was asked: its answer counts for nothing. */
+  overtaken: boolean;
+  answer(allowed: boolean | null | Error): void;
+  /** What the snapshot of its statement saw, once it has begun. */
+  seen: boolean | null;
+}
+
+interface Verdict {
+  readonly allowed: boolean;
+  /** The step at which it was answered. */
+  readonly at: number;
+}
+
+/** Who may read what, and a database that says so when the test wants it to; what each token was told last is kept. */
+class Policy {
+  readonly #denied = new Set<string>();
+  readonly questions: Question[] = [];
+  readonly verdicts = new Map<string, Verdict>();
+  /** By claims and channel, the question that was asked last. */
+  readonly #latest = new Map<string, Question>();
+  readonly rings = new Map<string, number>();
+  step = 0;
+
+  readonly mayRead = (question: AccessQuestion): Promise<boolean | null> =>
+    new Promise((resolve, reject) => {
+      const answer = (allowed: boolean | null | Error) =>
+        allowed instanceof Error ? reject(allowed) : resolve(allowed);
+      const asked = { ...question, at: this.step, overtaken: false, answer, seen: null };
+      this.questions.push(asked);
+      this.#latest.set(keyOf(question), asked);
+    });
+
+  set(user: string, channel: string, allowed: boolean): void {
+    if (allowed) this.#denied.delete(`${user} ${channel}`);
+    else this.#denied.add(`${user} ${channel}`);
+  }
+
+  /** A token may be narrower than its user: it does not open the first channel. */
+  allows({ principal, channel }: AccessQuestion): boolean {
+    const narrow = principal.claims.includes('narrow') && channel === CHANNELS[0];
+    return !narrow && !this.#denied.has(`${principal.subject} ${channel}`);
+  }
+
+  /** The doorbell says that the rights of a user have changed. */
+  rang(user: string): void {
+    this.rings.set(user, this.step);
+    for (const question of this.questions) if (question.principal.subject === user) question.overtaken = true;
+  }
+
+  look(which: number): void {
+    const question = this.questions[which % this.questions.length];
+    if (question !== undefined) question.seen ??= this.allows(question);
+  }
+
+  answer(which: number, how: 'answers' | 'fails' | 'away'): void {
+    const [question] = this.questions.splice(which % Math.max(1, this.questions.length), 1);
+    if (question === undefined) return;
+    const allowed = how === 'answers' ? (question.seen ?? this.allows(question)) : null;
+    const counts = !question.overtaken && this.#latest.get(keyOf(question)) === question;
+    if (counts && how !== 'away') this.verdicts.set(keyOf(question), { allowed: allowed === true, at: this.step });
+    question.answer(how === 'away' ? new Unavailable('the policy is away') : allowed);
+  }
+}
+
+const keyOf = ({ principal, channel }: AccessQuestion) => `${principal.claims} ${channel}`;
+
+/** A gateway whose database decides when the test says so. */
+class PolicyWorld extends World {
+  readonly policy = new Policy();
+  override readonly access = new Access({ authorizer: this.policy, clock: this.clock, interval: INTERVAL });
+
+  ring(user: string): void {
+    this.policy.rang(user);
+    this.access.changed(user);
+  }
+}
+
+/** Tokens are the JSON text of who shows them. */
+async function authenticate({ token = '' }: Credentials): Promise<Principal> {
+  const principal = JSON.parse(token) as Principal;
+  if (principal.subject === '') throw new Refusal('unauthorized');
+  return principal;
+}
+
+/** Holds what comes against what was decided (I5), after the client has held it against the protocol (I1–I4). */
+class Watched {
+  readonly world: PolicyWorld;
+  readonly user: string;
+  readonly client: Client;
+  paused = false;
+  /** Of the token that counts, and of those that were shown to take its place. */
+  #claims: readonly string[];
+  readonly #shown = new Map<number, string>();
+  /** When each `subscribe` was said: by then the user's rights had rung so and so. */
+  readonly #rung = new Map<number, number>();
+  readonly #expiry = new Map<string, number>();
+  #tokens = 0;
+
+  constructor(world: PolicyWorld, user: string) {
+    this.world = world;
+    this.user = user;
+    this.client = new Client(world, { bufferBytes: BUFFER, authenticate });
+    const { token, claims } = this.#token(user, false);
+    this.#claims = [claims];
+    this.client.say({ type: 'connect', protocol: 1, token });
+  }
+
+  get gone(): boolean {
+    return this.client.transport.closed !== null;
+  }
+
+  #token(subject: string, narrow: boolean): { token: string; claims: string } {
+    this.#tokens += 1;
+    const claims = JSON.stringify({ sub: subject, jti: this.#tokens, ...(narrow && { scope: 'narrow' }) });
+    const expiresAt = this.world.clock.now() + TOKEN;
+    this.#expiry.set(claims, expiresAt);
+    return { claims, token: JSON.stringify({ subject, role: 'authenticated', claims, expiresAt }) };
+  }
+
+  subscribe(channel: string, since: string): void {
+    const rung = this.world.policy.rings.get(this.user) ?? -1;
+    this.#rung.set(this.client.say({ type: 'subscribe', channel, since }), rung);
+  }
+
+  refresh(subject: string, narrow: boolean): void {
+    const { token, claims } = this.#token(subject, narrow);
+    this.#shown.set(this.client.say({ type: 'refresh', token }), claims);
+    this.#claims = [...this.#claims, claims];
+  }
+
+  /** The last verdict of any token that may count by now, and that allows. */
+  #allowed(channel: string): Verdict | undefined {
+    return this.#claims
+      .map((claims) => this.world.policy.verdicts.get(`${claims} ${channel}`))
+      .find((verdict) => verdict?.allowed === true);
+  }
+
+  check(): void {
+    for (const frame of this.client.frames()) {
+      if (frame.type === 'paused') this.paused = true;
+      if (frame.type === 'refreshed') {
+        this.paused = false;
+        // From here on this one counts, and those that were shown after it.
+        const index = this.#claims.indexOf(this.#shown.get(frame.id) ?? '');
+        this.#claims = this.#claims.slice(Math.max(0, index));
+      }
+      if (frame.type === 'events') {
+        if (this.paused) throw new Error(`I5: events of ${frame.channel} between paused and refreshed`);
+        if (this.#claims.every((claims) => (this.#expiry.get(claims) ?? 0) < this.world.clock.now()))
+          throw new Error(`I5: events of ${frame.channel} by a token that has expired`);
+        if (this.#allowed(frame.channel) === undefined)
+          throw new Error(`I5: events of ${frame.channel}, which is denied`);
+      }
+      if (frame.type === 'subscribed') {
+        const { at } = this.#allowed(frame.channel) ?? { at: Number.NEGATIVE_INFINITY };
+        if (at <= (this.#rung.get(frame.id) ?? -1))
+          throw new Error(`I5: ${frame.channel} is subscribed by what was decided before`);
+      }
+    }
+  }
+
+  /** By what its token and the policy say now. */
+  allowedNow(channel: string): boolean {
+    const [claims = ''] = this.#claims;
+    const principal: Principal = { subject: this.user, role: 'authenticated', claims, expiresAt: null };
+    return this.world.policy.allows({ principal, channel });
+  }
+}
+
+const which = fc.nat(99);
+const channel = fc.constantFrom(...CHANNELS);
+const user = fc.constantFrom(...new Set(USERS));
+const one = <T extends string, R extends object>(
+  name: T,
+  rest: { [K in keyof R]: fc.Arbitrary<R[K]> },
+  weight: number,
+) => ({
+  weight,
+  arbitrary: fc.record({ do: fc.constant(name), ...rest }) as unknown as fc.Arbitrary<{ do: T } & R>,
+});
+const step = fc.oneof(
+  one('write', { channel, count: fc.integer({ min: 1, max: 9 }) }, 6),
+  one('subscribe', { which, channel, since: fc.constantFrom('start', 'now', '3') }, 6),
+  one('unsubscribe', { which, channel }, 2),
+  one('change', { user, channel, allowed: fc.boolean(), rings: fc.boolean() }, 4),
+  one('ring', { user }, 2),
+  one('look', { which }, 3),
+  one('decide', { which, how: fc.constantFrom(...(['answers', 'answers', 'answers', 'fails', 'away'] as const)) }, 10),
+  one('refresh', { which, narrow: fc.boolean(), other: fc.integer({ min: 0, max: 9 }).map((n) => n === 0) }, 4),
+  one('read', { which }, 6),
+  one('drain', { which, bytes: fc.constantFrom(50, 200, 5_000) }, 6),
+  one('wait', { time: fc.constantFrom(250, 1_000, TOKEN, INTERVAL) }, 3),
+  one('leave', { which }, 1),
+);
+type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
+
+async function apply(world: PolicyWorld, clients: Watched[], step: Step): Promise<void> {
+  const { policy, log } = world;
+  const watched = clients['which' in step ? step.which % clients.length : 0];
+  if (watched === undefined) return;
+  switch (step.do) {
+    case 'write':
+      return world.write(step.channel, step.count);
+    case 'subscribe':
+      return watched.subscribe(step.channel, step.since);
+    case 'unsubscribe':
+      return void watched.client.say({ type: 'unsubscribe', channel: step.channel });
+    case 'change':
+      policy.set(step.user, step.channel, step.allowed);
+      if (step.rings) world.ring(step.user);
+      return;
+    case 'ring':
+      return world.ring(step.user);
+    case 'look':
+      return policy.look(step.which);
+    case 'decide':
+      return policy.answer(step.which, step.how);
+    case 'refresh':
+      return watched.refresh(step.other ? 'eve' : watched.user, step.narrow);
+    case 'read':
+      log.answerOpen();
+      return log.answerPage(step.which);
+    case 'drain':
+      return watched.client.transport.drain(step.bytes);
+    case 'wait':
+      return world.clock.turn(step.time);
+    case 'leave':
+      return watched.client.connection.gone();
+  }
+}
+
+/** Lets everything answer that was asked. */
+async function answerAll({ policy, log }: PolicyWorld, clients: readonly Watched[]): Promise<void> {
+  for (let round = 0; round < 100; round += 1) {
+    await settle();
+    for (const { client } of clients) client.transport.drain();
+    for (const watched of clients) watched.check();
+    if (policy.questions.length === 0 && log.idle) return;
+    while (policy.questions.length > 0) policy.answer(0, 'answers');
+    log.answerOpen();
+    log.answerPage();
+  }
+  throw new Error('it does not come to rest');
+}
+
+test('I1 I2 I3 I4 I5 I7: whatever is written, denied, allowed and refreshed, no event comes without the right to it, and none is missing with it', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 80, size: 'max' }), async (steps) => {
+      const world = new PolicyWorld({ prompt: false });
+      for (const [index, name] of CHANNELS.entries()) world.create(name, index * 5);
+      const clients = USERS.map((name) => new Watched(world, name));
+      await settle();
+
+      for (const step of steps) {
+        world.policy.step += 1;
+        await apply(world, clients, step);
+        await settle();
+        for (const [index, watched] of clients.entries()) {
+          watched.check();
+          // Who was sent away, or has left, comes back.
+          if (watched.gone || watched.client.connection.closed) clients[index] = new Watched(world, watched.user);
+        }
+      }
+
+      // Every change has rung, and the database answers: what is subscribed may be read, and is read to its end.
+      world.policy.step += 1;
+      for (const name of new Set(USERS)) world.ring(name);
+      for (let round = 0; round < 3; round += 1) {
+        for (const watched of clients) if (watched.paused) watched.refresh(watched.user, false);
+        await answerAll(world, clients);
+        await world.clock.turn(250); // what the database could not be asked is asked again
+      }
+      world.readTail();
+      await answerAll(world, clients);
+      for (const watched of clients) {
+        expect(watched.paused && !watched.gone).toBe(false);
+        for (const [name, { epoch, seq }] of watched.client.places) {
+          expect({ name, allowed: watched.allowedNow(name), epoch, seq }).toEqual({
+            name,
+            allowed: true,
+            epoch: 'e1',
+            seq: world.log.state(name)?.head,
+          });
+        }
+        expect(watched.client.connection.subscriptions).toBe(watched.client.places.size);
+      }
+
+      for (const { client } of clients) client.connection.gone();
+      await world.clock.turn(2 * INTERVAL);
+      expect(world.access.size).toBe(0);
+      world.access.stop();
+      world.hub.close();
+      expect({ channels: [...world.hub.channels.keys()], timers: world.clock.timers }).toEqual({
+        channels: [],
+        timers: 0,
+      });
+    }),
+    parameters,
+  );
+});
