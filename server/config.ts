@@ -1,20 +1,8 @@
 import { z } from 'zod';
-
-const KiB = 1024;
-const MiB = 1024 * KiB;
-
-const whole = (min: number, max: number) => z.coerce.number<string>().int().min(min).max(max);
-const port = whole(0, 65_535);
-const bytes = whole(1 * KiB, 1024 * MiB);
-const milliseconds = whole(1, 3_600_000);
-const count = whole(1, 1_000_000);
-
-interface Setting {
-  readonly env: string;
-  readonly schema: z.ZodType<unknown, string | undefined>;
-  readonly unit: string;
-  readonly about: string;
-}
+import { browserSettings } from './settings/browsers.js';
+import { identitySettings, KEY_VARIABLES } from './settings/identity.js';
+import { limitSettings } from './settings/limits.js';
+import { bytes, count, isLoopback, KiB, MiB, milliseconds, port, type Setting, whole } from './settings/setting.js';
 
 /** Every setting, once: docs/reference/settings.md and `rowcast up --help` are made from this table. */
 export const settings = {
@@ -23,6 +11,7 @@ export const settings = {
     schema: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
     unit: 'URL',
     about: 'The database. Left out, `rowcast up` starts an embedded PostgreSQL.',
+    file: true,
   },
   host: {
     env: 'ROWCAST_HOST',
@@ -32,7 +21,7 @@ export const settings = {
       .transform((host) => host.replace(/^\[|\]$/g, ''))
       .default('127.0.0.1'),
     unit: 'address',
-    about: 'Where the gateway listens. Without a secret only a loopback address is accepted.',
+    about: 'Where the gateway listens. Without a key for tokens only a loopback address is accepted.',
   },
   port: { env: 'ROWCAST_PORT', schema: port.default(4400), unit: 'port', about: 'Its port; 0 takes any free one.' },
   workers: {
@@ -41,12 +30,7 @@ export const settings = {
     unit: 'processes',
     about: 'Gateway processes that share the port. Bounds on connections, memory and rates are those of each.',
   },
-  jwtSecret: {
-    env: 'ROWCAST_JWT_SECRET',
-    schema: z.string().min(32, 'must have at least 32 characters').optional(),
-    unit: 'text',
-    about: 'With it, every connection needs a token signed with it (JWT, HS256).',
-  },
+  ...identitySettings,
   dataDir: {
     env: 'ROWCAST_DATA_DIR',
     schema: z.string().min(1).default('.rowcast'),
@@ -103,6 +87,18 @@ export const settings = {
     about:
       'Connections to the database that read pages of history. Three more listen, read the tail and hold the gate.',
   },
+  apiPoolSize: {
+    env: 'ROWCAST_API_POOL_SIZE',
+    schema: whole(1, 100).default(4),
+    unit: 'connections',
+    about: 'Connections to the database that answer the HTTP API; the first is opened when one is needed.',
+  },
+  apiBodyBytes: {
+    env: 'ROWCAST_API_BODY_BYTES',
+    schema: bytes.default(1 * MiB),
+    unit: 'bytes',
+    about: 'The largest body of a request to the HTTP API.',
+  },
   pruneInterval: {
     env: 'ROWCAST_PRUNE_INTERVAL',
     schema: milliseconds.default(60_000),
@@ -122,81 +118,8 @@ export const settings = {
     about:
       'How long the database may be silent to the connections that listen and read the tail before `/readyz` says so and they are replaced. One read of the tail may take half of it.',
   },
-  maxConnections: {
-    env: 'ROWCAST_MAX_CONNECTIONS',
-    schema: count.default(10_000),
-    unit: 'connections',
-    about: 'Clients connected at once.',
-  },
-  addressConnections: {
-    env: 'ROWCAST_ADDRESS_CONNECTIONS',
-    schema: count.default(5000),
-    unit: 'connections',
-    about: 'Of these, from one address: by default half of them, so that no single address takes all.',
-  },
-  connectRate: {
-    env: 'ROWCAST_CONNECT_RATE',
-    schema: count.default(500),
-    unit: 'connections per second',
-    about: 'New connections that are admitted; twice as many at once after a rest. The others hear when to come back.',
-  },
-  addressConnectRate: {
-    env: 'ROWCAST_ADDRESS_CONNECT_RATE',
-    schema: count.default(250),
-    unit: 'connections per second',
-    about: 'The same for one address. An IPv6 network /64 counts as one.',
-  },
-  addressRequestRate: {
-    env: 'ROWCAST_ADDRESS_REQUEST_RATE',
-    schema: count.default(50),
-    unit: 'requests per second',
-    about:
-      'HTTP requests from one address, but for `/healthz`, `/readyz` and those with a limit of their own; twice as many at once after a rest.',
-  },
-  addressPollRate: {
-    env: 'ROWCAST_ADDRESS_POLL_RATE',
-    schema: count.default(500),
-    unit: 'requests per second',
-    about: 'The same for polls, commands and reads of Durable Streams.',
-  },
-  trustProxy: {
-    env: 'ROWCAST_TRUST_PROXY',
-    schema: whole(0, 10).default(0),
-    unit: 'proxies',
-    about: 'Proxies in front of the gateway that add to `X-Forwarded-For`; 0 takes the address of the socket.',
-  },
-  maxSubscriptions: {
-    env: 'ROWCAST_MAX_SUBSCRIPTIONS',
-    schema: count.default(100),
-    unit: 'subscriptions',
-    about: 'Subscriptions of one connection.',
-  },
-  maxFrameBytes: {
-    env: 'ROWCAST_MAX_FRAME_BYTES',
-    schema: bytes.default(64 * KiB),
-    unit: 'bytes',
-    about: 'The largest command. One over 16 times this size ends its connection.',
-  },
-  frameRate: {
-    env: 'ROWCAST_FRAME_RATE',
-    schema: count.default(100),
-    unit: 'frames per second',
-    about:
-      'Frames of one client, after a burst of one second and two per subscription that it may have. It is read no faster.',
-  },
-  byteRate: {
-    env: 'ROWCAST_BYTE_RATE',
-    schema: bytes.default(64 * KiB),
-    unit: 'bytes per second',
-    about:
-      'What one client may send, after a burst of one second and 16 times the largest command. It is read no faster.',
-  },
-  sendBufferBytes: {
-    env: 'ROWCAST_SEND_BUFFER_BYTES',
-    schema: bytes.default(256 * KiB),
-    unit: 'bytes',
-    about: 'What may wait in one connection before its cursors stand still.',
-  },
+  ...browserSettings,
+  ...limitSettings,
   pageRows: {
     env: 'ROWCAST_PAGE_ROWS',
     schema: whole(1, 10_000).default(1000),
@@ -235,6 +158,13 @@ export const settings = {
     about:
       '`on`: WebSocket frames and answers to polls of 1 KiB or more are compressed for clients that offer it. Measured with 1,000 readers of the same rows of 11 KB: a quarter of the bytes, 13 times the CPU, three times the memory.',
   },
+  accessInterval: {
+    env: 'ROWCAST_ACCESS_INTERVAL',
+    schema: whole(100, 3_600_000).default(10_000),
+    unit: 'ms',
+    about:
+      'How often Postgres is asked again who may read what, for all that is being read. A change of a watched membership reaches the gateway at once.',
+  },
   heartbeat: {
     env: 'ROWCAST_HEARTBEAT',
     schema: whole(100, 600_000).default(25_000),
@@ -247,6 +177,13 @@ export const settings = {
     schema: milliseconds.default(10_000),
     unit: 'ms',
     about: 'How long a new connection may take to send `connect`.',
+  },
+  refreshTimeout: {
+    env: 'ROWCAST_REFRESH_TIMEOUT',
+    schema: milliseconds.default(30_000),
+    unit: 'ms',
+    about:
+      'How long a connection whose token has expired waits for a fresh one before it is closed. Nothing is sent meanwhile.',
   },
   shutdownTimeout: {
     env: 'ROWCAST_SHUTDOWN_TIMEOUT',
@@ -265,6 +202,7 @@ export const settings = {
     schema: z.string().min(1).optional(),
     unit: 'text',
     about: 'The token that they show it.',
+    file: true,
   },
 } as const satisfies Record<string, Setting>;
 
@@ -275,16 +213,9 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/;
-
-/** Whether a page comes from this machine: a browser here also runs the pages of strangers. */
-export function isLoopbackOrigin(origin: string): boolean {
-  return URL.canParse(origin) && LOOPBACK.test(new URL(origin).hostname);
-}
-
-/** Whether a request is addressed to this machine: the name of a stranger may be made to lead here. A browser always says it. */
-export function isLoopbackHost(host: string | undefined): boolean {
-  return host === undefined || isLoopbackOrigin(`http://${host}`);
+/** Whether clients have to show who they are. Without a key everybody on this machine is trusted, and nobody else comes in. */
+export function needsToken(config: Pick<Config, 'jwtSecret' | 'jwtPublicKey' | 'jwksUrl'>): boolean {
+  return config.jwtSecret !== undefined || config.jwtPublicKey !== undefined || config.jwksUrl !== undefined;
 }
 
 /** Reads the settings from an environment. Throws `ConfigError`. An empty variable counts as left out. */
@@ -300,8 +231,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     if (variable.startsWith('ROWCAST_') && !known.has(variable)) faults.push(`${variable}: there is no such setting`);
   }
   const config = Object.fromEntries(values) as Config;
-  if (config.host && !env.ROWCAST_JWT_SECRET && !LOOPBACK.test(config.host)) {
-    faults.push(`ROWCAST_HOST: ${config.host} can be reached by others; set ROWCAST_JWT_SECRET, or use 127.0.0.1`);
+  const keys = KEY_VARIABLES.filter((variable) => env[variable]);
+  if (config.host && keys.length === 0 && !isLoopback(config.host)) {
+    const one = KEY_VARIABLES.join(' or ');
+    faults.push(`ROWCAST_HOST: ${config.host} can be reached by others; set ${one}, or use 127.0.0.1`);
+  }
+  if (keys.length > 1) faults.push(`${keys.join(', ')}: set one of them; tokens are checked in one way`);
+  if (config.cookie && config.origins === '*') {
+    faults.push('ROWCAST_COOKIE: any page could use it; list the origins of yours in ROWCAST_ORIGINS');
   }
   if (config.sleepRate > config.wakeRate) {
     faults.push('ROWCAST_SLEEP_RATE: cannot be above ROWCAST_WAKE_RATE: it would fall asleep and wake without end');

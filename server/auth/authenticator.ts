@@ -1,32 +1,44 @@
-import { errors, jwtVerify } from 'jose';
-import type { Authenticator } from '../ports.js';
+import { type Config, needsToken } from '../config.js';
+import type { Logger } from '../logger.js';
+import type { Authenticator, Principal, Tickets } from '../ports.js';
 import { Refusal } from '../refusal.js';
+import { keySource } from './key-source.js';
+import { Tokens } from './tokens.js';
 
-/** Seconds that the clocks of the issuer and of this machine may differ. */
-const CLOCK_TOLERANCE = 5;
+/** Everybody on this machine: without a key the gateway listens on loopback only. */
+const LOCAL = fixed('local', 'service_role', { sub: 'local', role: 'service_role' });
 
-/** Accepts a JWT that is signed with the secret (HS256) and says who it is for and when it ends. */
-export function jwtAuthenticator(secret: string): Authenticator {
-  const key = new TextEncoder().encode(secret);
+/** Whoever shows nothing, where that is admitted. */
+const ANONYMOUS = fixed('anon', 'anon', { role: 'anon' });
+
+/** Tells who asks, in the way that the settings say. A ticket goes before a token: a browser adds a cookie unasked. */
+export function makeAuthenticator(config: Config, deps: { tickets: Tickets; logger: Logger }): Authenticator {
+  if (!needsToken(config)) return { authenticate: async () => LOCAL };
+  const { tickets, logger } = deps;
+  const tokens = new Tokens({
+    keys: keySource(config, logger),
+    audience: config.jwtAudience,
+    issuer: config.jwtIssuer,
+    clockTolerance: config.jwtClockTolerance,
+    roleClaim: config.jwtRoleClaim,
+    logger,
+  });
   return {
-    async authenticate(token) {
-      if (token === undefined) throw new Refusal('unauthorized', 'this gateway needs a token');
-      try {
-        const { payload } = await jwtVerify(token, key, {
-          algorithms: ['HS256'],
-          requiredClaims: ['sub', 'exp'],
-          clockTolerance: CLOCK_TOLERANCE,
-        });
-        return { subject: payload.sub ?? '', expiresAt: ((payload.exp ?? 0) + CLOCK_TOLERANCE) * 1000 };
-      } catch (error) {
-        if (error instanceof errors.JWTExpired) throw new Refusal('token_expired');
-        throw new Refusal('unauthorized', 'the token is not valid');
-      }
+    async authenticate({ token, ticket }) {
+      if (ticket !== undefined) return notExpired(await tickets.redeem(ticket));
+      if (token !== undefined) return tokens.verify(token);
+      if (config.anonymous === 'on') return ANONYMOUS;
+      throw new Refusal('unauthorized', 'this gateway needs a token');
     },
   };
 }
 
-/** Everybody on this machine: the gateway listens on loopback only. */
-export const localAuthenticator: Authenticator = {
-  authenticate: async () => ({ subject: 'local', expiresAt: null }),
-};
+function notExpired(principal: Principal | null): Principal {
+  if (principal === null) throw new Refusal('unauthorized', 'the ticket was used, is too old, or never was one');
+  if (principal.expiresAt !== null && principal.expiresAt <= Date.now()) throw new Refusal('token_expired');
+  return principal;
+}
+
+function fixed(subject: string, role: Principal['role'], claims: object): Principal {
+  return { subject, role, claims: JSON.stringify(claims), expiresAt: null };
+}

@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs';
+import { ConfigError, settings } from '../config.js';
+import type { Setting } from '../settings/setting.js';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Puts what stands in a file in the place of `…_FILE`, for the settings that are secrets. Throws `ConfigError`. */
+export function withFiles(env: Environment): Environment {
+  const result: Record<string, string | undefined> = { ...env };
+  const faults: string[] = [];
+  for (const { env: variable, file = false } of Object.values<Setting>(settings)) {
+    const named = `${variable}_FILE`;
+    const path = env[named];
+    if (!file || path === undefined) continue;
+    delete result[named];
+    if (path === '') continue;
+    if (env[variable]) faults.push(`${named}: ${variable} is set as well; set one of them`);
+    else {
+      try {
+        result[variable] = contentOf(path);
+      } catch (error) {
+        faults.push(`${named}: ${path} cannot be used: ${(error as Error).message}`);
+      }
+    }
+  }
+  if (faults.length > 0) throw new ConfigError(faults.join('\n'));
+  return result;
+}
+
+/** Editors and `echo` end a file with a line break, which is no part of the secret. */
+function contentOf(path: string): string {
+  const content = readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+  if (content === '') throw new Error('it is empty');
+  return content;
+}

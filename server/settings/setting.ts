@@ -1,0 +1,26 @@
+import { z } from 'zod';
+
+export interface Setting {
+  readonly env: string;
+  readonly schema: z.ZodType<unknown, string | undefined>;
+  readonly unit: string;
+  readonly about: string;
+  /** A secret: it may also be given as the path of a file, in the variable of the same name and `_FILE`. */
+  readonly file?: boolean;
+}
+
+export const KiB = 1024;
+export const MiB = 1024 * KiB;
+
+export const whole = (min: number, max: number) => z.coerce.number<string>().int().min(min).max(max);
+export const port = whole(0, 65_535);
+export const bytes = whole(1 * KiB, 1024 * MiB);
+export const milliseconds = whole(1, 3_600_000);
+export const count = whole(1, 1_000_000);
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/;
+
+/** Whether a host, as it stands in a URL, is this machine. */
+export function isLoopback(hostname: string): boolean {
+  return LOOPBACK.test(hostname);
+}
