@@ -1,0 +1,24 @@
+/** Every state of an execution, and those that may follow it. A finished one is followed by none. */
+export const following = {
+  pending: ['running', 'cancelled', 'failed'],
+  running: ['paused', 'completed', 'failed', 'cancelled'],
+  paused: ['running', 'failed', 'cancelled'],
+  completed: [],
+  failed: [],
+  cancelled: [],
+} as const;
+
+export type ExecutionStatus = keyof typeof following;
+
+export const STATUSES = Object.keys(following) as readonly ExecutionStatus[];
+
+/** Whether nothing can happen to the execution any more. */
+export function isFinished(status: ExecutionStatus): boolean {
+  return following[status].length === 0;
+}
+
+/** Whether a change is allowed. The same state again is no change, and always allowed. */
+export function mayFollow(from: ExecutionStatus, to: ExecutionStatus): boolean {
+  const next: readonly ExecutionStatus[] = following[from];
+  return from === to || next.includes(to);
+}

@@ -1,0 +1,143 @@
+import { amount, copied, type Fields, fields, text, time } from './field.js';
+import { MAX_NAME, MAX_STAGES } from './work.js';
+
+/** Steps that are kept one by one. Of more, the oldest that have ended are left out; they stay counted. */
+const MAX_STEPS = 1000;
+/** Characters of an output as JSON; a longer one is left out. */
+const MAX_OUTPUT = 2000;
+/** Characters of an error. */
+const MAX_ERROR = 1000;
+
+type Status = 'running' | 'done' | 'failed';
+
+export interface Step {
+  /** What the writer calls it (`step_id`), or `#` and its seq. */
+  readonly id: string;
+  readonly name: string;
+  readonly agent: string | null;
+  readonly stage: number | null;
+  readonly status: Status;
+  /** 0 to 100, as the step last told; null: it did not. */
+  readonly percent: number | null;
+  /** JSON; null where there is none, or where it was left out: `outputCut`. */
+  readonly output: unknown;
+  readonly outputCut: boolean;
+  readonly error: string | null;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  readonly durationMs: number | null;
+  /** Of the event that last changed it. */
+  readonly seq: number;
+}
+
+export interface Steps {
+  /** In the order in which they began. */
+  readonly kept: readonly Step[];
+  readonly counts: Readonly<Record<Status, number>>;
+  /** Hundredths of steps done, by the number of the stage; under 0 those of no stage. */
+  readonly credit: readonly number[];
+}
+
+export const NO_STEPS: Steps = { kept: [], counts: { running: 0, done: 0, failed: 0 }, credit: [] };
+
+/** An event that tells of a step. */
+export interface StepEvent {
+  readonly seq: number;
+  readonly type: string;
+  readonly at: number | null;
+  readonly stage: number | null;
+  readonly message: string | null;
+  readonly context: Fields;
+}
+
+/** What the context of an event says went wrong: `error`, as text or as an object with a `message`. */
+export function errorIn(context: Fields): string | null {
+  const { error } = context;
+  return text(error, MAX_ERROR) ?? text(fields(error).message, MAX_ERROR);
+}
+
+/** What goes by the name of a step in an event: `step`, if it is text. */
+export const nameIn = (context: Fields): string | null => text(context.step, MAX_NAME);
+
+/** The steps after an event, and the status of its step; null where the event tells of none. */
+export function stepAfter(steps: Steps, event: StepEvent): { steps: Steps; status: Status } | null {
+  const id = idOf(event);
+  if (id === null) return null;
+  const index = indexOf(steps.kept, id);
+  const known = steps.kept[index];
+  if (event.type === 'task-progress' && known !== undefined && known.status !== 'running') return null;
+  const step = changed(known ?? unknown(id, event), event);
+  return { steps: put(steps, index, step), status: step.status };
+}
+
+/** Without an id an end is the end of one more step; a begin would stay open for ever. */
+function idOf({ seq, type, context }: StepEvent): string | null {
+  const { step_id: id } = context;
+  const named = text(typeof id === 'number' ? String(id) : id, MAX_NAME);
+  return named ?? (type === 'task-completed' || type === 'task-failed' ? `#${seq}` : null);
+}
+
+/** Backwards: events tell of steps that began lately. */
+function indexOf(kept: readonly Step[], id: string): number {
+  let index = kept.length - 1;
+  while (index >= 0 && kept[index]?.id !== id) index -= 1;
+  return index;
+}
+
+const ANEW = { percent: null, output: null, outputCut: false, error: null, endedAt: null, durationMs: null } as const;
+
+function unknown(id: string, { seq, stage, message }: StepEvent): Step {
+  const name = text(message, MAX_NAME) ?? id;
+  return { id, name, agent: null, stage, status: 'running', startedAt: null, seq, ...ANEW };
+}
+
+function changed(before: Step, { seq, type, at, stage, context }: StepEvent): Step {
+  const step: Step = {
+    ...before,
+    name: nameIn(context) ?? before.name,
+    agent: text(context.agent, MAX_NAME) ?? before.agent,
+    stage: stage ?? before.stage,
+    startedAt: time(context.started_at) ?? (type === 'task-assigned' ? at : before.startedAt),
+    seq,
+  };
+  if (type === 'task-assigned') return { ...step, ...ANEW, status: 'running' };
+  if (type === 'task-progress') {
+    const told = amount(context.percent);
+    return { ...step, percent: told === null ? step.percent : Math.floor(Math.min(told, 100)) };
+  }
+  const endedAt = time(context.ended_at) ?? at;
+  const took = step.startedAt === null || endedAt === null ? null : Math.max(0, endedAt - step.startedAt);
+  const output = copied(context.output, MAX_OUTPUT);
+  return {
+    ...step,
+    status: type === 'task-failed' || context.success === false ? 'failed' : 'done',
+    output: output ?? null,
+    outputCut: output === undefined && context.output !== undefined,
+    error: errorIn(context),
+    endedAt,
+    durationMs: amount(context.duration_ms) ?? took,
+  };
+}
+
+function put(steps: Steps, index: number, step: Step): Steps {
+  const kept = steps.kept.slice();
+  const counts = { ...steps.counts };
+  const credit = steps.credit.slice();
+  const count = (one: Step | undefined, sign: 1 | -1) => {
+    if (one === undefined) return;
+    const stage = one.stage !== null && one.stage >= 1 && one.stage <= MAX_STAGES ? one.stage : 0;
+    while (credit.length <= stage) credit.push(0); // no holes: JSON has none
+    counts[one.status] += sign;
+    credit[stage] = (credit[stage] ?? 0) + sign * { running: one.percent ?? 0, done: 100, failed: 0 }[one.status];
+  };
+  count(kept[index], -1);
+  count(step, 1);
+  kept[index < 0 ? kept.length : index] = step;
+  if (kept.length > MAX_STEPS) {
+    const ended = kept.findIndex(({ status }) => status !== 'running');
+    const [left] = kept.splice(Math.max(0, ended), 1);
+    if (left?.status === 'running') count(left, -1); // its end, if it comes, is that of a step not seen before
+  }
+  return { kept, counts, credit };
+}

@@ -1,0 +1,91 @@
+import { type Remaining, remaining } from './pace.js';
+import { type ProgressError, type ProgressState, workOf } from './state.js';
+import { type ExecutionStatus, isFinished } from './states.js';
+import type { Step } from './steps.js';
+import { plannedSteps } from './work.js';
+
+/** How far an execution is. Times are milliseconds since 1970, by the `created_at` of the rows. */
+export interface Progress {
+  /** Of the last event taken in; 0: none. */
+  readonly seq: number;
+  readonly status: ExecutionStatus;
+  /** Whole, 0 to 100. Never falls; 100 once completed, and only then. */
+  readonly percent: number;
+  /** What percent counts. `none`: nothing said how much there is to do, and percent stays where it is until the end. */
+  readonly basis: 'stages' | 'steps' | 'none';
+  /** The current stage; `of`: how many the plan has. */
+  readonly stage: { readonly number: number; readonly name: string | null; readonly of: number | null } | null;
+  /** `abandoned`: had no end when the execution ended. */
+  readonly steps: {
+    readonly done: number;
+    readonly failed: number;
+    readonly running: number;
+    readonly abandoned: number;
+    readonly total: number | null;
+  };
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  readonly updatedAt: number | null;
+  /** Null while there is too little to tell it by, and once it is over. */
+  readonly remaining: Remaining | null;
+  readonly error: ProgressError | null;
+}
+
+export interface StepRecord extends Omit<Step, 'status'> {
+  /** `abandoned`: had no end when the execution ended. */
+  readonly status: Step['status'] | 'abandoned';
+  /** Null while nobody has said. */
+  readonly success: boolean | null;
+}
+
+/** What to show of a state at a time, in milliseconds since 1970. Only `remaining` depends on the time. */
+export function viewOf(state: ProgressState, now: number): Progress {
+  const { seq, status, percent, startedAt, endedAt, error } = state;
+  const work = workOf(state);
+  return {
+    seq,
+    status,
+    percent,
+    basis: work.total === null ? 'none' : work.unit,
+    stage: stageOf(state),
+    steps: countsOf(state),
+    startedAt,
+    endedAt,
+    updatedAt: state.at,
+    remaining: isFinished(status) || state.pace === null ? null : remaining(state.pace, work, activeAt(state, now)),
+    error,
+  };
+}
+
+/** The steps that are kept, in the order in which they began. */
+export function stepsOf({ status, steps }: ProgressState): StepRecord[] {
+  const open = isFinished(status) ? 'abandoned' : 'running';
+  const success = { running: null, done: true, failed: false };
+  return steps.kept.map((step) => ({
+    ...step,
+    status: step.status === 'running' ? open : step.status,
+    success: success[step.status],
+  }));
+}
+
+function activeAt({ status, active, at }: ProgressState, now: number): number {
+  return status === 'running' && at !== null && now > at ? active + (now - at) : active;
+}
+
+function stageOf({ stage, plan }: ProgressState): Progress['stage'] {
+  if (stage === null) return null;
+  const planned = plan?.[stage.number - 1];
+  const of = planned === undefined ? null : (plan?.length ?? null);
+  return { number: stage.number, name: planned?.name ?? stage.name, of };
+}
+
+function countsOf({ status, plan, told, steps }: ProgressState): Progress['steps'] {
+  const { done, failed, running } = steps.counts;
+  const total = plan === null ? told : (plannedSteps(plan) ?? told);
+  return {
+    done,
+    failed,
+    ...(isFinished(status) ? { running: 0, abandoned: running } : { running, abandoned: 0 }),
+    total: total === null ? null : Math.max(total, done + failed + running),
+  };
+}
