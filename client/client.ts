@@ -1,7 +1,7 @@
 import { Backoff } from './backoff.js';
 import { call } from './call.js';
 import type { Carrier, SessionEvents, SessionState } from './carrier.js';
-import { systemClock } from './clock.js';
+import { type Clock, systemClock } from './clock.js';
 import { BACKOFF, type ConnectionOptions, directCarrier, rungsOf, tokenOf } from './direct.js';
 import { RowcastError } from './error.js';
 import type { PollingOptions } from './polling/settings.js';
@@ -68,7 +68,11 @@ function pollingClient(options: ClientOptions, polling: PollingOptions = {}): Po
 }
 
 /** The subscriptions of one client, over whatever carries them. */
-export function clientOver(makeCarrier: (events: SessionEvents) => Carrier, onState: ClientOptions['onState']): Client {
+export function clientOver(
+  makeCarrier: (events: SessionEvents) => Carrier,
+  onState: ClientOptions['onState'],
+  clock: Clock = systemClock,
+): Client {
   const subscriptions = new Map<string, Subscription>();
 
   const carrier = makeCarrier({
@@ -99,7 +103,7 @@ export function clientOver(makeCarrier: (events: SessionEvents) => Carrier, onSt
           get connected() {
             return carrier.state === 'connected';
           },
-          clock: systemClock,
+          clock,
           backoff: () => new Backoff(BACKOFF),
           request: (command, onReply) => carrier.request(command, onReply),
           forget: (closed) => {

@@ -113,10 +113,10 @@ export class Session implements Carrier {
   }
 
   #makeVisit(name: TransportName, patience: number, events: VisitEvents): Visit {
-    const { rungs, token, clock } = this.#options;
+    const { rungs, token, clock, random = Math.random } = this.#options;
     const rung = rungs.find((rung) => rung.name === name);
     if (rung === undefined) throw new Error(`no rung ${name}`);
-    return new Visit({ rung, token, clock, patience, events });
+    return new Visit({ rung, token, clock, random, patience, events });
   }
 
   #open(error?: RowcastError): void {

@@ -1,3 +1,4 @@
+import { Backoff, type BackoffLimits } from './backoff.js';
 import type { Request } from './carrier.js';
 import type { Clock } from './clock.js';
 import { RowcastError } from './error.js';
@@ -39,6 +40,8 @@ export interface VisitOptions {
   readonly rung: Rung;
   readonly token: () => Promise<string | undefined>;
   readonly clock: Clock;
+  /** From 0 to 1. */
+  readonly random: () => number;
   /** How long opening and introducing may take together, in milliseconds. */
   readonly patience: number;
   readonly events: VisitEvents;
@@ -47,6 +50,9 @@ export interface VisitOptions {
 /** In milliseconds. */
 const TOKEN_TIMEOUT = 10_000;
 
+/** Between attempts to get a fresh token for a connection that stands, in milliseconds. */
+const REFRESH: BackoffLimits = { base: 500, cap: 8_000 };
+
 /** How long the other side may take to show that it lives, when there is reason to doubt it; in milliseconds. */
 const PROBE_TIMEOUT = 3_000;
 
@@ -54,13 +60,15 @@ const PROBE_TIMEOUT = 3_000;
 const PROOF_TIMEOUT = 4_000;
 
 /**
- * One visit to one rung, from the token to the end: opens a link, introduces itself and listens to its heart. It owns
- * the timers and the link it makes; `close` ends them (I7).
+ * One visit to one rung, from the token to the end: opens a link, introduces itself, listens to its heart, and brings a
+ * fresh token when the gateway pauses for one. It owns the timers and the link it makes; `close` ends them (I7).
  */
 export class Visit {
   readonly #options: VisitOptions;
   #events: VisitEvents;
   readonly #replies = new Map<number, (reply: Reply) => void>();
+  /** What was said in a pause, to be said after it; null while there is none. */
+  #held: (() => void)[] | null = null;
   #link: Link | null = null;
   #over = false;
   #lastId = 0;
@@ -73,7 +81,10 @@ export class Visit {
   #spoke = false;
   /** A ping is out because there was reason to doubt, and nothing was heard since. */
   #doubted = false;
+  /** The last one that was good. */
+  #token: string | undefined;
   #cancelTimer: () => void = () => {};
+  #cancelToken: () => void = () => {};
   #cancelProof: () => void = () => {};
 
   constructor(options: VisitOptions) {
@@ -86,11 +97,12 @@ export class Visit {
   }
 
   begin(): void {
-    const { token, clock } = this.#options;
-    this.#cancelTimer = clock.after(TOKEN_TIMEOUT, () => this.#noToken('none came in time'));
-    token().then(
-      (token) => this.#over || this.#dial(token),
-      (reason: unknown) => this.#over || this.#noToken(String(reason)),
+    this.#ask(
+      (token) => {
+        this.#token = token;
+        this.#dial();
+      },
+      (reason) => this.#finish(new RowcastError('unavailable', `no token: ${reason}`), false, true),
     );
   }
 
@@ -102,6 +114,10 @@ export class Visit {
   /** Sends a command; `onReply` gets its one reply, or nothing if the visit ends before. */
   request(request: Request, onReply: (reply: Reply) => void = () => {}): void {
     if (this.#over) return;
+    if (this.#held !== null && request.type !== 'refresh' && request.type !== 'ping') {
+      this.#held.push(() => this.request(request, onReply));
+      return;
+    }
     this.#lastId += 1;
     this.#replies.set(this.#lastId, onReply);
     if (this.#connectedAt !== null && !this.#proven) this.#awaitProof(); // a rung may make its request anew
@@ -123,17 +139,33 @@ export class Visit {
   close(): void {
     this.#over = true;
     this.#cancelTimer();
+    this.#cancelToken();
     this.#cancelProof();
     this.#replies.clear();
     this.#link?.close();
   }
 
-  #dial(token: string | undefined): void {
+  /** Asks for a token, and calls one of the two, once, unless the visit ends before. */
+  #ask(onToken: (token: string | undefined) => void, onNone: (reason: unknown) => void): void {
+    const { token, clock } = this.#options;
+    let asking = true;
+    const once = <A>(then: (outcome: A) => void) => {
+      return (outcome: A) => {
+        if (!asking || this.#over) return;
+        asking = false;
+        this.#cancelToken();
+        then(outcome);
+      };
+    };
+    this.#cancelToken = clock.after(TOKEN_TIMEOUT, () => once(onNone)('none came in time'));
+    token().then(once(onToken), once(onNone));
+  }
+
+  #dial(): void {
     const { rung, clock, patience } = this.#options;
-    this.#cancelTimer();
     this.#cancelTimer = clock.after(patience, () => this.#end(1006, 'no connection in time'));
     this.#link = rung.open({
-      onOpen: () => this.#over || this.#introduce(token),
+      onOpen: () => this.#over || this.#introduce(),
       onFrame: (frame) => this.#over || this.#receive(frame),
       onHeard: () => this.#over || this.#comment(),
       onClose: (code, reason) => {
@@ -143,9 +175,15 @@ export class Visit {
     });
   }
 
-  #introduce(token: string | undefined): void {
+  #introduce(): void {
+    const token = this.#token;
     this.request({ type: 'connect', protocol: PROTOCOL, ...(token === undefined ? {} : { token }) }, (reply) => {
-      if (reply.type !== 'connected') return; // a refusal is followed by a close that carries its code
+      if (reply.type === 'error') {
+        const error = new RowcastError(reply.code, reply.message);
+        this.#retryAfter = reply.retryAfter;
+        return this.#finish(error, !error.retries, error.retries);
+      }
+      if (reply.type !== 'connected') return;
       this.#connectedAt = this.#options.clock.now();
       this.#heartbeat = reply.heartbeat;
       this.#cancelTimer();
@@ -169,10 +207,34 @@ export class Visit {
       this.#spoke = outcomeOf(frame.code).outcome === 'retry';
       this.#retryAfter = frame.retryAfter;
     }
+    if (frame.type === 'paused') return this.#pause();
     if (id === undefined) return this.#events.onFrame(frame);
     const onReply = this.#replies.get(id);
     this.#replies.delete(id);
     onReply?.(frame as Reply);
+  }
+
+  /** Nothing is lost in a pause, and the gateway ends the connection that brings no fresh token. */
+  #pause(): void {
+    if (this.#held !== null) return;
+    this.#held = [];
+    this.#refresh(new Backoff(REFRESH, this.#options.random));
+  }
+
+  #refresh(backoff: Backoff): void {
+    const again = () => {
+      this.#cancelToken = this.#options.clock.after(backoff.next(), () => this.#refresh(backoff));
+    };
+    this.#ask((token) => {
+      if (token === undefined || token === this.#token) return again(); // it is known to have expired
+      this.request({ type: 'refresh', token }, ({ type }) => {
+        if (type !== 'refreshed') return again(); // unless a close follows: the gateway could not tell
+        this.#token = token;
+        const held = this.#held ?? [];
+        this.#held = null;
+        for (const say of held) say();
+      });
+    }, again);
   }
 
   #comment(): void {
@@ -207,10 +269,6 @@ export class Visit {
 
   #silent(reason: string): void {
     this.#end(outcomes.heartbeat_timeout.close, reason);
-  }
-
-  #noToken(reason: string): void {
-    this.#finish(new RowcastError('unavailable', `no token: ${reason}`), false, true);
   }
 
   #end(code: number, reason: string): void {

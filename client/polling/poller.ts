@@ -43,6 +43,8 @@ export class Poller implements Carrier {
   /** The request that is out, or whose answer is being read. */
   #request: AbortController | null = null;
   #begunAt = Number.NEGATIVE_INFINITY;
+  /** The token that stands has expired: the next request brings a fresh one. Another such refusal counts as a failure. */
+  #expired = false;
   /** Another request follows that one at once. */
   #wanted = false;
   /** The gateway said to come back then, not before. */
@@ -151,6 +153,7 @@ export class Poller implements Carrier {
   #leave(): void {
     this.#abort();
     this.#roster = null;
+    this.#expired = false;
     this.#replies.clear();
   }
 
@@ -220,36 +223,39 @@ export class Poller implements Carrier {
 
   async #exchange(signal: AbortSignal): Promise<Answer> {
     const { token, clock, exchange } = this.#options;
-    if (this.#roster === null) {
+    if (this.#roster === null || this.#expired) {
       const value = await token();
       signal.throwIfAborted();
-      this.#roster = this.#connect(value);
+      this.#lastId += 1;
+      if (this.#roster === null) this.#roster = this.#connect(this.#lastId, value);
+      else if (value !== undefined) this.#roster.take({ type: 'refresh', id: this.#lastId, token: value });
       this.#begunAt = clock.now();
     }
     return exchange(this.#roster.commands(this.#asks), signal);
   }
 
-  #connect(token: string | undefined): Roster {
+  #connect(id: number, token: string | undefined): Roster {
     const roster = new Roster();
-    this.#lastId += 1;
-    this.#replies.set(this.#lastId, ({ type }) => {
+    this.#replies.set(id, ({ type }) => {
       if (type === 'connected') this.#enter('connected');
     });
-    roster.take({ type: 'connect', id: this.#lastId, protocol: PROTOCOL, ...(token === undefined ? {} : { token }) });
+    roster.take({ type: 'connect', id, protocol: PROTOCOL, ...(token === undefined ? {} : { token }) });
     return roster;
   }
 
-  #digest({ frames, positions, refusal }: Answer, current: () => boolean): void {
+  #digest({ frames, positions }: Answer, current: () => boolean): void {
     const time = this.#options.clock.now() - this.#begunAt;
     for (const frame of frames) {
       const heard = this.#roster?.digest(frame) ?? null;
       if (heard === null) continue;
+      if (heard.type === 'error' && heard.id === undefined) {
+        return this.#refused(new RowcastError(heard.code, heard.message), heard.retryAfter);
+      }
       this.#channels.see(heard);
       if ('id' in heard && heard.id !== undefined) this.#reply(heard.id, heard as Reply);
       else this.#options.events.onFrame(heard);
       if (!current()) return; // a listener paused or closed: the rest is asked for again
     }
-    if (refusal !== null) return this.#refused(refusal.error, refusal.retryAfter);
     // The gateway answers, but has no database: to whoever asks for events that is a failure.
     if (frames.some((frame) => 'code' in frame && frame.code === 'unavailable')) return this.#fail();
     this.#answered(time, frames, positions);
@@ -257,6 +263,7 @@ export class Poller implements Carrier {
 
   #answered(time: number, frames: Answer['frames'], positions: Answer['positions']): void {
     const standing = this.#roster?.channels ?? [];
+    this.#expired = false;
     this.#channels.settle(frames, positions, standing);
     this.#statistics.answered(time);
     // That `connect` is answered proves little: what proves something follows at once.
@@ -282,6 +289,11 @@ export class Poller implements Carrier {
   /** The gateway does not serve the request. Where it says when to come back it is well, and nothing has failed. */
   #refused(error: RowcastError, retryAfter: number | undefined): void {
     if (!error.retries) return this.#end(error);
+    if (error.code === 'token_expired' && this.#state === 'connected' && !this.#expired) {
+      this.#expired = true;
+      this.#abort();
+      return this.#arm(0);
+    }
     if (retryAfter === undefined) return this.#fail(error.message, error.code);
     const { backoff, clock } = this.#options;
     const delay = backoff.after(retryAfter);

@@ -1,5 +1,18 @@
 import { type ErrorCode, type Outcome, outcomes } from './outcomes.js';
 
+/** Codes of the HTTP API alone: a subscriber, who is spared their bytes, never meets them. */
+const ofTheApi = {
+  invalid_request: { outcome: 'stop' },
+  method_not_allowed: { outcome: 'stop' },
+  unknown_venture: { outcome: 'stop' },
+  unknown_execution: { outcome: 'stop' },
+  state_conflict: { outcome: 'stop' },
+  idempotency_key_reused: { outcome: 'stop' },
+} as const satisfies Record<string, Outcome>;
+
+/** Every code that a gateway answers with. */
+export type AnyErrorCode = ErrorCode | keyof typeof ofTheApi;
+
 interface Explanation {
   readonly meaning: string;
   readonly action: string;
@@ -8,7 +21,7 @@ interface Explanation {
 /** What one error code means, and what to do. */
 export type ErrorEntry = Outcome & Explanation;
 
-const explanations: Record<ErrorCode, Explanation> = {
+const explanations: Record<AnyErrorCode, Explanation> = {
   invalid_json: {
     meaning: 'The frame is not JSON.',
     action: 'Send one JSON object per text frame.',
@@ -22,8 +35,8 @@ const explanations: Record<ErrorCode, Explanation> = {
     action: 'The message names the field; see the protocol for its form.',
   },
   frame_too_large: {
-    meaning: 'The frame is larger than the limit in the connected reply.',
-    action: 'Send smaller commands. Events are written with SQL, not sent to the gateway.',
+    meaning: 'The frame, the body or the headers of a request are larger than the limit.',
+    action: 'Send smaller commands; `connected` has the limit. Events are written with SQL, not sent to the gateway.',
   },
   not_connected: {
     meaning: 'A command came before the connect command was answered.',
@@ -65,12 +78,16 @@ const explanations: Record<ErrorCode, Explanation> = {
     meaning: 'There is nothing at this path.',
     action: 'Look the path up in the protocol.',
   },
+  forbidden: {
+    meaning: 'There is no such thing, or this principal may not have it.',
+    action: 'Ask whoever grants access. A subscription that ends with this code has lost its right.',
+  },
   forbidden_origin: {
     meaning: 'A page of this origin may not connect.',
-    action: 'Without ROWCAST_JWT_SECRET only pages of this machine may.',
+    action: 'Have its origin listed in ROWCAST_ORIGINS. Without a key for tokens only pages of this machine may.',
   },
   unavailable: {
-    meaning: 'The database cannot be reached right now.',
+    meaning: 'The database cannot be reached right now, or cannot answer.',
     action: 'Try again with a growing, random delay. The client library does.',
   },
   internal: {
@@ -82,8 +99,8 @@ const explanations: Record<ErrorCode, Explanation> = {
     action: 'Connect again: another gateway, or this one restarted, goes on at your position.',
   },
   connect_timeout: {
-    meaning: 'The connection was opened but no connect command came in time.',
-    action: 'Send connect as the first frame.',
+    meaning: 'The connection was opened but no connect command came in time, or not all of a request did.',
+    action: 'Send connect as the first frame, and each request in one go.',
   },
   heartbeat_timeout: {
     meaning: 'Nothing was heard from the gateway for two heartbeats; the client itself says so.',
@@ -91,14 +108,15 @@ const explanations: Record<ErrorCode, Explanation> = {
   },
   token_expired: {
     meaning: 'The token has expired.',
-    action: 'Connect again with a fresh token, or send refresh before it expires.',
+    action: 'Send refresh with a fresh token, or connect again with one. The client library does.',
   },
   too_many_connections: {
-    meaning: 'The gateway, or this address, has as many connections as it may have.',
-    action: 'Wait for retryAfter, or raise ROWCAST_MAX_CONNECTIONS or ROWCAST_ADDRESS_CONNECTIONS.',
+    meaning: 'The gateway, this address or this user has as many connections as it may have.',
+    action:
+      'Wait for retryAfter, or raise ROWCAST_MAX_CONNECTIONS, ROWCAST_ADDRESS_CONNECTIONS or ROWCAST_PRINCIPAL_CONNECTIONS.',
   },
   rate_limited: {
-    meaning: 'More came in a short time than the gateway admits, overall or from this address.',
+    meaning: 'More came in a short time than the gateway admits, overall, from this address or from this user.',
     action: 'Wait for retryAfter. The client library does.',
   },
   unsupported_protocol: {
@@ -106,8 +124,36 @@ const explanations: Record<ErrorCode, Explanation> = {
     action: 'Use a client of the version that the message names.',
   },
   unauthorized: {
-    meaning: 'The token is missing, or not signed with the secret of this gateway.',
-    action: 'Get a valid token and connect with it.',
+    meaning: 'There is no token or ticket, or not a good one; the message says what is wrong with it.',
+    action: 'Get a valid token, or a new ticket, and connect with it.',
+  },
+  token_not_yet_valid: {
+    meaning: 'The token is for later: its nbf has not come.',
+    action: 'Connect again when it is valid; check the clocks of the issuer and of the gateway.',
+  },
+  invalid_request: {
+    meaning: 'A parameter, a header or the body has the wrong form.',
+    action: 'The answer names each field that is wrong; the API reference has their forms.',
+  },
+  method_not_allowed: {
+    meaning: 'This path has no such method.',
+    action: 'The header Allow names those that it has.',
+  },
+  unknown_venture: {
+    meaning: 'There is no such venture.',
+    action: 'Check the id.',
+  },
+  unknown_execution: {
+    meaning: 'There is no such execution.',
+    action: 'Check the id.',
+  },
+  state_conflict: {
+    meaning: 'The execution is in a state in which this cannot be done.',
+    action: 'The message says which states can follow; read the status again before you go on.',
+  },
+  idempotency_key_reused: {
+    meaning: 'The same Idempotency-Key came with another request before.',
+    action: 'Use a new key for each new request, and the same one only to repeat it.',
   },
   too_many_errors: {
     meaning: 'The connection sent too many frames that were refused.',
@@ -115,9 +161,10 @@ const explanations: Record<ErrorCode, Explanation> = {
   },
 };
 
-type Table = { readonly [Code in ErrorCode]: (typeof outcomes)[Code] & Explanation };
+const all = { ...outcomes, ...ofTheApi };
+type Table = { readonly [Code in AnyErrorCode]: (typeof all)[Code] & Explanation };
 
 /** The table of errors. docs/reference/errors.md is this table. */
 export const errors = Object.fromEntries(
-  Object.entries(outcomes).map(([code, outcome]) => [code, { ...outcome, ...explanations[code as ErrorCode] }]),
+  Object.entries(all).map(([code, outcome]) => [code, { ...outcome, ...explanations[code as AnyErrorCode] }]),
 ) as Table;

@@ -8,7 +8,7 @@ export type Row = Readonly<Record<string, unknown>>;
 export type Since = string;
 
 export type Command =
-  | { type: 'connect'; id: number; protocol: number; token?: string }
+  | { type: 'connect'; id: number; protocol: number; token?: string; ticket?: string }
   | { type: 'subscribe'; id: number; channel: string; since?: Since }
   | { type: 'unsubscribe'; id: number; channel: string }
   | { type: 'refresh'; id: number; token: string }
@@ -34,7 +34,9 @@ export type Reply =
 export type Frame =
   | Reply
   | { type: 'events'; channel: string; from: number; events: readonly Row[] }
-  | { type: 'reset'; channel: string; reason: ResetReason; position: string };
+  | { type: 'reset'; channel: string; reason: ResetReason; position: string }
+  /** No event comes until `refresh` was answered; every subscription stays at its position. */
+  | { type: 'paused'; code: string };
 
 type Field = 'string' | 'number' | 'number or nothing' | 'object' | 'rows';
 
@@ -47,6 +49,7 @@ const shapes: Record<Frame['type'], Record<string, Field>> = {
   error: { code: 'string', message: 'string', retryAfter: 'number or nothing' },
   events: { channel: 'string', from: 'number', events: 'rows' },
   reset: { channel: 'string', reason: 'string', position: 'string' },
+  paused: { code: 'string' },
 };
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -6,7 +6,7 @@ export interface Outcome {
   readonly close?: number;
 }
 
-/** Every code that a gateway answers with. */
+/** Every code that a subscriber may meet. */
 export const outcomes = {
   invalid_json: { outcome: 'stop' },
   unknown_type: { outcome: 'stop' },
@@ -22,6 +22,7 @@ export const outcomes = {
   unknown_session: { outcome: 'stop' },
   position_gone: { outcome: 'stop' },
   not_found: { outcome: 'stop' },
+  forbidden: { outcome: 'stop' },
   forbidden_origin: { outcome: 'stop' },
   unavailable: { outcome: 'retry' },
   internal: { outcome: 'retry', close: 4000 },
@@ -31,6 +32,7 @@ export const outcomes = {
   token_expired: { outcome: 'retry', close: 4004 },
   too_many_connections: { outcome: 'retry', close: 4005 },
   rate_limited: { outcome: 'retry', close: 4006 },
+  token_not_yet_valid: { outcome: 'retry', close: 4007 },
   unsupported_protocol: { outcome: 'stop', close: 4500 },
   unauthorized: { outcome: 'stop', close: 4501 },
   too_many_errors: { outcome: 'stop', close: 4502 },

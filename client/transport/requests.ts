@@ -30,6 +30,8 @@ export class Refused extends Error {
 /** No closing handshake. */
 const BROKEN = 1006;
 
+const pause: Frame = { type: 'paused', code: 'token_expired' };
+
 /**
  * A connection made of requests, one at a time. A command makes the present request anew, together with all others of
  * the same turn, once that has answered what it was asked: so commands that come fast do not keep it from any answer.
@@ -41,6 +43,8 @@ export class Requests implements Link {
   #request: AbortController | null = null;
   #gathering = false;
   #changed = false;
+  /** The token has expired, and no request follows by itself before `refresh` was answered. */
+  #paused = false;
   #over = false;
 
   constructor(events: LinkEvents, ask: Ask) {
@@ -99,28 +103,40 @@ export class Requests implements Link {
       });
       if (!current()) return;
       if (!goesOn || (urgent && !progress)) return this.#end(BROKEN, 'the answer ended');
-      this.#next();
     } catch (reason) {
       if (!current()) return;
       if (reason instanceof Refused && reason.frame !== null) this.#receive(reason.frame);
-      if (!this.#over) this.#end(BROKEN, causeOf(reason));
+      else this.#end(BROKEN, causeOf(reason));
+      if (this.#over) return;
     }
+    this.#request = null;
+    if (this.#changed || !this.#paused) this.#next();
   }
 
   /** Whether it was of any use. */
   #receive(value: unknown): boolean {
-    const frame = asFrame(value);
+    const frame = this.#read(value);
     const passed = frame === null ? null : this.#roster.digest(frame);
     if (passed === null) this.#events.onHeard();
     else this.#events.onFrame(passed);
-    if (frame?.type === 'error') this.#refused(frame);
+    if (frame?.type === 'error') this.#refused(passed?.type === 'error' ? passed : frame);
     if (this.#changed) this.#gather();
     return passed !== null && !(passed.type === 'error' && passed.id === undefined);
   }
 
-  /** Some errors end a connection; there it would be closed with their code. */
-  #refused({ code, message }: Extract<Frame, { type: 'error' }>): void {
-    const { close } = outcomeOf(code);
+  /** On a single connection a token that is no longer good is a pause; a second such error, in the pause, ends it. */
+  #read(value: unknown): Frame | null {
+    const frame = asFrame(value);
+    const expired = frame?.type === 'error' && frame.code === 'token_expired';
+    const read = expired && this.#roster.connected && !this.#paused ? pause : frame;
+    if (read?.type === 'paused') this.#paused = true;
+    if (read?.type === 'refreshed') this.#paused = false;
+    return read;
+  }
+
+  /** Some errors end a connection; there it would be closed with their code. So do all that answer no command. */
+  #refused({ id, code, message }: Extract<Frame, { type: 'error' }>): void {
+    const { close = id === undefined ? BROKEN : undefined } = outcomeOf(code);
     if (close !== undefined && !this.#over) this.#end(close, message);
   }
 

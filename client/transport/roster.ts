@@ -33,6 +33,10 @@ export class Roster {
   /** What the present request asks for the first time, and has not answered yet. */
   readonly #awaited = new Set<number>();
 
+  get connected(): boolean {
+    return this.#connected;
+  }
+
   get channels(): readonly string[] {
     return [...this.#entries.keys()];
   }
@@ -101,9 +105,14 @@ export class Roster {
     this.#awaited.delete(id);
     if (this.#once.delete(id)) return reply;
     if (id === this.#connect?.id) {
-      const repeated = this.#connected && reply.type === 'connected';
-      this.#connected ||= reply.type === 'connected';
-      return repeated ? null : reply;
+      if (!this.#connected) {
+        this.#connected = reply.type === 'connected';
+        return reply;
+      }
+      // It was answered long ago. Refused now, the connection is lost.
+      if (reply.type !== 'error') return null;
+      const { id, ...error } = reply;
+      return error;
     }
     const entry = [...this.#entries.values()].find((entry) => entry.id === id);
     if (entry === undefined) return null; // left since

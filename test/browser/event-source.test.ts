@@ -15,7 +15,8 @@ describe.each<Engine>(['chromium', 'firefox'])('%s', (engine) => {
     const network = await world.network();
     const query = new URLSearchParams([...channels.map((channel) => ['channel', channel]), ['since', 'start']]);
     const source = network.via(`${world.gateway.url}/v1/sse?${query}`);
-    const reader = await Reader.openSource(world, await browser.newPage(), source, channels);
+    const page = await browser.newPage();
+    const reader = await Reader.openSource({ page, pages: world.pages, source, channels });
     await reader.atLeast(100);
     const published = await world.publishDuring(channels, async () => {
       for (const bytes of [3_000, 7_777, 0]) {

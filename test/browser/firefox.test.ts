@@ -1,11 +1,8 @@
 import { expect, test } from '@jest/globals';
 import { until } from '../support/until.js';
-import { useBrowser } from './browser.js';
-import { Reader, type ReaderOptions } from './reader.js';
-import { useWorld } from './world.js';
+import { type Reader, type ReaderOptions, useReaders } from './reader.js';
 
-const world = useWorld();
-const firefox = useBrowser('firefox');
+const { world, open } = useReaders('firefox');
 
 interface Case extends Pick<ReaderOptions, 'connect' | 'by'> {
   readonly what: string;
@@ -22,7 +19,7 @@ test.each<Case>([
   const channels = world.channels(50);
   await world.publish(channels, 3);
   const { url } = await world.proxy({ upgrades });
-  const reader = await Reader.open(world, await firefox.newPage(), { channels, gateway: url, ...way });
+  const reader = await open({ channels, gateway: url, ...way });
   await world.publishSlowly(channels, 20);
   await reader.hasEach(23);
   expect(await reader.transport()).toBe(transport);
@@ -35,7 +32,7 @@ test('I1, I2, I3: two tabs share one connection, and the second goes on when the
   const channels = world.channels(2);
   const readers: Reader[] = [];
   for (let tab = 0; tab < 2; tab++) {
-    const reader = await Reader.open(world, await firefox.newPage(), { channels, share: 'test' });
+    const reader = await open({ channels, share: 'test' });
     readers.push(reader);
     await until(async () => (await reader.transport()) === 'tabs', { what: 'a tab to share' });
   }

@@ -5,13 +5,14 @@ import { packageRoot } from '../../server/package-root.js';
 import { seqs } from '../support/follow.js';
 import { type Nginx, startNginx } from '../support/nginx.js';
 import { until } from '../support/until.js';
-import { useBrowser } from './browser.js';
-import { Reader } from './reader.js';
-import { useWorld } from './world.js';
+import { useReaders } from './reader.js';
 
 /** Pages of 8 KiB, so that a few hundred events are many. */
-const world = useWorld({ ROWCAST_CACHE: 'public', ROWCAST_PAGE_BYTES: '8192', ROWCAST_TRUST_PROXY: '1' });
-const chromium = useBrowser('chromium');
+const { world, newPage, open } = useReaders('chromium', {
+  ROWCAST_CACHE: 'public',
+  ROWCAST_PAGE_BYTES: '8192',
+  ROWCAST_TRUST_PROXY: '1',
+});
 
 /** From an INSERT through nginx to the page, in milliseconds: less than what buffering would add. */
 const PASSED_ON = 2_000;
@@ -47,8 +48,8 @@ afterAll(() => nginx?.close());
 test.each(['websocket', 'sse', 'long-poll'] as const)('I1, I2, I3: %s passes nginx as documented', async (by) => {
   const channels = world.channels(3);
   await world.publish(channels, 3);
-  const page = await chromium.newPage();
-  const reader = await Reader.open(world, page, { channels, gateway: nginx.url, by });
+  const page = await newPage();
+  const reader = await open({ page, channels, gateway: nginx.url, by });
   await reader.hasEach(3);
   for (let count = 4; count <= 10; count++) {
     await world.publish(channels, 1);
@@ -104,7 +105,7 @@ test('I1, I2, I3: an nginx that was told nothing lets SSE pass', async () => {
   const url = await startUnaware();
   const channel = world.channel();
   await world.publish(channel, 3);
-  const reader = await Reader.open(world, await chromium.newPage(), { channels: [channel], gateway: url });
+  const reader = await open({ channels: [channel], gateway: url });
   await world.publishSlowly(channel, 20);
   await reader.hasEach(23);
   expect(await reader.transport()).toBe('sse');
@@ -114,7 +115,7 @@ test('I1, I2, I3: behind an nginx that buffers by all means: by long-poll, withi
   const url = await startUnaware('proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;');
   const channel = world.channel();
   await world.publish(channel, 3);
-  const reader = await Reader.open(world, await chromium.newPage(), { channels: [channel], gateway: url });
+  const reader = await open({ channels: [channel], gateway: url });
   await until(async () => (await reader.transport()) === 'poll', { what: 'long-poll' });
   await reader.hasEach(3);
   const first = await reader.firstEvent();

@@ -2,7 +2,9 @@ import { expect } from '@jest/globals';
 import type { Page } from 'puppeteer-core';
 import { seqs } from '../support/follow.js';
 import { until } from '../support/until.js';
-import type { World } from './world.js';
+import { type Engine, useBrowser } from './browser.js';
+import type { Pages } from './pages.js';
+import { type Settings, useWorld, type World } from './world.js';
 
 /** Ways to the gateway: the rungs of the ladder, and the client that asks in intervals. */
 export const WAYS = ['websocket', 'sse', 'long-poll', 'polling'] as const;
@@ -10,6 +12,10 @@ export type Way = (typeof WAYS)[number];
 
 export interface ReaderOptions {
   readonly channels: readonly string[];
+  /** Else a new one. */
+  readonly page?: Page;
+  /** Who serves the page; else those of the world. */
+  readonly pages?: Pages;
   /** A URL; else the gateway itself. */
   readonly gateway?: string;
   /** Where the page may connect: sources of a Content-Security-Policy. */
@@ -18,8 +24,18 @@ export interface ReaderOptions {
   readonly by?: Way;
   /** See the option `share` of createClient. */
   readonly share?: string;
+  /** The page sends its cookies to the gateway. */
+  readonly cookies?: boolean;
   /** Under which the page keeps what it has, for the page that is opened after it. */
   readonly name?: string;
+}
+
+interface SourceOptions extends Required<Pick<ReaderOptions, 'page' | 'pages' | 'channels'>> {
+  readonly source: string;
+  /** The page gets a ticket for it. */
+  readonly token?: string;
+  /** The page sends its cookies. */
+  readonly credentials?: 'include';
 }
 
 /** What the page of test/browser/pages/reader.html has seen. */
@@ -41,8 +57,8 @@ export class Reader {
     page.on('pageerror', (error) => this.#errors.push(String(error)));
   }
 
-  static async open(world: World, page: Page, options: ReaderOptions): Promise<Reader> {
-    const { gateway = world.gateway.url, by } = options;
+  static async open(world: World, page: Page, options: Omit<ReaderOptions, 'page'>): Promise<Reader> {
+    const { gateway = world.gateway.url, pages = world.pages, by } = options;
     const query = new URLSearchParams({ gateway });
     for (const channel of options.channels) query.append('channel', channel);
     // A client whose only transport is `poll` asks in intervals; one that has no other choice waits at the gateway.
@@ -50,16 +66,17 @@ export class Reader {
     if (connect !== undefined) query.set('connect', connect);
     if (by !== undefined && by !== 'long-poll') query.set('transports', by === 'polling' ? 'poll' : by);
     if (options.share !== undefined) query.set('share', options.share);
+    if (options.cookies) query.set('credentials', 'include');
     if (options.name !== undefined) query.set('name', options.name);
     const reader = new Reader(page, options.channels);
-    await page.goto(`${world.pages.origin}/reader.html?${query}`);
+    await page.goto(`${pages.origin}/reader.html?${query}`);
     return reader;
   }
 
   /** A page that has no client, but the EventSource of the browser; `source` is what that reads. */
-  static async openSource(world: World, page: Page, source: string, channels: readonly string[]): Promise<Reader> {
+  static async openSource({ page, pages, source, channels, ...showing }: SourceOptions): Promise<Reader> {
     const reader = new Reader(page, channels);
-    await page.goto(`${world.pages.origin}/eventsource.html?${new URLSearchParams({ source })}`);
+    await page.goto(`${pages.origin}/eventsource.html?${new URLSearchParams({ source, ...showing })}`);
     return reader;
   }
 
@@ -102,4 +119,22 @@ export class Reader {
       expect({ channel, data: events[channel]?.map(([, data]) => data) }).toEqual({ channel, data: seqs(1, count) });
     }
   }
+}
+
+export interface Readers {
+  readonly world: World;
+  newPage(): Promise<Page>;
+  /** Opens a page that reads. */
+  open(options: ReaderOptions): Promise<Reader>;
+}
+
+/** One world and one browser for the test file that calls this. */
+export function useReaders(engine: Engine, settings?: Settings): Readers {
+  const world = useWorld(settings);
+  const { newPage } = useBrowser(engine);
+  return {
+    world,
+    newPage,
+    open: async ({ page, ...options }) => Reader.open(world, page ?? (await newPage()), options),
+  };
 }

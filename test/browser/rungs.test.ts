@@ -1,11 +1,8 @@
 import { expect, test } from '@jest/globals';
 import { until } from '../support/until.js';
-import { useBrowser } from './browser.js';
-import { Reader, WAYS } from './reader.js';
-import { useWorld } from './world.js';
+import { type Reader, useReaders, WAYS } from './reader.js';
 
-const world = useWorld();
-const chromium = useBrowser('chromium');
+const { world, newPage, open } = useReaders('chromium');
 
 /** Promises about the first event after a page was opened, in milliseconds. */
 const WITHOUT_WEBSOCKET = 3_000;
@@ -21,7 +18,7 @@ async function expectFirstEvent(reader: Reader, what: string, within: number): P
 test.each(WAYS)('I1, I2, I3: 50 channels by %s', async (by) => {
   const channels = world.channels(50);
   await world.publish(channels, 5);
-  const reader = await Reader.open(world, await chromium.newPage(), { channels, by });
+  const reader = await open({ channels, by });
   await world.publishSlowly(channels, 10);
   await reader.hasEach(15);
   expect(await reader.transport()).toBe({ 'long-poll': 'poll', polling: 'poll', websocket: by, sse: by }[by]);
@@ -32,7 +29,7 @@ test.each(WAYS)('I1, I2, I3: 50 channels by %s', async (by) => {
 test('I1, I2, I3: by WebSocket where nothing is in the way', async () => {
   const channel = world.channel();
   await world.publish(channel, 3);
-  const reader = await Reader.open(world, await chromium.newPage(), { channels: [channel] });
+  const reader = await open({ channels: [channel] });
   await world.publishSlowly(channel, 20);
   await reader.hasEach(23);
   expect(await reader.transport()).toBe('websocket');
@@ -47,11 +44,11 @@ test.each([
 ] as const)('I1, I2, I3: WebSocket %s: by SSE, within 3 seconds', async (what, upgrades) => {
   const channel = world.channel();
   await world.publish(channel, 3);
-  const page = await chromium.newPage();
+  const page = await newPage();
   const { url } = await world.proxy({ upgrades });
   if (what === 'unknown to the browser') await page.evaluateOnNewDocument('delete globalThis.WebSocket');
   const policy = what === 'forbidden to the page' ? { connect: 'http:' } : {};
-  const reader = await Reader.open(world, page, { channels: [channel], gateway: url, ...policy });
+  const reader = await open({ page, channels: [channel], gateway: url, ...policy });
   await world.publishSlowly(channel, 20);
   await reader.hasEach(23);
   expect(await reader.transport()).toBe('sse');
@@ -63,8 +60,8 @@ test.each(['page', 'proxy'])('I1, I2, I3: SSE blocked at the %s as well: by long
   await world.publish(channel, 3);
   const proxy = await world.proxy(place === 'proxy' ? { upgrades: 403, forbidden: /^\/v1\/sse/ } : {});
   const way = place === 'page' ? ({ by: 'long-poll' } as const) : {};
-  const page = await chromium.newPage();
-  const reader = await Reader.open(world, page, { channels: [channel], gateway: proxy.url, ...way });
+  const page = await newPage();
+  const reader = await open({ page, channels: [channel], gateway: proxy.url, ...way });
   await world.publishSlowly(channel, 20);
   await reader.hasEach(23);
   expect(await reader.transport()).toBe('poll');
@@ -86,7 +83,7 @@ test('I1, I2, I3: behind proxies that hang and that buffer: by what is left, wit
     const channels = world.channels(count);
     await world.publish(channels, 3);
     const { url } = await world.proxy({ upgrades, buffer });
-    const reader = await Reader.open(world, await chromium.newPage(), { channels, gateway: url });
+    const reader = await open({ channels, gateway: url });
     await until(async () => (await reader.transport()) === rung, { deadlineMs: 15_000, what: `${what}: ${rung}` });
     await reader.hasEach(3);
     await expectFirstEvent(reader, what, WITHOUT_STREAMS);
@@ -101,8 +98,8 @@ test('I1, I2, I3: a better rung is tried again when the network changes, and tak
   const channel = world.channel();
   await world.publish(channel, 3);
   const proxy = await world.proxy({ upgrades: 403, forbidden: /^\/v1\/sse/ });
-  const page = await chromium.newPage();
-  const reader = await Reader.open(world, page, { channels: [channel], gateway: proxy.url });
+  const page = await newPage();
+  const reader = await open({ page, channels: [channel], gateway: proxy.url });
   await reader.hasEach(3);
   expect(await reader.transport()).toBe('poll');
   let published = 3;

@@ -1,12 +1,9 @@
 import { expect, test } from '@jest/globals';
 import type { Page } from 'puppeteer-core';
 import { until } from '../support/until.js';
-import { useBrowser } from './browser.js';
-import { Reader } from './reader.js';
-import { useWorld } from './world.js';
+import { type Reader, useReaders } from './reader.js';
 
-const world = useWorld();
-const chromium = useBrowser('chromium');
+const { world, newPage, open } = useReaders('chromium');
 
 const connections = () => world.metric('connections');
 
@@ -15,8 +12,8 @@ async function openTabs(count: number): Promise<{ readers: Reader[]; channels: s
   const [common = '', ...own] = world.channels(count + 1);
   const readers: Reader[] = [];
   for (const channel of own) {
-    const page = await chromium.newPage();
-    const reader = await Reader.open(world, page, { channels: [common, channel], share: 'test' });
+    const page = await newPage();
+    const reader = await open({ page, channels: [common, channel], share: 'test' });
     readers.push(reader);
     await until(async () => (await page.evaluate('page.client.state')) === 'connected', {
       what: 'a tab to be connected',

@@ -32,8 +32,11 @@ export interface World {
   metric(name: string): Promise<number>;
 }
 
-/** One world for the test file that calls this. Settings as in the environment. */
-export function useWorld(settings: Record<string, string> = {}): World {
+/** As in the environment; they may depend on where the pages are. */
+export type Settings = Record<string, string> | ((pages: Pages) => Record<string, string>);
+
+/** One world for the test file that calls this. */
+export function useWorld(settings: Settings = {}): World {
   let database: TestDatabase;
   let gateway: Gateway;
   let pages: Pages;
@@ -42,9 +45,10 @@ export function useWorld(settings: Record<string, string> = {}): World {
   let named = 0;
 
   beforeAll(async () => {
-    database = await createDatabase();
+    [database, pages] = await Promise.all([createDatabase(), servePages()]);
     writers = new pg.Pool({ connectionString: database.url, application_name: TEST_SESSION });
-    [gateway, pages] = await Promise.all([startTestGateway(database.url, { ...NO_RATES, ...settings }), servePages()]);
+    const chosen = typeof settings === 'function' ? settings(pages) : settings;
+    gateway = await startTestGateway(database.url, { ...NO_RATES, ...chosen });
   });
   afterEach(async () => {
     await Promise.all(proxies.splice(0).map((proxy) => proxy.close()));

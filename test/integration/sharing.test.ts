@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { SignJWT } from 'jose';
 import type pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Follower, follow, seqs } from '../support/follow.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { type Claims, signWith } from '../support/issuer.js';
 import { type Tab, Tabs } from '../support/tabs.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
@@ -181,11 +181,12 @@ test('`share` changes nothing where the platform cannot do it, as Node.js before
 
 describe('I5: with tokens', () => {
   let guarded: Gateway;
-  const token = (claims: object, secret = SECRET) =>
-    new SignJWT({ ...claims }).setProtectedHeader({ alg: 'HS256' }).setExpirationTime('1h').sign(Buffer.from(secret));
+  const settings = { ...NO_RATES, ROWCAST_JWT_SECRET: SECRET, ROWCAST_JWT_CLOCK_TOLERANCE: '0' };
+  const token = (claims: Claims, secret = SECRET) =>
+    signWith(Buffer.from(secret), { alg: 'HS256' })({ role: 'service_role', ...claims });
 
   beforeAll(async () => {
-    guarded = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: SECRET });
+    guarded = await startTestGateway(database.url, settings);
   });
   afterAll(() => guarded.stop());
 
@@ -195,7 +196,7 @@ describe('I5: with tokens', () => {
   };
 
   test('tabs of one principal share; another principal, and the same one with other rights, do not', async () => {
-    const who = [{ sub: 'ann' }, { sub: 'ann', jti: '2' }, { sub: 'ann', role: 'admin' }, { sub: 'bob' }];
+    const who = [{ sub: 'ann' }, { sub: 'ann', jti: '2' }, { sub: 'ann', tenant: 'other' }, { sub: 'bob' }];
     for (const claims of who) await open(() => token(claims)).follower.live();
     expect(await metric('rowcast_connections', guarded)).toBe(3);
   });
@@ -209,12 +210,43 @@ describe('I5: with tokens', () => {
     sub = 'bob';
     const { port } = new URL(guarded.url);
     await guarded.stop();
-    guarded = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: SECRET, ROWCAST_PORT: port });
+    guarded = await startTestGateway(database.url, { ...settings, ROWCAST_PORT: port });
     await write(3);
     for (const { follower } of [first, second]) await follower.count(3);
     for (const { follower } of [first, second]) expectAll(follower, 3);
     // One for each: they do not share any more.
     await until(async () => (await metric('rowcast_connections', guarded)) === 2, { what: 'two connections' });
+  });
+
+  test('the leading tab brings fresh tokens and no other has to; when somebody else logs in there, another one leads', async () => {
+    let sub = 'ann';
+    const asked = [0, 0];
+    const pair = [0, 1].map((tab) =>
+      open(() => {
+        asked[tab] = (asked[tab] ?? 0) + 1;
+        return token({ sub: tab === 0 ? sub : 'ann', exp: 2 });
+      }),
+    );
+    for (const { follower } of pair) await follower.live();
+    const [leading, other] = [...asked];
+    let written = 0;
+    const writeUntil = async (what: string, done: () => boolean | Promise<boolean>) => {
+      await until(
+        async () => {
+          await write(1);
+          written += 1;
+          return done();
+        },
+        { what },
+      );
+      for (const { follower } of pair) await follower.count(written);
+    };
+    await writeUntil('a token to expire', () => (asked[0] ?? 0) > (leading ?? 0));
+    expect(asked[1]).toBe(other);
+    for (const { tab } of pair) expect(tab.states).toEqual(['connecting', 'connected']);
+    sub = 'bob';
+    await writeUntil('two connections', async () => (await metric('rowcast_connections', guarded)) === 2);
+    for (const { follower } of pair) expectAll(follower, written);
   });
 
   test('a token that the gateway refuses ends the client of its own tab alone', async () => {

@@ -3,9 +3,9 @@ import type { Carrier, Request, SessionEvents, SessionState } from '../../client
 import { type Frame, type Position, parseFrame, parsePosition, type Reply } from '../../client/protocol/index.js';
 import type { Port } from '../../client/tabs/port.js';
 import { Relay } from '../../client/tabs/relay.js';
-import { Connection } from '../../server/connection/connection.js';
-import { FakeTransport, type LoggedRow, settle, silent } from '../support/fakes.js';
-import { anybody, CONNECT_TIMEOUT, type World } from './clients.js';
+import type { Connection } from '../../server/connection/connection.js';
+import { FakeTransport, type LoggedRow, settle } from '../support/fakes.js';
+import { openConnection, type World } from './clients.js';
 
 /** What the gateway may have sent without it having arrived, in bytes. */
 const BUFFER = 500;
@@ -50,20 +50,8 @@ export class SlowCarrier implements Carrier {
   async connect(): Promise<void> {
     this.#forget();
     this.#pipe = new FakeTransport(BUFFER);
-    const { world } = this;
-    const connection = new Connection({
-      id: 'leader',
-      transport: this.#pipe,
-      hub: world.hub,
-      authenticator: { authenticate: anybody },
-      clock: world.clock,
-      logger: silent,
-      limits: { maxFrameBytes: 1_000, maxSubscriptions: 100 },
-      heartbeat: 25_000,
-      connectTimeout: CONNECT_TIMEOUT,
-    });
+    const connection = openConnection(this.world, this.#pipe);
     this.connection = connection;
-    this.#pipe.onDrained = () => connection.drained();
     await connection.receive('{"type":"connect","id":0,"protocol":1,"token":"t"}');
     await settle();
     this.#read = 1;
@@ -183,7 +171,7 @@ export class FakeTab {
       this.places.delete(frame.channel);
       return;
     }
-    if (frame.id !== undefined) this.#answered(frame.id);
+    if ('id' in frame && frame.id !== undefined) this.#answered(frame.id);
   }
 
   #take(channel: string, from: number, rows: readonly LoggedRow[]): void {

@@ -2,9 +2,9 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type Command, type Frame, parseFrame, parsePosition } from '../../client/protocol/index.js';
 import { Roster } from '../../client/transport/roster.js';
-import { Connection } from '../../server/connection/connection.js';
-import { FakeTransport, type LoggedRow, settle, silent } from '../support/fakes.js';
-import { anybody, CONNECT_TIMEOUT, World } from './clients.js';
+import type { Connection } from '../../server/connection/connection.js';
+import { FakeTransport, type LoggedRow, settle } from '../support/fakes.js';
+import { openConnection, World } from './clients.js';
 import { seed } from './seed.js';
 
 const parameters = { seed: seed('roster'), numRuns: 400 };
@@ -73,7 +73,7 @@ class Above {
       this.wanted.delete(frame.channel);
       return;
     }
-    if (frame.id === undefined) throw new Error(JSON.stringify(frame));
+    if (!('id' in frame) || frame.id === undefined) throw new Error(JSON.stringify(frame));
     const command = this.asked.get(frame.id);
     if (command === undefined) throw new Error(`answered twice: ${JSON.stringify(frame)}`);
     this.asked.delete(frame.id);
@@ -105,18 +105,7 @@ class Requests {
     this.cut();
     this.made += 1;
     const transport = new FakeTransport(2_000);
-    const connection = new Connection({
-      id: 'session',
-      transport,
-      hub: this.#world.hub,
-      authenticator: { authenticate: anybody },
-      clock: this.#world.clock,
-      logger: silent,
-      limits: { maxFrameBytes: 1_000, maxSubscriptions: 10 },
-      heartbeat: 25_000,
-      connectTimeout: CONNECT_TIMEOUT,
-    });
-    transport.onDrained = () => connection.drained();
+    const connection = openConnection(this.#world, transport);
     [this.#connection, this.#transport, this.#read] = [connection, transport, 0];
     const [connect, ...others] = this.#above.roster.commands();
     await connection.receive(JSON.stringify(connect));

@@ -10,5 +10,17 @@ export function findingsAt(databaseUrl: string, circumstances: Partial<Circumsta
 export function complaints(all: readonly Finding[]): string[] {
   return all
     .filter(({ verdict, found }) => verdict !== 'ok' && !/^(fsync|synchronous_commit) = off/.test(found))
-    .map(({ name, verdict, found }) => `${name} ${verdict}: ${found}`);
+    .map(lineOf);
+}
+
+const lineOf = ({ name, verdict, found }: Finding) => `${name} ${verdict}: ${found}`;
+
+/** What mends the complaint that reads like this. */
+export function fixFor(all: readonly Finding[], complaint: RegExp): string {
+  return all.find((finding) => complaint.test(lineOf(finding)))?.fix ?? '';
+}
+
+/** What one check has found. */
+export function foundBy(all: readonly Finding[], check: string): string[] {
+  return all.filter(({ name }) => name === check).map(({ found }) => found);
 }

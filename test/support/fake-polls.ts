@@ -1,10 +1,17 @@
-import type { Answer, Exchange, Refusal } from '../../client/polling/answer.js';
+import type { RowcastError } from '../../client/error.js';
+import type { Answer, Exchange } from '../../client/polling/answer.js';
 import { type Command, type Frame, formatPosition, parsePosition, type Row } from '../../client/protocol/index.js';
 
 const EPOCH = 'e1';
 
-/** `hangs`: no answer ever. `no database`: subscriptions are refused as unavailable. */
-export type Health = 'works' | 'fails' | 'hangs' | 'no database' | Refusal;
+/** The gateway refuses requests as a whole. `retryAfter` in milliseconds. */
+interface Refusal {
+  readonly error: RowcastError;
+  readonly retryAfter: number | undefined;
+}
+
+/** `hangs`: no answer ever. `no database`: subscriptions are refused as unavailable. `cannot tell`: so is whoever asks. */
+export type Health = 'works' | 'fails' | 'hangs' | 'no database' | 'cannot tell' | Refusal;
 
 /** The door of a gateway for polls, without a network: each request is answered from the tables, or as the test says. */
 export class FakePolls {
@@ -41,7 +48,13 @@ export class FakePolls {
       signal.throwIfAborted();
       if (this.health === 'hangs') await hang(signal);
       if (this.health === 'fails') throw new TypeError('fetch failed');
-      if (typeof this.health === 'object') return { frames: [], positions: {}, refusal: this.health };
+      if (typeof this.health === 'object') {
+        const { error, retryAfter } = this.health;
+        const { code, message } = error;
+        const when = retryAfter === undefined ? {} : { retryAfter };
+        return { frames: [{ type: 'error', code, message, ...when }], positions: {} };
+      }
+      if (this.health === 'cannot tell') return { frames: commands.map(refuseUnknown), positions: {} };
       return this.#answer(commands);
     } finally {
       this.#out -= 1;
@@ -78,8 +91,13 @@ export class FakePolls {
       if (page.length > 0) events.push({ type: 'events', channel, from: after + 1, events: page });
       positions[channel] = formatPosition({ epoch: EPOCH, seq: after + page.length });
     }
-    return { frames: [...replies, ...events], positions, refusal: null };
+    return { frames: [...replies, ...events], positions };
   }
+}
+
+/** A gateway goes on after a `connect` that it refused. */
+function refuseUnknown({ id, type }: Command): Frame {
+  return { type: 'error', id, code: type === 'connect' ? 'unavailable' : 'not_connected', message: '' };
 }
 
 function hang(signal: AbortSignal): Promise<never> {

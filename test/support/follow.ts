@@ -11,13 +11,19 @@ export interface Follower {
 }
 
 /** Subscribes and records all that comes, in the order in which it comes. */
-export function follow(client: Client, channel: string, since: SubscribeOptions['since'] = 'start'): Follower {
+export function follow(
+  client: Client,
+  channel: string,
+  since: SubscribeOptions['since'] = 'start',
+  onState: SubscribeOptions['onState'] = () => {},
+): Follower {
   const events: StreamEvent[] = [];
   const resets: string[] = [];
   const subscription = client.subscribe(channel, {
     ...(since === undefined ? {} : { since }),
     onEvent: (event) => events.push(event),
     onReset: ({ reason, position }) => resets.push(`${reason} ${position}`),
+    onState,
   });
   return {
     subscription,

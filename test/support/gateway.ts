@@ -1,5 +1,5 @@
 import { readConfig } from '../../server/config.js';
-import { type Gateway, startGateway } from '../../server/gateway.js';
+import { type LocalGateway, startGateway } from '../../server/gateway.js';
 import { makeLogger } from '../../server/logger.js';
 
 /** Settings for a test that goes faster than a client may. */
@@ -8,12 +8,13 @@ export const NO_RATES = {
   ROWCAST_ADDRESS_CONNECT_RATE: '1000000',
   ROWCAST_ADDRESS_REQUEST_RATE: '1000000',
   ROWCAST_ADDRESS_POLL_RATE: '1000000',
+  ROWCAST_PRINCIPAL_RATE: '1000000',
   ROWCAST_FRAME_RATE: '1000000',
   ROWCAST_BYTE_RATE: `${1024 ** 3}`,
 };
 
 /** A gateway in this process, on a free port. Settings as in the environment. */
-export function startTestGateway(databaseUrl: string, settings: Record<string, string> = {}): Promise<Gateway> {
+export function startTestGateway(databaseUrl: string, settings: Record<string, string> = {}): Promise<LocalGateway> {
   const config = readConfig({ ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'error', ...settings });
   return startGateway(config, databaseUrl, makeLogger(config.logLevel));
 }

@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../server/package-root.js';
 
@@ -22,9 +24,27 @@ export function killAll(): void {
 
 /** Runs `rowcast …` from the source, in an environment that holds nothing but what is given. */
 export function runRowcast(args: readonly string[], env: Record<string, string> = {}, cwd?: string): RowcastProcess {
-  const root = packageRoot();
-  const loader = join(root, 'node_modules/tsx/dist/loader.mjs');
-  const child = spawn(process.execPath, ['--import', loader, join(root, 'server/main.ts'), ...args], {
+  return runNode([join(packageRoot(), 'server/main.ts'), ...args], env, cwd);
+}
+
+/** Runs a program that uses `rowcast/server`, as its reader would save it, from the source. */
+export async function runScript(
+  script: string,
+  args: readonly string[] = [],
+  env: Record<string, string> = {},
+): Promise<RowcastProcess> {
+  const folder = await mkdtemp(join(tmpdir(), 'rowcast-script-'));
+  const file = join(folder, 'script.mjs');
+  const library = JSON.stringify(join(packageRoot(), 'server/index.ts'));
+  await writeFile(file, script.replaceAll("'rowcast/server'", library));
+  const run = runNode([file, ...args], env);
+  run.child.once('close', () => rmSync(folder, { recursive: true }));
+  return run;
+}
+
+function runNode(args: readonly string[], env: Record<string, string>, cwd?: string): RowcastProcess {
+  const loader = join(packageRoot(), 'node_modules/tsx/dist/loader.mjs');
+  const child = spawn(process.execPath, ['--import', loader, ...args], {
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),

@@ -1,7 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { AddressRates, Admission, type AdmissionLimits } from '../../server/connection/admission.js';
+import { Admission, type AdmissionLimits } from '../../server/connection/admission.js';
 import { Bucket } from '../../server/connection/bucket.js';
+import { Quota } from '../../server/connection/quota.js';
+import { Rates } from '../../server/connection/rates.js';
+import type { Principal } from '../../server/ports.js';
 import { addressOf } from '../../server/transport/address.js';
 import { seed } from '../property/seed.js';
 
@@ -114,7 +117,7 @@ describe('admission', () => {
   });
 
   test('I6: the table of addresses is bounded, and forgets the one that was quiet longest', () => {
-    const rates = new AddressRates(1);
+    const rates = new Rates(1);
     const use = (address: string) => [0, 0, 0].map(() => rates.take(address, 0));
     expect(use('busy')).toEqual([0, 0, 1_000]);
     expect(use('quiet')).toEqual([0, 0, 1_000]);
@@ -124,6 +127,59 @@ describe('admission', () => {
     }
     expect(rates.size).toBe(10_000);
     expect(rates.take('quiet', 0)).toBe(0);
+  });
+});
+
+describe('quota', () => {
+  const principal = (subject: string, role: Principal['role'] = 'authenticated'): Principal => ({
+    subject,
+    role,
+    claims: '{}',
+    expiresAt: null,
+  });
+  const make = (connections: number, rate: number) => {
+    const time = { now: 0 };
+    return {
+      time,
+      quota: new Quota(
+        { connections, rate },
+        () => time.now,
+        () => 0.5,
+      ),
+    };
+  };
+
+  test('I6: connections of one user are bounded; a place that is left is free; nothing is kept of who has left', () => {
+    const { quota } = make(2, 1_000);
+    const leave = [quota.enter(principal('ann')), quota.enter(principal('ann'))];
+    expect(() => quota.enter(principal('ann'))).toThrow(
+      expect.objectContaining({ code: 'too_many_connections', retryAfter: 30_000 }),
+    );
+    const bob = quota.enter(principal('bob'));
+    leave[0]?.();
+    leave.push(quota.enter(principal('ann')));
+    expect(quota.users).toBe(2);
+    for (const end of [...leave.slice(1), bob]) end();
+    expect(quota.users).toBe(0);
+  });
+
+  test('requests and connections of one user are held to one rate; who is refused holds no place', () => {
+    const { quota, time } = make(100, 10);
+    const limited = expect.objectContaining({ code: 'rate_limited', retryAfter: 100 });
+    for (let index = 0; index < 10; index += 1) quota.spend(principal('ann'));
+    const leave = Array.from({ length: 10 }, () => quota.enter(principal('ann')));
+    expect(() => quota.enter(principal('ann'))).toThrow(limited);
+    quota.spend(principal('bob'));
+    for (const end of leave) end();
+    expect(quota.users).toBe(0);
+    time.now = 200; // the turn after the one that was refused
+    quota.spend(principal('ann'));
+  });
+
+  test.each(['service_role', 'anon'] as const)('%s is held by its address alone', (role) => {
+    const { quota } = make(1, 1);
+    for (let index = 0; index < 10; index += 1) quota.enter(principal('x', role));
+    expect(quota.users).toBe(0);
   });
 });
 

@@ -334,7 +334,57 @@ describe('failures', () => {
     },
   );
 
-  test.each(['token_expired', 'internal', 'shutting_down', 'of a newer gateway'])(
+  test('a gateway that cannot tell whose token it is has failed, and no channel has ended', async () => {
+    gateway.write(A, 'x');
+    await live(A);
+    gateway.health = 'cannot tell';
+    await clock.turn(2_000);
+    expect([client.state, errorsSeen.at(-1)]).toEqual(['waiting', 'unavailable']);
+    gateway.health = 'works';
+    gateway.write(A, 'x');
+    await clock.turn(BASE);
+    expect(seen).toEqual([`${A} 1`, `${A} 2`]);
+  });
+
+  describe('a token that has expired', () => {
+    const expired = { error: new RowcastError('token_expired'), retryAfter: undefined };
+    let asked: number;
+
+    beforeEach(() => {
+      asked = 0;
+      token = async () => `token ${++asked}`;
+    });
+
+    test('is no failure: the request is made again at once, with a fresh one', async () => {
+      await live(A);
+      gateway.write(A, 'x');
+      gateway.onRequest = () => {
+        gateway.health = asked === 1 ? expired : 'works';
+      };
+      await clock.turn(2_000);
+      const said = [{ type: 'connect', token: 'token 2' }, { channel: A, since: 'e1.0' }, { type: 'refresh' }];
+      expect(gateway.requests.at(-1)).toMatchObject(said);
+      await clock.turn(2_000);
+      expect([seen, states, poller.stats.failures]).toEqual([[`${A} 1`], ['connecting', 'connected'], 0]);
+      expect(asked).toBe(2);
+    });
+
+    test('twice in a row is one, and is told', async () => {
+      await live(A);
+      gateway.health = expired;
+      await clock.turn(2_000);
+      expect([client.state, errorsSeen.at(-1), asked]).toEqual(['waiting', 'token_expired', 2]);
+      const failures = poller.stats.failures;
+      await clock.turn(60_000);
+      expect(failures).toBe(1);
+      expect(asked).toBeLessThan(10); // fewer and fewer, and the breaker
+      gateway.health = 'works';
+      await clock.turn(COOLDOWN);
+      expect(client.state).toBe('connected');
+    });
+  });
+
+  test.each(['internal', 'shutting_down', 'of a newer gateway'])(
     '%s is tried again, with a new token',
     async (code) => {
       let asked = 0;

@@ -239,11 +239,70 @@ describe('poll', () => {
     expect(requests).toHaveLength(3);
   });
 
-  test('a token that has expired ends the connection with the close code of its error', async () => {
+  const expired = { error: { code: 'token_expired', message: 'why' } };
+
+  test('a token that has expired is a pause: nothing is asked before there is a fresh one, and then from where it stands', async () => {
     await connect();
-    await last().answer({ frames: [{ type: 'error', id: 1, code: 'token_expired', message: 'why' }], positions: {} });
+    await last().answer({ frames: [{ ...CONNECTED, id: 1 }, subscribed(2), events(6, 3)], positions: {} });
+    await clock.turn(100);
+    await last().answer(expired, 401);
+    await clock.turn(20_000);
+    expect([requests.length, ...heard]).toEqual([4, '.', '.', 'events', 'paused token_expired']);
+    await say({ type: 'refresh', id: 3, token: 'fresh' });
+    expect([last().said, last().commands[0]]).toMatchObject(['connect, subscribe e.8, refresh', { token: 'fresh' }]);
+    const refreshed = { type: 'refreshed', id: 3 };
+    await last().answer({ frames: [{ ...CONNECTED, id: 1 }, subscribed(2), refreshed], positions: {} });
+    await clock.turn(100);
+    expect([requests.length, last().said, heard.at(-1)]).toEqual([6, 'connect, subscribe e.8', 'refreshed']);
+  });
+
+  test('so it is where the answer says so, and where a command was on its way, which is said again', async () => {
+    await connect();
+    await last().answer({ frames: [events(6, 1), { type: 'paused', code: 'token_expired' }], positions: {} });
+    await say({ type: 'refresh', id: 3, token: 'fresh' });
+    await last().answer({ frames: [{ type: 'refreshed', id: 3 }], positions: {} });
+    await say({ type: 'subscribe', id: 4, channel: 'b:1', since: 'start' });
+    await last().answer(expired, 401);
+    await say({ type: 'refresh', id: 5, token: 'fresher' });
+    expect(last().said).toBe('connect, subscribe e.6, subscribe start, refresh');
+    expect(heard).toEqual(['events', 'paused token_expired', 'refreshed', 'paused token_expired']);
+  });
+
+  test.each<Command>([
+    { type: 'refresh', id: 3, token: 'expired as well' },
+    { type: 'ping', id: 3 },
+  ])('a token that has expired in the pause ends the connection: $type', async (command) => {
+    await connect();
+    await last().answer(expired, 401);
+    await say(command);
+    await last().answer(expired, 401);
+    expect(heard).toEqual(['paused token_expired', 'error token_expired', 'close 4004 why']);
+    expect(requests).toHaveLength(4);
+  });
+
+  test('and so does the first one', async () => {
+    await last().answer(expired, 401);
     expect(heard).toEqual(['error token_expired', 'close 4004 why']);
-    expect(requests).toHaveLength(3);
+  });
+
+  test('a request that breaks in the pause is a lost connection', async () => {
+    await connect();
+    await last().answer(expired, 401);
+    await say({ type: 'refresh', id: 3, token: 'fresh' });
+    await last().answer('a page of a proxy', 502);
+    expect(heard).toEqual(['paused token_expired', 'close 1006 Error: HTTP status 502']);
+  });
+
+  test('a gateway that cannot tell whose token it is has lost the connection, and none of its channels', async () => {
+    await connect();
+    const refusals = ['unavailable', 'not_connected'].map((code, index) => ({
+      type: 'error',
+      id: index + 1,
+      code,
+      message: 'why',
+    }));
+    await last().answer({ frames: refusals, positions: {} });
+    expect(heard).toEqual(['error unavailable', 'close 1006 why']);
   });
 
   test('an answer that answers nothing is not asked for again and again', async () => {
@@ -254,11 +313,7 @@ describe('poll', () => {
   test.each([
     [429, { error: { code: 'rate_limited', message: 'why' } }, ['error rate_limited', 'close 4006 why']],
     [401, { error: { code: 'unauthorized', message: 'why' } }, ['error unauthorized', 'close 4501 why']],
-    [
-      503,
-      { error: { code: 'unavailable', message: 'why' } },
-      ['error unavailable', 'close 1006 Error: HTTP status 503'],
-    ],
+    [503, { error: { code: 'unavailable', message: 'why' } }, ['error unavailable', 'close 1006 why']],
     [403, 'a page of a proxy', ['close 1006 Error: HTTP status 403']],
     [200, ['no answer'], ['close 1006 TypeError: frames is not iterable']],
   ])('HTTP status %i with %j', async (status, body, said) => {
@@ -327,6 +382,29 @@ describe('sse', () => {
     await last().write('data: {"broken\n\n');
     expect(heard).toHaveLength(1);
     expect(heard[0]).toMatch(/^close 1006 SyntaxError/);
+  });
+
+  test('a pause leaves the stream open, until it is asked for anew with a fresh token', async () => {
+    await say({ type: 'subscribe', id: 2, channel: 'a:1', since: '3' });
+    await last().write(frame({ ...CONNECTED, id: 1 }) + frame(subscribed(2)) + frame(events(4, 2)));
+    await last().write(`${frame({ type: 'paused', code: 'token_expired' })}:\n\n`);
+    expect([requests.length, last().signal.aborted]).toEqual([2, false]);
+    await say({ type: 'refresh', id: 3, token: 'fresh' });
+    expect([last().said, last().commands[0]]).toMatchObject(['connect, subscribe e.5, refresh', { token: 'fresh' }]);
+    await last().write(frame({ ...CONNECTED, id: 1 }) + frame(subscribed(2)) + frame({ type: 'refreshed', id: 3 }));
+    await last().write(frame(events(6, 1)));
+    const after = ['paused token_expired', '.', '.', '.', 'refreshed', 'events'];
+    expect(heard.slice(-6)).toEqual(after);
+    expect(requests).toHaveLength(3);
+  });
+
+  test('without one it ends with the word of the gateway', async () => {
+    await last().write(
+      frame({ ...CONNECTED, id: 1 }) +
+        frame({ type: 'paused', code: 'token_expired' }) +
+        frame({ type: 'error', code: 'token_expired', message: 'why' }),
+    );
+    expect(heard).toEqual(['connected', 'paused token_expired', 'error token_expired', 'close 4004 why']);
   });
 
   test('what is no stream is no connection', async () => {

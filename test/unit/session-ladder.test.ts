@@ -162,7 +162,7 @@ describe('down', () => {
     expect(counts()).toEqual([2, 0, 0]);
   });
 
-  test.each([4000, 4001, 4003])(
+  test.each([4000, 4001, 4003, 4004, 4007])(
     'a close code %i speaks for the gateway, also without an error before it',
     async (code) => {
       await start();
@@ -189,6 +189,18 @@ describe('down', () => {
     await fail(sse);
     await clock.turn(1_000);
     expect(counts()).toEqual([0, 2, 0]);
+  });
+
+  test('a gateway that cannot tell just now whose token it is, is asked again by the same rung, when it says', async () => {
+    await start();
+    websocket.last.events.onOpen();
+    const id = websocket.last.sent[0]?.id;
+    websocket.last.receive(JSON.stringify({ type: 'error', id, code: 'unavailable', message: '', retryAfter: 5_000 }));
+    expect([states.at(-1), websocket.last.closed]).toEqual(['waiting unavailable', true]);
+    await clock.turn(4_999);
+    expect(counts()).toEqual([1, 0, 0]);
+    await clock.turn(1_001);
+    expect(counts()).toEqual([2, 0, 0]);
   });
 
   test.each(['websocket', 'sse', 'poll'])('a gateway that says stop on %s ends the session', async (name) => {
@@ -271,6 +283,32 @@ describe('up', () => {
     await greet(sse);
     sse.last.events.onHeard();
     expect([session.transport, poll.last.closed]).toEqual(['sse', true]);
+  });
+
+  test('a stream on trial brings a fresh token when it has to, and takes over', async () => {
+    await start();
+    await greet(poll);
+    await pass(TRIAL, poll.last);
+    await fail(websocket);
+    await greet(sse);
+    sse.last.receive(JSON.stringify({ type: 'paused', code: 'token_expired' }));
+    await settle();
+    expect(sse.last.sent.at(-1)).toMatchObject({ type: 'refresh', token: 'token 4' });
+    expect(session.transport).toBe('poll');
+    sse.last.receive(JSON.stringify({ type: 'refreshed', id: sse.last.sent.at(-1)?.id }));
+    sse.last.events.onHeard();
+    expect([session.transport, poll.last.closed]).toEqual(['sse', true]);
+  });
+
+  test('a rung that is in a pause is left for a better one that stands', async () => {
+    await start();
+    await greet(poll);
+    await pass(TRIAL, poll.last);
+    poll.last.receive(JSON.stringify({ type: 'paused', code: 'token_expired' }));
+    await settle();
+    expect(poll.last.sent.at(-1)).toMatchObject({ type: 'refresh' });
+    await greet(websocket);
+    expect([session.transport, poll.last.closed]).toEqual(['websocket', true]);
   });
 
   test('a sign brings the trial soon, and the delays begin anew', async () => {

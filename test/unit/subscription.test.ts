@@ -120,6 +120,31 @@ describe('errors', () => {
     expect(subscription.state).toBe('subscribing');
   });
 
+  test.each(['on subscribe', 'while live'])(
+    'I5: a right that is missing, or is lost, closes it for good: %s',
+    async (when) => {
+      const told: unknown[] = [];
+      const onState: SubscribeOptions['onState'] = (state, error) => told.push([state, error?.code, error?.retries]);
+      const { gateway, subscription } = subscribe({ since: 'start', onState }, 2);
+      const reader = subscription[Symbol.asyncIterator]();
+      if (when === 'on subscribe') gateway.answer('forbidden');
+      else {
+        move(gateway);
+        gateway.end('forbidden');
+      }
+      while (gateway.down.length > 0) gateway.arrive();
+      expect([subscription.state, told.at(-1)]).toEqual(['closed', ['closed', 'forbidden', false]]);
+      // What came before the right was lost is still to be read.
+      if (when === 'while live')
+        for (const seq of [1, 2]) expect(await reader.next()).toMatchObject({ value: { seq } });
+      await expect(reader.next()).rejects.toMatchObject({ code: 'forbidden' });
+      await gateway.clock.turn(60_000);
+      gateway.drop();
+      gateway.connect();
+      expect([gateway.up.length, gateway.forgotten, gateway.clock.timers]).toEqual([0, 1, 0]);
+    },
+  );
+
   test('a session that gave up closes its subscriptions with its error', async () => {
     const { gateway, subscription } = subscribe({}, 0);
     const next = subscription[Symbol.asyncIterator]().next();
