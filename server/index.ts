@@ -1,4 +1,33 @@
+export { type ExecutionStatus, following, isFinished, mayFollow, type Progress } from '../client/progress/index.js';
 export { type Config, ConfigError, readConfig } from './config.js';
-export { type Gateway, startGateway } from './gateway.js';
+export {
+  AgentExecutionService,
+  type Run,
+  type RunOptions,
+  type ServiceOptions,
+} from './executions/agent-execution-service.js';
+export type { WrittenExecution } from './executions/execution-rows.js';
+export { type Appended, type Ending, Executions, type Recorded } from './executions/executions.js';
+export type { ExecutionChange, NewExecution, NewLog, NewMetric } from './executions/forms.js';
+export type { Answered } from './executions/idempotency.js';
+export {
+  type PastEvent,
+  ProgressTracker,
+  type RunningStep,
+  type StepOptions,
+  type TrackerOptions,
+} from './executions/progress-tracker.js';
+export { isTransient, type RetryOptions, type RetryPolicy, retrying } from './executions/retrying.js';
+export type {
+  Broadcast,
+  BroadcastEvent,
+  BroadcastOptions,
+  StatusBroadcaster,
+} from './executions/status-broadcaster.js';
+export type { Unwritten } from './executions/write-queue.js';
+export { type Gateway, type LocalGateway, startGateway } from './gateway.js';
 export { type Logger, makeLogger } from './logger.js';
+export { type Database, type Principal, type Sql, Unavailable } from './ports.js';
+export { type ConnectedDatabase, connectDatabase } from './postgres/connect-database.js';
 export { MigrationChanged, migrate } from './postgres/migrate.js';
+export { Refusal } from './refusal.js';

@@ -1,0 +1,116 @@
+import { z } from 'zod';
+import { type ExecutionStatus, following, isFinished, mayFollow } from '../../client/progress/index.js';
+import type { Sql } from '../ports.js';
+import { Refusal } from '../refusal.js';
+import type { executionChange, newLogs } from './forms.js';
+import { refuseUnseen } from './reads-existence.js';
+import { POSITION } from './reads-position.js';
+import { execution, position, status } from './records.js';
+
+/** The record, and where the channel `execution:<id>` stands. */
+export const writtenExecution = execution.extend({ position }).meta({ id: 'WrittenExecution' });
+export type WrittenExecution = z.output<typeof writtenExecution>;
+
+/** What the rules of state look at, in a row that nobody else changes before the transaction ends. */
+const locked = z.object({ status, stage_number: z.int().nullable() });
+export type Locked = z.output<typeof locked>;
+
+const exists = z.object({ exists: z.boolean() });
+
+/** Rejects with `Refusal` (unknown_venture). */
+export async function findVenture(sql: Sql, id: string): Promise<void> {
+  const [found] = await sql.query('SELECT rowcast.venture_exists($1) AS exists', [id], exists);
+  if (!found?.exists) throw new Refusal('unknown_venture');
+}
+
+/**
+ * Locks the row of an execution, as its own writers do. Appends take the same lock: they queue on the channel anyway, and
+ * many that shared one could keep a change waiting for ever. Rejects with `Refusal` (unknown_execution, forbidden).
+ */
+export async function lock(sql: Sql, id: string): Promise<Locked> {
+  const text = 'SELECT status, stage_number FROM agent_executions WHERE execution_id = $1 FOR NO KEY UPDATE';
+  const [row] = await sql.query(text, [id], locked);
+  if (row !== undefined) return row;
+  return refuseUnseen(sql, 'execution', id); // whoever may only look sees the row, and cannot lock it
+}
+
+export async function readExecution(sql: Sql, id: string): Promise<WrittenExecution> {
+  const [found] = await sql.query(
+    `SELECT row_to_json(x) AS row FROM (SELECT e.execution_id, e.venture_id, e.status, e.stage_number, e.metadata,
+       e.created_at, e.updated_at, ${POSITION} AS position FROM agent_executions e WHERE e.execution_id = $1) x`,
+    [id],
+    z.object({ row: writtenExecution }),
+  );
+  if (found === undefined) throw new Refusal('unknown_execution');
+  return found.row;
+}
+
+/** Where the channel stands after what this transaction has written. */
+export async function readPosition(sql: Sql, id: string): Promise<string> {
+  const text = `SELECT ${POSITION} AS position FROM agent_executions e WHERE e.execution_id = $1`;
+  const [found] = await sql.query(text, [id], z.object({ position }));
+  return found?.position ?? '';
+}
+
+/** Throws `Refusal` (state_conflict). */
+export function refuseFinished(id: string, { status }: Locked): void {
+  if (isFinished(status)) throw new Refusal('state_conflict', `execution ${id} is ${status}: nothing follows that`);
+}
+
+/** Throws `Refusal` (state_conflict), which says what could follow. */
+function refuseJump(id: string, from: ExecutionStatus, to: ExecutionStatus): void {
+  if (mayFollow(from, to)) return;
+  const next = following[from].join(', ') || 'nothing';
+  throw new Refusal('state_conflict', `execution ${id} is ${from}, and ${to} cannot follow that; what can: ${next}`);
+}
+
+/** What is as it was already is not written, so that it is no change. */
+export async function changeExecution(
+  sql: Sql,
+  id: string,
+  change: z.output<typeof executionChange>,
+  from: Locked,
+): Promise<void> {
+  const { status: to = from.status, stage_number: stage = from.stage_number, metadata } = change;
+  refuseJump(id, from.status, to);
+  const changed = await sql.query(
+    `UPDATE agent_executions e SET status = $2, stage_number = $3, metadata = CASE WHEN $4 THEN $5 ELSE e.metadata END
+      WHERE e.execution_id = $1 AND (e.status, e.stage_number, e.metadata)
+        IS DISTINCT FROM ($2, $3, CASE WHEN $4 THEN $5 ELSE e.metadata END) RETURNING true AS changed`,
+    [id, to, stage, metadata !== undefined, asJson(metadata)],
+    z.object({ changed: z.boolean() }),
+  );
+  if (changed.length > 0) refuseFinished(id, from);
+}
+
+/**
+ * Inserts logs in their order and returns their seqs. One that has an id, and is there already, is left out: whoever did
+ * not hear whether a transaction was committed may send it again.
+ */
+export async function insertLogs(
+  sql: Sql,
+  id: string,
+  { stage_number }: Locked,
+  logs: z.output<typeof newLogs>,
+): Promise<number[]> {
+  const rows = await sql.query(
+    `INSERT INTO agent_execution_logs (log_id, execution_id, event_type, log_level, stage_number, message, context)
+     SELECT coalesce(l.log_id, gen_random_uuid()), $1, l.event_type, l.log_level, l.stage_number, l.message, l.context
+       FROM ROWS FROM (json_to_recordset($2) AS (log_id uuid, event_type text, log_level log_level, stage_number int,
+         message text, context jsonb)) WITH ORDINALITY AS l(log_id, event_type, log_level, stage_number, message, context, n)
+      ORDER BY l.n ON CONFLICT (log_id) DO NOTHING RETURNING seq`,
+    [
+      id,
+      asJson(
+        logs.map((log) => ({ ...log, stage_number: log.stage_number === undefined ? stage_number : log.stage_number })),
+      ),
+    ],
+    z.object({ seq: z.coerce.number() }),
+  );
+  return rows.map(({ seq }) => seq);
+}
+
+/** Nothing is NULL, not the JSON `null`. */
+export function asJson(value: unknown): string | null {
+  return value === undefined || value === null ? null : JSON.stringify(value);
+}

@@ -1,0 +1,85 @@
+import { z } from 'zod';
+import type { Database } from '../ports.js';
+import { refuseUnseen } from './reads-existence.js';
+import { refuseHiddenVenture } from './reads-logs.js';
+import { POSITION } from './reads-position.js';
+import type { Progresses, Standing } from './reads-progress.js';
+import { type Metric, metric } from './records.js';
+
+/** Where a page of executions or metrics ended: they are listed newest first. */
+export interface ListCursor {
+  readonly at: string;
+  readonly id: string;
+}
+
+export interface Listed {
+  readonly executions: readonly Standing[];
+  readonly more: boolean;
+}
+
+/** The executions of these ids that the principal may see, in their order. */
+export function readMany(database: Database, progresses: Progresses, ids: readonly string[]): Promise<Standing[]> {
+  return database.transaction(async (sql) => {
+    const found = await progresses.of(sql, ids);
+    return ids.flatMap((id) => found.get(id) ?? []);
+  });
+}
+
+export interface ListQuestion {
+  readonly ventureId: string;
+  readonly statuses?: readonly string[] | undefined;
+  readonly limit: number;
+  readonly after?: ListCursor | undefined;
+}
+
+/** The executions of a venture, the newest first. */
+export function readOfVenture(database: Database, progresses: Progresses, question: ListQuestion): Promise<Listed> {
+  const { ventureId, statuses, limit, after } = question;
+  return database.transaction(async (sql) => {
+    const text = `
+      SELECT e.execution_id AS id FROM public.agent_executions e
+       WHERE e.venture_id = $1 AND ($2::text[] IS NULL OR e.status::text = ANY ($2))
+         AND ($3::timestamptz IS NULL OR (e.created_at, e.execution_id) < ($3, $4::uuid))
+       ORDER BY e.created_at DESC, e.execution_id DESC LIMIT $5`;
+    const values = [ventureId, statuses ?? null, after?.at ?? null, after?.id ?? null, limit + 1];
+    const ids = (await sql.query(text, values, z.object({ id: z.string() }))).map(({ id }) => id);
+    if (ids.length === 0) await refuseHiddenVenture(sql, ventureId);
+    const page = ids.slice(0, limit);
+    const found = page.length === 0 ? new Map<string, Standing>() : await progresses.of(sql, page);
+    return { executions: page.flatMap((id) => found.get(id) ?? []), more: ids.length > limit };
+  });
+}
+
+export interface MetricsQuestion {
+  readonly executionId: string;
+  readonly name?: string | undefined;
+  readonly limit: number;
+  readonly after?: ListCursor | undefined;
+}
+
+export interface MetricsPage {
+  readonly metrics: readonly Metric[];
+  readonly more: boolean;
+  readonly position: string;
+}
+
+/** The recorded values of an execution, the newest first. */
+export function readMetrics(database: Database, question: MetricsQuestion): Promise<MetricsPage> {
+  const { executionId, name, limit, after } = question;
+  return database.transaction(async (sql) => {
+    const text = `
+      SELECT ${POSITION} AS position, (
+        SELECT coalesce(json_agg(m ORDER BY m.recorded_at DESC, m.metric_id DESC), '[]') FROM (
+          SELECT m.metric_id, m.metric_name, m.metric_value, m.recorded_at FROM public.execution_metrics m
+           WHERE m.execution_id = e.execution_id AND ($2::text IS NULL OR m.metric_name = $2)
+             AND ($3::timestamptz IS NULL OR (m.recorded_at, m.metric_id) < ($3, $4::uuid))
+           ORDER BY m.recorded_at DESC, m.metric_id DESC LIMIT $5) m) AS metrics
+        FROM public.agent_executions e WHERE e.execution_id = $1`;
+    const row = z.object({ position: z.string(), metrics: z.array(metric) });
+    const values = [executionId, name ?? null, after?.at ?? null, after?.id ?? null, limit + 1];
+    const [found] = await sql.query(text, values, row);
+    if (found === undefined) return refuseUnseen(sql, 'execution', executionId);
+    const { position, metrics } = found;
+    return { position, metrics: metrics.slice(0, limit), more: metrics.length > limit };
+  });
+}

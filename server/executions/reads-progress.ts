@@ -1,0 +1,113 @@
+import { LRUCache } from 'lru-cache';
+import { z } from 'zod';
+import { advance, begin, type ProgressState } from '../../client/progress/index.js';
+import type { Sql } from '../ports.js';
+import { EPOCH, HEAD } from './reads-position.js';
+import { type Execution, execution } from './records.js';
+
+/** Events that one statement folds of one execution: of more it asks again. */
+const FOLD_ROWS = 5_000;
+
+/** States kept in memory; a step of one takes so much at most. In bytes. */
+const CACHE_BYTES = 32 * 1024 * 1024;
+const STATE_BYTES = 1_024;
+const STEP_BYTES = 6 * 1_024;
+
+/** An execution, its progress, and where its log stood: all of one snapshot. */
+export interface Standing<More = unknown> {
+  readonly record: Execution;
+  readonly state: ProgressState;
+  readonly epoch: string;
+  readonly head: number;
+  readonly more: More;
+}
+
+/** What else is read of an execution `e`, in the same snapshot: an expression of JSON, its parameters from $4 on. */
+export interface More<T> {
+  readonly json: string;
+  readonly values: readonly unknown[];
+  readonly schema: z.ZodType<T>;
+}
+
+const NO_MORE: More<null> = { json: 'NULL', values: [], schema: z.null() };
+
+/** What was folded of an execution, and about how much memory it takes. */
+interface Folded {
+  readonly epoch: string;
+  readonly state: ProgressState;
+  readonly bytes: number;
+}
+
+const NOTHING: Folded = { epoch: '', state: begin(), bytes: STATE_BYTES };
+
+/** Of types that progress knows nothing of, the context may be large and is not read. */
+const CONTEXT = `CASE WHEN l.event_type LIKE 'task-%' OR l.event_type LIKE 'execution-%'
+                  OR l.event_type IN ('stage-changed', 'error') THEN l.context END`;
+
+const event = z.looseObject({ seq: z.int() });
+const standingRow = z.object({
+  at: z.int(),
+  record: execution,
+  epoch: z.string(),
+  head: z.int(),
+  events: z.array(event),
+  bytes: z.int(),
+});
+
+/** For each id $1, of which $3 events of the numbering $2 are folded: the record, and the events that follow. */
+const standings = (more: string) => `
+  SELECT w.at::int AS at, row_to_json(e) AS record, epoch, head::float8 AS head, coalesce(f.events, '[]') AS events,
+         coalesce(octet_length(f.events::text), 0) AS bytes, ${more} AS more
+    FROM (SELECT ${EPOCH} AS epoch) s
+    CROSS JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) WITH ORDINALITY w(id, epoch_was, after, at)
+    JOIN LATERAL (SELECT execution_id, venture_id, status, stage_number, metadata, created_at, updated_at
+                    FROM public.agent_executions WHERE execution_id = w.id) e ON true
+    CROSS JOIN LATERAL (SELECT ${HEAD} AS head) h
+    CROSS JOIN LATERAL (SELECT json_agg(r ORDER BY r.seq) AS events FROM (
+      SELECT l.seq, l.event_type, l.stage_number, left(l.message, 1000) AS message, ${CONTEXT} AS context, l.created_at
+        FROM public.agent_execution_logs l
+       WHERE l.execution_id = e.execution_id AND l.seq > CASE WHEN w.epoch_was = s.epoch THEN w.after ELSE 0 END
+       ORDER BY l.seq LIMIT ${FOLD_ROWS}) r) f`;
+
+/**
+ * Knows how far executions are. What was folded of their events is kept, so that only newer ones are read; who may see
+ * an execution is decided by the database each time, in the statement that reads it.
+ */
+export class Progresses {
+  readonly #folded = new LRUCache<string, Folded>({ maxSize: CACHE_BYTES, sizeCalculation: ({ bytes }) => bytes });
+
+  /** Of each of these executions that the principal may see; in one statement, unless many events are new. */
+  of(sql: Sql, ids: readonly string[]): Promise<Map<string, Standing>> {
+    return this.withMore(sql, ids, NO_MORE);
+  }
+
+  async withMore<T>(sql: Sql, ids: readonly string[], more: More<T>): Promise<Map<string, Standing<T>>> {
+    const found = new Map<string, Standing<T>>();
+    const text = standings(more.json);
+    const row = standingRow.extend({ more: more.schema });
+    for (let waiting = ids; waiting.length > 0; ) {
+      const known = waiting.map((id) => this.#folded.get(id) ?? NOTHING);
+      const values = [waiting, known.map(({ epoch }) => epoch), known.map(({ state }) => state.seq), ...more.values];
+      const rows = await sql.query(text, values, row);
+      const unfinished: string[] = [];
+      for (const { at, record, epoch, head, events, bytes, more } of rows) {
+        const id = waiting[at - 1];
+        if (id === undefined) continue;
+        const was = known[at - 1];
+        const folded = fold(was?.epoch === epoch ? was : { ...NOTHING, epoch }, events, bytes);
+        if (events.length > 0) this.#folded.set(id, folded);
+        if (events.length === FOLD_ROWS) unfinished.push(id);
+        else found.set(id, { record, state: folded.state, epoch, head, more });
+      }
+      waiting = unfinished;
+    }
+    return found;
+  }
+}
+
+function fold({ epoch, state, bytes }: Folded, events: readonly z.output<typeof event>[], more: number): Folded {
+  const next = events.reduce((before, { seq, ...row }) => advance(before, { seq, row }), state);
+  // What is kept came with the rows, and has bounds of its own.
+  const most = STATE_BYTES + next.steps.kept.length * STEP_BYTES;
+  return { epoch, state: next, bytes: Math.min(bytes + more, most) };
+}

@@ -1,0 +1,91 @@
+import { z } from 'zod';
+import { type Position, parsePosition } from '../../client/protocol/index.js';
+import type { Database } from '../ports.js';
+import { Refusal } from '../refusal.js';
+import { refuseUnseen } from './reads-existence.js';
+import { PAGE_BYTES } from './reads-logs.js';
+import type { More, Progresses, Standing } from './reads-progress.js';
+import { LOG_COLUMNS, type Log, log, metric } from './records.js';
+
+/** Names of metrics in one snapshot. */
+const MAX_NAMES = 1_000;
+
+/** Which rows of the log: the last ones, or those that follow a seq or a position. */
+export interface LogsWanted {
+  readonly limit: number;
+  readonly since?: string | undefined;
+}
+
+const latestMetric = metric.extend({ count: z.int().meta({ description: 'How many of this name there are.' }) });
+
+const contents = z.object({ logs: z.array(log), metrics: z.array(latestMetric) });
+export const metricsOfSnapshot = contents.shape.metrics;
+
+export interface Snapshot {
+  readonly standing: Standing;
+  readonly logs: readonly Log[];
+  readonly metrics: z.output<typeof metricsOfSnapshot>;
+  /** Where to ask on for rows that did not fit, up to the position of the snapshot; null where none are left. */
+  readonly next: Position | null;
+}
+
+/** An execution with its logs, metrics and progress, and the position at which all of that was so. */
+export function readSnapshot(
+  database: Database,
+  progresses: Progresses,
+  id: string,
+  wanted: LogsWanted,
+): Promise<Snapshot> {
+  return database.transaction(async (sql) => {
+    const since = wanted.since === undefined ? null : sinceOf(wanted.since);
+    const found = (await progresses.withMore(sql, [id], contentsOf(wanted, since?.seq))).get(id);
+    if (found === undefined) return refuseUnseen(sql, 'execution', id);
+    const { logs, metrics } = found.more;
+    const { epoch, head } = found;
+    if (since !== null) refuseGone(since, found, logs[0]?.seq ?? head + 1);
+    const last = logs.at(-1)?.seq ?? head;
+    return { standing: found, logs, metrics, next: last < head && wanted.limit > 0 ? { epoch, seq: last } : null };
+  });
+}
+
+interface Since {
+  /** Null where only a seq was said. */
+  readonly epoch: string | null;
+  readonly seq: number;
+}
+
+function sinceOf(text: string): Since {
+  if (text === 'start') return { epoch: null, seq: 0 };
+  return parsePosition(text) ?? { epoch: null, seq: Number(text) };
+}
+
+/** Rows that were deleted or numbered anew are not passed over in silence; `start` begins at what is there. */
+function refuseGone({ epoch, seq }: Since, { epoch: present, head }: Standing, first: number): void {
+  if (epoch !== null && epoch !== present) throw new Refusal('position_gone', 'the log was numbered anew');
+  if (seq > head) throw new Refusal('position_gone', `the log ends at ${present}.${head}`);
+  if (seq > 0 && first > seq + 1) throw new Refusal('position_gone', `the log begins after ${present}.${first - 1}`);
+}
+
+function contentsOf({ limit }: LogsWanted, since: number | undefined): More<z.output<typeof contents>> {
+  const order = since === undefined ? 'DESC' : 'ASC';
+  const logs = `(
+    SELECT coalesce(json_agg(row ORDER BY seq), '[]') FROM (
+      SELECT row_to_json(r) AS row, r.seq, row_number() OVER w AS nth,
+             sum(octet_length(row_to_json(r)::text)) OVER w AS bytes
+        FROM (SELECT ${LOG_COLUMNS} FROM public.agent_execution_logs l
+               WHERE l.execution_id = e.execution_id AND l.seq > $5
+               ORDER BY l.seq ${order} LIMIT $4) r
+      WINDOW w AS (ORDER BY r.seq ${order})) x
+     WHERE nth = 1 OR bytes <= ${PAGE_BYTES})`;
+  const metrics = `(
+    SELECT coalesce(json_agg(m ORDER BY metric_name), '[]') FROM (
+      SELECT DISTINCT ON (metric_name) metric_id, metric_name, metric_value, recorded_at,
+             count(*) OVER (PARTITION BY metric_name) AS count
+        FROM public.execution_metrics m WHERE m.execution_id = e.execution_id
+       ORDER BY metric_name, recorded_at DESC, metric_id DESC LIMIT ${MAX_NAMES}) m)`;
+  return {
+    json: `json_build_object('logs', ${logs}, 'metrics', ${metrics})`,
+    values: [limit, since ?? 0],
+    schema: contents,
+  };
+}

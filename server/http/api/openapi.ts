@@ -1,0 +1,149 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import {
+  createDocument,
+  type ZodOpenApiOperationObject,
+  type ZodOpenApiOverride,
+  type ZodOpenApiResponsesObject,
+} from 'zod-openapi';
+import { type AnyErrorCode, errors } from '../../../client/protocol/index.js';
+import { packageRoot } from '../../package-root.js';
+import { Refusal } from '../../refusal.js';
+import { STATUS } from '../status.js';
+import { PROBLEM_TYPE, problem, problemOf } from './problem.js';
+import { type Route, TAGS } from './route.js';
+
+/** What any request may be answered with. */
+const ALWAYS: readonly AnyErrorCode[] = [
+  'unauthorized',
+  'token_expired',
+  'token_not_yet_valid',
+  'forbidden',
+  'forbidden_origin',
+  'rate_limited',
+  'internal',
+  'unavailable',
+];
+
+const ABOUT = `Reads and writes agent executions over HTTP. Live events come over WebSocket, SSE or polls: take the
+\`position\` of an answer and subscribe to \`execution:<execution_id>\` with \`since=<position>\`. What you were given and
+what you receive then join without a gap.
+
+Every answer has an \`X-Request-Id\`: yours, if you sent one of 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. Every refusal is
+\`application/problem+json\` (RFC 9457); its \`code\` is for programs.`;
+
+const requestId = z.object({
+  'X-Request-Id': z.string().meta({ description: 'The name of this request in logs and rows.' }),
+});
+
+/** The OpenAPI document of these routes. */
+export function openApi(routes: readonly Route[]): ReturnType<typeof createDocument> {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
+  const paths: Record<string, Record<string, ZodOpenApiOperationObject>> = {};
+  for (const route of routes) {
+    const path = `/api${route.path.replaceAll(/:(\w+)/g, '{$1}')}`;
+    paths[path] = { ...paths[path], [route.method]: operation(route) };
+  }
+  return createDocument(
+    {
+      openapi: '3.1.0',
+      info: { title: 'Rowcast', version, description: ABOUT },
+      servers: [{ url: '/', description: 'This gateway' }],
+      tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
+      security: [{ bearer: [] }, { cookie: [] }, {}],
+      paths,
+      components: {
+        securitySchemes: {
+          bearer: {
+            type: 'http',
+            scheme: 'bearer',
+            bearerFormat: 'JWT',
+            description: 'A token of the issuer that the gateway trusts. A gateway without a key needs none.',
+          },
+          cookie: {
+            type: 'apiKey',
+            in: 'cookie',
+            name: 'rowcast',
+            description: 'The same token in the cookie that ROWCAST_COOKIE names, where that is set.',
+          },
+        },
+      },
+    },
+    { override: plain },
+  );
+}
+
+/** Leaves out what every integer and every id is in any case. */
+const plain: ZodOpenApiOverride = ({ jsonSchema }) => {
+  if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+  if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+  if (jsonSchema.format === 'uuid' || jsonSchema.format === 'date-time') delete jsonSchema.pattern;
+};
+
+function operation(route: Route): ZodOpenApiOperationObject {
+  const { id, tag, summary, description, params, query, headers, body, bodyExamples } = route;
+  const json = {
+    ...(body === undefined ? {} : { schema: body }),
+    ...(bodyExamples === undefined ? {} : { examples: valued(bodyExamples) }),
+  };
+  return {
+    operationId: id,
+    tags: [tag],
+    summary,
+    ...(description === undefined ? {} : { description }),
+    requestParams: {
+      ...(params === undefined ? {} : { path: params }),
+      ...(query === undefined ? {} : { query }),
+      ...(headers === undefined ? {} : { header: headers }),
+    },
+    ...(body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': json } } }),
+    responses: { ...answersOf(route), ...refusalsOf(route) },
+  };
+}
+
+const valued = (examples: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(Object.entries(examples).map(([name, value]) => [name, { value }]));
+
+function answersOf({ answers }: Route): ZodOpenApiResponsesObject {
+  return Object.fromEntries(
+    Object.entries(answers).map(([status, { description, body, headers, example }]) => {
+      const json = { ...(body === undefined ? {} : { schema: body }), ...(example === undefined ? {} : { example }) };
+      return [
+        status,
+        {
+          description,
+          headers: headers === undefined ? requestId : requestId.extend(headers.shape),
+          ...(body === undefined ? {} : { content: { 'application/json': json } }),
+        },
+      ];
+    }),
+  );
+}
+
+function refusalsOf({ params, query, headers, body, refusals }: Route): ZodOpenApiResponsesObject {
+  const codes = new Set<AnyErrorCode>([...ALWAYS, ...refusals]);
+  if (params ?? query ?? headers ?? body) codes.add('invalid_request');
+  if (body !== undefined) codes.add('invalid_json').add('frame_too_large');
+  const statuses = [...new Set([...codes].map((code) => STATUS[code]))].sort();
+  return Object.fromEntries(
+    statuses.map((status) => {
+      const same = [...codes].filter((code) => STATUS[code] === status);
+      const examples = Object.fromEntries(
+        same.map((code) => [code, { value: problemOf(new Refusal(code), 'run-42') }]),
+      );
+      return [
+        status,
+        {
+          description: same.map((code) => `\`${code}\`: ${errors[code].meaning}`).join('\n\n'),
+          ...(status === 429 || status === 503 ? { headers: retryAfter } : {}),
+          content: { [PROBLEM_TYPE]: { schema: problem, examples } },
+        },
+      ];
+    }),
+  );
+}
+
+const retryAfter = z.object({
+  'Retry-After': z.int().optional().meta({ description: 'Wait so many seconds before you ask again.' }),
+});

@@ -1,0 +1,111 @@
+import { z } from 'zod';
+import { level, status } from '../../executions/records.js';
+
+/** The venture of the demo. */
+export const EXAMPLE_VENTURE = '00000000-0000-4000-8000-000000000001';
+
+/** An id in any case; the database writes it in lower case. */
+const guid = (what: string, example?: string) =>
+  z
+    .guid(`must be the id of ${what}: a UUID`)
+    .toLowerCase()
+    .meta({ description: `The id of ${what}.`, ...(example === undefined ? {} : { example }) });
+
+export const ventureId = guid('a venture', EXAMPLE_VENTURE);
+export const executionId = guid('an execution');
+
+/** A query has texts only. */
+export const wholeNumber = (min: number, max: number) => {
+  const wrong = `must be a whole number from ${min} to ${max}`;
+  return z.coerce.number<string>(wrong).int(wrong).min(min, wrong).max(max, wrong);
+};
+
+export const pageLimit = (max: number, most: number) =>
+  wholeNumber(1, max)
+    .default(most)
+    .meta({ description: `How many at most, 1 to ${max}; ${most} if it is not said.` });
+
+/** `a,b` as a list of what `entry` says. */
+function listOf<T extends z.ZodType<unknown, string>>(entry: T, most: number) {
+  return z
+    .string()
+    .transform((text) => text.split(','))
+    .pipe(z.array(entry).min(1).max(most));
+}
+
+const LIST = 'Separated by commas.';
+
+export const ids = listOf(executionId, 100).meta({ description: `Up to 100 ids of executions. ${LIST}` });
+export const statuses = listOf(status, 6).meta({
+  description: `Only executions of these statuses, as in \`running,paused\`. ${LIST}`,
+});
+export const levels = listOf(level, 3).meta({
+  description: `Only rows of these levels: \`info\`, \`warning\`, \`error\`. ${LIST}`,
+});
+
+/** In milliseconds. */
+const UNITS = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+const AGO = /^([1-9]\d{0,4})([mhd])$/;
+const RANGE =
+  'must be `<from>..<to>`, either of them optional, as 2026-01-31 or 2026-01-31T09:30:00Z; or a time like 24h or 7d';
+
+const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date().transform((day) => `${day}T00:00:00Z`)]);
+const side = z.union([z.literal('').transform(() => undefined), moment]);
+
+/** From when on, and until when without it; both are left out where a side is open. */
+export const dateRange = z
+  .string()
+  .transform((text, { addIssue }): { from?: string | undefined; to?: string | undefined } => {
+    const [, count, unit] = AGO.exec(text) ?? [];
+    if (count !== undefined) {
+      return { from: new Date(Date.now() - Number(count) * UNITS[unit as keyof typeof UNITS]).toISOString() };
+    }
+    const sides = text.split('..').map((text) => side.safeParse(text));
+    const [from, to] = sides;
+    if (sides.length !== 2 || !from?.success || !to?.success || text === '..') {
+      addIssue({ code: 'custom', message: RANGE });
+      return {};
+    }
+    return { from: from.data, to: to.data };
+  })
+  .meta({
+    description:
+      '`<from>..<to>`: rows from that time on, and before the other; either side may be left out. A day means its beginning in UTC. Or `24h`, `7d`, `30m`: rows of the time up to now.',
+  });
+
+export const searchText = z.string().min(1).max(200).meta({ description: 'Text in the message, whatever its case.' });
+
+/** A cursor is what a page gave; it holds where that page ended. */
+const place = z.tuple([z.union([z.iso.datetime({ offset: true }), z.enum(['infinity', '-infinity'])]), z.guid()]);
+type Place = z.output<typeof place>;
+const CURSOR = 'must be the next_cursor of a page';
+
+export const cursor = z
+  .string()
+  .max(200, CURSOR)
+  .transform((text, { addIssue }): Place => {
+    const parsed = place.safeParse(readCursor(text));
+    if (parsed.success) return parsed.data;
+    addIssue({ code: 'custom', message: CURSOR });
+    return z.NEVER;
+  })
+  .meta({ description: '`next_cursor` of the page before. Rows that came meanwhile move nothing.' });
+
+export function writeCursor(at: string, id: string): string {
+  return Buffer.from(JSON.stringify([at, id])).toString('base64url');
+}
+
+function readCursor(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, 'base64url').toString());
+  } catch {
+    return null;
+  }
+}
+
+export const since = z
+  .string()
+  .regex(
+    /^(start|(?:[a-z0-9]{1,16}\.)?(?:0|[1-9]\d{0,14}))$/,
+    'must be start, a seq like 42, or a position like k3x9.42',
+  );

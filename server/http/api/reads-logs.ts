@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import { MAX_TOTAL, readLogs } from '../../executions/reads-logs.js';
+import { log } from '../../executions/records.js';
+import * as parameters from './parameters.js';
+import { type Route, route } from './route.js';
+
+/** Rows of one page, and if it is not said. */
+const MAX_ROWS = 1_000;
+const ROWS = 50;
+
+/** Every row before the page is read and dropped. */
+const MAX_OFFSET = 10_000;
+
+const query = z
+  .strictObject({
+    limit: parameters.pageLimit(MAX_ROWS, ROWS),
+    cursor: parameters.cursor.optional(),
+    offset: parameters
+      .wholeNumber(0, MAX_OFFSET)
+      .optional()
+      .meta({
+        description: `In place of \`cursor\`: leave out so many, 0 to ${MAX_OFFSET}. Rows that come meanwhile move the pages.`,
+      }),
+    status_filter: parameters.statuses.optional(),
+    date_range: parameters.dateRange.optional(),
+    level: parameters.levels.optional(),
+    q: parameters.searchText.optional(),
+  })
+  .refine(({ cursor, offset }) => cursor === undefined || offset === undefined, {
+    path: ['offset'],
+    message: 'must not be given together with cursor',
+  });
+
+const answer = z.object({
+  venture_id: z.guid(),
+  logs: z.array(log),
+  pagination: z.object({
+    limit: z.int(),
+    offset: z.int().nullable(),
+    total: z
+      .int()
+      .nullable()
+      .meta({
+        description: `Of all rows that match, if \`offset\` was given and there are no more than ${MAX_TOTAL}; else null.`,
+      }),
+    next_cursor: z.string().nullable().meta({ description: 'For the next page; null on the last one.' }),
+    has_more: z.boolean(),
+  }),
+});
+
+export const logsRoute: Route = route({
+  method: 'get',
+  path: '/agents/execution-logs/:venture_id',
+  id: 'listLogs',
+  tag: 'Logs',
+  summary: 'The logs of all executions of a venture',
+  description: `Newest first. Follow \`next_cursor\` to read on: each row that was there when you began comes once, whatever is
+written meanwhile. A page may hold fewer rows than \`limit\` where they are large.`,
+  params: z.object({ venture_id: parameters.ventureId }),
+  query,
+  answers: { 200: { description: 'A page of rows.', body: answer } },
+  refusals: ['unknown_venture'],
+  async handle({ params, query, database }) {
+    const { limit, cursor, offset } = query;
+    const { logs, more, total } = await readLogs(database, {
+      ventureId: params.venture_id,
+      limit,
+      offset,
+      after: cursor && { createdAt: cursor[0], logId: cursor[1] },
+      statuses: query.status_filter,
+      levels: query.level,
+      text: query.q,
+      ...query.date_range,
+    });
+    const last = logs.at(-1);
+    const next_cursor = more && last !== undefined ? parameters.writeCursor(last.created_at, last.log_id) : null;
+    const pagination = { limit, offset: offset ?? null, total, next_cursor, has_more: more };
+    return { status: 200, body: { venture_id: params.venture_id, logs, pagination } };
+  },
+});

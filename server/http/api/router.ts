@@ -1,0 +1,132 @@
+import express, { type Request, type RequestHandler, type Response, Router } from 'express';
+import type { z } from 'zod';
+import type { Logger } from '../../logger.js';
+import type { Database, Principal } from '../../ports.js';
+import { Refusal } from '../../refusal.js';
+import { isKnown } from '../caching.js';
+import type { PrincipalOf } from '../credentials.js';
+import { docsPage } from './docs-page.js';
+import { openApi } from './openapi.js';
+import { type Fault, InvalidRequest } from './problem.js';
+import { requestIdOf } from './request-id.js';
+import type { Route } from './route.js';
+
+export interface ApiOptions {
+  readonly routes: readonly Route[];
+  readonly principalOf: PrincipalOf;
+  readonly databaseFor: (principal: Principal, requestId: string) => Database;
+  /** What every request has to pass first: its address. */
+  readonly limit: RequestHandler;
+  readonly maxBodyBytes: number;
+  readonly logger: Logger;
+}
+
+/** The HTTP API: its routes, the document that describes them, and a page that shows it. */
+export function apiRoutes(options: ApiOptions): Router {
+  const { routes, limit, maxBodyBytes } = options;
+  const router = Router();
+  router.use((request, response, next) => {
+    requestIdOf(request, response);
+    next();
+  });
+  let document: Buffer | undefined; // made when it is asked for
+  router.get('/openapi.json', (_request, response) => {
+    document ??= Buffer.from(JSON.stringify(openApi(routes)));
+    response.type('application/json').set('Cache-Control', 'no-cache').send(document);
+  });
+  router.use('/docs', docsPage());
+  router.use(limit);
+  const bodyOf = readerOf(maxBodyBytes);
+  for (const route of routes) {
+    router[route.method](route.path, (request, response) => serve(route, request, response, bodyOf, options));
+  }
+  for (const path of new Set(routes.map((route) => route.path))) {
+    const methods = routes.filter((route) => route.path === path).map(({ method }) => method.toUpperCase());
+    const allowed = [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
+    router.all(path, (_request, response) => {
+      response.set('Allow', allowed);
+      throw new Refusal('method_not_allowed');
+    });
+  }
+  return Router().use('/api', router);
+}
+
+type BodyReader = (request: Request, response: Response) => Promise<string>;
+
+/** Reads a body of any type as text. */
+function readerOf(limit: number): BodyReader {
+  const parse = express.text({ type: () => true, limit, inflate: false });
+  return async (request, response) => {
+    await new Promise<void>((resolve, reject) => {
+      parse(request, response, (error?: unknown) => (error === undefined ? resolve() : reject(error)));
+    });
+    return typeof request.body === 'string' ? request.body : '';
+  };
+}
+
+async function serve(
+  route: Route,
+  request: Request,
+  response: Response,
+  bodyOf: BodyReader,
+  options: ApiOptions,
+): Promise<void> {
+  const requestId = requestIdOf(request, response);
+  if (options.logger.isLevelEnabled('debug')) logWhenAnswered(route, requestId, response, options.logger);
+  const principal = await options.principalOf(request);
+  // Not before it is known who asks.
+  const bodyText = route.body === undefined ? '' : await bodyOf(request, response);
+  const { status, body, etag, headers } = await route.handle({
+    ...read(route, request, bodyText),
+    bodyText,
+    path: `${request.baseUrl}${request.path}`,
+    principal,
+    database: options.databaseFor(principal, requestId),
+    requestId,
+  });
+  response
+    .status(status)
+    .vary('Authorization, Cookie')
+    .set({ 'Cache-Control': 'no-store', ...headers });
+  if (etag !== undefined) response.set('ETag', etag);
+  if (etag !== undefined && isKnown(request, response)) response.status(304).end();
+  else if (body === undefined) response.end();
+  else response.set('Content-Type', 'application/json').end(JSON.stringify(body));
+}
+
+function logWhenAnswered(route: Route, requestId: string, response: Response, logger: Logger): void {
+  const begun = performance.now();
+  response.once('close', () => {
+    const ms = Math.round(performance.now() - begun);
+    logger.debug({ request_id: requestId, operation: route.id, status: response.statusCode, ms }, 'answered');
+  });
+}
+
+/** Each part of a request by its schema. Throws `InvalidRequest` with all faults at once. */
+function read(route: Route, request: Request, bodyText: string) {
+  const faults: Fault[] = [];
+  const part = (name: string, schema: z.ZodType | undefined, value: () => unknown): unknown => {
+    if (schema === undefined) return undefined;
+    const parsed = schema.safeParse(value());
+    if (parsed.success) return parsed.data;
+    for (const { path, message } of parsed.error.issues) faults.push({ path: [name, ...path].join('.'), message });
+    return undefined;
+  };
+  const names = Object.keys(route.headers?.shape ?? {});
+  const parts = {
+    params: part('path', route.params, () => request.params),
+    query: part('query', route.query, () => ({ ...request.query })),
+    headers: part('header', route.headers, () => Object.fromEntries(names.map((name) => [name, request.get(name)]))),
+    body: part('body', route.body, () => parseJson(bodyText)),
+  };
+  if (faults.length > 0) throw new InvalidRequest(faults);
+  return parts;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Refusal('invalid_json', 'the body is not JSON');
+  }
+}

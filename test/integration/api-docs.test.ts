@@ -1,0 +1,213 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pg from 'pg';
+import { type Demo, startDemo } from '../../server/demo.js';
+import type { Gateway } from '../../server/gateway.js';
+import { openApi } from '../../server/http/api/openapi.js';
+import { readRoutes } from '../../server/http/api/reads.js';
+import { apiRoutes } from '../../server/http/api/router.js';
+import { writeRoutes } from '../../server/http/api/writes.js';
+import { makeLogger } from '../../server/logger.js';
+import { ask } from '../support/api.js';
+import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
+import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { until } from '../support/until.js';
+
+let database: TestDatabase;
+let gateway: Gateway;
+let demo: Demo;
+let writer: pg.Client;
+beforeAll(async () => {
+  database = await createDatabase();
+  writer = new pg.Client({ connectionString: database.url, application_name: TEST_SESSION });
+  await writer.connect();
+  gateway = await startTestGateway(database.url, NO_RATES);
+  demo = await startDemo(database.url, makeLogger('error'));
+  await until(async () => (await steps()) >= 2, { what: 'two steps of the demo' });
+  await demo.stop(); // so that an execution that the page looks at twice is the same
+  // The demo records one with every fourth step.
+  const metric = `INSERT INTO execution_metrics (execution_id, metric_name, metric_value)
+    SELECT execution_id, 'tokens', n FROM agent_executions, generate_series(1, 2) n`;
+  await writer.query(metric);
+});
+afterAll(async () => {
+  await gateway.stop();
+  await writer.end();
+  await database.drop();
+});
+
+async function steps(): Promise<number> {
+  const done = `SELECT count(*)::int AS steps FROM agent_execution_logs WHERE event_type = 'task-completed'`;
+  return (await writer.query<{ steps: number }>(done)).rows[0]?.steps ?? 0;
+}
+
+interface Example {
+  readonly command: string;
+  /** As the page shows it: `json`, or `http` with the status line and headers; null where it shows no answer. */
+  readonly shown: { readonly form: string; readonly text: string } | null;
+}
+
+const page = readFileSync(join(import.meta.dirname, '../../docs/reference/api.md'), 'utf8');
+const examples: Example[] = [
+  ...page.matchAll(/^```console\n([\s\S]*?)^```(?:\n\n```(json|http)\n([\s\S]*?)^```)?/gm),
+].map(([, command = '', form, text]) => ({
+  command: command.replace(/^\$ /gm, ''),
+  shown: form === undefined ? null : { form, text: text ?? '' },
+}));
+
+/** Runs the commands of the whole page in one shell; what each of its blocks printed. */
+async function runAll(url: string): Promise<string[]> {
+  const MARK = '=====';
+  const script = examples.map(({ command }) => `${command}\nprintf '\\n${MARK}\\n'`).join('\n');
+  const shell = spawn('bash', ['-e'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  shell.stdin.end(script.replaceAll('http://127.0.0.1:4400', url));
+  return (await text(shell.stdout)).split(`\n${MARK}\n`).slice(0, -1);
+}
+
+/** What a JSON value looks like whatever its values are: null stands for all, and so does a list without an entry. */
+function differences(shown: unknown, given: unknown, path = ''): string[] {
+  if (shown === null || given === null) return [];
+  if (Array.isArray(shown) && Array.isArray(given)) {
+    return shown.length > 0 && given.length > 0 ? differences(shown[0], given[0], `${path}[0]`) : [];
+  }
+  if (typeof shown !== typeof given || Array.isArray(shown) !== Array.isArray(given)) {
+    return [`${path}: ${typeof shown}, not ${typeof given}`];
+  }
+  if (typeof shown !== 'object' || /\.(context|metadata)$/.test(path)) return [];
+  const [left, right] = [shown as Record<string, unknown>, given as Record<string, unknown>];
+  const names = [...new Set([...Object.keys(left), ...Object.keys(right)])];
+  return names.flatMap((name) => {
+    if (!(name in left)) return [`${path}.${name} is not on the page`];
+    if (!(name in right)) return [`${path}.${name} is not in the answer`];
+    return differences(left[name], right[name], `${path}.${name}`);
+  });
+}
+
+function compare({ form, text }: { form: string; text: string }, printed: string): string[] {
+  if (form === 'json') return differences(JSON.parse(text), JSON.parse(printed));
+  const [shownHead = '', shownBody = ''] = text.split('\n\n');
+  const [givenHead = '', givenBody = ''] = printed.replaceAll('\r', '').split('\n\n');
+  const [shownStatus, ...shownHeaders] = shownHead.split('\n');
+  const [givenStatus, ...givenHeaders] = givenHead.split('\n');
+  const names = (headers: string[]) => headers.map((line) => line.split(':')[0]);
+  const missing = names(shownHeaders).filter((name) => !names(givenHeaders).includes(name));
+  return [
+    ...(shownStatus === givenStatus ? [] : [`${givenStatus}, not ${shownStatus}`]),
+    ...missing.map((name) => `the header ${name} is missing`),
+    ...differences(JSON.parse(shownBody), JSON.parse(givenBody)),
+  ];
+}
+
+test('every example of the page is answered as the page shows it', async () => {
+  expect(examples.length).toBeGreaterThan(12);
+  const printed = await runAll(gateway.url);
+  expect(printed.length).toBe(examples.length);
+  for (const [index, { command, shown }] of examples.entries()) {
+    const wrong = shown === null ? [] : compare(shown, printed[index] ?? '');
+    expect({ command, wrong }).toEqual({ command, wrong: [] });
+  }
+  expect(printed[2]?.trim()).toBe('304');
+});
+
+test('an example that is answered in another way is found', () => {
+  const shown = { form: 'http', text: 'HTTP/1.1 200 OK\nETag: "1"\n\n{"a":[{"b":1}],"c":null}' };
+  expect(compare(shown, 'HTTP/1.1 200 OK\nETag: "2"\n\n{"a":[{"b":7},{}],"c":"text"}')).toEqual([]);
+  expect(compare(shown, 'HTTP/1.1 404 Not Found\n\n{"a":[{"d":"7"}],"c":1,"e":2}')).toEqual([
+    'HTTP/1.1 404 Not Found, not HTTP/1.1 200 OK',
+    'the header ETag is missing',
+    '.a[0].b is not in the answer',
+    '.a[0].d is not on the page',
+    '.e is not on the page',
+  ]);
+});
+
+const unused = () => Promise.reject(new Error('nobody asks'));
+const routes = [...readRoutes({ access: { hold: unused }, everything: { transaction: unused } }), ...writeRoutes()];
+type Document = ReturnType<typeof JSON.parse>;
+const METHODS = ['get', 'post', 'patch', 'delete', 'put'];
+
+function operationsOf(document: Document): string[] {
+  return Object.entries<Record<string, unknown>>(document.paths).flatMap(([path, operations]) =>
+    Object.keys(operations).map((method) => `${method} ${path}`),
+  );
+}
+
+test('the document has every route that is served, and no other', async () => {
+  const { status, body } = await ask(gateway, '/api/openapi.json');
+  expect(status).toBe(200);
+  expect(body).toEqual(JSON.parse(JSON.stringify(openApi(routes))));
+  interface Layer {
+    readonly route?: { readonly path: string; readonly methods: Record<string, boolean> };
+    readonly handle: { readonly stack?: readonly Layer[] };
+  }
+  const mounted = (stack: readonly Layer[]): string[] =>
+    stack.flatMap(({ route, handle }) => [
+      ...Object.keys(route?.methods ?? {})
+        .filter((method) => METHODS.includes(method))
+        .map((method) => `${method} /api${route?.path.replaceAll(/:(\w+)/g, '{$1}')}`),
+      ...mounted(handle.stack ?? []),
+    ]);
+  const router = apiRoutes({
+    routes,
+    principalOf: unused,
+    databaseFor: () => ({ transaction: unused }),
+    limit: (_request, _response, next) => next(),
+    maxBodyBytes: 1024,
+    logger: makeLogger('silent'),
+  });
+  const served = mounted(router.stack as unknown as Layer[]).filter(
+    (each) => each.startsWith('get /api/agents') || !each.startsWith('get'),
+  );
+  expect(served.sort()).toEqual(operationsOf(body).sort());
+  for (const path of Object.keys(body.paths)) {
+    const { headers } = await ask(gateway, path.replaceAll(/\{\w+\}/g, 'x'), undefined, { method: 'DELETE' });
+    const documented = Object.keys(body.paths[path]).map((method) => method.toUpperCase());
+    const also = documented.includes('GET') ? ['HEAD', 'OPTIONS'] : ['OPTIONS'];
+    expect(headers.get('allow')?.split(', ').sort()).toEqual([...documented, ...also].sort());
+  }
+});
+
+test('the document is sound: references lead somewhere, parameters are in their paths, refusals have one form', () => {
+  const document: Document = JSON.parse(JSON.stringify(openApi(routes)));
+  const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, path = '']) => path);
+  const lost = references.filter((path) => path.split('/').reduce((at, name) => at?.[name], document) === undefined);
+  expect(references.length).toBeGreaterThan(10);
+  expect(lost).toEqual([]);
+  const operations: Document[] = Object.entries<Document>(document.paths).flatMap(([path, methods]) =>
+    Object.values<Document>(methods).map((operation) => ({ path, ...operation })),
+  );
+  expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
+  const tags = document.tags.map(({ name }: { name: string }) => name);
+  for (const { path, operationId, tags: own, summary, parameters = [], responses } of operations) {
+    const inPath = parameters.filter((each: Document) => each.in === 'path').map(({ name }: Document) => `{${name}}`);
+    expect([operationId, inPath]).toEqual([operationId, path.match(/\{\w+\}/g) ?? []]);
+    expect(tags).toEqual(expect.arrayContaining(own));
+    expect(summary.length).toBeGreaterThan(5);
+    expect(Object.keys(responses)).toEqual(expect.arrayContaining(['400', '401', '403', '429', '500', '503']));
+    for (const [status, { content, description }] of Object.entries<Document>(responses)) {
+      expect(description.length).toBeGreaterThan(5);
+      if (Number(status) >= 400) expect(Object.keys(content)).toEqual(['application/problem+json']);
+    }
+  }
+});
+
+test('an answer has what its schema says, and no more', async () => {
+  const [, id] = demo.execution.split(':');
+  const [, venture] = demo.venture.split(':');
+  const paths = {
+    listExecutions: `/api/agents/executions?venture_id=${venture}`,
+    getExecution: `/api/agents/executions/${id}`,
+    listLogs: `/api/agents/execution-logs/${venture}?offset=0`,
+    getStatus: `/api/agents/executions/${id}/status`,
+    listSteps: `/api/agents/executions/${id}/steps`,
+    listMetrics: `/api/agents/executions/${id}/metrics`,
+  };
+  for (const [operation, path] of Object.entries(paths)) {
+    const { status, body } = await ask(gateway, path);
+    const schema = routes.find((route) => route.id === operation)?.answers[status]?.body;
+    expect([operation, schema?.parse(body)]).toEqual([operation, body]);
+  }
+});

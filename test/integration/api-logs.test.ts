@@ -1,0 +1,141 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pg from 'pg';
+import type { Gateway } from '../../server/gateway.js';
+import { addLogs, ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
+import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
+import { NO_RATES, startTestGateway } from '../support/gateway.js';
+
+interface Row {
+  readonly log_id: string;
+  readonly message: string;
+  readonly created_at: string;
+}
+
+let database: TestDatabase;
+let gateway: Gateway;
+let writer: pg.Pool;
+let ann: string;
+beforeAll(async () => {
+  database = await createDatabase();
+  writer = new pg.Pool({ connectionString: database.url, application_name: TEST_SESSION });
+  gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: JWT_SECRET });
+  ann = await tokenFor('ann');
+});
+afterAll(async () => {
+  await gateway.stop();
+  await writer.end();
+  await database.drop();
+});
+
+const LOGS = '/api/agents/execution-logs';
+
+/** All pages, one after the other; `between` is called after each. */
+async function walk(venture: string, query: string, between = async () => {}): Promise<Row[][]> {
+  const pages: Row[][] = [];
+  let cursor: string | null = '';
+  while (cursor !== null) {
+    const path = `${LOGS}/${venture}?${query}${cursor === '' ? '' : `&cursor=${cursor}`}`;
+    const { status, body } = await ask(gateway, path, ann);
+    if (status !== 200) throw new Error(`${path} answered ${status}: ${JSON.stringify(body)}`);
+    pages.push(body.logs);
+    cursor = body.pagination.next_cursor;
+    expect(body.pagination.has_more).toBe(cursor !== null);
+    await between();
+  }
+  return pages;
+}
+
+const messages = (rows: readonly Row[]) => rows.map(({ message }) => message);
+
+/** A venture whose rows are these: messages, and of which execution each is. */
+async function ventureOf(rows: readonly (readonly [message: string, execution: number, level?: string])[]) {
+  const venture = await createVenture(writer, 'ann');
+  const executions: string[] = [];
+  for (const [message, execution, level = 'info'] of rows) {
+    executions[execution] ??= await createExecution(writer, venture, 'pending');
+    await writer.query(
+      'INSERT INTO agent_execution_logs (execution_id, message, log_level) VALUES ($1, $2, $3::log_level)',
+      [executions[execution], message, level],
+    );
+  }
+  return { venture, executions };
+}
+
+test('page by page each row comes once, newest first, while others are written', async () => {
+  const venture = await createVenture(writer, 'ann');
+  const executions: string[] = [];
+  for (let n = 0; n < 12; n++) executions.push(await createExecution(writer, venture, 'pending'));
+  // Some write at the same time, some have long been silent, some rows are of the same moment.
+  for (let round = 0; round < 6; round++) {
+    for (const execution of executions.slice(0, 2 * (round + 1))) await addLogs(writer, execution, 7, 10 * round);
+  }
+  await writer.query(
+    `UPDATE agent_execution_logs SET created_at = date_trunc('second', created_at) WHERE execution_id = ANY ($1) AND seq % 3 = 0`,
+    [executions.slice(0, 5)],
+  );
+  const { rows } = await writer.query<Row>(
+    `SELECT l.log_id FROM agent_execution_logs l JOIN agent_executions USING (execution_id) WHERE venture_id = $1
+      ORDER BY l.created_at DESC, l.log_id DESC`,
+    [venture],
+  );
+  const there = rows.map(({ log_id }) => log_id);
+  expect(there.length).toBe(7 * 42);
+  for (const limit of [7, 50, 1000]) {
+    const pages = await walk(venture, `limit=${limit}`, () => addLogs(writer, executions[limit % 12] ?? '', 3, 900));
+    const seen = pages.flat().map(({ log_id }) => log_id);
+    expect(new Set(seen).size).toBe(seen.length);
+    expect(seen.filter((id) => there.includes(id))).toEqual(there);
+    expect(pages.slice(0, -1).every((page) => page.length === limit)).toBe(true);
+  }
+});
+
+test('an offset counts all that matches', async () => {
+  const { venture } = await ventureOf(Array.from({ length: 30 }, (_, n) => [`line ${n}`, n % 6] as const));
+  const page = async (query: string) => (await ask(gateway, `${LOGS}/${venture}?${query}`, ann)).body;
+  const second = await page('limit=10&offset=10');
+  expect(messages(second.logs)).toEqual(Array.from({ length: 10 }, (_, n) => `line ${19 - n}`));
+  expect(second.pagination).toMatchObject({ limit: 10, offset: 10, total: 30, has_more: true });
+  const last = await page('limit=10&offset=25');
+  expect([messages(last.logs).length, last.pagination.has_more, last.pagination.next_cursor]).toEqual([5, false, null]);
+  expect((await page('offset=40')).logs).toEqual([]);
+  expect((await page('limit=10')).pagination).toMatchObject({ offset: null, total: null });
+});
+
+test('filters: level, text, status of the execution, time', async () => {
+  const { venture, executions } = await ventureOf([
+    ['50% done', 0],
+    ['a warning', 0, 'warning'],
+    ['50 of 100', 1],
+    ['C:\\temp is full', 1, 'error'],
+    ['snake_case', 2],
+    ['SNAKE case', 2],
+  ]);
+  await writer.query(`UPDATE agent_executions SET status = 'failed' WHERE execution_id = $1`, [executions[1]]);
+  const found = async (query: string) => messages((await walk(venture, query)).flat());
+  expect(await found('level=warning,error')).toEqual(['execution is failed', 'C:\\temp is full', 'a warning']);
+  expect(await found('q=50%25')).toEqual(['50% done']);
+  expect(await found(`q=${encodeURIComponent('c:\\TEMP')}`)).toEqual(['C:\\temp is full']);
+  expect(await found('q=snake_')).toEqual(['snake_case']);
+  expect(await found('q=snake')).toEqual(['SNAKE case', 'snake_case']);
+  expect(await found('status_filter=failed&level=info')).toEqual(['50 of 100']);
+  expect(await found('status_filter=running')).toEqual([]);
+
+  await writer.query(`UPDATE agent_execution_logs SET created_at = '2026-01-31T12:00:00Z' WHERE message = '50 of 100'`);
+  await writer.query(`UPDATE agent_execution_logs SET created_at = '2026-02-01T00:00:00Z' WHERE message = 'a warning'`);
+  expect(await found('date_range=2026-01-01..2026-02-01')).toEqual(['50 of 100']);
+  expect(await found('date_range=..2026-02-01T00:00:00.001Z')).toEqual(['a warning', '50 of 100']);
+  expect(await found('date_range=2026-02-01T01:00:00%2B01:00..2026-02-02')).toEqual(['a warning']);
+  expect((await found('date_range=24h')).length).toBe(5);
+});
+
+test('rows too large for one page come with the next', async () => {
+  const { venture, executions } = await ventureOf([['first', 0]]);
+  const big = `INSERT INTO agent_execution_logs (execution_id, message, context)
+    SELECT $1, 'big ' || n, jsonb_build_object('text', repeat('x', 1500000)) FROM generate_series(1, 4) n`;
+  await writer.query(big, [executions[0]]);
+  const pages = await walk(venture, 'limit=50');
+  expect(pages.map(messages)).toEqual([
+    ['big 4', 'big 3'],
+    ['big 2', 'big 1', 'first'],
+  ]);
+});
