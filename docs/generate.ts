@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { type ErrorEntry, errors } from '../client/protocol/index.js';
 import { defaultOf, settings } from '../server/config.js';
 import { packageRoot } from '../server/package-root.js';
+import type { Setting } from '../server/settings/setting.js';
 
 const note = (source: string) => `<!-- Generated from ${source} by \`npm run docs\`. Do not edit. -->`;
 
@@ -33,9 +34,9 @@ function accepted(schema: z.ZodType): string {
 }
 
 function settingsPage(): string {
-  const rows = Object.values(settings).map((setting) => [
+  const rows = Object.values<Setting>(settings).map((setting) => [
     code(setting.env),
-    setting.about,
+    setting.file ? `${setting.about} Or \`${setting.env}_FILE\`, the path of a file that holds it.` : setting.about,
     code(defaultOf(setting)),
     setting.unit,
     accepted(setting.schema),

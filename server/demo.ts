@@ -32,7 +32,12 @@ export interface Demo {
  */
 export async function startDemo(databaseUrl: string, logger: Logger): Promise<Demo> {
   const stopping = new AbortController();
-  const database = new pg.Pool({ connectionString: databaseUrl, application_name: 'rowcast demo', max: 1 });
+  const database = new pg.Pool({
+    connectionString: databaseUrl,
+    application_name: 'rowcast demo',
+    max: 1,
+    onConnect: (client) => client.query('SET ROLE service_role'),
+  });
   database.on('error', () => {}); // the next query connects again, or fails
   await database.query(`INSERT INTO ventures VALUES ($1, 'Demo') ON CONFLICT DO NOTHING`, [VENTURE]);
   const first = await resumeOrBegin(database);

@@ -1,47 +1,90 @@
 import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { jwtAuthenticator, localAuthenticator } from './auth/authenticator.js';
+import type { Access } from './access/access.js';
+import { makeAuthenticator } from './auth/authenticator.js';
 import { systemClock } from './clock.js';
-import { type Config, isLoopbackHost, isLoopbackOrigin } from './config.js';
-import { AddressRates, Admission } from './connection/admission.js';
+import { type Config, needsToken } from './config.js';
+import { Admission } from './connection/admission.js';
 import { Connection, type ConnectionOptions } from './connection/connection.js';
+import { Quota } from './connection/quota.js';
+import { Rates } from './connection/rates.js';
+import { readRoutes } from './http/api/reads.js';
+import { type ApiOptions, apiRoutes } from './http/api/router.js';
+import { writeRoutes } from './http/api/writes.js';
 import { type AppOptions, makeApp } from './http/app.js';
+import { type PrincipalOf, showing } from './http/credentials.js';
+import { crossOrigin } from './http/cross-origin.js';
 import { durableStreamRoutes } from './http/durable-streams.js';
 import { eventRoutes } from './http/events.js';
 import { limitedBy } from './http/limit.js';
 import { makeServer } from './http/server.js';
+import { ticketRoutes } from './http/tickets.js';
 import type { Hub } from './hub/hub.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
-import type { Peers, Transport } from './ports.js';
+import { admitting } from './origins.js';
+import { type InnerDoor, type Peers, type Principal, SERVICE, type Tickets, type Transport } from './ports.js';
 import { addressOf } from './transport/address.js';
+import { InProcessDoor } from './transport/in-process.js';
 import { RequestDoor } from './transport/requests.js';
 import { WebSocketDoor } from './transport/websocket.js';
 
 export interface DoorsOptions extends Pick<AppOptions, 'health' | 'channels'> {
   readonly config: Config;
   readonly hub: Hub;
+  readonly access: Access;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly peers: Peers | null;
+  readonly tickets: Tickets;
+  readonly databaseFor: ApiOptions['databaseFor'];
 }
 
 /** Where clients come in: one HTTP server, and behind it a connection for each of them, whatever carries it. */
 export interface Doors {
   readonly connections: number;
+  /** For subscribers in this process. */
+  readonly inner: InnerDoor;
   /** Listens; resolves to the address, `http://127.0.0.1:4400`. */
   open(): Promise<string>;
   /** Sends every client away to come back elsewhere. */
   close(): Promise<void>;
 }
 
-export function makeDoors({ config, hub, metrics, logger, peers, health, channels }: DoorsOptions): Doors {
+export function makeDoors({
+  config,
+  hub,
+  access,
+  metrics,
+  logger,
+  peers,
+  tickets,
+  databaseFor,
+  health,
+  channels,
+}: DoorsOptions): Doors {
   const { heartbeat } = config;
-  const authenticator = config.jwtSecret === undefined ? localAuthenticator : jwtAuthenticator(config.jwtSecret);
+  const authenticator = makeAuthenticator(config, { tickets, logger });
   const limits = { maxFrameBytes: config.maxFrameBytes, maxSubscriptions: config.maxSubscriptions };
-  const common = { hub, authenticator, clock: systemClock, logger, limits, connectTimeout: config.connectTimeout };
-  const connect = (id: string, transport: Transport, options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>) =>
-    new Connection({ ...common, id, transport, ...options });
+  const { connectTimeout, refreshTimeout } = config;
+  const common = { hub, access, authenticator, clock: systemClock, logger, limits, connectTimeout, refreshTimeout };
+  const tokenOf = showing(config.cookie);
+  const quota = new Quota({ connections: config.principalConnections, rate: config.principalRate }, () =>
+    performance.now(),
+  );
+  const principalOf: PrincipalOf = async (request) => {
+    const principal = await authenticator.authenticate({ token: tokenOf(request) });
+    quota.spend(principal);
+    return principal;
+  };
+  const enter = (principal: Principal) => quota.enter(principal);
+  const connect = (
+    id: string,
+    transport: Transport,
+    request: IncomingMessage,
+    options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
+  ) => new Connection({ ...common, id, transport, token: tokenOf(request), enter, ...options });
   const admission = new Admission(
     {
       connections: config.maxConnections,
@@ -51,9 +94,8 @@ export function makeDoors({ config, hub, metrics, logger, peers, health, channel
     },
     () => performance.now(),
   );
-  // Without a secret, being on this machine is what admits; the page of a stranger is not.
-  const admitOrigin = (origin: string | undefined) =>
-    config.jwtSecret !== undefined || origin === undefined || isLoopbackOrigin(origin);
+  const credentials = config.cookie !== undefined;
+  const admits = admitting({ origins: config.origins, local: !needsToken(config), cookie: credentials });
   const edge = {
     sendBufferBytes: config.sendBufferBytes,
     admission,
@@ -64,26 +106,33 @@ export function makeDoors({ config, hub, metrics, logger, peers, health, channel
   const compression = config.compression === 'on';
   const requests = new RequestDoor({ ...edge, pageBytes: config.pageBytes, connect, peers });
   const limitTo = (perSecond: number) => {
-    const rates = new AddressRates(perSecond);
+    const rates = new Rates(perSecond);
     return limitedBy((request) => rates.take(addressOf(request, config.trustProxy), performance.now()));
   };
   const routes = {
     door: requests,
-    authenticator,
+    principalOf,
     ...limits,
     cache: config.cache,
     compression,
     limit: limitTo(config.addressPollRate), // polls are many and cheap
   };
+  const api = apiRoutes({
+    routes: [...readRoutes({ access, everything: databaseFor(SERVICE, 'status') }), ...writeRoutes()],
+    principalOf,
+    databaseFor,
+    limit: routes.limit,
+    maxBodyBytes: config.apiBodyBytes,
+    logger,
+  });
   const app = makeApp({
-    admits: ({ headers }) =>
-      admitOrigin(headers.origin) && (config.jwtSecret !== undefined || isLoopbackHost(headers.host)),
-    routes: [eventRoutes(routes), durableStreamRoutes(routes)],
+    crossOrigin: crossOrigin({ admits, open: !credentials && config.origins === '*', credentials }),
+    routes: [api, eventRoutes(routes), durableStreamRoutes(routes), ticketRoutes({ ...routes, tickets })],
     limit: limitTo(config.addressRequestRate),
     health,
     channels,
     metrics: () => metrics.scrape(),
-    authenticator,
+    principalOf,
     logger,
   });
   const server = makeServer(app, config.connectTimeout);
@@ -95,12 +144,18 @@ export function makeDoors({ config, hub, metrics, logger, peers, health, channel
     frameRate: config.frameRate,
     byteRate: config.byteRate,
     logger,
-    admitOrigin,
-    connect: (id, transport) => connect(id, transport, { heartbeat }),
+    admits,
+    connect: (id, transport, request) => connect(id, transport, request, { heartbeat }),
+  });
+  const inner = new InProcessDoor({
+    sendBufferBytes: config.sendBufferBytes,
+    connect: (id, transport, principal) =>
+      new Connection({ ...common, id, transport, heartbeat, authenticator: { authenticate: async () => principal } }),
   });
   return {
+    inner,
     get connections() {
-      return sockets.connections + requests.connections;
+      return sockets.connections + requests.connections + inner.connections;
     },
     async open() {
       server.listen(config.port, config.host);
@@ -110,6 +165,7 @@ export function makeDoors({ config, hub, metrics, logger, peers, health, channel
     },
     async close() {
       server.close();
+      inner.stop();
       await Promise.all([sockets.stop(config.shutdownTimeout), requests.stop(config.shutdownTimeout)]);
       server.closeAllConnections();
     },

@@ -1,22 +1,45 @@
+import { Access } from './access/access.js';
 import { systemClock } from './clock.js';
 import type { Config } from './config.js';
 import { Doorbell } from './doorbell.js';
 import { makeDoors } from './doors.js';
+import { StatusBroadcaster } from './executions/status-broadcaster.js';
 import { Hub } from './hub/hub.js';
 import type { Logger } from './logger.js';
 import { Metrics } from './metrics.js';
 import { type Peers, type TailRead, Unavailable } from './ports.js';
+import { PostgresAuthorizer } from './postgres/authorizer.js';
 import { AdvisoryGate } from './postgres/gate.js';
 import { History } from './postgres/history.js';
 import { Listener } from './postgres/listener.js';
+import { makePool } from './postgres/pool.js';
+import { principalDatabase } from './postgres/principal-database.js';
 import { Retention } from './postgres/retention.js';
+import { READ_SETTINGS, soon } from './postgres/session.js';
 import { Tail } from './postgres/tail.js';
+import { StoredTickets } from './postgres/tickets.js';
+
+/** Connections to the database that decide who may read, and keep the tickets. */
+const ACCESS_POOL = 2;
+
+/** Connections besides its pools: the tail, the listener, the gate, and for moments two more (retention, eviction). */
+const SINGLE_CONNECTIONS = 5;
+
+/** How many connections to the database one gateway opens, at most. */
+export function connectionsOf({ poolSize, apiPoolSize }: Pick<Config, 'poolSize' | 'apiPoolSize'>): number {
+  return SINGLE_CONNECTIONS + ACCESS_POOL + poolSize + apiPoolSize;
+}
 
 export interface Gateway {
   /** `http://127.0.0.1:4400` */
   readonly url: string;
   /** Sends every client away to come back elsewhere, and ends all that was started. */
   stop(): Promise<void>;
+}
+
+/** A gateway in this process, which may subscribe without a way in between. */
+export interface LocalGateway extends Gateway {
+  readonly broadcaster: StatusBroadcaster;
 }
 
 /** Wires the way of an event, from the bottom up, and opens the doors last. Rejects if the database cannot be had. */
@@ -26,7 +49,7 @@ export async function startGateway(
   logger: Logger,
   metrics = new Metrics(),
   peers: Peers | null = null,
-): Promise<Gateway> {
+): Promise<LocalGateway> {
   const { queryTimeout, silenceTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate } = config;
   const clock = systemClock;
   const pageLimits = { rows: config.pageRows, bytes: config.pageBytes };
@@ -61,6 +84,12 @@ export async function startGateway(
     cacheBytes: config.cacheBytes,
     linger: config.channelLinger,
   });
+  const accessPool = makePool({ databaseUrl, name: 'access', size: ACCESS_POOL, queryTimeout, logger });
+  const access = new Access({
+    authorizer: new PostgresAuthorizer(accessPool, logger),
+    clock,
+    interval: config.accessInterval,
+  });
   const doorbell = new Doorbell({
     read: async (): Promise<TailRead> => {
       try {
@@ -88,7 +117,20 @@ export async function startGateway(
     silenceTimeout,
     logger,
     onRing: () => doorbell.ring(),
-    onConnected: () => doorbell.ring(),
+    onAccess: (subject) => access.changed(subject),
+    onConnected: () => {
+      doorbell.ring();
+      access.changed(null); // what rang meanwhile was not heard
+    },
+  });
+
+  const apiPool = makePool({
+    databaseUrl,
+    name: 'api',
+    size: config.apiPoolSize,
+    queryTimeout,
+    logger,
+    prepare: READ_SETTINGS,
   });
 
   const retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });
@@ -96,9 +138,12 @@ export async function startGateway(
   const doors = makeDoors({
     config,
     hub,
+    access,
     metrics,
     logger,
     peers,
+    databaseFor: (principal, requestId) => principalDatabase(apiPool, principal, requestId),
+    tickets: new StoredTickets(accessPool, config.ticketTtl),
     health: () => ({
       database: tail.connected,
       listen: listener.connected,
@@ -117,8 +162,16 @@ export async function startGateway(
   const stop = async () => {
     await doors.close();
     hub.close();
+    access.stop();
     await doorbell.stop();
-    await Promise.all([listener.stop(), tail.stop(), history.stop(), retention.stop()]);
+    await Promise.all([
+      listener.stop(),
+      tail.stop(),
+      history.stop(),
+      retention.stop(),
+      soon(accessPool.end()),
+      soon(apiPool.end()),
+    ]);
   };
   let url: string;
   try {
@@ -131,5 +184,5 @@ export async function startGateway(
     throw error;
   }
   logger.info({ url, streams: tail.catalog.streams.map(({ name }) => name) }, 'gateway started');
-  return { url, stop };
+  return { url, broadcaster: new StatusBroadcaster(doors.inner, clock, logger), stop };
 }

@@ -2,16 +2,31 @@ import { type Logger, pino } from 'pino';
 
 export type { Logger };
 
-/** JSON lines on standard error: standard output belongs to what a command prints. */
-export function makeLogger(level: string): Logger {
+/** What is written in place of a secret. */
+const HIDDEN = '[hidden]';
+
+/** Fields that would hold one. */
+const SECRET = ['token', 'ticket', 'authorization', 'cookie', 'password', 'connectionString', 'databaseUrl'];
+
+/**
+ * What looks like one wherever it stands, in a message, a stack or the text of a foreign error: a JWT, a `Bearer`, a ticket in
+ * an address, the password of a URL. No line is meant to hold any of them; this is for the one that does all the same.
+ */
+const LOOKS_SECRET =
+  /\beyJ[\w-]{4,}\.[\w-]+\.[\w-]*|(?<=\bBearer +)[^\s"\\]+|(?<=[?&](?:ticket|token)=)[^\s"&\\]+|(?<=\b\w+:\/\/[^\s:/@"]*:)[^\s/@"]+(?=@)/gi;
+
+/** JSON lines on standard error: standard output belongs to what a command prints. `write` takes each line. */
+export function makeLogger(level: string, write?: (line: string) => void): Logger {
+  const destination = write === undefined ? pino.destination({ fd: 2, sync: true }) : { write };
   return pino(
     {
       level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      redact: ['token', '*.token', 'connectionString', '*.connectionString'],
+      redact: { paths: SECRET.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]), censor: HIDDEN },
+      hooks: { streamWrite: (line) => line.replace(LOOKS_SECRET, HIDDEN) },
     },
-    pino.destination({ fd: 2, sync: true }),
+    destination,
   );
 }

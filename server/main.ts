@@ -8,6 +8,7 @@ import { listChannels } from './cli/channels.js';
 import { attach, runMigrations } from './cli/database.js';
 import { doctor } from './cli/doctor.js';
 import { endWithReader, flushed, table } from './cli/output.js';
+import { withFiles } from './cli/secret-files.js';
 import { up } from './cli/up.js';
 import { type VerifyOptions, verify } from './cli/verify.js';
 import { type WatchOptions, watch } from './cli/watch.js';
@@ -42,7 +43,7 @@ function makeProgram(): Command {
     .version(version)
     .exitOverride()
     .configureHelp({ showGlobalOptions: true });
-  const config = () => readConfig(process.env);
+  const config = () => readConfig(withFiles(process.env));
 
   program
     .command('up')
@@ -51,7 +52,7 @@ function makeProgram(): Command {
     .option('--workers <n>', 'gateway processes that share the port (default: ROWCAST_WORKERS)')
     .addHelpText('after', settingsHelp())
     .action(({ demo, workers = process.env.ROWCAST_WORKERS }: { demo: boolean; workers?: string }) =>
-      up(readConfig({ ...process.env, ROWCAST_WORKERS: workers }), { demo }),
+      up(readConfig({ ...withFiles(process.env), ROWCAST_WORKERS: workers }), { demo }),
     );
   program
     .command('migrate')

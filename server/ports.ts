@@ -3,6 +3,7 @@
  * and never an edge, so that tests can run them with fakes.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ZodType } from 'zod';
 import type { Frame, Position, ResetReason, Since } from '../client/protocol/index.js';
 import type { Refusal } from './refusal.js';
 
@@ -93,16 +94,67 @@ export function textOf(frame: Frame | Buffer): string | Buffer {
   return Buffer.isBuffer(frame) ? frame : JSON.stringify(frame);
 }
 
-/** Who is connected. */
+/** The database role that a principal acts as: nobody known, a user, a service that is trusted with everything. */
+export const ROLES = ['anon', 'authenticated', 'service_role'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Who asks. */
 export interface Principal {
   readonly subject: string;
+  readonly role: Role;
+  /** All claims as JSON text: what SQL finds in `request.jwt.claims`. */
+  readonly claims: string;
   /** Milliseconds since 1970; null where it never expires. */
   readonly expiresAt: number | null;
 }
 
+/** The gateway itself, for what it does on nobody's behalf alone. */
+export const SERVICE: Principal = {
+  subject: 'rowcast',
+  role: 'service_role',
+  claims: JSON.stringify({ sub: 'rowcast', role: 'service_role' }),
+  expiresAt: null,
+};
+
+/** What a client shows to be known. */
+export interface Credentials {
+  readonly token?: string | undefined;
+  readonly ticket?: string | undefined;
+}
+
 export interface Authenticator {
-  /** Rejects with `Refusal` (unauthorized, token_expired). */
-  authenticate(token: string | undefined): Promise<Principal>;
+  /** Rejects with `Refusal` (unauthorized, token_expired, token_not_yet_valid, unavailable). */
+  authenticate(credentials: Credentials): Promise<Principal>;
+}
+
+/** What stands for a token where that would stand in an address: good for one use, and not for long. */
+export interface Tickets {
+  /** `expiresIn` in seconds. Rejects with `Unavailable`. */
+  issue(principal: Principal): Promise<{ ticket: string; expiresIn: number }>;
+  /** Whom it was issued to, once; null where it is not good. Rejects with `Unavailable`. */
+  redeem(ticket: string): Promise<Principal | null>;
+}
+
+/** Whether a principal may read a channel. */
+export interface AccessQuestion {
+  readonly principal: Principal;
+  readonly channel: string;
+}
+
+export interface Authorizer {
+  /** Null where the policy itself failed. Rejects with `Unavailable` while the database cannot be reached. */
+  mayRead(question: AccessQuestion): Promise<boolean | null>;
+}
+
+/** SQL within a transaction. Each row of the answer is checked. */
+export interface Sql {
+  query<T>(text: string, values: readonly unknown[], row: ZodType<T>): Promise<T[]>;
+}
+
+/** The database as one principal sees it, or as the login of a library's user does. */
+export interface Database {
+  /** One transaction, READ COMMITTED, rolled back when `work` rejects. Rejects with `Unavailable` where there is no connection. */
+  transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
 }
 
 /** Commands for a connection that has no way up of its own, named by who is connected and by its session. */
@@ -162,6 +214,23 @@ export interface Door {
   poll(request: IncomingMessage, response: ServerResponse, asked: Asked, wait: number): Promise<PollAnswer | null>;
   /** Gives commands to a connection of the same principal. Rejects with `unknown_session` where there is none of that name. */
   command(order: Order): Promise<void>;
+}
+
+/** A subscription of this very process. */
+export interface InnerSubscription {
+  readonly principal: Principal;
+  readonly channel: string;
+  readonly since: Since;
+  /** Each frame after `connected`. While it is at work the next ones wait, and with them the cursor. Never rejects. */
+  onFrame(frame: Frame): Promise<void> | void;
+  /** The gateway has ended it: nothing comes any more. */
+  onEnd(code: string): void;
+}
+
+/** Where a part of this process subscribes, in the way of every client. */
+export interface InnerDoor {
+  /** Resolves to what ends it, after `subscribed`. Rejects with `Refusal`. */
+  subscribe(subscription: InnerSubscription): Promise<() => void>;
 }
 
 /** The gateways that share a port with this one: each may be given a request that is for another. */

@@ -57,11 +57,11 @@ const under = (folder: string) => (path: string) => path.startsWith(`${folder}/`
 
 /** The floors, the lowest first. A module imports from its own floor and from those below. */
 const FLOORS: readonly { readonly name: string; readonly holds: (path: string) => boolean }[] = [
-  { name: 'protocol', holds: under('client/protocol') },
+  { name: 'protocol', holds: (path) => under('client/protocol')(path) || under('client/progress')(path) },
   {
     name: 'ground',
     holds: (path) =>
-      /^server\/(config|logger|free-port|metrics|refusal|package-root)\.ts$|^server\/verify\/digest\.ts$|^client\/(clock|call|environment|error|backoff|queue)\.ts$/.test(
+      /^server\/(batch|config|logger|free-port|metrics|refusal|origins|package-root)\.ts$|^server\/settings\/|^server\/verify\/digest\.ts$|^client\/(clock|call|environment|error|backoff|queue)\.ts$/.test(
         path,
       ),
   },
@@ -72,7 +72,7 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
   {
     name: 'parts',
     holds: (path) =>
-      /^server\/(hub|connection|durable-streams)\/|^server\/verify\/(contents|judge|line|reader|verdict)\.ts$|^server\/doorbell\.ts$|^client\/(sequencer|subscription|session|visit|ladder|climb)\.ts$|^client\/transport\/(roster|requests|event-stream)\.ts$|^client\/tabs\/(cursor|identity|port|relay|shared-channel)\.ts$|^client\/polling\/(answer|breaker|channels|poller|settings|statistics)\.ts$/.test(
+      /^server\/(access|hub|connection|durable-streams|executions)\/|^server\/verify\/(contents|judge|line|reader|verdict)\.ts$|^server\/doorbell\.ts$|^client\/(sequencer|subscription|session|visit|ladder|climb)\.ts$|^client\/transport\/(roster|requests|event-stream)\.ts$|^client\/tabs\/(cursor|identity|port|relay|shared-channel)\.ts$|^client\/polling\/(answer|breaker|channels|poller|settings|statistics)\.ts$/.test(
         path,
       ),
   },
@@ -115,8 +115,8 @@ test('the imports were found: every module of the house, and every import leads 
   );
 });
 
-test('the protocol imports nothing but itself', () => {
-  expect(breaches(under('client/protocol'), under('client/protocol'))).toEqual([]);
+test.each(['client/protocol', 'client/progress'])('%s imports nothing but itself', (folder) => {
+  expect(breaches(under(folder), under(folder))).toEqual([]);
 });
 
 test('the client runs in a browser: no module of Node, no package but its socket, nothing of the server', () => {
@@ -133,17 +133,19 @@ test('the client runs in a browser: no module of Node, no package but its socket
   ).toEqual([]);
 });
 
-test('of the client the server knows the protocol alone; its command line is a client too', () => {
+test('of the client the server knows the protocol and the progress alone; its command line is a client too', () => {
   const allowed = (name: string, importer: string) =>
     !under('client')(name) ||
     under('client/protocol')(name) ||
+    under('client/progress')(name) ||
     (under('server/cli')(importer) && name === 'client/node.ts');
   expect(breaches(under('server'), allowed)).toEqual([]);
 });
 
-test('the parts do no I/O: no package but zod, no module of Node, and no edge', () => {
+test('the parts do no I/O: no package but those that do none either, no module of Node, and no edge', () => {
   expect(modules.filter(({ path }) => isPart(path)).length).toBeGreaterThan(10);
-  const allowed = (name: string) => (isLocal(name) ? floorOf(name) <= floorOf('server/hub/hub.ts') : name === 'zod');
+  const allowed = (name: string) =>
+    isLocal(name) ? floorOf(name) <= floorOf('server/hub/hub.ts') : ['zod', 'p-retry', 'lru-cache'].includes(name);
   expect(breaches(isPart, allowed)).toEqual([]);
 });
 

@@ -1,12 +1,10 @@
 import { z } from 'zod';
 import type { Config } from '../config.js';
+import { connectionsOf } from '../gateway.js';
 import type { Finding } from '../postgres/doctor/check.js';
 import { examine } from '../postgres/doctor/examine.js';
 import { databaseOf } from './database.js';
 import { print, table } from './output.js';
-
-/** Connections of a gateway besides its pool: the tail, the listener, the gate, and for moments two more. */
-const OWN_CONNECTIONS = 5;
 
 /** In seconds. */
 const LONG_TRANSACTION = 60;
@@ -27,7 +25,7 @@ async function examineDatabase(config: Config): Promise<Finding[]> {
   try {
     const databaseUrl = await databaseOf(config);
     const found = config.databaseUrl === undefined ? `the embedded one of ${config.dataDir}` : 'DATABASE_URL';
-    const gatewayConnections = (OWN_CONNECTIONS + config.poolSize) * config.workers;
+    const gatewayConnections = connectionsOf(config) * config.workers;
     const findings = await examine({
       databaseUrl,
       gatewayConnections,

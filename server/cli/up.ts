@@ -1,5 +1,5 @@
 import cluster from 'node:cluster';
-import type { Config } from '../config.js';
+import { type Config, needsToken } from '../config.js';
 import { type Demo, startDemo } from '../demo.js';
 import { type Gateway, startGateway } from '../gateway.js';
 import { type Logger, makeLogger } from '../logger.js';
@@ -58,10 +58,7 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     }
     const ran = await migrate(databaseUrl);
     if (ran.length > 0) logger.info({ migrations: ran }, 'migrated');
-    const gateway = await startGateways(config, databaseUrl, logger).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EADDRINUSE') throw error;
-      throw new Error(`port ${config.port} is taken: stop what listens there, or set ROWCAST_PORT`, { cause: error });
-    });
+    const gateway = await startGateways(config, databaseUrl, logger);
     ends.push(() => gateway.stop());
     const demo = withDemo ? await startDemo(databaseUrl, logger) : null;
     if (demo !== null) ends.push(() => demo.stop());
@@ -69,8 +66,18 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     return { failed, stop };
   } catch (error) {
     await stop();
-    throw error;
+    throw explained(error as NodeJS.ErrnoException, config);
   }
+}
+
+/** With what mends it. */
+function explained(error: NodeJS.ErrnoException, { port }: Config): Error {
+  const mended = {
+    EADDRINUSE: `port ${port} is taken: stop what listens there, or set ROWCAST_PORT`,
+    // SQLSTATE: insufficient_privilege
+    42501: `${error.message}: \`npx rowcast doctor\` says which right is missing`,
+  }[error.code ?? ''];
+  return mended === undefined ? error : new Error(mended, { cause: error });
 }
 
 function startGateways(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
@@ -104,10 +111,10 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
   const shown = withoutPassword(databaseUrl);
   const psql = `psql ${config.databaseUrl === undefined ? shown : '"$DATABASE_URL"'} -c`;
   print(`listening on ${url}`, `database ${shown}`);
-  if (config.jwtSecret === undefined) {
+  if (!needsToken(config)) {
     print(
       '',
-      'Without ROWCAST_JWT_SECRET everybody on this machine may read every channel, and nobody else can connect.',
+      'Without ROWCAST_JWT_SECRET, or another key, everybody on this machine may read every channel, and nobody else can connect.',
     );
   }
   const there = url === config.url ? '' : ` --url ${url}`;

@@ -44,7 +44,7 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
   // One for all of them, also for those that come after all the first ones have ended.
   const port = `${config.port || (await freePort(0, config.host))}`;
   const start = async (): Promise<string> => {
-    const worker = cluster.fork({ DATABASE_URL: databaseUrl, ROWCAST_PORT: port });
+    const worker = cluster.fork({ DATABASE_URL: databaseUrl, DATABASE_URL_FILE: '', ROWCAST_PORT: port });
     worker.once('exit', (code, signal) => {
       if (stopping.signal.aborted) return;
       logger.error({ pid: worker.process.pid, code, signal }, 'a worker has ended, and is replaced');

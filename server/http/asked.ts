@@ -3,7 +3,6 @@ import { z } from 'zod';
 import { PROTOCOL } from '../../client/protocol/index.js';
 import type { Asked, Order } from '../ports.js';
 import { Refusal } from '../refusal.js';
-import { bearer } from './bearer.js';
 
 /** The longest that a poll may wait, and what it waits if it does not say; in seconds. */
 const MAX_WAIT = 60;
@@ -46,13 +45,16 @@ export function forSession(request: Request, most: number): Omit<Order, 'subject
   return parse(z.object({ session: name, commands: commandsUpTo(most) }), json(request));
 }
 
-/** `channel=…&since=…` as commands: `connect` has the id 0, the channels have 1 and so on. */
+/**
+ * `channel=…&since=…` as commands: `connect` has the id 0, the channels have 1 and so on. `once`: it shows a ticket, and
+ * cannot be asked again.
+ */
 export function inQuery(
   request: Request,
   names: readonly string[],
-  lastEventId?: string,
-): Asked & { readonly sinces: readonly string[] } {
-  const query = queryOf(request, ['channel', 'since', ...names]);
+  lastEventId?: string | null,
+): Asked & { readonly sinces: readonly string[]; readonly once: boolean } {
+  const query = queryOf(request, ['channel', 'since', 'ticket', ...names]);
   const resumed = lastEventId ? [...new URLSearchParams(lastEventId)] : null;
   const channels = resumed?.map(([channel]) => channel) ?? query.getAll('channel');
   const asked = query.getAll('since');
@@ -61,7 +63,7 @@ export function inQuery(
     throw new Refusal('invalid_frame', 'since: give one for all channels, or one for each of them in their order');
   }
   const sinces = resumed?.map(([, since]) => since) ?? channels.map((_, index) => asked[index] ?? asked[0] ?? 'now');
-  const token = bearer(request);
+  const ticket = query.get('ticket') ?? undefined;
   const subscribe = channels.map((channel, index) => ({
     type: 'subscribe',
     id: index + 1,
@@ -69,10 +71,11 @@ export function inQuery(
     since: sinces[index],
   }));
   return {
-    commands: [{ type: 'connect', id: 0, protocol: PROTOCOL, token }, ...subscribe],
+    commands: [{ type: 'connect', id: 0, protocol: PROTOCOL, ticket }, ...subscribe],
     session: sessionOf(query),
     replies: false,
     sinces,
+    once: ticket !== undefined,
   };
 }
 

@@ -9,7 +9,7 @@ const FOREVER = 31_536_000;
 /** Says how an answer may be kept: `fixed` for ever, any other until it was asked for anew. */
 export function letKeep(response: Response, scope: CacheScope, fixed: boolean): void {
   response.set('Cache-Control', fixed ? `${scope}, max-age=${FOREVER}, immutable` : `${scope}, no-cache`);
-  if (scope === 'private') response.vary('Authorization');
+  if (scope === 'private') response.vary('Authorization, Cookie');
 }
 
 /** Whether the client has this very answer. Express would not say so to a client that asks past its own cache, as `fetch` does. */

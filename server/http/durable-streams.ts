@@ -8,7 +8,6 @@ import { formatOffset } from '../durable-streams/offset.js';
 import { type Question, readQuestion } from '../durable-streams/question.js';
 import type { Asked, Door, Place } from '../ports.js';
 import { searchOf } from './asked.js';
-import { bearer } from './bearer.js';
 import { type CacheScope, isKnown, letKeep } from './caching.js';
 import { refuseMethod } from './methods.js';
 
@@ -34,11 +33,7 @@ export function durableStreamRoutes({ door, cache, limit, lifetime = STREAM_LIFE
     .route('/v1/streams/:stream/:key')
     .all(limit)
     .all((_request, response, next) => {
-      response.set({
-        'X-Content-Type-Options': 'nosniff',
-        'Cross-Origin-Resource-Policy': 'cross-origin',
-        'Cache-Control': 'no-store',
-      });
+      response.set('Cache-Control', 'no-store');
       next();
     })
     .head(async (request, response) => {
@@ -78,7 +73,7 @@ function asked(request: Request, since: Since): Asked {
   const { stream, key } = request.params;
   const channel = `${stream}:${key}`;
   const commands = [
-    { type: 'connect', id: 0, protocol: PROTOCOL, token: bearer(request) },
+    { type: 'connect', id: 0, protocol: PROTOCOL },
     { type: 'subscribe', id: 1, channel, since },
   ];
   return { commands, session: undefined, replies: false };

@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto';
 import { type Request, type RequestHandler, type Response, Router } from 'express';
-import { type Authenticator, type Door, type PollAnswer, type Positions, textOf } from '../ports.js';
-import { bodyText, forSession, inBody, inQuery, waitOf } from './asked.js';
-import { bearer } from './bearer.js';
+import { type Door, type PollAnswer, type Positions, textOf } from '../ports.js';
+import { bodyText, forSession, inBody, inQuery, searchOf, waitOf } from './asked.js';
 import { type CacheScope, isKnown, letKeep } from './caching.js';
 import { endCompressed } from './compression.js';
+import type { PrincipalOf } from './credentials.js';
 import { refuseMethod } from './methods.js';
 
 export interface EventRoutesOptions {
   readonly door: Door;
-  readonly authenticator: Authenticator;
+  readonly principalOf: PrincipalOf;
   readonly maxFrameBytes: number;
   readonly maxSubscriptions: number;
   readonly cache: CacheScope;
@@ -23,7 +23,7 @@ const REFUSED = refuseMethod('GET, POST');
 
 /** Connections over HTTP, event streams and polls, and commands for those that have no way up of their own. */
 export function eventRoutes(options: EventRoutesOptions): Router {
-  const { door, authenticator, maxFrameBytes, maxSubscriptions, cache, compression, limit } = options;
+  const { door, principalOf, maxFrameBytes, maxSubscriptions, cache, compression, limit } = options;
   // A client may take all its channels, leave as many, and introduce itself.
   const most = 2 * maxSubscriptions + 1;
   const body = bodyText(maxFrameBytes);
@@ -39,7 +39,9 @@ export function eventRoutes(options: EventRoutesOptions): Router {
     .route('/v1/sse')
     .head(REFUSED)
     .get(async (request, response) => {
-      await door.stream(request, response, inQuery(request, ['session'], request.get('Last-Event-ID')));
+      // What an EventSource remembers by itself is newer than what its page had put into the address.
+      const lastEventId = request.get('Last-Event-ID') || searchOf(request).get('lastEventId');
+      await door.stream(request, response, inQuery(request, ['session', 'lastEventId'], lastEventId));
     })
     .post(body, async (request, response) => {
       await door.stream(request, response, inBody(request, ['session'], most));
@@ -58,7 +60,7 @@ export function eventRoutes(options: EventRoutesOptions): Router {
       const history = frames.every((frame) => Buffer.isBuffer(frame));
       letKeep(response, cache, history && full && asked.sinces.every((since) => since.includes('.')));
       if (history && frames.length > 0) response.set('ETag', etagOf(asked.sinces, positions));
-      if (frames.length === 0) response.set('Cache-Control', 'no-store');
+      if (frames.length === 0 || asked.once) response.set('Cache-Control', 'no-store');
       if (isKnown(request, response)) response.status(304).end();
       else await send(request, response, answer);
     })
@@ -74,7 +76,7 @@ export function eventRoutes(options: EventRoutesOptions): Router {
     .route('/v1/commands')
     .all(limit)
     .post(body, async (request, response) => {
-      const { subject } = await authenticator.authenticate(bearer(request));
+      const { subject } = await principalOf(request);
       const given = forSession(request, most);
       await door.command({ subject, ...given });
       response.status(202).json({ accepted: given.commands.length });

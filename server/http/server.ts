@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { bareAnswer, Refusal } from '../refusal.js';
 
 /** How often connections that never send a request are looked for, in milliseconds. */
 const CHECK_INTERVAL = 1_000;
@@ -16,6 +17,12 @@ const KEEP_ALIVE = 65_000;
 /** A request for many channels names them all, in its address or in Last-Event-ID; in bytes. */
 const MAX_HEADERS = 32 * 1024;
 
+/** Browsers and proxies send thirty. Of more than it takes Node leaves out the last, and with them what a proxy may have said. */
+const MAX_HEADER_COUNT = 100;
+
+/** How long whoever sent no proper request may take to read the answer, in milliseconds. */
+const LEAVE_TIMEOUT = 1_000;
+
 /**
  * An HTTP server that bounds what a connection costs before it is admitted. `patience`: for a whole request, its headers
  * included, in milliseconds.
@@ -27,7 +34,12 @@ export function makeServer(app: RequestListener, patience: number): Server {
     requestTimeout: patience,
     connectionsCheckingInterval: Math.min(CHECK_INTERVAL, patience),
   };
-  const server = createServer(options, app);
+  const server = createServer(options, (request, response) => {
+    if (hasTooManyHeaders(request)) refuse(request.socket, TOO_LARGE);
+    else app(request, response);
+  });
+  server.maxHeadersCount = MAX_HEADER_COUNT + 1;
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(socket, answerTo(error)));
   const plain = new Set<Socket>();
   server.on('connection', (socket) => {
     plain.add(socket);
@@ -38,8 +50,10 @@ export function makeServer(app: RequestListener, patience: number): Server {
       oldest.destroy();
     }
   });
-  server.prependListener('request', ({ socket }, response) => {
+  server.prependListener('request', (request, response) => {
+    const { socket } = request;
     endWithSocket(socket, response);
+    response.once('finish', () => request.complete || outlived.add(socket));
     // Admitted as a connection: it may last. Afterwards its socket is as plain as before.
     response.once('admitted', () => plain.delete(socket));
     response.once('close', () => {
@@ -48,11 +62,44 @@ export function makeServer(app: RequestListener, patience: number): Server {
   });
   server.on('upgrade', (request, socket, head) => {
     if (request.headers.upgrade?.toLowerCase() !== 'websocket') return answer(server, request);
+    if (hasTooManyHeaders(request)) return refuse(request.socket, TOO_LARGE);
     plain.delete(request.socket);
     server.emit('websocket', request, socket, head);
   });
   return server;
 }
+
+function hasTooManyHeaders({ rawHeaders }: IncomingMessage): boolean {
+  return rawHeaders.length > 2 * MAX_HEADER_COUNT;
+}
+
+const TOO_LARGE = bareAnswer(
+  '431 Request Header Fields Too Large',
+  new Refusal('frame_too_large', `a request has at most ${MAX_HEADER_COUNT} headers, and ${MAX_HEADERS} bytes of them`),
+);
+const LATE = bareAnswer('408 Request Timeout', new Refusal('connect_timeout', 'the request did not come in time'));
+const MALFORMED = bareAnswer('400 Bad Request', new Refusal('invalid_frame', 'the request cannot be read'));
+
+/** To something that Node could not take for a request. */
+function answerTo({ code }: NodeJS.ErrnoException): string {
+  if (code === 'HPE_HEADER_OVERFLOW') return TOO_LARGE;
+  return code === 'ERR_HTTP_REQUEST_TIMEOUT' ? LATE : MALFORMED;
+}
+
+/** What it still sends is read for a while: a socket that is closed before would take the answer with it. */
+function refuse(socket: Socket, answer: string): void {
+  if (socket.writableEnded) return; // it goes on with what cannot be read
+  const begun = [...(unanswered.get(socket) ?? [])].some(({ headersSent }) => headersSent);
+  if (begun || outlived.has(socket) || !socket.writable) return void socket.destroy();
+  socket.on('error', () => {});
+  socket.end(answer);
+  const late = setTimeout(() => socket.destroy(), LEAVE_TIMEOUT);
+  socket.once('close', () => clearTimeout(late));
+  socket.once('end', () => socket.destroy());
+}
+
+/** A request was answered before all of it had come: to the rest of it there is no second answer. */
+const outlived = new WeakSet<Socket>();
 
 const unanswered = new WeakMap<Socket, Set<ServerResponse>>();
 

@@ -1,7 +1,7 @@
-import type { ErrorCode } from '../../client/protocol/index.js';
+import type { AnyErrorCode } from '../../client/protocol/index.js';
 
 /** The HTTP status that goes with each code. */
-export const STATUS: Record<ErrorCode, number> = {
+export const STATUS: Record<AnyErrorCode, number> = {
   invalid_json: 400,
   unknown_type: 400,
   invalid_frame: 400,
@@ -14,12 +14,20 @@ export const STATUS: Record<ErrorCode, number> = {
   unsupported_protocol: 400,
   unauthorized: 401,
   token_expired: 401,
+  invalid_request: 400,
+  token_not_yet_valid: 401,
+  forbidden: 403,
   forbidden_origin: 403,
+  unknown_venture: 404,
+  unknown_execution: 404,
   unknown_channel: 404,
   unknown_session: 404,
   not_found: 404,
+  method_not_allowed: 405,
   connect_timeout: 408,
   already_subscribed: 409,
+  state_conflict: 409,
+  idempotency_key_reused: 422,
   position_gone: 410,
   frame_too_large: 413,
   rate_limited: 429,

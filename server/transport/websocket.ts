@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { type ErrorCode, errors, type Frame } from '../../client/protocol/index.js';
+import { errors, type Frame } from '../../client/protocol/index.js';
 import type { Admission, TurnedAway } from '../connection/admission.js';
 import type { Connection } from '../connection/connection.js';
 import type { Logger } from '../logger.js';
 import type { Metrics } from '../metrics.js';
+import type { Asker } from '../origins.js';
 import type { Transport } from '../ports.js';
+import { bareAnswer, Refusal } from '../refusal.js';
 import { addressOf } from './address.js';
 import { type SocketLimits, SocketTransport } from './socket.js';
 
@@ -46,9 +48,9 @@ export interface WebSocketOptions {
   readonly trustedProxies: number;
   /** In milliseconds. */
   readonly heartbeat: number;
-  /** Whether a page of that origin may connect; undefined where it is no page that asks. */
-  readonly admitOrigin: (origin: string | undefined) => boolean;
-  readonly connect: (id: string, transport: Transport) => Connection;
+  /** Whether whoever asks, a page or a program, may ask at all. */
+  readonly admits: (asker: Asker) => boolean;
+  readonly connect: (id: string, transport: Transport, request: IncomingMessage) => Connection;
   readonly logger: Logger;
   readonly metrics: Metrics;
 }
@@ -116,17 +118,21 @@ export class WebSocketDoor {
     const turnedAway = admission.enter(address);
     if (turnedAway === null) {
       socket.once('close', () => admission.leave(address));
-      return this.#sockets.handleUpgrade(request, socket, head, (webSocket) => this.#accept(webSocket, socket));
+      return this.#sockets.handleUpgrade(request, socket, head, (webSocket) =>
+        this.#accept(webSocket, socket, request),
+      );
     }
     this.#tell(address, turnedAway, request);
-    if (turnedAway.curtly) return refuse(socket, '429 Too Many Requests', turnedAway.code, turnedAway.retryAfter);
+    if (turnedAway.curtly) {
+      return refuse(socket, '429 Too Many Requests', new Refusal(turnedAway.code, undefined, turnedAway.retryAfter));
+    }
     this.#porch.handleUpgrade(request, socket, head, (webSocket) => this.#send(webSocket, socket, turnedAway));
   }
 
-  #refusal({ url, headers }: IncomingMessage): [status: string, code: ErrorCode] | null {
-    if (this.#stopping) return ['503 Service Unavailable', 'shutting_down'];
-    if (url?.split('?')[0] !== this.#options.path) return ['404 Not Found', 'not_found'];
-    return this.#options.admitOrigin(headers.origin) ? null : ['403 Forbidden', 'forbidden_origin'];
+  #refusal({ url, headers }: IncomingMessage): [status: string, refusal: Refusal] | null {
+    if (this.#stopping) return ['503 Service Unavailable', new Refusal('shutting_down')];
+    if (url?.split('?')[0] !== this.#options.path) return ['404 Not Found', new Refusal('not_found')];
+    return this.#options.admits(headers) ? null : ['403 Forbidden', new Refusal('forbidden_origin')];
   }
 
   #tell(address: string, { code }: TurnedAway, { headers }: IncomingMessage): void {
@@ -150,10 +156,10 @@ export class WebSocketDoor {
     transport.close(close, meaning);
   }
 
-  #accept(webSocket: WebSocket, socket: Duplex): void {
+  #accept(webSocket: WebSocket, socket: Duplex, request: IncomingMessage): void {
     const { maxFrameBytes, connect } = this.#options;
     const transport = new SocketTransport(webSocket, socket, this.#limits);
-    const connection = connect(randomUUID(), transport);
+    const connection = connect(randomUUID(), transport, request);
     this.#open.set(transport, connection);
     transport.onDrained = () => connection.drained();
     webSocket.on('pong', () => transport.heard());
@@ -170,12 +176,7 @@ export class WebSocketDoor {
   }
 }
 
-/** `retryAfter` in milliseconds. */
-function refuse(socket: Duplex, status: string, code: ErrorCode, retryAfter = 0): void {
+function refuse(socket: Duplex, status: string, refusal: Refusal): void {
   socket.on('error', () => {}); // it may be reset before it has read why
-  const body = JSON.stringify({ error: { code, message: errors[code].meaning } });
-  const hint = retryAfter > 0 ? [`Retry-After: ${Math.ceil(retryAfter / 1000)}`] : [];
-  const type = 'Content-Type: application/json; charset=utf-8';
-  const head = [`HTTP/1.1 ${status}`, type, `Content-Length: ${Buffer.byteLength(body)}`, 'Connection: close', ...hint];
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+  socket.end(bareAnswer(status, refusal), () => socket.destroy());
 }

@@ -73,7 +73,7 @@ export class Gateway {
     const doors = [await startProxy(front.port), await startProxy(front.port)];
     const proxies = [front, await startProxy(database.port), ...doors];
     const gateway = new Gateway(index, database, settings, createWriteStream(logFile), proxies);
-    await database.query(`CREATE ROLE ${gateway.user} SUPERUSER LOGIN`);
+    await database.query(`CREATE ROLE ${gateway.user} LOGIN IN ROLE rowcast_gateway`);
     await gateway.start();
     return gateway;
   }

@@ -38,7 +38,7 @@ let writer: pg.Client;
 let token: string;
 
 function signed(sub: string): Promise<string> {
-  return new SignJWT({ sub })
+  return new SignJWT({ sub, role: 'service_role' })
     .setProtectedHeader({ alg: 'HS256' })
     .setExpirationTime('1h')
     .sign(new TextEncoder().encode(SECRET));

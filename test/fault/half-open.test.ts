@@ -154,6 +154,7 @@ describe('between the gateway and the database', () => {
       onRing: () => {
         rings += 1;
       },
+      onAccess: () => {},
       onConnected: () => {
         connections += 1;
       },

@@ -26,6 +26,7 @@ const binDir = standbyPrograms();
       onRing: () => {
         rings += 1;
       },
+      onAccess: () => {},
       onConnected: () => {},
     });
     try {

@@ -18,7 +18,11 @@ let guarded: Gateway;
 beforeAll(async () => {
   database = await createDatabase();
   gateway = await startTestGateway(database.url, { ROWCAST_MAX_SUBSCRIPTIONS: '2' });
-  guarded = await startTestGateway(database.url, { ROWCAST_JWT_SECRET: SECRET, ROWCAST_CONNECT_TIMEOUT: '200' });
+  guarded = await startTestGateway(database.url, {
+    ROWCAST_JWT_SECRET: SECRET,
+    ROWCAST_CONNECT_TIMEOUT: '200',
+    ROWCAST_REFRESH_TIMEOUT: '200',
+  });
 });
 afterAll(async () => {
   await gateway.stop();
@@ -114,7 +118,7 @@ test('what cannot go on is closed with a code that says whether to come back', a
 
 test('I5: with a secret, only a token that is signed with it opens, until it expires', async () => {
   const sign = (secret: string, seconds: number) =>
-    new SignJWT({ sub: 'somebody' })
+    new SignJWT({ sub: 'somebody', role: 'service_role' })
       .setProtectedHeader({ alg: 'HS256' })
       .setExpirationTime(Math.floor(Date.now() / 1000) + seconds)
       .sign(new TextEncoder().encode(secret));
@@ -145,7 +149,7 @@ test('I5: with a secret, only a token that is signed with it opens, until it exp
 });
 
 const upgrade = (path: string, origin = '') =>
-  `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${origin}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
+  `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${origin}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`;
 
 test('odd upgrades are refused, and end nothing but themselves', async () => {
   for (const path of ['//', '/v1/wsx', '/%', 'http://[', '/v1/ws/../x']) {

@@ -38,7 +38,7 @@ afterAll(async () => {
 
 /** Good for so many seconds from now, the tolerance included. */
 const token = (subject: string, seconds: number) =>
-  new SignJWT({ sub: subject, exp: Math.floor(Date.now() / 1000) + seconds - TOLERANCE })
+  new SignJWT({ sub: subject, role: 'service_role', exp: Math.floor(Date.now() / 1000) + seconds - TOLERANCE })
     .setProtectedHeader({ alg: 'HS256' })
     .sign(new TextEncoder().encode(SECRET));
 

@@ -154,35 +154,36 @@ test('listeners per type hear their events; a channel can be followed again afte
 });
 
 test('I9: a stream that may not be read, and a table that was dropped, cost the others nothing', async () => {
-  const reader = `reader_${process.pid}`;
-  await writer.query(`
-    CREATE ROLE ${reader} LOGIN;
-    GRANT USAGE ON SCHEMA rowcast TO ${reader};
-    GRANT SELECT ON ALL TABLES IN SCHEMA rowcast, public TO ${reader}`);
-  const limited = await startTestGateway(new URL(database.url.replace('postgres@', `${reader}@`)).href, {
-    ROWCAST_LOG_LEVEL: 'silent',
-  });
+  const apart = await createDatabase();
+  const owner = await connectWriter(apart.url);
+  const limited = await startTestGateway(apart.url, { ROWCAST_LOG_LEVEL: 'silent' });
   const of = testClient({ url: limited.url });
   const follower = follow(of, 'message:others');
   await follower.live();
-  await writer.query(`CREATE TABLE secrets (key int NOT NULL); SELECT rowcast.attach('secrets', 'key')`);
-  await writer.query('INSERT INTO secrets VALUES (1)');
-  await message('others');
+  const others = () => owner.query(`SELECT rowcast.publish('message:others', 'x')`);
+  await owner.query(`
+    CREATE TABLE secrets (key int NOT NULL);
+    SELECT rowcast.attach('secrets', 'key');
+    REVOKE SELECT ON secrets FROM rowcast_gateway`);
+  await owner.query('INSERT INTO secrets VALUES (1)');
+  await others();
   await follower.count(1, 2_000);
-  await writer.query(`GRANT SELECT ON secrets TO ${reader}`);
-  await writer.query(`REVOKE SELECT ON secrets FROM ${reader}`);
-  await writer.query('DROP TABLE secrets');
-  await message('others');
+  await owner.query('GRANT SELECT ON secrets TO rowcast_gateway');
+  await owner.query('REVOKE SELECT ON secrets FROM rowcast_gateway');
+  await owner.query('DROP TABLE secrets');
+  await others();
   await follower.count(2, 2_000);
   // Not even the list of streams may be read for a while: all goes on when it may be again.
-  await writer.query(`REVOKE SELECT ON rowcast.catalog FROM ${reader}`);
-  await message('others');
+  await owner.query('REVOKE SELECT ON rowcast.catalog FROM rowcast_gateway');
+  await others();
   await until(async () => !(await fetch(`${limited.url}/readyz`)).ok, { what: 'readyz to say that it is not' });
-  await writer.query(`GRANT SELECT ON rowcast.catalog TO ${reader}`);
+  await owner.query('GRANT SELECT ON rowcast.catalog TO rowcast_gateway');
   await follower.count(3, 3_000);
   of.close();
   await limited.stop();
-  await writer.query(`SELECT rowcast.detach('secrets'); DROP OWNED BY ${reader}; DROP ROLE ${reader}`);
+  await owner.query(`SELECT rowcast.detach('secrets')`);
+  await owner.end();
+  await apart.drop();
 });
 
 test('an unknown channel closes its subscription with the code, and nothing else', async () => {

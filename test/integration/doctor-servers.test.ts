@@ -7,7 +7,7 @@ import type { Finding } from '../../server/postgres/doctor/check.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
-import { complaints, findingsAt } from '../support/doctor.js';
+import { complaints, findingsAt, fixFor } from '../support/doctor.js';
 import { startPgBouncer, whyNoPgBouncer } from '../support/pgbouncer.js';
 import { standbyPrograms, startStandby } from '../support/standby.js';
 import { until } from '../support/until.js';
@@ -128,12 +128,43 @@ describe('a server of its own', () => {
     for (const other of others) await other.end();
     const alone = `SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`;
     await until(async () => (await writer.query(alone)).rows.length === 0, { what: 'the other sessions to end' });
-    await writer.query('CREATE ROLE few LOGIN CONNECTION LIMIT 6; GRANT USAGE ON SCHEMA rowcast TO few');
-    await writer.query('GRANT SELECT ON ALL TABLES IN SCHEMA rowcast, public TO few');
+    await writer.query('CREATE ROLE few LOGIN CONNECTION LIMIT 6 IN ROLE rowcast_gateway');
     const few = Object.assign(new URL(server.url), { username: 'few' }).href;
     expect(complaints(await findingsAt(few))).toEqual([
       expect.stringMatching(/^connections fault: 0 of 6 are used \(the limit of the role\)/),
     ]);
+  });
+
+  /** Here, because roles belong to the whole cluster. */
+  test('has roles that may do too much, or not enough, or are not there', async () => {
+    const mends = async (sql: string, complaint: RegExp) => {
+      await writer.query(sql);
+      const all = await findingsAt(server.url);
+      expect(complaints(all)).toEqual([expect.stringMatching(complaint)]);
+      await writer.query(fixFor(all, complaint));
+      expect(complaints(await findingsAt(server.url))).toEqual([]);
+    };
+    await mends('ALTER ROLE authenticated BYPASSRLS', /^access fault: no policy holds for authenticated/);
+    const member = 'ALTER ROLE authenticated INHERIT; GRANT service_role TO authenticated';
+    await mends(member, /^access fault: authenticated is a member of service_role, and so reads every channel/);
+    await writer.query('REVOKE service_role FROM rowcast_gateway; ALTER ROLE rowcast_gateway INHERIT');
+    await writer.query('GRANT service_role TO rowcast_gateway');
+    const inherits = await findingsAt(server.url);
+    expect(complaints(inherits)).toEqual([
+      expect.stringMatching(/^access warning: rowcast_gateway inherits the rights of service_role/),
+    ]);
+    await writer.query(fixFor(inherits, /^access warning/));
+    await writer.query('REVOKE anon FROM rowcast_gateway');
+    const apart = await findingsAt(server.url);
+    expect(about(apart, 'rights')?.found).toBe('what the migrations granted is gone: anon TO rowcast_gateway');
+    await writer.query(fixFor(apart, /^rights/));
+    expect(complaints(await findingsAt(server.url))).toEqual([]);
+    await writer.query('ALTER ROLE anon RENAME TO nobody');
+    expect(about(await findingsAt(server.url), 'rights')).toMatchObject({
+      found: 'there is no role anon',
+      fix: expect.stringMatching(/^CREATE ROLE anon NOLOGIN NOINHERIT;/),
+    });
+    await writer.query('ALTER ROLE nobody RENAME TO anon');
   });
 
   test('has prepared transactions that wait', async () => {

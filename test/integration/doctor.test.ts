@@ -101,6 +101,7 @@ describe('the schema', () => {
       'migrations fault: the schema rowcast is not there',
       expect.stringContaining('rights skipped'),
       expect.stringContaining('streams skipped'),
+      expect.stringContaining('access skipped'),
       expect.stringContaining('retention skipped'),
     ]);
   });

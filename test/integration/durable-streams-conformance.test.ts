@@ -26,7 +26,7 @@ beforeAll(async () => {
   database = await createDatabase();
   // With a secret, because pages of every origin may read only then, and one of the tests is such a page.
   gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: SECRET });
-  const token = await new SignJWT({ sub: 'reader' })
+  const token = await new SignJWT({ sub: 'reader', role: 'service_role' })
     .setProtectedHeader({ alg: 'HS256' })
     .setExpirationTime('1h')
     .sign(new TextEncoder().encode(SECRET));

@@ -110,7 +110,7 @@ test('pages of history asked by position may be kept for ever, and the rest must
       const { status, headers, frames } = await poll(gateway?.url ?? '', wanted);
       expect([status, headers.get('cache-control')]).toEqual([200, `${scope}, ${control}`]);
       expect(headers.get('etag')).toMatch(/^W\/"[\w-]+"$/);
-      expect(headers.get('vary')).toBe(scope === 'private' ? 'Authorization' : null);
+      expect(headers.get('vary')).toBe(scope === 'private' ? 'Authorization, Cookie' : null);
       expect(frames.length).toBeGreaterThan(0);
     }
   }

@@ -93,7 +93,7 @@ test('who comes too often is told when to come back; so many of them that tellin
 });
 
 const UPGRADE =
-  'GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+  'GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
 
 test('I6: one that is turned away and does not leave is put out', async () => {
@@ -164,7 +164,7 @@ test('I6: an upgrade that fails half-way holds no place', async () => {
   for (let index = 0; index < 5; index += 1) {
     const answer = await talk(
       url,
-      'GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+      'GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
     );
     expect(answer).toMatch(/^HTTP\/1.1 400/);
   }
@@ -246,7 +246,7 @@ test('I6: a client that sends WebSocket pings and never reads gets no heap of po
 test('I6: a connection that never asks for anything, or never comes to the end of it, is ended', async () => {
   const url = await gatewayWith({ ROWCAST_CONNECT_TIMEOUT: '300' });
   const began = performance.now();
-  const half = 'GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n';
+  const half = 'GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n';
   const body = 'POST /v1/channels HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx';
   const [, late] = await Promise.all([talk(url, ''), talk(url, half), talk(url, body)]);
   expect(late).toMatch(/^HTTP\/1.1 408/);
@@ -294,7 +294,8 @@ test('HTTP requests of one address are limited, but for those about health', asy
 
 test('every path under /v1 is limited', async () => {
   const routes = join(import.meta.dirname, '../../server/http');
-  const source = readdirSync(routes).map((name) => readFileSync(join(routes, name), 'utf8'));
+  const files = readdirSync(routes).filter((name) => name.endsWith('.ts'));
+  const source = files.map((name) => readFileSync(join(routes, name), 'utf8'));
   const paths = new Set(source.join('').match(/(?<=')\/v1\/[^']+/g));
   for (const path of ['sse', 'poll', 'commands', 'streams/:stream/:key', 'channels'])
     expect(paths).toContain(`/v1/${path}`);

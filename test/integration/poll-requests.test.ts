@@ -123,9 +123,9 @@ test.each([
 });
 
 test.each<[method: string, at: string, message: string]>([
-  ['GET', '/v1/poll?channel=message:a&sinse=2', '"sinse" is none of channel, since, session, wait'],
-  ['GET', '/v1/sse?channel=message:a&sinse=2', '"sinse" is none of channel, since, session'],
-  ['GET', '/v1/sse?channel=message:a&wait=2', '"wait" is none of channel, since, session'],
+  ['GET', '/v1/poll?channel=message:a&sinse=2', '"sinse" is none of channel, since, ticket, session, wait'],
+  ['GET', '/v1/sse?channel=message:a&sinse=2', '"sinse" is none of channel, since, ticket, session, lastEventId'],
+  ['GET', '/v1/sse?channel=message:a&wait=2', '"wait" is none of channel, since, ticket, session, lastEventId'],
   ['POST', '/v1/poll?wiat=0', '"wiat" is none of session, wait'],
   ['POST', '/v1/sse?channel=message:a', '"channel" is none of session'],
   ['GET', '/v1/poll?channel=message:a&wait=soon', 'wait: 0 to 60 seconds'],

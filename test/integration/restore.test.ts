@@ -54,6 +54,14 @@ async function countForeign(client: pg.Client): Promise<number> {
   let highest: string;
   let oldEpoch: string;
 
+  /** A dump has policies and rights for roles, but not the roles: those belong to the cluster. */
+  async function copyRoles(): Promise<void> {
+    const roles = join(directory, 'roles.sql');
+    await run(join(binDir, 'pg_dumpall'), ['--roles-only', '-d', source.url, '-f', roles]);
+    // Without --set=ON_ERROR_STOP: the superuser is there already.
+    await run(join(binDir, 'psql'), ['-qX', '-f', roles, '-d', target.url]);
+  }
+
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'rowcast-restore-'));
     await chmod(directory, 0o755); // the server may run as another user
@@ -71,6 +79,7 @@ async function countForeign(client: pg.Client): Promise<number> {
     highest = rows[0]?.highest ?? '';
     await writer.end();
     await run(join(binDir, 'pg_dump'), ['-Fc', '-f', join(directory, 'dump'), source.url]);
+    await copyRoles();
   }, 60_000);
   afterAll(async () => {
     await target?.stop();

@@ -260,19 +260,18 @@ describe('the policies of the streams', () => {
   test('one gateway at a time, and a fault is logged once, until it has passed', async () => {
     await writer.query(`
       SELECT rowcast.retain('orders', keep_rows => 5);
-      CREATE ROLE weak_${process.pid} LOGIN;
+      CREATE ROLE weak_${process.pid};
       GRANT USAGE ON SCHEMA rowcast TO weak_${process.pid};
       GRANT SELECT, UPDATE, INSERT ON ALL TABLES IN SCHEMA rowcast TO weak_${process.pid};
-      GRANT SELECT ON orders TO weak_${process.pid}`);
+      GRANT SELECT ON orders TO weak_${process.pid};
+      ALTER FUNCTION rowcast.prune_by_policy OWNER TO weak_${process.pid}`);
     const logged: { level: string; code: unknown; stream: unknown }[] = [];
     const record = (level: string) => (fields: { err?: { code?: string }; stream?: string }) => {
       logged.push({ level, code: fields.err?.code, stream: fields.stream });
     };
     const logger = { error: record('error'), info: record('info') } as unknown as Logger;
-    const url = new URL(database.url);
-    url.username = `weak_${process.pid}`;
-    const options = { interval: 10, logger };
-    const weak = new Retention({ ...options, databaseUrl: url.href });
+    const options = { databaseUrl: database.url, interval: 10, logger };
+    const weak = new Retention(options);
     weak.start();
     await until(() => logged.length > 0, { what: 'the fault to be logged' });
     await moreRuns();
@@ -281,7 +280,8 @@ describe('the policies of the streams', () => {
 
     const other = await connectWriter(database.url);
     await other.query('SELECT pg_advisory_lock(1919907683, 3)');
-    const strong = new Retention({ ...options, databaseUrl: database.url });
+    await writer.query('ALTER FUNCTION rowcast.prune_by_policy OWNER TO CURRENT_USER');
+    const strong = new Retention(options);
     strong.start();
     await moreRuns();
     const kept = await count();

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { z } from 'zod';
-import { types } from '../session.js';
+import { GATEWAY_ROLE, types } from '../session.js';
 
 export type Verdict = 'ok' | 'warning' | 'fault' | 'skipped';
 
@@ -67,11 +67,20 @@ export class Probe {
   }
 
   /** Reads without leaving anything behind, not even a setting: the session may be one of a pool. */
-  async read<T>(row: z.ZodType<T>, text: string, values: unknown[] = []): Promise<T[]> {
+  read<T>(row: z.ZodType<T>, text: string, values: unknown[] = []): Promise<T[]> {
+    return this.#read('', row, text, values);
+  }
+
+  /** Reads as the sessions of a gateway do: what they may not read, this may not read either. */
+  readAsGateway<T>(row: z.ZodType<T>, text: string, values: unknown[] = []): Promise<T[]> {
+    return this.#read(`SET LOCAL ROLE ${GATEWAY_ROLE}`, row, text, values);
+  }
+
+  async #read<T>(role: string, row: z.ZodType<T>, text: string, values: unknown[]): Promise<T[]> {
     this.#reader ??= this.connect();
     const client = await this.#reader;
-    await client.query(`BEGIN READ ONLY; SET LOCAL statement_timeout = ${STATEMENT_LIMIT}`);
     try {
+      await client.query(`BEGIN READ ONLY; SET LOCAL statement_timeout = ${STATEMENT_LIMIT}; ${role}`);
       return row.array().parse((await client.query(text, values)).rows);
     } finally {
       await client.query('ROLLBACK').catch(() => {});

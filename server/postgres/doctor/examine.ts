@@ -1,9 +1,11 @@
+import { access } from './access.js';
 import { gate, migrationLock } from './advisory.js';
 import { type Check, type Circumstances, type Finding, make, skipped } from './check.js';
 import { locks, notify, pooler } from './passage.js';
 import { connections, prepared, queue, transactions } from './pressure.js';
 import { clock, connection, primary, version } from './reach.js';
-import { migrations, retention, rights } from './schema.js';
+import { retention, rights } from './rights.js';
+import { migrations } from './schema.js';
 import { settings } from './settings.js';
 import { streams } from './streams.js';
 
@@ -24,6 +26,7 @@ const CHECKS: readonly Check[] = [
   migrations,
   rights,
   streams,
+  access,
   retention,
 ];
 

@@ -137,7 +137,7 @@ export const connections: Check = {
     const { what, most, used, gateways, raise } = await probe.readOne(room, ROOM);
     const found = `${used} of ${most} are used (${what}); a gateway opens up to ${gatewayConnections}`;
     if (most - used >= gatewayConnections) return ok(`${found}; gateways connected: ${gateways}`);
-    const fix = `${raise}; or end sessions that are not needed, or lower ROWCAST_POOL_SIZE.`;
+    const fix = `${raise}; or end sessions that are not needed, or lower ROWCAST_POOL_SIZE or ROWCAST_API_POOL_SIZE.`;
     if (gateways > 0) return warning(`${found}: there is no room for one more`, fix);
     return fault(`${found}: there is no room for it`, fix);
   },

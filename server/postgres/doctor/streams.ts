@@ -1,96 +1,6 @@
-import { z } from 'zod';
 import { type Check, fault, type Outcome, ok, skipped, warning } from './check.js';
 import { holesOf, type Numbering } from './numbering.js';
-
-const trigger = z.object({
-  name: z.string(),
-  /** The table of the stream, or a partition of it. */
-  table: z.string(),
-  enabled: z.enum(['O', 'A', 'D', 'R']),
-  /** The statements that give the trigger's function what it lacks, as its owner; and whether that one sees all rows. */
-  function: z.string(),
-  owner: z.string(),
-  definer: z.boolean(),
-  superuser: z.boolean(),
-  seesAll: z.boolean(),
-  lacks: z.array(z.string()),
-});
-
-const stream = z.object({
-  id: z.number(),
-  name: z.string(),
-  /** Quoted; null where the table was dropped. */
-  relation: z.string().nullable(),
-  key: z.string(),
-  keyType: z.string().nullable(),
-  partitioned: z.boolean().nullable(),
-  owner: z.string().nullable(),
-  role: z.string(),
-  forced: z.boolean().nullable(),
-  lacks: z.array(z.string()),
-  seesAll: z.boolean().nullable(),
-  numberIndex: z.string().nullable(),
-  txIndex: z.string().nullable(),
-  renamed: z.boolean(),
-  triggers: z.array(trigger),
-});
-type Facts = z.infer<typeof stream>;
-
-/** Whether row-level security hides nothing of the table c from a role of that name. */
-const seesAll = (role: string) => `(NOT c.relrowsecurity OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = ${role}
-  AND (r.rolsuper OR r.rolbypassrls OR pg_has_role(r.oid, c.relowner, 'USAGE'))))`;
-
-/** The rights of VALUES (privilege, kind, object) that a role of that name does not have, as statements. */
-const lacks = (role: string, values: string) => `ARRAY(
-  SELECT format('GRANT %s ON %s TO %I;', w.privilege, CASE WHEN w.is_schema THEN 'SCHEMA ' ELSE '' END || w.object, ${role}::text)
-    FROM (VALUES ${values}) AS w (privilege, is_schema, object)
-   WHERE NOT CASE WHEN w.is_schema THEN has_schema_privilege(${role}, trim('"' FROM w.object), w.privilege)
-                  ELSE has_table_privilege(${role}, w.object, w.privilege) END)`;
-
-/** Null where the table is gone, which format('%I') would not take. */
-const RELATION = `quote_ident(n.nspname) || '.' || quote_ident(c.relname)`;
-
-/** What reading a table takes. */
-const READING = `('USAGE', true, quote_ident(n.nspname)), ('SELECT', false, ${RELATION})`;
-/** What the functions that number and delete do in the schema rowcast. */
-const NUMBERING = `('USAGE', true, 'rowcast'), ('SELECT', false, 'rowcast.channels'),
-  ('INSERT', false, 'rowcast.channels'), ('UPDATE', false, 'rowcast.channels')`;
-
-/** An index over these columns first: its state, best first. Only an ordinary table has a unique one. */
-const index = (columns: string, unique: string) => `(
-  SELECT CASE WHEN i.indisvalid AND i.indisready THEN 'valid' ELSE i.indexrelid::regclass::text END
-    FROM pg_index i
-   WHERE i.indrelid = c.oid AND i.indpred IS NULL AND (${unique})
-     AND (i.indkey::int2[])[0:${columns.split(',').length - 1}] = ARRAY[${columns}]::int2[]
-   ORDER BY i.indisvalid AND i.indisready DESC LIMIT 1)`;
-
-const FACTS = `
-  SELECT s.stream_id AS id, s.name, ${RELATION} AS relation, quote_ident(s.key_column) AS key,
-         k.atttypid::regtype::text AS "keyType", c.relkind = 'p' AS partitioned, quote_ident(o.rolname) AS owner,
-         quote_ident(current_user) AS role, c.relforcerowsecurity AS forced,
-         CASE WHEN c.oid IS NULL THEN '{}' ELSE ${lacks('current_user', READING)} END AS lacks, ${seesAll('current_user')} AS "seesAll",
-         ${index('k.attnum, q.attnum', "i.indisunique OR c.relkind = 'p'")} AS "numberIndex",
-         ${index('x.attnum', 'true')} AS "txIndex",
-         -- Names that the trigger function has written in.
-         EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = s.name || '_number'
-                    AND (position((${RELATION}) IN p.prosrc) = 0
-                      OR position('NEW.' || quote_ident(s.key_column) IN p.prosrc) = 0)) AS renamed,
-         coalesce((
-           SELECT json_agg(json_build_object('name', t.tgname, 'table', quote_ident(tn.nspname) || '.' || quote_ident(tc.relname), 'enabled', t.tgenabled, 'function', p.oid::regprocedure,
-                    'owner', f.rolname, 'definer', p.prosecdef, 'superuser', f.rolsuper, 'seesAll', ${seesAll('f.rolname')},
-                    'lacks', CASE WHEN p.prosecdef AND p.proname LIKE s.name || '\\_%'
-                                  THEN ${lacks('f.rolname', `${READING}, ${NUMBERING}`)} ELSE '{}' END))
-             FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_roles f ON f.oid = p.proowner
-             JOIN pg_class tc ON tc.oid = t.tgrelid JOIN pg_namespace tn ON tn.oid = tc.relnamespace
-            WHERE t.tgrelid IN (SELECT c.oid UNION ALL SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid) AND NOT t.tgisinternal AND t.tgname LIKE 'zz\\_rowcast\\_%'), '[]') AS triggers
-    FROM rowcast.streams s
-    LEFT JOIN pg_class c ON c.oid = s.relation
-    LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_roles o ON o.oid = c.relowner
-    LEFT JOIN pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column AND NOT k.attisdropped
-    LEFT JOIN pg_attribute q ON q.attrelid = c.oid AND q.attname = 'seq' AND NOT q.attisdropped
-    LEFT JOIN pg_attribute x ON x.attrelid = c.oid AND x.attname = 'tx' AND NOT x.attisdropped
-   ORDER BY s.stream_id`;
+import { FACTS, type Facts, stream } from './stream-facts.js';
 
 /** The triggers that attach makes, and those that it makes besides on a partitioned table. */
 export const TRIGGERS = ['floor', 'keep', 'number', 'ring', 'truncated'].map((name) => `zz_rowcast_${name}`);
@@ -100,7 +10,7 @@ export const PARTITION_TRIGGERS = ['delete', 'deleted', 'partition'].map((name) 
 export const streams: Check = {
   name: 'streams',
   async run(probe) {
-    const all = await probe.read(stream, FACTS);
+    const all = await probe.readAsGateway(stream, FACTS);
     if (all.length === 0) return ok('none is attached: npx rowcast attach <table> --key <column>');
     const outcomes: Outcome[] = [];
     for (const facts of all) {
@@ -126,12 +36,17 @@ export const streams: Check = {
   },
 };
 
+/** Writes anew what attach makes, and keeps the numbering. The names are quoted. */
+export function attachAgain({ owner, relation, key }: { owner: string | null; relation: string; key: string }): string {
+  return `As the owner ${owner}: SELECT rowcast.attach('${relation.replaceAll("'", "''")}', '${key.replaceAll(/^"|"$/g, '')}');`;
+}
+
 function problems(facts: Facts): Outcome[] {
   const { name, relation, key, keyType, role, owner, triggers } = facts;
   if (relation === null) {
     return [fault(`${name}: its table was dropped`, `SELECT rowcast.detach('${name}');`)];
   }
-  const attach = `As the owner ${owner}: SELECT rowcast.attach('${relation.replaceAll("'", "''")}', '${key.replaceAll(/^"|"$/g, '')}');`;
+  const attach = attachAgain({ owner, relation, key });
   const wrong: Outcome[] = [];
   const bad = (found: string, fix: string) => wrong.push(fault(`${name}: ${found}`, fix));
   if (keyType === null)
@@ -166,13 +81,18 @@ function problems(facts: Facts): Outcome[] {
       `ALTER TABLE ${relation} NO FORCE ROW LEVEL SECURITY;`,
     );
   }
-  if (facts.lacks.length > 0) bad(`${role} may not read ${relation}, so nobody gets its events`, facts.lacks.join(' '));
-  if (!facts.seesAll) {
+  if (facts.lacks.length > 0) bad(`${role} may not read ${relation}, so nobody gets its events`, attach);
+  else if (facts.hiding.length > 0) {
     bad(
-      `row-level security hides rows of ${relation} from ${role}`,
-      `ALTER ROLE ${role} BYPASSRLS; or connect as ${owner}.`,
+      `the restrictive policy ${facts.hiding.join(', ')} hides rows of ${relation} from ${role}`,
+      facts.hiding.map((policy) => `ALTER POLICY ${policy} ON ${relation} TO anon, authenticated;`).join(' '),
     );
+  } else if (!facts.seesAll) {
+    // A policy of that name that does not show everything would be kept.
+    const again = attach.replace(': ', `: DROP POLICY IF EXISTS ${role} ON ${relation}; `);
+    bad(`row-level security hides rows of ${relation} from ${role}`, again);
   }
+  if (facts.hiddenParent !== null) bad(`${role} may not read the keys of ${facts.hiddenParent}`, attach);
   return [...wrong, ...ownerProblems(facts)];
 }
 

@@ -1,0 +1,90 @@
+import { z } from 'zod';
+import { appliesTo, lacks, seesAll } from './privileges.js';
+
+const trigger = z.object({
+  name: z.string(),
+  /** The table of the stream, or a partition of it. */
+  table: z.string(),
+  enabled: z.enum(['O', 'A', 'D', 'R']),
+  /** The statements that give the trigger's function what it lacks, as its owner; and whether that one sees all rows. */
+  function: z.string(),
+  owner: z.string(),
+  definer: z.boolean(),
+  superuser: z.boolean(),
+  seesAll: z.boolean(),
+  lacks: z.array(z.string()),
+});
+
+/** What the catalog says of a stream; `role` is who reads it. */
+export const stream = z.object({
+  id: z.number(),
+  name: z.string(),
+  /** Quoted; null where the table was dropped. */
+  relation: z.string().nullable(),
+  key: z.string(),
+  keyType: z.string().nullable(),
+  partitioned: z.boolean().nullable(),
+  owner: z.string().nullable(),
+  role: z.string(),
+  forced: z.boolean().nullable(),
+  lacks: z.array(z.string()),
+  seesAll: z.boolean().nullable(),
+  /** Restrictive policies, which hide rows whatever the others show. */
+  hiding: z.array(z.string()),
+  /** The table that the key refers to; null where there is none, or where the gateway sees its keys. */
+  hiddenParent: z.string().nullable(),
+  numberIndex: z.string().nullable(),
+  txIndex: z.string().nullable(),
+  renamed: z.boolean(),
+  triggers: z.array(trigger),
+});
+export type Facts = z.infer<typeof stream>;
+
+/** Null where the table is gone, which format('%I') would not take. */
+const RELATION = `quote_ident(n.nspname) || '.' || quote_ident(c.relname)`;
+
+/** What reading a table takes. */
+const READING = `('USAGE', true, quote_ident(n.nspname)), ('SELECT', false, ${RELATION})`;
+/** What the functions that number and delete do in the schema rowcast. */
+const NUMBERING = `('USAGE', true, 'rowcast'), ('SELECT', false, 'rowcast.channels'),
+  ('INSERT', false, 'rowcast.channels'), ('UPDATE', false, 'rowcast.channels')`;
+
+/** An index over these columns first: its state, best first. Only an ordinary table has a unique one. */
+const index = (columns: string, unique: string) => `(
+  SELECT CASE WHEN i.indisvalid AND i.indisready THEN 'valid' ELSE i.indexrelid::regclass::text END
+    FROM pg_index i
+   WHERE i.indrelid = c.oid AND i.indpred IS NULL AND (${unique})
+     AND (i.indkey::int2[])[0:${columns.split(',').length - 1}] = ARRAY[${columns}]::int2[]
+   ORDER BY i.indisvalid AND i.indisready DESC LIMIT 1)`;
+
+/** Asked as the gateway: what it lacks is what `current_user` lacks. */
+export const FACTS = `
+  SELECT s.stream_id AS id, s.name, ${RELATION} AS relation, quote_ident(s.key_column) AS key,
+         k.atttypid::regtype::text AS "keyType", c.relkind = 'p' AS partitioned, quote_ident(o.rolname) AS owner,
+         quote_ident(current_user) AS role, c.relforcerowsecurity AS forced,
+         CASE WHEN c.oid IS NULL THEN '{}' ELSE ${lacks('current_user', READING)} END AS lacks, ${seesAll('current_user')} AS "seesAll",
+         ARRAY(SELECT quote_ident(p.polname) FROM pg_policy p WHERE c.relrowsecurity AND NOT p.polpermissive AND ${appliesTo('current_user', 'c')} ORDER BY 1) AS hiding,
+         (SELECT h.oid::regclass::text FROM rowcast.parent_of(s) r JOIN pg_class h ON h.oid = r.relation
+           WHERE NOT (has_schema_privilege(h.relnamespace, 'USAGE') AND has_column_privilege(h.oid, r.key, 'SELECT') AND ${seesAll('current_user', 'h')})) AS "hiddenParent",
+         ${index('k.attnum, q.attnum', "i.indisunique OR c.relkind = 'p'")} AS "numberIndex",
+         ${index('x.attnum', 'true')} AS "txIndex",
+         -- Names that the trigger function has written in.
+         EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = s.name || '_number'
+                    AND (position((${RELATION}) IN p.prosrc) = 0
+                      OR position('NEW.' || quote_ident(s.key_column) IN p.prosrc) = 0)) AS renamed,
+         coalesce((
+           SELECT json_agg(json_build_object('name', t.tgname, 'table', quote_ident(tn.nspname) || '.' || quote_ident(tc.relname), 'enabled', t.tgenabled, 'function', p.oid::regprocedure,
+                    'owner', f.rolname, 'definer', p.prosecdef, 'superuser', f.rolsuper, 'seesAll', ${seesAll('f.rolname')},
+                    'lacks', CASE WHEN p.prosecdef AND p.proname LIKE s.name || '\\_%'
+                                  THEN ${lacks('f.rolname', `${READING}, ${NUMBERING}`)} ELSE '{}' END))
+             FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_roles f ON f.oid = p.proowner
+             JOIN pg_class tc ON tc.oid = t.tgrelid JOIN pg_namespace tn ON tn.oid = tc.relnamespace
+            WHERE t.tgrelid IN (SELECT c.oid UNION ALL SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid) AND NOT t.tgisinternal AND t.tgname LIKE 'zz\\_rowcast\\_%'), '[]') AS triggers
+    FROM rowcast.streams s
+    LEFT JOIN pg_class c ON c.oid = s.relation
+    LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_roles o ON o.oid = c.relowner
+    LEFT JOIN pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column AND NOT k.attisdropped
+    LEFT JOIN pg_attribute q ON q.attrelid = c.oid AND q.attname = 'seq' AND NOT q.attisdropped
+    LEFT JOIN pg_attribute x ON x.attrelid = c.oid AND x.attname = 'tx' AND NOT x.attisdropped
+   ORDER BY s.stream_id`;

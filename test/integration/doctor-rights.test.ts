@@ -1,0 +1,128 @@
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import type pg from 'pg';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { complaints, findingsAt, fixFor, foundBy } from '../support/doctor.js';
+import { connectWriter, processId } from '../support/writer.js';
+
+let database: TestDatabase;
+let writer: pg.Client;
+let roles: string[];
+
+beforeEach(async () => {
+  database = await createDatabase();
+  writer = await connectWriter(database.url);
+  roles = [];
+});
+afterEach(async () => {
+  for (const role of roles) await writer.query(`DROP OWNED BY ${role} CASCADE; DROP ROLE ${role}`);
+  await writer.end();
+  await database.drop();
+});
+
+const newRole = async (name: string, attributes = '') => {
+  const role = `${name}_${processId(writer)}`;
+  await writer.query(`CREATE ROLE ${role} LOGIN ${attributes}`);
+  roles.push(role);
+  return role;
+};
+const findingsAs = (role = 'postgres') => findingsAt(Object.assign(new URL(database.url), { username: role }).href);
+
+/** Makes something wrong, expects the one complaint, does what it says, and expects that all is well again. */
+async function breaksAndMends(sql: string, complaint: RegExp): Promise<void> {
+  await writer.query(sql);
+  const all = await findingsAs();
+  expect(complaints(all)).toEqual([expect.stringMatching(complaint)]);
+  await writer.query(fixFor(all, complaint).replace(/^[^;]*: (?=SELECT)/, ''));
+  expect(complaints(await findingsAs())).toEqual([]);
+}
+
+test('the login of a gateway: a member of rowcast_gateway is enough, and is what it takes', async () => {
+  const role = await newRole('gateway', 'IN ROLE rowcast_gateway');
+  const member = await findingsAs(role);
+  expect(complaints(member)).toEqual([]);
+  expect(foundBy(member, 'rights')).toEqual([`logs in as ${role} and reads and writes as rowcast_gateway`]);
+  expect(foundBy(await findingsAs(), 'rights')).toEqual([
+    'logs in as postgres, a superuser, and reads and writes as rowcast_gateway',
+  ]);
+  await writer.query(`REVOKE rowcast_gateway FROM ${role}`);
+  const stranger = await findingsAs(role);
+  expect(complaints(stranger)).toEqual([
+    `migrations fault: ${role} may not read rowcast.migrations`,
+    `rights fault: ${role} may not become rowcast_gateway: no gateway can start with it`,
+    ...['streams', 'access', 'retention'].map((name) =>
+      expect.stringMatching(`^${name} skipped: .*permission denied to`),
+    ),
+  ]);
+  await writer.query(fixFor(stranger, /^rights/));
+  expect(complaints(await findingsAs(role))).toEqual([]);
+});
+
+test('rights that a migration gave and somebody took away', async () => {
+  const gone = /what the migrations granted is gone: INSERT ON rowcast.tickets TO rowcast_gateway/;
+  await breaksAndMends('REVOKE INSERT ON rowcast.tickets FROM rowcast_gateway', gone);
+  await breaksAndMends(
+    'REVOKE EXECUTE ON FUNCTION rowcast.decide FROM rowcast_gateway',
+    /EXECUTE ON FUNCTION .*decide/,
+  );
+  await breaksAndMends('REVOKE USAGE ON SCHEMA rowcast FROM authenticated', /USAGE ON SCHEMA rowcast TO authenticated/);
+});
+
+test('who may read a stream is said of each, and is not what it was when a table has changed', async () => {
+  await writer.query(`
+    CREATE SCHEMA app;
+    CREATE TABLE app.news (topic text NOT NULL);
+    SELECT rowcast.attach('app.news', 'topic');
+    GRANT USAGE ON SCHEMA app TO anon, authenticated;
+    GRANT SELECT ON app.news TO anon`);
+  const readers = async () => foundBy(await findingsAs(), 'access');
+  expect(await readers()).toEqual([
+    'message may be read by services only',
+    'execution may be read by services, and by users as the policies of public.agent_executions say',
+    'venture may be read by services, and by users as the policies of public.ventures say',
+    'news may be read by services, and by everybody, also without a token',
+  ]);
+  await writer.query('REVOKE SELECT ON app.news FROM anon; GRANT SELECT ON app.news TO authenticated');
+  expect((await readers()).at(-1)).toBe('news may be read by services, and by every user');
+  await writer.query('ALTER TABLE app.news ENABLE ROW LEVEL SECURITY');
+  expect((await readers()).at(-1)).toBe('news may be read by services only');
+  await breaksAndMends('ALTER TABLE agent_executions RENAME TO runs', /older than the table/);
+  expect((await readers())[1]).toContain('as the policies of public.runs say');
+  await breaksAndMends(
+    'DROP FUNCTION rowcast.news_can_read',
+    /^access fault: news: what decides who may read is missing/,
+  );
+});
+
+test('a guard that users may not call, and one that is gone', async () => {
+  await writer.query(`
+    CREATE SCHEMA app;
+    CREATE FUNCTION app.may_read(key text) RETURNS boolean LANGUAGE sql RETURN true`);
+  await breaksAndMends(`SELECT rowcast.guard('message', 'app.may_read')`, /users may not call its guard app\.may_read/);
+  expect(foundBy(await findingsAs(), 'access')[0]).toBe(
+    'message may be read by services, and by users as app.may_read says',
+  );
+  await breaksAndMends(
+    'DROP FUNCTION app.may_read',
+    /there is no function app\.may_read\(text\) that returns a boolean/,
+  );
+});
+
+test('a table of another owner, which whoever migrated may not prune', async () => {
+  const [shop, migrator] = [await newRole('shop'), await newRole('migrator')];
+  await writer.query(`
+    CREATE TABLE orders (shop int NOT NULL);
+    SELECT rowcast.attach('orders', 'shop');
+    SELECT rowcast.retain('orders', keep_rows => 1);
+    ALTER TABLE orders OWNER TO ${shop};
+    GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA rowcast TO ${migrator};
+    GRANT ALL ON SCHEMA rowcast TO ${migrator}`);
+  await breaksAndMends(
+    `ALTER FUNCTION rowcast.prune_by_policy OWNER TO ${migrator}`,
+    /^retention warning: orders is not pruned: migrator_\d+ lacks SELECT, DELETE, UPDATE on orders/,
+  );
+  await writer.query(`INSERT INTO orders VALUES (1), (1); SELECT rowcast.prune_by_policy('orders')`);
+  await breaksAndMends(
+    `REVOKE ${shop} FROM ${migrator}; GRANT ALL ON orders TO ${migrator}; ALTER TABLE orders ENABLE ROW LEVEL SECURITY`,
+    /^retention warning: orders is not pruned: row-level security hides rows of orders from migrator_\d+/,
+  );
+});
