@@ -118,7 +118,10 @@ export function makeDoors({
     limit: limitTo(config.addressPollRate), // polls are many and cheap
   };
   const api = apiRoutes({
-    routes: [...readRoutes({ access, everything: databaseFor(SERVICE, 'status') }), ...writeRoutes()],
+    routes: [
+      ...readRoutes({ access, everything: databaseFor(SERVICE, 'status'), connections: config.apiPoolSize }),
+      ...writeRoutes(),
+    ],
     principalOf,
     databaseFor,
     limit: routes.limit,

@@ -67,6 +67,9 @@ CREATE POLICY service ON public.agent_execution_logs TO service_role USING (true
 CREATE POLICY service ON public.execution_metrics TO service_role USING (true) WITH CHECK (true);
 CREATE POLICY service ON public.execution_audit FOR SELECT TO service_role USING (true);
 
+-- Default privileges may have given more than is meant here, such as TRUNCATE, which no policy stops.
+REVOKE ALL ON public.ventures, public.venture_members, public.agent_executions, public.agent_execution_logs,
+  public.execution_metrics, public.execution_audit FROM anon, authenticated, service_role;
 GRANT SELECT ON public.ventures, public.venture_members, public.agent_executions, public.agent_execution_logs,
   public.execution_metrics, public.execution_audit TO authenticated, service_role;
 GRANT INSERT ON public.agent_executions, public.agent_execution_logs, public.execution_metrics

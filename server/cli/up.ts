@@ -111,12 +111,12 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
   const shown = withoutPassword(databaseUrl);
   const psql = `psql ${config.databaseUrl === undefined ? shown : '"$DATABASE_URL"'} -c`;
   print(`listening on ${url}`, `database ${shown}`);
-  if (!needsToken(config)) {
-    print(
-      '',
-      'Without ROWCAST_JWT_SECRET, or another key, everybody on this machine may read every channel, and nobody else can connect.',
-    );
-  }
+  print(
+    '',
+    needsToken(config)
+      ? 'Clients show a token: these commands take it from ROWCAST_TOKEN, and curl with -H "Authorization: Bearer $ROWCAST_TOKEN".'
+      : 'Without ROWCAST_JWT_SECRET, or another key, everybody on this machine may read and write, and nobody else can connect.',
+  );
   const there = url === config.url ? '' : ` --url ${url}`;
   print('', 'Try, each in a terminal of its own:');
   if (demo === null) {
@@ -131,5 +131,6 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
     );
   }
   print(`  ${psql} "SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`);
-  print(`  curl -N '${url}/v1/sse?channel=message:lobby'`, `  curl ${url}/v1/channels`, '', 'Ctrl-C stops all of it.');
+  print(`  curl -N '${url}/v1/sse?channel=message:lobby'`, `  curl ${url}/v1/channels`);
+  print('', `The HTTP API, to read and to try: ${url}/api/docs`, '', 'Ctrl-C stops all of it.');
 }

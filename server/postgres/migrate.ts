@@ -81,7 +81,8 @@ async function runPending(client: pg.Client, migrations: readonly Migration[]): 
       await client.query('INSERT INTO rowcast.migrations (name, checksum) VALUES ($1, $2)', [name, checksum]);
       await client.query('COMMIT');
     } catch (error) {
-      throw new Error(`migration ${name} failed: ${(error as Error).message}`, { cause: error });
+      const { message, hint } = error as pg.DatabaseError;
+      throw new Error([`migration ${name} failed: ${message}`, hint].filter(Boolean).join('\n'), { cause: error });
     }
     ran.push(name);
   }

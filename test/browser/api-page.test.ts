@@ -32,7 +32,12 @@ test('the page of the HTTP API shows all of it, asks nobody but the gateway, and
   await page.goto(`${gateway.url}/api/docs`);
   await page.waitForSelector('#operations-Executions-listExecutions');
   const shown = await page.$$eval('.opblock-summary-path', (paths) => paths.map((path) => path.textContent));
-  expect(shown.length).toBe(10);
+  const { paths } = (await (await fetch(`${gateway.url}/api/openapi.json`)).json()) as {
+    paths: Record<string, object>;
+  };
+  const documented = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map(() => path));
+  // The page lets long paths break with characters that are not seen.
+  expect(shown.map((path) => path?.replaceAll('\u200b', '')).sort()).toEqual(documented.sort());
   await page.click('#operations-Executions-listExecutions .opblock-summary-control');
   await page.waitForSelector('.btn.execute');
   await page.click('.btn.execute');

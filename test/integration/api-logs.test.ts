@@ -139,3 +139,24 @@ test('rows too large for one page come with the next', async () => {
     ['big 2', 'big 1', 'first'],
   ]);
 });
+
+test('searches that read a whole history leave room for what is quick, and too many are sent away', async () => {
+  const venture = await createVenture(writer, 'ann');
+  for (let n = 0; n < 2; n++) await addLogs(writer, await createExecution(writer, venture), 10_000);
+  let searching = 60;
+  const outcomes = await Promise.all([
+    ...Array.from({ length: searching }, async (_, n) => {
+      const { status, headers, body } = await ask(gateway, `${LOGS}/${venture}?q=nothing-${n}`, ann);
+      searching -= 1;
+      return status === 200 ? 'found' : `${body.code}, ${headers.get('retry-after')} s`;
+    }),
+    (async () => {
+      for (let n = 0; n < 5; n++) await ask(gateway, `${LOGS}/${venture}?limit=5`, ann);
+      return searching > 10 ? 'quick' : 'slow';
+    })(),
+  ]);
+  const count = (outcome: string) => outcomes.filter((each) => each === outcome).length;
+  expect([count('found') + count('rate_limited, 2 s'), count('quick')]).toEqual([60, 1]);
+  expect(count('found')).toBeGreaterThanOrEqual(50);
+  expect(count('rate_limited, 2 s')).toBeGreaterThan(0);
+});

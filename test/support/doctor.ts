@@ -1,7 +1,7 @@
 import type { Circumstances, Finding } from '../../server/postgres/doctor/check.js';
 import { examine } from '../../server/postgres/doctor/examine.js';
 
-/** What the doctor finds, for a gateway with the default settings. */
+/** What the doctor finds, for a gateway that opens seven connections. */
 export function findingsAt(databaseUrl: string, circumstances: Partial<Circumstances> = {}): Promise<Finding[]> {
   return examine({ databaseUrl, gatewayConnections: 7, longTransaction: 60, now: Date.now, ...circumstances });
 }

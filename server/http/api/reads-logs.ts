@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { MAX_TOTAL, readLogs } from '../../executions/reads-logs.js';
+import { type LogsQuestion, MAX_TOTAL, readLogs } from '../../executions/reads-logs.js';
+import type { Searches } from '../../executions/reads-search.js';
 import { log } from '../../executions/records.js';
 import * as parameters from './parameters.js';
 import { type Route, route } from './route.js';
@@ -48,33 +49,39 @@ const answer = z.object({
   }),
 });
 
-export const logsRoute: Route = route({
-  method: 'get',
-  path: '/agents/execution-logs/:venture_id',
-  id: 'listLogs',
-  tag: 'Logs',
-  summary: 'The logs of all executions of a venture',
-  description: `Newest first. Follow \`next_cursor\` to read on: each row that was there when you began comes once, whatever is
+/** The logs of a venture. */
+export function logsRoute(searches: Searches): Route {
+  return route({
+    method: 'get',
+    path: '/agents/execution-logs/:venture_id',
+    id: 'listLogs',
+    tag: 'Logs',
+    summary: 'The logs of all executions of a venture',
+    description: `Newest first. Follow \`next_cursor\` to read on: each row that was there when you began comes once, whatever is
 written meanwhile. A page may hold fewer rows than \`limit\` where they are large.`,
-  params: z.object({ venture_id: parameters.ventureId }),
-  query,
-  answers: { 200: { description: 'A page of rows.', body: answer } },
-  refusals: ['unknown_venture'],
-  async handle({ params, query, database }) {
-    const { limit, cursor, offset } = query;
-    const { logs, more, total } = await readLogs(database, {
-      ventureId: params.venture_id,
-      limit,
-      offset,
-      after: cursor && { createdAt: cursor[0], logId: cursor[1] },
-      statuses: query.status_filter,
-      levels: query.level,
-      text: query.q,
-      ...query.date_range,
-    });
-    const last = logs.at(-1);
-    const next_cursor = more && last !== undefined ? parameters.writeCursor(last.created_at, last.log_id) : null;
-    const pagination = { limit, offset: offset ?? null, total, next_cursor, has_more: more };
-    return { status: 200, body: { venture_id: params.venture_id, logs, pagination } };
-  },
-});
+    params: z.object({ venture_id: parameters.ventureId }),
+    query,
+    answers: { 200: { description: 'A page of rows.', body: answer } },
+    refusals: ['unknown_venture'],
+    async handle({ params, query, database }) {
+      const { limit, cursor, offset } = query;
+      const question: LogsQuestion = {
+        ventureId: params.venture_id,
+        limit,
+        offset,
+        after: cursor && { createdAt: cursor[0], logId: cursor[1] },
+        statuses: query.status_filter,
+        levels: query.level,
+        text: query.q,
+        ...query.date_range,
+      };
+      const read = () => readLogs(database, question);
+      const isSearch = question.levels !== undefined || question.text !== undefined || offset !== undefined;
+      const { logs, more, total } = await (isSearch ? searches.run(read) : read());
+      const last = logs.at(-1);
+      const next_cursor = more && last !== undefined ? parameters.writeCursor(last.created_at, last.log_id) : null;
+      const pagination = { limit, offset: offset ?? null, total, next_cursor, has_more: more };
+      return { status: 200, body: { venture_id: params.venture_id, logs, pagination } };
+    },
+  });
+}
