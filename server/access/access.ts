@@ -49,8 +49,9 @@ export class Access {
     const decision = this.#find(principal, channel);
     let granted = false;
     const holder: OnLost = (code) => {
+      if (!granted) return; // it may be allowed after all, below
       this.#release(decision, holder);
-      if (granted) onLost(code);
+      onLost(code);
     };
     // Before it is asked for, so that a change on the way is not missed.
     decision.hold(holder);

@@ -3,7 +3,7 @@ import { type AccessQuestion, type Authorizer, type Clock, Unavailable } from '.
 /** Before the database is asked again that did not answer, in milliseconds. */
 const RETRY = 250;
 
-/** Told once, when the right is lost: `forbidden`, or `unavailable` where the policy itself fails. */
+/** Told when the right is lost, and gives the decision back then: `forbidden`, or `unavailable` where the policy itself fails. */
 export type OnLost = (code: 'forbidden' | 'unavailable') => void;
 
 /** Whether one principal may read one channel: what was decided, and who relies on it. */

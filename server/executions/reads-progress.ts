@@ -5,8 +5,9 @@ import type { Sql } from '../ports.js';
 import { EPOCH, HEAD } from './reads-position.js';
 import { type Execution, execution } from './records.js';
 
-/** Events that one statement folds of one execution: of more it asks again. */
-const FOLD_ROWS = 5_000;
+/** Events that one statement brings of all its executions together, and bytes of them: for more it is asked again. */
+const FOLD_ROWS = 20_000;
+const FOLD_BYTES = 16 * 1024 * 1024;
 
 /** States kept in memory; a step of one takes so much at most. In bytes. */
 const CACHE_BYTES = 32 * 1024 * 1024;
@@ -63,11 +64,16 @@ const standings = (more: string) => `
     JOIN LATERAL (SELECT execution_id, venture_id, status, stage_number, metadata, created_at, updated_at
                     FROM public.agent_executions WHERE execution_id = w.id) e ON true
     CROSS JOIN LATERAL (SELECT ${HEAD} AS head) h
-    CROSS JOIN LATERAL (SELECT json_agg(r ORDER BY r.seq) AS events FROM (
-      SELECT l.seq, l.event_type, l.stage_number, left(l.message, 1000) AS message, ${CONTEXT} AS context, l.created_at
-        FROM public.agent_execution_logs l
-       WHERE l.execution_id = e.execution_id AND l.seq > CASE WHEN w.epoch_was = s.epoch THEN w.after ELSE 0 END
-       ORDER BY l.seq LIMIT ${FOLD_ROWS}) r) f`;
+    CROSS JOIN LATERAL (SELECT json_agg(x.event ORDER BY x.seq) AS events FROM (
+      SELECT r.seq, row_to_json(r) AS event, row_number() OVER seqs AS nth,
+             sum(octet_length(row_to_json(r)::text)) OVER seqs AS bytes
+        FROM (
+          SELECT l.seq, l.event_type, l.stage_number, left(l.message, 1000) AS message, ${CONTEXT} AS context, l.created_at
+            FROM public.agent_execution_logs l
+           WHERE l.execution_id = e.execution_id AND l.seq > CASE WHEN w.epoch_was = s.epoch THEN w.after ELSE 0 END
+           ORDER BY l.seq LIMIT ${FOLD_ROWS} / cardinality($1)) r
+      WINDOW seqs AS (ORDER BY r.seq)) x
+     WHERE x.nth = 1 OR x.bytes <= ${FOLD_BYTES} / cardinality($1)) f`;
 
 /**
  * Knows how far executions are. What was folded of their events is kept, so that only newer ones are read; who may see
@@ -96,7 +102,7 @@ export class Progresses {
         const was = known[at - 1];
         const folded = fold(was?.epoch === epoch ? was : { ...NOTHING, epoch }, events, bytes);
         if (events.length > 0) this.#folded.set(id, folded);
-        if (events.length === FOLD_ROWS) unfinished.push(id);
+        if (events.length > 0 && folded.state.seq < head) unfinished.push(id);
         else found.set(id, { record, state: folded.state, epoch, head, more });
       }
       waiting = unfinished;

@@ -4,8 +4,7 @@ import { type ExecutionStatus, STATUSES } from '../../client/progress/index.js';
 /** Rows as the database writes them as JSON, which is also how a subscriber is given them: snake_case, times in UTC. */
 const id = z.guid();
 const time = z.string().meta({ format: 'date-time', example: '2026-01-31T09:30:00.123456+00:00' });
-/** Any JSON. */
-const json = z.unknown();
+const json = z.unknown().meta({ description: 'Any JSON.', example: { agent: 'demo' } });
 
 export const status = z.enum(STATUSES as readonly [ExecutionStatus, ...ExecutionStatus[]]);
 

@@ -1,8 +1,8 @@
 import type pg from 'pg';
 import { z } from 'zod';
+import { Batch } from '../batch.js';
 import type { Logger } from '../logger.js';
 import { type AccessQuestion, type Authorizer, Unavailable } from '../ports.js';
-import { Batch } from '../batch.js';
 import { isConnectionLoss } from './session.js';
 
 const DECIDE = {

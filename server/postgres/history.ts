@@ -1,10 +1,10 @@
 import type pg from 'pg';
 import { z } from 'zod';
+import { Batch } from '../batch.js';
 import type { PageLimits } from '../hub/channel.js';
 import type { Logger } from '../logger.js';
 import type { Metrics } from '../metrics.js';
 import { type ChannelState, type Log, type Run, type StoredRow, Unavailable } from '../ports.js';
-import { Batch } from '../batch.js';
 import { makePool } from './pool.js';
 import { isConnectionLoss, READ_SETTINGS, soon } from './session.js';
 import { channelsStatement, pageStatement } from './statements.js';

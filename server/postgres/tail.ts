@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { z } from 'zod';
+import { Batch } from '../batch.js';
 import type { Logger } from '../logger.js';
 import type { Metrics } from '../metrics.js';
 import { type ChannelState, type Movement, type StoredRow, type TailRead, Unavailable } from '../ports.js';
-import { Batch } from '../batch.js';
 import { Catalog } from './catalog.js';
 import { AS_GATEWAY, isTimeout, READ_SETTINGS, Session } from './session.js';
 import { headsStatement, MOVED_CHANNELS, openStatement, TAIL_ROWS, tailStatement } from './statements.js';

@@ -127,6 +127,8 @@ test('a log longer than an answer is read on at `next`, and its progress is that
          FROM generate_series(1, 6000) n`,
     [id],
   );
+  const others = Array.from({ length: 99 }, (_, n) => `00000000-0000-4000-8000-000000000${100 + n}`);
+  const listed = (await ask(gateway, `${EXECUTIONS}?ids=${[id, ...others]}`, ann)).body; // brings few events of each at once
   const rows: (Row & Record<string, unknown>)[] = [];
   let since = 'start';
   let last: Awaited<ReturnType<typeof ask>>['body'];
@@ -139,6 +141,7 @@ test('a log longer than an answer is read on at `next`, and its progress is that
   const state = rows.reduce((before, row) => advance(before, { seq: row.seq, row }), begin());
   const view = viewOf(state, Date.now());
   expect(last.progress).toMatchObject({ seq: view.seq, percent: view.percent, steps: view.steps });
+  expect(listed.executions).toMatchObject([{ execution_id: id, percent: view.percent, steps: view.steps }]);
   expect(view.steps.done).toBe(2000);
 });
 

@@ -138,7 +138,6 @@ test('a stream that was attached by a role which is not its owner any more', asy
   const shop = await newRole('shop');
   await writer.query(`GRANT USAGE, CREATE ON SCHEMA rowcast, public TO ${shop}`);
   await writer.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON rowcast.streams, rowcast.channels TO ${shop}`);
-  await writer.query(`GRANT EXECUTE ON FUNCTION rowcast.truncated TO ${shop}`);
   const owner = await connectWriter(urlAs(shop));
   await owner.query('CREATE TABLE orders (shop int NOT NULL)');
   await owner.query(`SELECT rowcast.attach('orders', 'shop')`);

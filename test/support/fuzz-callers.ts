@@ -65,7 +65,9 @@ function faultOf({ method, ids }: HttpRequest, { status, type, body }: Answer): 
   if (fault !== undefined) return fault;
   if (ids === null) return null;
   const replies = frames.filter(isReply).map(({ id }) => id ?? -1);
-  const asked = ids.map((id) => id ?? -1);
+  // Where the first was refused the others are not heard: they come too early.
+  const heard = frames.some((frame) => frame.type === 'connected') ? ids : ids.slice(0, 1);
+  const asked = heard.map((id) => id ?? -1);
   const same = JSON.stringify(replies.sort()) === JSON.stringify(asked.sort());
   return same ? null : `replies to ${replies}, and asked was ${asked}`;
 }
@@ -116,18 +118,22 @@ function unchunked(bytes: Buffer): { body: Buffer; whole: boolean } {
 function faultOfFrames(method: string, text: string, whole: boolean): string | null {
   const judge = frameJudge();
   let last: AnyFrame | null = null;
+  let connected = false;
   for (const event of text.split('\n\n').slice(0, -1)) {
     const data = /^data: (.*)$/m.exec(event)?.[1];
     if (data === undefined) continue;
     last = JSON.parse(data) as AnyFrame;
     const fault = judge(last);
     if (fault !== null) return fault;
+    connected ||= last.type === 'connected';
     const { type, channel = '', from = 0, events = [] } = last;
     if (type !== 'events' || method !== 'GET') continue; // with POST there is none
     const position = new URLSearchParams(/^id: (.*)$/m.exec(event)?.[1]).get(channel);
     if (Number(position?.split('.')[1]) !== from + events.length - 1) return `the id does not belong to: ${event}`;
   }
-  const announced = last?.type === 'error' && last.id === undefined && isErrorCode(last.code ?? '');
+  // Whoever was not let in is told so in the reply to the first command.
+  const said = last?.type === 'error' && (last.id === undefined || !connected);
+  const announced = said && isErrorCode(last?.code ?? '');
   return whole && !announced ? `an end without a word after ${JSON.stringify(last)}` : null;
 }
 

@@ -105,6 +105,10 @@ describe('asking', () => {
     await expect(first).rejects.toEqual(refusal('forbidden'));
     await authorizer.answer(true);
     await second;
+    // And it is held: it can be lost.
+    access.changed('ann');
+    await authorizer.answer(false);
+    expect(lost).toEqual(['ann execution:a forbidden']);
   });
 
   test('I5: a policy that fails lets nobody in', async () => {
