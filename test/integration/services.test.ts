@@ -31,6 +31,7 @@ beforeAll(async () => {
     max: 20,
     options: '-c deadlock_timeout=50ms',
   });
+  pool.on('error', () => {}); // the database is dropped while the last of them says goodbye
   login = connectDatabase(pool);
   const { rows } = await pool.query<{ id: string }>(
     `WITH v AS (INSERT INTO ventures (name) VALUES ('test') RETURNING venture_id AS id),

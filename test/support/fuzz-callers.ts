@@ -131,9 +131,9 @@ function faultOfFrames(method: string, text: string, whole: boolean): string | n
     const position = new URLSearchParams(/^id: (.*)$/m.exec(event)?.[1]).get(channel);
     if (Number(position?.split('.')[1]) !== from + events.length - 1) return `the id does not belong to: ${event}`;
   }
-  // Whoever was not let in is told so in the reply to the first command.
-  const said = last?.type === 'error' && (last.id === undefined || !connected);
-  const announced = said && isErrorCode(last?.code ?? '');
+  // Whoever does not begin with a connect that is good has one answer, and the end.
+  const answered = last !== null && !connected;
+  const announced = answered || (last?.type === 'error' && last.id === undefined && isErrorCode(last.code ?? ''));
   return whole && !announced ? `an end without a word after ${JSON.stringify(last)}` : null;
 }
 
