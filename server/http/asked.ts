@@ -37,7 +37,8 @@ export function bodyText(maxFrameBytes: number): RequestHandler {
 /** The commands of a body, in a connection of their own; so many at most. */
 export function inBody(request: Request, names: readonly string[], most: number): Asked {
   const query = queryOf(request, names);
-  return { commands: parse(commandsUpTo(most), json(request)), session: sessionOf(query), replies: true };
+  const introduced = commandsUpTo(most).refine(([first]) => first?.type === 'connect', 'begins with connect');
+  return { commands: parse(introduced, json(request)), session: sessionOf(query), replies: true };
 }
 
 /** The commands of a body, and the session of the connection that they are for. */
