@@ -15,6 +15,11 @@ export class Batch<Item, Answer> {
     this.#width = width;
   }
 
+  /** Nobody waits for an answer. */
+  get idle(): boolean {
+    return this.#running === 0 && this.#waiting.length === 0;
+  }
+
   ask(item: Item): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
@@ -27,19 +32,19 @@ export class Batch<Item, Answer> {
     if (this.#running >= this.#width || this.#waiting.length === 0) return;
     const batch = this.#waiting.splice(0, this.#size);
     this.#running += 1;
-    this.#run(batch.map(({ item }) => item))
-      .then(
-        (answers) => {
-          for (const [index, { resolve }] of batch.entries()) resolve(answers[index] as Answer);
-        },
-        (reason: unknown) => {
-          for (const { reject } of batch) reject(reason);
-        },
-      )
-      .finally(() => {
+    // Whoever hears an answer finds the batch as it is after it.
+    this.#run(batch.map(({ item }) => item)).then(
+      (answers) => {
         this.#running -= 1;
+        for (const [index, { resolve }] of batch.entries()) resolve(answers[index] as Answer);
         this.#next();
-      });
+      },
+      (reason: unknown) => {
+        this.#running -= 1;
+        for (const { reject } of batch) reject(reason);
+        this.#next();
+      },
+    );
     this.#next();
   }
 }

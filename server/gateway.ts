@@ -20,7 +20,10 @@ import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
 
 /** Connections to the database that decide who may read, and keep the tickets. */
-const ACCESS_POOL = 2;
+const ACCESS_POOL = 3;
+
+/** How long a request of the API waits for somebody else's transaction, in milliseconds: others wait for its connection. */
+const API_LOCK_TIMEOUT = 2_000;
 
 /** Connections besides its pools: the tail, the listener, the gate, and for moments two more (retention, eviction). */
 const SINGLE_CONNECTIONS = 5;
@@ -84,7 +87,16 @@ export async function startGateway(
     cacheBytes: config.cacheBytes,
     linger: config.channelLinger,
   });
-  const accessPool = makePool({ databaseUrl, name: 'access', size: ACCESS_POOL, queryTimeout, logger });
+  // Before the client gives up the connection: an answer that says so leaves it usable.
+  const giveUp = `SET statement_timeout = ${Math.ceil(queryTimeout / 2)}`;
+  const accessPool = makePool({
+    databaseUrl,
+    name: 'access',
+    size: ACCESS_POOL,
+    queryTimeout,
+    logger,
+    prepare: giveUp,
+  });
   const access = new Access({
     authorizer: new PostgresAuthorizer(accessPool, logger),
     clock,
@@ -130,7 +142,7 @@ export async function startGateway(
     size: config.apiPoolSize,
     queryTimeout,
     logger,
-    prepare: READ_SETTINGS,
+    prepare: `${READ_SETTINGS}; ${giveUp}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
   });
 
   const retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });

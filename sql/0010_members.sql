@@ -82,10 +82,10 @@ GRANT UPDATE, DELETE ON public.ventures, public.venture_members, public.agent_ex
 -- Whether there is such a thing at all, for an answer that tells 404 from 403.
 CREATE FUNCTION rowcast.venture_exists(id uuid) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT EXISTS (SELECT FROM public.ventures v WHERE v.venture_id = id) $$;
+AS $$ SELECT EXISTS (SELECT FROM public.ventures v WHERE v.venture_id = $1) $$;
 CREATE FUNCTION rowcast.execution_exists(id uuid) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT EXISTS (SELECT FROM public.agent_executions e WHERE e.execution_id = id) $$;
+AS $$ SELECT EXISTS (SELECT FROM public.agent_executions e WHERE e.execution_id = $1) $$;
 REVOKE EXECUTE ON FUNCTION rowcast.venture_exists, rowcast.execution_exists FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION rowcast.venture_exists, rowcast.execution_exists TO authenticated, service_role;
 
@@ -94,14 +94,14 @@ REVOKE EXECUTE ON FUNCTION rowcast.execution_changed, rowcast.metric_recorded, r
 
 -- What an answer says of a position: the numbering, and where an emptied channel stands.
 GRANT SELECT (stream_id, name, epoch) ON rowcast.streams TO authenticated, service_role;
-CREATE FUNCTION rowcast.floor_of(stream text, key text) RETURNS bigint
+CREATE FUNCTION rowcast.execution_floor(id uuid) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT c.floor FROM rowcast.channels c JOIN rowcast.streams s USING (stream_id)
-   WHERE s.name = floor_of.stream AND c.key = floor_of.key
+   WHERE s.name = 'execution' AND c.key = $1::text
 $$;
-REVOKE EXECUTE ON FUNCTION rowcast.floor_of FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION rowcast.floor_of TO authenticated, service_role;
+REVOKE EXECUTE ON FUNCTION rowcast.execution_floor FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION rowcast.execution_floor TO authenticated, service_role;
 
 -- Pages of the HTTP API begin where the last one ended: after a time and an id.
 CREATE INDEX ON public.agent_execution_logs (execution_id, created_at, log_id);

@@ -4,7 +4,7 @@ export const EPOCH = `(SELECT s.epoch FROM rowcast.streams s WHERE s.name = 'exe
 /** The seq of the last event of the execution `e`, in SQL: also where its rows were deleted. */
 export const HEAD = `greatest(
     (SELECT max(l.seq) FROM public.agent_execution_logs l WHERE l.execution_id = e.execution_id),
-    rowcast.floor_of('execution', e.execution_id::text) - 1, 0)`;
+    rowcast.execution_floor(e.execution_id) - 1, 0)`;
 
 /** The position of the execution `e` in the snapshot of the statement, in SQL: whoever subscribes from it misses nothing. */
 export const POSITION = `${EPOCH} || '.' || ${HEAD}`;

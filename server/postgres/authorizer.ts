@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { Batch } from '../batch.js';
 import type { Logger } from '../logger.js';
 import { type AccessQuestion, type Authorizer, Unavailable } from '../ports.js';
-import { isConnectionLoss } from './session.js';
+import { isConnectionLoss, isTimeout } from './session.js';
 
 const DECIDE = {
   name: 'decide',
@@ -14,11 +14,15 @@ const decided = z.array(z.object({ allowed: z.boolean().nullable(), problem: z.s
 /** Questions that one statement answers: some 15 ms of it. */
 const AT_ONCE = 500;
 
-/** Asks Postgres as each principal (`rowcast.can_read`). What is asked while an answer is on its way is asked together. */
+/**
+ * Asks Postgres as each principal (`rowcast.can_read`). What is asked of a stream while an answer is on its way is asked
+ * together; of each stream by itself, so that a guard that is slow holds up nobody else.
+ */
 export class PostgresAuthorizer implements Authorizer {
   readonly #pool: pg.Pool;
   readonly #logger: Logger;
-  readonly #batch = new Batch((questions: readonly AccessQuestion[]) => this.#decide(questions), AT_ONCE, 1);
+  /** By the name of the stream, while somebody waits. */
+  readonly #batches = new Map<string, Batch<AccessQuestion, boolean | null>>();
 
   constructor(pool: pg.Pool, logger: Logger) {
     this.#pool = pool;
@@ -26,7 +30,12 @@ export class PostgresAuthorizer implements Authorizer {
   }
 
   mayRead(question: AccessQuestion): Promise<boolean | null> {
-    return this.#batch.ask(question);
+    const [stream = ''] = question.channel.split(':', 1);
+    const batch = this.#batches.get(stream) ?? new Batch((questions) => this.#decide(questions), AT_ONCE, 1);
+    this.#batches.set(stream, batch);
+    return batch.ask(question).finally(() => {
+      if (batch.idle && this.#batches.get(stream) === batch) this.#batches.delete(stream);
+    });
   }
 
   async #decide(questions: readonly AccessQuestion[]): Promise<(boolean | null)[]> {
@@ -36,13 +45,16 @@ export class PostgresAuthorizer implements Authorizer {
     const rows = await this.#pool.query({ ...DECIDE, values: [roles, claims, channels] }).then(
       (result) => decided.parse(result.rows),
       (error: Error) => {
+        // Not the database, but the policies of this stream: nobody may go on reading because of them.
+        if (isTimeout(error)) return questions.map(() => ({ allowed: null, problem: error.message }));
         throw isConnectionLoss(error) ? new Unavailable(`access: ${error.message}`, { cause: error }) : error;
       },
     );
-    return questions.map(({ channel }, index) => {
-      const { allowed, problem } = rows[index] ?? { allowed: null, problem: 'no answer' };
-      if (allowed === null) this.#logger.error({ channel, problem }, 'who may read a channel could not be decided');
-      return allowed;
-    });
+    const failed = rows.findIndex(({ allowed }) => allowed === null);
+    if (failed >= 0) {
+      const { problem } = rows[failed] ?? {};
+      this.#logger.error({ channel: channels[failed], problem }, 'who may read a channel could not be decided');
+    }
+    return questions.map((_, index) => rows[index]?.allowed ?? null);
   }
 }

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { z } from 'zod';
 import { type Database, type Principal, type Sql, Unavailable } from '../ports.js';
 import { Refusal } from '../refusal.js';
-import { isConnectionLoss } from './session.js';
+import { isConnectionLoss, isTimeout } from './session.js';
 
 /** What row-level security and missing grants answer. */
 const INSUFFICIENT_PRIVILEGE = '42501';
@@ -82,5 +82,5 @@ function database(pool: pg.Pool, begin: string, prepared: (text: string) => { na
 
 function translated(error: Error): Error {
   if (error instanceof pg.DatabaseError && error.code === INSUFFICIENT_PRIVILEGE) return new Refusal('forbidden');
-  return isConnectionLoss(error) ? new Unavailable(error.message, { cause: error }) : error;
+  return isConnectionLoss(error) || isTimeout(error) ? new Unavailable(error.message, { cause: error }) : error;
 }

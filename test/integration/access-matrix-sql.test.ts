@@ -256,7 +256,7 @@ test('I5: of the functions that run with the rights of their owner a role may ca
   const all = ['rowcast.truncated()'];
   const users = [
     'rowcast.execution_exists(uuid)',
-    'rowcast.floor_of(text,text)',
+    'rowcast.execution_floor(uuid)',
     ...all,
     'rowcast.venture_exists(uuid)',
   ];

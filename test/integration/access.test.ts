@@ -220,6 +220,39 @@ describe('I5: any table', () => {
     await until(() => subscription.state === 'live', { what: 'the policy to work' });
   });
 
+  test('what a guard has set for one principal is not there for the next, and one that hangs holds up no other stream', async () => {
+    await writer.query(`
+      CREATE TABLE app.odd (key text NOT NULL);
+      GRANT USAGE ON SCHEMA app TO authenticated;
+      CREATE FUNCTION app.odd_guard(key text) RETURNS boolean LANGUAGE plpgsql AS $$
+      DECLARE
+        first boolean := coalesce(current_setting('app.seen', true), '') = '';
+      BEGIN
+        PERFORM set_config('app.seen', rowcast.subject(), true);
+        IF key = 'hangs' THEN PERFORM pg_advisory_xact_lock_shared(4711); END IF;
+        RETURN first;
+      END $$`);
+    await attach('odd', 'key');
+    await writer.query(`SELECT rowcast.guard('odd', 'app.odd_guard')`);
+    const { rows } = await writer.query(`SELECT allowed FROM rowcast.decide(
+      ARRAY['authenticated', 'authenticated'], ARRAY['{"sub":"ann"}', '{"sub":"bob"}'], ARRAY['odd:a', 'odd:a'])`);
+    expect(rows).toEqual([{ allowed: true }, { allowed: true }]);
+
+    await writer.query('SELECT pg_advisory_lock(4711)');
+    const hangs = clientOf('ann').subscribe('odd:hangs', { onEvent: () => {} });
+    const waiting = async () => {
+      const { rows } = await writer.query(
+        `SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted`,
+      );
+      return rows.length > 0;
+    };
+    await until(waiting, { what: 'the guard to hang' });
+    await join('ann');
+    await follow(clientOf('ann'), `execution:${execution}`).live();
+    await writer.query('SELECT pg_advisory_unlock(4711)');
+    await until(() => hangs.state === 'live', { what: 'the guard to answer' });
+  });
+
   test('a membership table of the application: watched by user, or as a whole', async () => {
     await writer.query(`
       CREATE TABLE app.rooms (room text PRIMARY KEY);
