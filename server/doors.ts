@@ -79,12 +79,14 @@ export function makeDoors({
     return principal;
   };
   const enter = (principal: Principal) => quota.enter(principal);
+  // Each costs the database a question, and whoever may read is not refused.
+  const onForbidden = (principal: Principal) => quota.spend(principal);
   const connect = (
     id: string,
     transport: Transport,
     request: IncomingMessage,
     options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
-  ) => new Connection({ ...common, id, transport, token: tokenOf(request), enter, ...options });
+  ) => new Connection({ ...common, id, transport, token: tokenOf(request), enter, onForbidden, ...options });
   const admission = new Admission(
     {
       connections: config.maxConnections,

@@ -20,7 +20,10 @@ import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
 
 /** Connections to the database that decide who may read, and keep the tickets. */
-const ACCESS_POOL = 3;
+const ACCESS_POOL = 4;
+
+/** One policy may take so long, and all that are asked together; in milliseconds. */
+const DECISION_TIMEOUT = 2_000;
 
 /** How long a request of the API waits for somebody else's transaction, in milliseconds: others wait for its connection. */
 const API_LOCK_TIMEOUT = 2_000;
@@ -88,14 +91,15 @@ export async function startGateway(
     linger: config.channelLinger,
   });
   // Before the client gives up the connection: an answer that says so leaves it usable.
-  const giveUp = `SET statement_timeout = ${Math.ceil(queryTimeout / 2)}`;
+  const giveUp = (after: number) => `SET statement_timeout = ${Math.ceil(Math.min(after, queryTimeout / 2))}`;
   const accessPool = makePool({
     databaseUrl,
     name: 'access',
     size: ACCESS_POOL,
     queryTimeout,
     logger,
-    prepare: giveUp,
+    prepare: giveUp(DECISION_TIMEOUT),
+    lasting: true,
   });
   const access = new Access({
     authorizer: new PostgresAuthorizer(accessPool, logger),
@@ -142,7 +146,7 @@ export async function startGateway(
     size: config.apiPoolSize,
     queryTimeout,
     logger,
-    prepare: `${READ_SETTINGS}; ${giveUp}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
+    prepare: `${READ_SETTINGS}; ${giveUp(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
   });
 
   const retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });

@@ -142,8 +142,11 @@ export interface AccessQuestion {
 }
 
 export interface Authorizer {
-  /** Null where the policy itself failed. Rejects with `Unavailable` while the database cannot be reached. */
-  mayRead(question: AccessQuestion): Promise<boolean | null>;
+  /**
+   * `again`: somebody relies on the answer that was yes before. Null where the policy itself failed. Rejects with
+   * `Unavailable` while the database cannot be reached.
+   */
+  mayRead(question: AccessQuestion, again: boolean): Promise<boolean | null>;
 }
 
 /** SQL within a transaction. Each row of the answer is checked. */

@@ -47,6 +47,8 @@ BEGIN
 END $$;
 
 GRANT USAGE ON SCHEMA rowcast TO rowcast_gateway, anon, authenticated, service_role;
+-- Default privileges may have given more than is meant here.
+REVOKE ALL ON ALL TABLES IN SCHEMA rowcast FROM anon, authenticated, service_role;
 GRANT SELECT ON rowcast.streams, rowcast.channels, rowcast.catalog, rowcast.retention, rowcast.migrations
   TO rowcast_gateway;
 
@@ -105,7 +107,7 @@ BEGIN
   SELECT p.relation, p.key INTO parent, parent_key FROM rowcast.parent_of(stream) p;
   -- A trigger asks for the right to its function only when it is made: whoever may make a table of any kind could hang
   -- these on it, and number the channels of others. The owner needs them for new partitions.
-  EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I() FROM PUBLIC', own[1], own[2]);
+  EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I() FROM PUBLIC, anon, authenticated, service_role', own[1], own[2]);
   EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I() TO %s', own[1], own[2],
     (SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = stream.relation));
   PERFORM rowcast.open_to_gateway(stream.relation);
@@ -163,13 +165,13 @@ BEGIN
       RAISE EXCEPTION USING ERRCODE = 'RC000';
     EXCEPTION
       WHEN SQLSTATE 'RC000' THEN NULL;
-      WHEN OTHERS THEN -- of one principal: the others must not go without an answer
+      WHEN OTHERS OR assert_failure THEN -- of one principal: the others must not go without an answer
         problem := format('%s (%s)', SQLERRM, SQLSTATE);
     END;
     RETURN NEXT;
   END LOOP;
 END $$;
-REVOKE EXECUTE ON FUNCTION rowcast.decide FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rowcast.decide FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION rowcast.decide TO rowcast_gateway;
 
 -- Rings every gateway: it decides again what it has decided for a user, or for everybody. As a trigger for each row it
@@ -314,6 +316,7 @@ CREATE UNLOGGED TABLE rowcast.tickets (
   expires_at       timestamptz NOT NULL
 );
 CREATE INDEX ON rowcast.tickets (expires_at);
+REVOKE ALL ON rowcast.tickets FROM anon, authenticated, service_role;
 GRANT SELECT, INSERT, DELETE ON rowcast.tickets TO rowcast_gateway;
 
 -- Prunes a stream by its own policy, which is all that a gateway may ask for. Null where it has none.
@@ -323,5 +326,5 @@ AS $$
   SELECT rowcast.prune(s.name, r.keep, r.keep_rows) FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
    WHERE s.name = stream AND (r.keep IS NOT NULL OR r.keep_rows IS NOT NULL)
 $$;
-REVOKE EXECUTE ON FUNCTION rowcast.prune_by_policy FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rowcast.prune_by_policy FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION rowcast.prune_by_policy TO rowcast_gateway;

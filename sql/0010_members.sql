@@ -86,11 +86,11 @@ AS $$ SELECT EXISTS (SELECT FROM public.ventures v WHERE v.venture_id = $1) $$;
 CREATE FUNCTION rowcast.execution_exists(id uuid) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT EXISTS (SELECT FROM public.agent_executions e WHERE e.execution_id = $1) $$;
-REVOKE EXECUTE ON FUNCTION rowcast.venture_exists, rowcast.execution_exists FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rowcast.venture_exists, rowcast.execution_exists FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION rowcast.venture_exists, rowcast.execution_exists TO authenticated, service_role;
 
 -- These write with the rights of their owner, and a trigger on any table could call them: see rowcast.make_access.
-REVOKE EXECUTE ON FUNCTION rowcast.execution_changed, rowcast.metric_recorded, rowcast.streams_changed FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rowcast.execution_changed, rowcast.metric_recorded, rowcast.streams_changed FROM PUBLIC, anon, authenticated, service_role;
 
 -- What an answer says of a position: the numbering, and where an emptied channel stands.
 GRANT SELECT (stream_id, name, epoch) ON rowcast.streams TO authenticated, service_role;
@@ -100,7 +100,7 @@ AS $$
   SELECT c.floor FROM rowcast.channels c JOIN rowcast.streams s USING (stream_id)
    WHERE s.name = 'execution' AND c.key = $1::text
 $$;
-REVOKE EXECUTE ON FUNCTION rowcast.execution_floor FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rowcast.execution_floor FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION rowcast.execution_floor TO authenticated, service_role;
 
 -- Pages of the HTTP API begin where the last one ended: after a time and an id.
@@ -123,6 +123,7 @@ CREATE TABLE rowcast.idempotency_keys (
 );
 CREATE INDEX ON rowcast.idempotency_keys (created_at);
 ALTER TABLE rowcast.idempotency_keys ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON rowcast.idempotency_keys FROM anon, authenticated, service_role;
 CREATE POLICY own ON rowcast.idempotency_keys TO authenticated, service_role
   USING (subject = rowcast.actor()) WITH CHECK (subject = rowcast.actor());
 GRANT SELECT, INSERT (subject, key, fingerprint), UPDATE (answer) ON rowcast.idempotency_keys TO authenticated, service_role;
@@ -139,5 +140,5 @@ AS $$
       WHERE t.expires_at < now() ORDER BY t.expires_at LIMIT batch FOR UPDATE SKIP LOCKED) RETURNING 1)
   SELECT (SELECT count(*) FROM keys) + (SELECT count(*) FROM tickets)
 $$;
-REVOKE EXECUTE ON FUNCTION rowcast.sweep FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION rowcast.sweep FROM PUBLIC, anon, authenticated, service_role;
 GRANT EXECUTE ON FUNCTION rowcast.sweep TO rowcast_gateway;

@@ -14,6 +14,9 @@ export interface Permit {
   release(): void;
 }
 
+/** While it cannot be asked, a right is relied on for so many intervals. */
+const LONGEST = 6;
+
 /** Decisions that nobody relies on; with more, the one that was left longest ago is forgotten. */
 const MAX_IDLE = 50_000;
 
@@ -75,7 +78,7 @@ export class Access {
   changed(subject: string | null): void {
     const affected = subject === null ? [...this.#subjects.keys()] : [subject];
     for (const decision of affected.flatMap((name) => this.#decisionsOf(name))) {
-      decision.forget();
+      decision.overtake();
       if (decision.held) decision.askAgain();
     }
   }
@@ -113,7 +116,8 @@ export class Access {
     byClaims.set(claims, byChannel);
     let decision = byChannel.get(channel);
     if (decision === undefined) {
-      decision = new Decision({ principal, channel }, this.#options.authorizer, this.#options.clock);
+      const { authorizer, clock, interval } = this.#options;
+      decision = new Decision({ principal, channel }, authorizer, clock, LONGEST * interval);
       byChannel.set(channel, decision);
       this.#size += 1;
     }

@@ -3,7 +3,7 @@ import { type AccessQuestion, type Authorizer, type Clock, Unavailable } from '.
 /** Before the database is asked again that did not answer, in milliseconds. */
 const RETRY = 250;
 
-/** Told when the right is lost, and gives the decision back then: `forbidden`, or `unavailable` where the policy itself fails. */
+/** Told when the right is lost, and gives the decision back then: `forbidden`, or `unavailable` where it cannot be decided. */
 export type OnLost = (code: 'forbidden' | 'unavailable') => void;
 
 /** Whether one principal may read one channel: what was decided, and who relies on it. */
@@ -11,19 +11,24 @@ export class Decision {
   readonly question: AccessQuestion;
   readonly #authorizer: Authorizer;
   readonly #clock: Clock;
+  /** In milliseconds; nobody relies on an older answer. */
+  readonly #longest: number;
   readonly #holders = new Set<OnLost>();
-  /** Null where the policy failed. */
+  /** Null where it could not be decided. */
   #allowed: boolean | null = false;
   #decidedAt = Number.NEGATIVE_INFINITY;
-  #asking: Promise<void> | null = null;
-  /** Something has changed that the answer on its way may not know of. */
+  /** Something has changed that the last answer may not know of. */
+  #stale = false;
+  /** And that the one on its way may not know of. */
   #overtaken = false;
+  #asking: Promise<void> | null = null;
   #cancelRetry: () => void = () => {};
 
-  constructor(question: AccessQuestion, authorizer: Authorizer, clock: Clock) {
+  constructor(question: AccessQuestion, authorizer: Authorizer, clock: Clock, longest: number) {
     this.question = question;
     this.#authorizer = authorizer;
     this.#clock = clock;
+    this.#longest = longest;
   }
 
   get held(): boolean {
@@ -44,9 +49,9 @@ export class Decision {
     return this.#asking !== null;
   }
 
-  /** In milliseconds. */
+  /** In milliseconds; without end where the answer was overtaken. */
   get age(): number {
-    return this.#clock.now() - this.#decidedAt;
+    return this.#stale ? Number.POSITIVE_INFINITY : this.#clock.now() - this.#decidedAt;
   }
 
   hold(holder: OnLost): void {
@@ -65,9 +70,9 @@ export class Decision {
     this.#cancelRetry();
   }
 
-  /** What was decided does not hold any more. */
-  forget(): void {
-    this.#decidedAt = Number.NEGATIVE_INFINITY;
+  /** What was decided may not hold any more. */
+  overtake(): void {
+    this.#stale = true;
     this.#overtaken = true;
   }
 
@@ -77,12 +82,16 @@ export class Decision {
     return this.#asking;
   }
 
-  /** Asks on behalf of those who hold it, for as long as it takes: while the database is away, nothing new comes from it. */
+  /**
+   * Asks on behalf of those who hold it. While the database is away, nothing new comes from it, and they keep what they
+   * have for a while.
+   */
   askAgain(): void {
     this.#cancelRetry();
     this.ask().catch((error: unknown) => {
       if (!this.held) return;
-      if (!(error instanceof Unavailable)) return this.#settle(null);
+      const relied = this.#clock.now() - this.#decidedAt;
+      if (!(error instanceof Unavailable) || relied > this.#longest) return this.#settle(null);
       this.#cancelRetry = this.#clock.after(RETRY, () => this.askAgain());
     });
   }
@@ -92,8 +101,9 @@ export class Decision {
     try {
       do {
         this.#overtaken = false;
-        allowed = await this.#authorizer.mayRead(this.question);
-      } while (this.#overtaken);
+        allowed = await this.#authorizer.mayRead(this.question, this.allowed);
+        // A refusal counts at once: bells without end would put it off without end.
+      } while (this.#overtaken && allowed);
     } finally {
       // In the same turn: what changes from here on is asked anew.
       this.#asking = null;
@@ -103,6 +113,7 @@ export class Decision {
 
   #settle(allowed: boolean | null): void {
     this.#allowed = allowed;
+    this.#stale = false;
     this.#decidedAt = this.#clock.now();
     if (allowed) return;
     for (const lost of [...this.#holders]) if (this.#holders.has(lost)) lost(this.code);

@@ -8,8 +8,8 @@ import { Tokens } from './tokens.js';
 /** Everybody on this machine: without a key the gateway listens on loopback only. */
 const LOCAL = fixed('local', 'service_role', { sub: 'local', role: 'service_role' });
 
-/** Whoever shows nothing, where that is admitted. */
-const ANONYMOUS = fixed('anon', 'anon', { role: 'anon' });
+/** Whoever shows nothing, where that is admitted. No token has this subject. */
+const ANONYMOUS = fixed('', 'anon', { role: 'anon' });
 
 /** Tells who asks, in the way that the settings say. A ticket goes before a token: a browser adds a cookie unasked. */
 export function makeAuthenticator(config: Config, deps: { tickets: Tickets; logger: Logger }): Authenticator {

@@ -34,6 +34,8 @@ export interface ConnectionOptions {
   readonly fresh?: boolean;
   /** The token that whatever opened the connection showed by itself; for a `connect` that shows none. */
   readonly token?: string | undefined;
+  /** A channel that was refused is one of the requests that the principal may make. Throws `Refusal`. */
+  readonly onForbidden?: (principal: Principal) => void;
   /** Takes the connection as one of those that the principal may have; returns what gives it back. Throws `Refusal`. */
   readonly enter?: (principal: Principal) => () => void;
 }
@@ -48,6 +50,7 @@ export class Connection {
   #principal: Principal | null = null;
   #subscriptions: Subscriptions | null = null;
   #connecting = false;
+  #refreshing: Promise<void> = Promise.resolve();
   #closed = false;
   #refused = 0;
   #cancelTimer: () => void;
@@ -157,7 +160,9 @@ export class Connection {
     if (subscriptions === null) throw new Refusal('not_connected');
     switch (command.type) {
       case 'refresh':
-        return this.#refresh(subscriptions, command);
+        // In turn: the rights of one token must not get the life of another.
+        this.#refreshing = this.#refreshing.catch(() => {}).then(() => this.#refresh(subscriptions, command));
+        return this.#refreshing;
       case 'unsubscribe':
         return subscriptions.unsubscribe(command.id, command.channel);
       case 'subscribe':
@@ -182,7 +187,7 @@ export class Connection {
       throw error;
     });
     if (principal === null) return;
-    const { id: session, transport, hub, access, fresh = false, heartbeat, limits, enter } = this.#options;
+    const { id: session, transport, hub, access, fresh = false, heartbeat, limits, enter, onForbidden } = this.#options;
     this.#leave = enter?.(principal) ?? null;
     const { maxSubscriptions } = limits;
     const refusalOf = (error: unknown) => this.#asRefusal(error);
@@ -194,6 +199,7 @@ export class Connection {
       access,
       maxSubscriptions,
       fresh,
+      onForbidden,
       refusalOf,
     });
     this.#send({ type: 'connected', id, session, heartbeat, limits });

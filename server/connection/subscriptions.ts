@@ -2,7 +2,7 @@ import { askedPosition, type Frame, formatPosition, startAt } from '../../client
 import type { Access, Permit } from '../access/access.js';
 import type { Channel } from '../hub/channel.js';
 import type { Hub } from '../hub/hub.js';
-import type { Positions, Principal, Transport } from '../ports.js';
+import { type Positions, type Principal, type Transport, Unavailable } from '../ports.js';
 import { Refusal } from '../refusal.js';
 import { type ParsedCommand, RefusedFrame } from './commands.js';
 import { Cursor } from './cursor.js';
@@ -15,6 +15,8 @@ export interface SubscriptionsOptions {
   readonly access: Pick<Access, 'hold'>;
   readonly maxSubscriptions: number;
   readonly fresh: boolean;
+  /** Somebody asked for what it may not read. What it throws is the answer. */
+  readonly onForbidden?: ((principal: Principal) => void) | undefined;
   /** What a client is told of an error. */
   readonly refusalOf: (error: unknown) => Refusal;
 }
@@ -27,6 +29,44 @@ interface Entry {
   permit: Permit | null;
   /** Why the right to read was lost before there was a cursor. */
   lost: Refusal | null;
+}
+
+/** The right of another principal to what a subscription reads; it counts when it is taken. */
+class Renewal {
+  readonly entry: Entry;
+  #permit: Permit | null = null;
+  #taken = false;
+  /** Why there is none. */
+  refused: unknown = null;
+
+  constructor(entry: Entry) {
+    this.entry = entry;
+  }
+
+  async ask(
+    access: Pick<Access, 'hold'>,
+    principal: Principal,
+    onLost: (entry: Entry, refusal: Refusal) => void,
+  ): Promise<void> {
+    try {
+      this.#permit = await access.hold(principal, this.entry.name, (code) => {
+        if (this.#taken) onLost(this.entry, new Refusal(code));
+        else this.refused = new Refusal(code);
+      });
+    } catch (error) {
+      this.refused = error;
+    }
+  }
+
+  take(): void {
+    this.#taken = true;
+    this.entry.permit?.release();
+    this.entry.permit = this.#permit;
+  }
+
+  giveBack(): void {
+    this.#permit?.release();
+  }
 }
 
 type Subscribe = Extract<ParsedCommand, { type: 'subscribe' }>;
@@ -77,13 +117,25 @@ export class Subscriptions {
     this.pump();
   }
 
-  /** From now on they are the principal's, of the same subject. Resolves when its right to each was decided; those without end. */
+  /**
+   * From now on they are the principal's, of the same subject, and those that it may not read end. One call at a time.
+   * Rejects with `Unavailable`, and then all is as it was.
+   */
   async authorize(principal: Principal): Promise<void> {
-    this.#principal = principal;
-    const permitted = [...this.#entries.values()].filter(({ permit }) => permit !== null);
-    await Promise.all(
-      permitted.map((entry) => this.#permit(entry).catch((error) => this.#lose(entry, this.#options.refusalOf(error)))),
-    );
+    const before = this.#principal;
+    this.#principal = principal; // of those whose right is being asked for just now
+    const renewals = [...this.#entries.values()]
+      .filter(({ permit }) => permit !== null)
+      .map((entry) => new Renewal(entry));
+    await Promise.all(renewals.map((renewal) => renewal.ask(this.#options.access, principal, this.#lose)));
+    const away = renewals.find(({ refused }) => refused instanceof Unavailable);
+    if (away !== undefined) this.#principal = before;
+    for (const renewal of renewals) {
+      if (away !== undefined || !this.#has(renewal.entry)) renewal.giveBack();
+      else if (renewal.refused === null) renewal.take();
+      else this.#lose(renewal.entry, this.#options.refusalOf(renewal.refused));
+    }
+    if (away !== undefined) throw away.refused;
   }
 
   async subscribe({ id, channel: name, since }: Subscribe): Promise<void> {
@@ -101,7 +153,10 @@ export class Subscriptions {
     let channel: Channel | null = null;
     try {
       // Before the channel is looked for: who may not read it does not hear whether it is there.
-      await this.#permit(entry);
+      await this.#permit(entry).catch((error: unknown) => {
+        if (error instanceof Refusal && error.code === 'forbidden') this.#options.onForbidden?.(this.#principal);
+        throw error;
+      });
       channel = await hub.hold(name);
       if (channel === null) throw new Refusal('unknown_channel', `there is no channel ${name}`);
       const asked = askedPosition(since, channel.state);
@@ -169,12 +224,12 @@ export class Subscriptions {
     } while (principal !== this.#principal);
   }
 
-  #lose(entry: Entry, refusal: Refusal): void {
+  readonly #lose = (entry: Entry, refusal: Refusal): void => {
     entry.lost = refusal;
     if (entry.cursor === null || !this.#has(entry)) return;
     this.#remove(entry);
     this.#options.send({ type: 'unsubscribed', channel: entry.name, code: refusal.code });
-  }
+  };
 
   /** From here to the end of the reply nothing may wait: the state must be the one the cursor starts from (I4). */
   #begin(id: number, entry: Entry, channel: Channel): void {

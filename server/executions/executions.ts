@@ -68,7 +68,7 @@ export class Executions {
     return this.#write(['create', wanted], key, writtenExecution, async (sql) => {
       await findVenture(sql, wanted.venture_id);
       const [created] = await sql.query(
-        'INSERT INTO agent_executions (venture_id, status, metadata) VALUES ($1, $2, $3) RETURNING execution_id',
+        'INSERT INTO public.agent_executions (venture_id, status, metadata) VALUES ($1, $2, $3) RETURNING execution_id',
         [wanted.venture_id, wanted.initial_status, asJson(wanted.metadata)],
         writtenExecution.pick({ execution_id: true }),
       );
@@ -134,7 +134,7 @@ export class Executions {
       refuseFinished(id, await lock(sql, id));
       const rows = await sql.query(
         `WITH added AS (
-           INSERT INTO execution_metrics (execution_id, metric_name, metric_value)
+           INSERT INTO public.execution_metrics (execution_id, metric_name, metric_value)
            SELECT $1, m.metric_name, m.metric_value FROM ROWS FROM (json_to_recordset($2)
              AS (metric_name text, metric_value numeric)) WITH ORDINALITY AS m(metric_name, metric_value, n)
             ORDER BY m.n RETURNING metric_id, metric_name, metric_value, recorded_at)

@@ -16,7 +16,7 @@ const MAX_INT = 2_147_483_647;
 
 const NOT_STORABLE = /\p{Cs}|\0/u;
 /** PostgreSQL stores neither NUL nor half a character. */
-const text = (longest: number) =>
+export const text = (longest: number) =>
   z
     .string()
     .max(longest)

@@ -15,8 +15,12 @@ export function textOf(value: string): string {
 
 /** What an error says. */
 export function messageOf(error: unknown): string {
-  if (error instanceof Error) return textOf(error.message || error.name);
-  return textOf(typeof error === 'string' ? error : (JSON.stringify(jsonOf(error)) ?? 'unknown'));
+  try {
+    if (error instanceof Error) return textOf(String(error.message || error.name));
+    return textOf(typeof error === 'string' ? error : (JSON.stringify(jsonOf(error)) ?? 'unknown'));
+  } catch {
+    return 'unprintable'; // whoever waits for the work must hear its own error, whatever that is
+  }
 }
 
 function plain(_key: string, value: unknown): unknown {

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { advance, begin, type ProgressState } from '../../client/progress/index.js';
 import type { Sql } from '../ports.js';
-import { EPOCH, HEAD } from './reads-position.js';
+import { EPOCH, FLOOR, HEAD } from './reads-position.js';
 import { type Execution, execution } from './records.js';
 
 /** Events that one statement brings of all its executions together, and bytes of them: for more it is asked again. */
@@ -19,6 +19,8 @@ export interface Standing<More = unknown> {
   readonly record: Execution;
   readonly state: ProgressState;
   readonly epoch: string;
+  /** The lowest seq that was not deleted. */
+  readonly floor: number;
   readonly head: number;
   readonly more: More;
 }
@@ -34,12 +36,13 @@ const NO_MORE: More<null> = { json: 'NULL', values: [], schema: z.null() };
 
 /** What was folded of an execution, and about how much memory it takes. */
 interface Folded {
-  readonly epoch: string;
+  /** The numbering and the floor: what was folded of rows that are deleted by now must not be told. */
+  readonly from: string;
   readonly state: ProgressState;
   readonly bytes: number;
 }
 
-const NOTHING: Folded = { epoch: '', state: begin(), bytes: STATE_BYTES };
+const NOTHING: Folded = { from: '', state: begin(), bytes: STATE_BYTES };
 
 /** Of types that progress knows nothing of, the context may be large and is not read. */
 const CONTEXT = `CASE WHEN l.event_type LIKE 'task-%' OR l.event_type LIKE 'execution-%'
@@ -50,27 +53,28 @@ const standingRow = z.object({
   at: z.int(),
   record: execution,
   epoch: z.string(),
+  floor: z.int(),
   head: z.int(),
   events: z.array(event),
   bytes: z.int(),
 });
 
-/** For each id $1, of which $3 events of the numbering $2 are folded: the record, and the events that follow. */
+/** For each id $1, of which the events up to $3 are folded, as long as $2 holds: the record, and the events that follow. */
 const standings = (more: string) => `
-  SELECT w.at::int AS at, row_to_json(e) AS record, epoch, head::float8 AS head, coalesce(f.events, '[]') AS events,
-         coalesce(octet_length(f.events::text), 0) AS bytes, ${more} AS more
+  SELECT w.at::int AS at, row_to_json(e) AS record, epoch, floor::float8 AS floor, head::float8 AS head,
+         coalesce(f.events, '[]') AS events, coalesce(octet_length(f.events::text), 0) AS bytes, ${more} AS more
     FROM (SELECT ${EPOCH} AS epoch) s
-    CROSS JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) WITH ORDINALITY w(id, epoch_was, after, at)
+    CROSS JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) WITH ORDINALITY w(id, from_was, after, at)
     JOIN LATERAL (SELECT execution_id, venture_id, status, stage_number, metadata, created_at, updated_at
                     FROM public.agent_executions WHERE execution_id = w.id) e ON true
-    CROSS JOIN LATERAL (SELECT ${HEAD} AS head) h
+    CROSS JOIN LATERAL (SELECT ${HEAD} AS head, ${FLOOR} AS floor) h
     CROSS JOIN LATERAL (SELECT json_agg(x.event ORDER BY x.seq) AS events FROM (
       SELECT r.seq, row_to_json(r) AS event, row_number() OVER seqs AS nth,
              sum(octet_length(row_to_json(r)::text)) OVER seqs AS bytes
         FROM (
           SELECT l.seq, l.event_type, l.stage_number, left(l.message, 1000) AS message, ${CONTEXT} AS context, l.created_at
             FROM public.agent_execution_logs l
-           WHERE l.execution_id = e.execution_id AND l.seq > CASE WHEN w.epoch_was = s.epoch THEN w.after ELSE 0 END
+           WHERE l.execution_id = e.execution_id AND l.seq > CASE WHEN w.from_was = s.epoch || '.' || h.floor THEN w.after ELSE 0 END
            ORDER BY l.seq LIMIT ${FOLD_ROWS} / cardinality($1)) r
       WINDOW seqs AS (ORDER BY r.seq)) x
      WHERE x.nth = 1 OR x.bytes <= ${FOLD_BYTES} / cardinality($1)) f`;
@@ -93,17 +97,18 @@ export class Progresses {
     const row = standingRow.extend({ more: more.schema });
     for (let waiting = ids; waiting.length > 0; ) {
       const known = waiting.map((id) => this.#folded.get(id) ?? NOTHING);
-      const values = [waiting, known.map(({ epoch }) => epoch), known.map(({ state }) => state.seq), ...more.values];
+      const values = [waiting, known.map(({ from }) => from), known.map(({ state }) => state.seq), ...more.values];
       const rows = await sql.query(text, values, row);
       const unfinished: string[] = [];
-      for (const { at, record, epoch, head, events, bytes, more } of rows) {
+      for (const { at, record, epoch, floor, head, events, bytes, more } of rows) {
         const id = waiting[at - 1];
         if (id === undefined) continue;
         const was = known[at - 1];
-        const folded = fold(was?.epoch === epoch ? was : { ...NOTHING, epoch }, events, bytes);
+        const from = `${epoch}.${floor}`;
+        const folded = fold(was?.from === from ? was : { ...NOTHING, from }, events, bytes);
         if (events.length > 0) this.#folded.set(id, folded);
         if (events.length > 0 && folded.state.seq < head) unfinished.push(id);
-        else found.set(id, { record, state: folded.state, epoch, head, more });
+        else found.set(id, { record, state: folded.state, epoch, floor, head, more });
       }
       waiting = unfinished;
     }
@@ -111,9 +116,9 @@ export class Progresses {
   }
 }
 
-function fold({ epoch, state, bytes }: Folded, events: readonly z.output<typeof event>[], more: number): Folded {
+function fold({ from, state, bytes }: Folded, events: readonly z.output<typeof event>[], more: number): Folded {
   const next = events.reduce((before, { seq, ...row }) => advance(before, { seq, row }), state);
   // What is kept came with the rows, and has bounds of its own.
   const most = STATE_BYTES + next.steps.kept.length * STEP_BYTES;
-  return { epoch, state: next, bytes: Math.min(bytes + more, most) };
+  return { from, state: next, bytes: Math.min(bytes + more, most) };
 }

@@ -21,8 +21,8 @@ export interface Retry {
   readonly delay: number;
 }
 
-/** SQLSTATEs: connection, serialization, deadlock, resources, shutdown, a timeout of a statement or a lock. */
-const TRANSIENT_STATE = /^(08...|40001|40P01|53...|57P0.|57014|55P03)$/;
+/** SQLSTATEs: connection, a read-only server, serialization, deadlock, resources, shutdown, a timeout of a statement or a lock. */
+const TRANSIENT_STATE = /^(08...|25006|40001|40P01|53...|57P0.|57014|55P03)$/;
 /** What Node.js, its fetch and its resolver say about a network. */
 const TRANSIENT_CODE =
   /^(ECONN(RESET|REFUSED|ABORTED)|ETIMEDOUT|EPIPE|EAI_AGAIN|E(NET|HOST)(UNREACH|DOWN)|UND_ERR_(SOCKET|(CONNECT|HEADERS|BODY)_TIMEOUT))$/;

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { Batch } from '../batch.js';
 import type { Logger } from '../logger.js';
 import { type AccessQuestion, type Authorizer, Unavailable } from '../ports.js';
-import { isConnectionLoss, isTimeout } from './session.js';
+import { isConnectionLoss } from './session.js';
 
 const DECIDE = {
   name: 'decide',
@@ -15,26 +15,28 @@ const decided = z.array(z.object({ allowed: z.boolean().nullable(), problem: z.s
 const AT_ONCE = 500;
 
 /**
- * Asks Postgres as each principal (`rowcast.can_read`). What is asked of a stream while an answer is on its way is asked
- * together; of each stream by itself, so that a guard that is slow holds up nobody else.
+ * Asks Postgres as each principal (`rowcast.can_read`). What is asked while an answer is on its way is asked together, in
+ * lines of their own: of each stream, so that a guard that is slow holds up nobody else; and of what is relied on, so that
+ * whoever asks for much does not put off that a right is lost.
  */
 export class PostgresAuthorizer implements Authorizer {
   readonly #pool: pg.Pool;
   readonly #logger: Logger;
-  /** By the name of the stream, while somebody waits. */
-  readonly #batches = new Map<string, Batch<AccessQuestion, boolean | null>>();
+  /** While somebody waits. */
+  readonly #lines = new Map<string, Batch<AccessQuestion, boolean | null>>();
 
   constructor(pool: pg.Pool, logger: Logger) {
     this.#pool = pool;
     this.#logger = logger;
   }
 
-  mayRead(question: AccessQuestion): Promise<boolean | null> {
+  mayRead(question: AccessQuestion, again: boolean): Promise<boolean | null> {
     const [stream = ''] = question.channel.split(':', 1);
-    const batch = this.#batches.get(stream) ?? new Batch((questions) => this.#decide(questions), AT_ONCE, 1);
-    this.#batches.set(stream, batch);
-    return batch.ask(question).finally(() => {
-      if (batch.idle && this.#batches.get(stream) === batch) this.#batches.delete(stream);
+    const name = `${again} ${stream}`;
+    const line = this.#lines.get(name) ?? new Batch((questions) => this.#decide(questions), AT_ONCE, 1);
+    this.#lines.set(name, line);
+    return line.ask(question).finally(() => {
+      if (line.idle && this.#lines.get(name) === line) this.#lines.delete(name);
     });
   }
 
@@ -42,19 +44,28 @@ export class PostgresAuthorizer implements Authorizer {
     const roles = questions.map(({ principal }) => principal.role);
     const claims = questions.map(({ principal }) => principal.claims);
     const channels = questions.map(({ channel }) => channel);
-    const rows = await this.#pool.query({ ...DECIDE, values: [roles, claims, channels] }).then(
-      (result) => decided.parse(result.rows),
-      (error: Error) => {
-        // Not the database, but the policies of this stream: nobody may go on reading because of them.
-        if (isTimeout(error)) return questions.map(() => ({ allowed: null, problem: error.message }));
-        throw isConnectionLoss(error) ? new Unavailable(`access: ${error.message}`, { cause: error }) : error;
-      },
-    );
-    const failed = rows.findIndex(({ allowed }) => allowed === null);
-    if (failed >= 0) {
-      const { problem } = rows[failed] ?? {};
-      this.#logger.error({ channel: channels[failed], problem }, 'who may read a channel could not be decided');
+    try {
+      const answers = decided.parse((await this.#pool.query({ ...DECIDE, values: [roles, claims, channels] })).rows);
+      const failed = answers.findIndex(({ allowed }) => allowed === null);
+      if (failed >= 0) this.#tell(channels[failed], answers[failed]?.problem);
+      return questions.map((_, index) => answers[index]?.allowed ?? null);
+    } catch (error) {
+      const { message } = error as Error;
+      if (isConnectionLoss(error)) throw new Unavailable(`access: ${message}`, { cause: error });
+      // No handler in SQL catches a timeout: whose policy it was is known when each is asked by itself.
+      if (questions.length > 1) return this.#oneByOne(questions);
+      this.#tell(channels[0], message);
+      return [null];
     }
-    return questions.map((_, index) => rows[index]?.allowed ?? null);
+  }
+
+  async #oneByOne(questions: readonly AccessQuestion[]): Promise<(boolean | null)[]> {
+    const answers: (boolean | null)[] = [];
+    for (const question of questions) answers.push(...(await this.#decide([question])));
+    return answers;
+  }
+
+  #tell(channel: string | undefined, problem: string | null | undefined): void {
+    this.#logger.error({ channel, problem }, 'who may read a channel could not be decided');
   }
 }

@@ -10,11 +10,21 @@ export interface PoolOptions {
   /** After which a connection is given up, in milliseconds. */
   readonly queryTimeout: number;
   readonly logger: Logger;
+  /** Connections stay although nobody uses them: the server may have no room for new ones when they are needed. */
+  readonly lasting?: boolean;
   /** Sets up each new connection. */
   readonly prepare?: string;
 }
 
-export function makePool({ databaseUrl, name, size, queryTimeout, logger, prepare = '' }: PoolOptions): pg.Pool {
+export function makePool({
+  databaseUrl,
+  name,
+  size,
+  queryTimeout,
+  logger,
+  lasting = false,
+  prepare = '',
+}: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
     connectionString: databaseUrl,
     application_name: `rowcast ${name}`,
@@ -22,6 +32,7 @@ export function makePool({ databaseUrl, name, size, queryTimeout, logger, prepar
     connectionTimeoutMillis: CONNECT_TIMEOUT,
     query_timeout: queryTimeout,
     keepAlive: true,
+    ...(lasting && { idleTimeoutMillis: 0 }),
     types,
     onConnect: (client) => client.query(`${AS_GATEWAY};${prepare}`),
   });

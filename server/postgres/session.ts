@@ -41,9 +41,9 @@ export async function soon<T>(ending: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** An answer of the server has a SQLSTATE and leaves the connection usable, but for 57P (shutdown), 08, and 53300 (there is none to be had). */
+/** An answer of the server has a SQLSTATE and leaves the connection usable, but for 57P (shutdown), 08, and 53 (it has no room). */
 export function isConnectionLoss(error: unknown): boolean {
-  return !(error instanceof pg.DatabaseError) || /^(57P|08|53300)/.test(error.code ?? '');
+  return !(error instanceof pg.DatabaseError) || /^(57P|08|53)/.test(error.code ?? '');
 }
 
 /** The server has cancelled the statement: it took longer than `statement_timeout`, or waited longer than `lock_timeout`. */

@@ -68,7 +68,8 @@ export class RequestDoor implements Door {
       transport.onDrained = () => connection.drained();
       if (asked.format !== undefined) transport.format = asked.format(connection);
       else if (!asked.replies) {
-        transport.format = resumable(() => idOf(connection.positions()), asked.commands.length - 1);
+        const named = asked.session !== undefined;
+        transport.format = resumable(() => idOf(connection.positions()), asked.commands.length - 1, named);
       }
       this.#streams.add(transport);
       response.once('close', () => this.#streams.delete(transport));

@@ -27,15 +27,16 @@ const STILL: ReadonlySet<Frame['type']> = new Set(['connected', 'pong', 'refresh
 /**
  * The same for an `EventSource`. The `id`, by which it comes back and misses nothing, is asked for after the frame was taken.
  * It cannot ask again for one of the channels in its query, the commands 1 to `asked`, that was refused for now: then the
- * stream ends, and the last id still names that channel, so that it comes back for all of them.
+ * stream ends, and the last id still names that channel, so that it comes back for all of them. So it does at the end of its
+ * token, unless the stream was `named`: nobody can send a fresh one to it.
  */
-export function resumable(idOf: () => string, asked: number): EventFormat {
+export function resumable(idOf: () => string, asked: number, named: boolean): EventFormat {
   const unanswered = new Set(Array.from({ length: asked }, (_, index) => index + 1));
   return (frame) => {
     const type = Buffer.isBuffer(frame) ? 'events' : frame.type;
     const id = Buffer.isBuffer(frame) || !('id' in frame) ? undefined : frame.id;
     const own = id === undefined || unanswered.delete(id);
-    const end = own ? retryOf(frame) : null;
+    const end = own ? retryOf(frame, named) : null;
     if (end !== null) return { ...asData({ type: 'error', code: end.code, message: end.message }), end };
     const { parts } = asData(frame);
     const positions = STILL.has(type) ? '' : idOf();
@@ -44,8 +45,10 @@ export function resumable(idOf: () => string, asked: number): EventFormat {
 }
 
 /** What a frame refuses for now, if it does. */
-function retryOf(frame: Frame | Buffer): Refusal | null {
-  if (Buffer.isBuffer(frame) || (frame.type !== 'error' && frame.type !== 'unsubscribed')) return null;
+function retryOf(frame: Frame | Buffer, named: boolean): Refusal | null {
+  if (Buffer.isBuffer(frame)) return null;
+  if (frame.type === 'paused' && !named) return new Refusal('token_expired');
+  if (frame.type !== 'error' && frame.type !== 'unsubscribed') return null;
   const { code } = frame;
   if (!isErrorCode(code) || errors[code].outcome === 'stop') return null;
   return frame.type === 'error' ? new Refusal(code, frame.message, frame.retryAfter) : new Refusal(code);

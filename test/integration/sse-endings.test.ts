@@ -167,11 +167,12 @@ test('I2: a stream of which one channel cannot be had now ends, and its id still
 });
 
 test('I5: after the end of its token a stream brings nothing and ends; a refresh in time prolongs it', async () => {
-  const guarded = await start({ ROWCAST_JWT_SECRET: SECRET, ROWCAST_REFRESH_TIMEOUT: '500' });
+  const guarded = await start({ ROWCAST_JWT_SECRET: SECRET, ROWCAST_REFRESH_TIMEOUT: '1500' });
   const ann = bearing(await token('ann', 2));
-  const [short, long] = [
-    await open(guarded, 'channel=message:a', ann),
+  const [short, long, unnamed] = [
+    await open(guarded, 'channel=message:a&session=short', ann),
     await open(guarded, 'channel=message:a&session=long', ann),
+    await open(guarded, 'channel=message:a', ann),
   ];
   const answer = await fetch(`${guarded.url}/v1/commands`, {
     method: 'POST',
@@ -184,6 +185,10 @@ test('I5: after the end of its token a stream brings nothing and ends; a refresh
   expect(answer.status).toBe(202);
   expect(await long.frame('refreshed')).toEqual({ type: 'refreshed', id: 9 });
   await short.frame('paused');
+  // Nobody can send a fresh token to this one: it comes back with it.
+  await unnamed.ended;
+  expect(unnamed.frames.map(({ type }) => type)).toEqual(['connected', 'subscribed', 'error']);
+  expect(unnamed.frames.at(-1)).toMatchObject({ code: 'token_expired' });
   await publish('message:a');
   await long.frame('events');
   await short.ended;

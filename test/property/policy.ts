@@ -11,7 +11,7 @@ export const INTERVAL = 20_000;
 
 interface Question extends AccessQuestion {
   readonly at: number;
-  /** Something rang since it was asked: its answer counts for nothing. */
+  /** Something rang since it was asked: it counts for nothing, unless it says no. */
   overtaken: boolean;
   answer(allowed: boolean | null | Error): void;
   /** What the snapshot of its statement saw, once it has begun, and when. */
@@ -71,7 +71,7 @@ class Policy {
     if (question === undefined) return;
     const { allowed: saw, at: sawAt } = question.seen ?? { allowed: this.allows(question), at: this.step };
     const allowed = how === 'answers' ? saw : null;
-    const counts = !question.overtaken && this.#latest.get(keyOf(question)) === question;
+    const counts = (!question.overtaken || !allowed) && this.#latest.get(keyOf(question)) === question;
     if (counts && how !== 'away')
       this.verdicts.set(keyOf(question), { allowed: allowed === true, at: this.step, sawAt });
     question.answer(how === 'away' ? new Unavailable('the policy is away') : allowed);
@@ -169,6 +169,8 @@ export class Watched {
         const index = this.#claims.indexOf(this.#shown.get(frame.id) ?? '');
         this.#claims = this.#claims.slice(Math.max(0, index));
       }
+      const refused = frame.type === 'error' ? this.#claims.lastIndexOf(this.#shown.get(frame.id ?? -1) ?? '') : -1;
+      if (refused >= 0) this.#claims = this.#claims.filter((_, index) => index !== refused);
       if (frame.type === 'events') {
         if (this.paused) throw new Error(`I5: events of ${frame.channel} between paused and refreshed`);
         if (this.#claims.every((claims) => (this.#expiry.get(claims) ?? 0) < this.world.clock.now()))

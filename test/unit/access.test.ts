@@ -16,11 +16,15 @@ const BOB = principal('bob');
 
 /** Answers when the test says so. */
 class SlowAuthorizer implements Authorizer {
-  readonly asked: (AccessQuestion & { answer(allowed: boolean | null): void; fail(error: Error): void })[] = [];
+  readonly asked: (AccessQuestion & {
+    readonly again: boolean;
+    answer(allowed: boolean | null): void;
+    fail(error: Error): void;
+  })[] = [];
 
-  mayRead(question: AccessQuestion): Promise<boolean | null> {
+  mayRead(question: AccessQuestion, again: boolean): Promise<boolean | null> {
     return new Promise((resolve, reject) => {
-      this.asked.push({ ...question, answer: resolve, fail: reject });
+      this.asked.push({ ...question, again, answer: resolve, fail: reject });
     });
   }
 
@@ -160,6 +164,37 @@ describe('losing', () => {
     expect(authorizer.asked).toHaveLength(1);
     await authorizer.answer(false);
     await expect(holding).rejects.toEqual(refusal('forbidden'));
+  });
+
+  test('I5: bells without end do not put off that a right is lost', async () => {
+    await held(ANN);
+    access.changed('ann');
+    const [asked] = authorizer.asked.splice(0);
+    access.changed(null);
+    asked?.answer(false);
+    await settle();
+    expect(lost).toEqual(['ann execution:a forbidden']);
+  });
+
+  test('I5: what is relied on is asked apart from what is new', async () => {
+    await held(ANN);
+    access.changed('ann');
+    void hold(BOB);
+    expect(authorizer.asked.map(({ principal: { subject }, again }) => [subject, again])).toEqual([
+      ['ann', true],
+      ['bob', false],
+    ]);
+    await authorizer.answer(true);
+  });
+
+  test('I5: a right that cannot be asked for again is not relied on for ever', async () => {
+    await held(ANN);
+    for (let round = 0; round < 8 && lost.length === 0; round += 1) {
+      await authorizer.fail(new Unavailable('away'));
+      await clock.turn(INTERVAL);
+    }
+    await authorizer.fail(new Unavailable('away'));
+    expect(lost).toEqual(['ann execution:a unavailable']);
   });
 
   test('I5: what is remembered and held by nobody is forgotten by a change', async () => {

@@ -229,6 +229,36 @@ describe('admission', () => {
     client.connection.gone();
   });
 
+  test('I5: of two refreshes at once each has its turn: the rights and the life are those of the last', async () => {
+    const { world, client } = await subscribed({ token: ['s', 5_000], long: ['s', 90_000], brief: ['s', 6_000] });
+    client.say({ type: 'refresh', token: 'long' });
+    client.say({ type: 'refresh', token: 'brief' });
+    await settle();
+    expect(client.frames()).toMatchObject([
+      { type: 'refreshed', id: 3 },
+      { type: 'refreshed', id: 4 },
+    ]);
+    await world.clock.turn(6_000);
+    expect(client.frames()).toMatchObject([{ type: 'paused' }]);
+    client.connection.gone();
+  });
+
+  test('I5: a refresh while rights cannot be asked for is refused, and all stays as it was', async () => {
+    const { world, client } = await subscribed({ token: ['s', 5_000], fresh: ['s', 9_000] });
+    world.refuses = ({ principal }) => {
+      if (principal.claims.includes('fresh')) throw new Unavailable('away');
+      return false;
+    };
+    expect(await ask(client, { type: 'refresh', token: 'fresh' })).toMatchObject([{ code: 'unavailable', id: 3 }]);
+    world.write('message:a', 1);
+    expect(client.frames()).toMatchObject([{ type: 'events' }]);
+    await world.clock.turn(5_000);
+    expect(client.frames()).toMatchObject([{ type: 'paused' }]);
+    world.refuses = () => false;
+    expect(await ask(client, { type: 'refresh', token: 'fresh' })).toMatchObject([{ type: 'refreshed' }]);
+    client.connection.gone();
+  });
+
   test('I5: a refresh with the token of another principal ends the connection', async () => {
     const { client } = await subscribed({ token: ['ann', 5_000], other: ['bob', 5_000] });
     expect(await ask(client, { type: 'refresh', token: 'token' })).toMatchObject([{ type: 'refreshed' }]);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { text } from '../../executions/forms.js';
 import { level, status } from '../../executions/records.js';
 
 /** The venture of the demo. */
@@ -73,10 +74,13 @@ export const dateRange = z
       '`<from>..<to>`: rows from that time on, and before the other; either side may be left out. A day means its beginning in UTC. Or `24h`, `7d`, `30m`: rows of the time up to now.',
   });
 
-export const searchText = z.string().min(1).max(200).meta({ description: 'Text in the message, whatever its case.' });
+export const searchText = text(200).min(1).meta({ description: 'Text in the message, whatever its case.' });
+
+/** A time as PostgreSQL writes it, which has more years than four digits, some of them before Christ. */
+const WRITTEN_TIME = /^(-?infinity|\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00( BC)?)$/;
 
 /** A cursor is what a page gave; it holds where that page ended. */
-const place = z.tuple([z.union([z.iso.datetime({ offset: true }), z.enum(['infinity', '-infinity'])]), z.guid()]);
+const place = z.tuple([z.string().regex(WRITTEN_TIME), z.guid()]);
 type Place = z.output<typeof place>;
 const CURSOR = 'must be the next_cursor of a page';
 

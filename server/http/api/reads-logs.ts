@@ -63,7 +63,7 @@ written meanwhile. A page may hold fewer rows than \`limit\` where they are larg
     query,
     answers: { 200: { description: 'A page of rows.', body: answer } },
     refusals: ['unknown_venture'],
-    async handle({ params, query, database }) {
+    async handle({ params, query, principal, database }) {
       const { limit, cursor, offset } = query;
       const question: LogsQuestion = {
         ventureId: params.venture_id,
@@ -77,7 +77,7 @@ written meanwhile. A page may hold fewer rows than \`limit\` where they are larg
       };
       const read = () => readLogs(database, question);
       const isSearch = question.levels !== undefined || question.text !== undefined || offset !== undefined;
-      const { logs, more, total } = await (isSearch ? searches.run(read) : read());
+      const { logs, more, total } = await (isSearch ? searches.run(principal.subject, read) : read());
       const last = logs.at(-1);
       const next_cursor = more && last !== undefined ? parameters.writeCursor(last.created_at, last.log_id) : null;
       const pagination = { limit, offset: offset ?? null, total, next_cursor, has_more: more };

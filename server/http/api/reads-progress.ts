@@ -74,7 +74,7 @@ export function progressRoutes(statuses: Statuses): Route[] {
     description: 'Every value that was recorded, newest first.',
     params,
     query: z.strictObject({
-      name: z.string().min(1).max(200).optional().meta({ description: 'Only values of this name.' }),
+      name: parameters.metricName.optional().meta({ description: 'Only values of this name.' }),
       limit: parameters.pageLimit(MAX_METRICS, METRICS),
       cursor: parameters.cursor.optional(),
     }),

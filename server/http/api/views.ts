@@ -19,7 +19,7 @@ const percent = z
   .int()
   .min(0)
   .max(100)
-  .meta({ description: 'Never falls; 100 once completed, and only then.', example: 40 });
+  .meta({ description: 'Never falls while no row is deleted; 100 once completed, and only then.', example: 40 });
 const basis = z.enum(['stages', 'steps', 'none']).meta({
   description:
     'What percent counts. `none`: nothing has said how much there is to do, and percent stays at 0 until the end.',
@@ -177,7 +177,7 @@ export function cachingOf(standing: Standing, part = '') {
   const { updated_at, status } = standing.record;
   const cache = isFinished(status) ? `private, max-age=${FINISHED_AGE}` : 'private, no-cache';
   return {
-    etag: `W/"${positionOf(standing)}-${Date.parse(updated_at)}${part}"`,
+    etag: `W/"${positionOf(standing)}-${standing.floor}-${Date.parse(updated_at)}${part}"`,
     headers: { 'Cache-Control': cache },
   };
 }
