@@ -238,7 +238,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   }
   if (keys.length > 1) faults.push(`${keys.join(', ')}: set one of them; tokens are checked in one way`);
   if (config.cookie && config.origins === '*') {
-    faults.push('ROWCAST_COOKIE: any page could use it; list the origins of yours in ROWCAST_ORIGINS');
+    faults.push('ROWCAST_COOKIE: every page could use it; list the origins of yours in ROWCAST_ORIGINS');
   }
   if (config.sleepRate > config.wakeRate) {
     faults.push('ROWCAST_SLEEP_RATE: cannot be above ROWCAST_WAKE_RATE: it would fall asleep and wake without end');

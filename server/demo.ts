@@ -4,6 +4,8 @@ import type { Logger } from './logger.js';
 
 /** The demo's venture: always the same, so that its channel can be watched across restarts. */
 const VENTURE = '00000000-0000-4000-8000-000000000001';
+/** Its executions; somebody else may have begun some in that venture as well. */
+const OWN = `venture_id = $1 AND metadata ->> 'agent' = 'demo'`;
 /** Executions that are kept: the demo must not fill a disk. */
 const KEPT = 20;
 /** Milliseconds between two steps, and between two executions. */
@@ -48,7 +50,7 @@ export async function startDemo(databaseUrl: string, logger: Logger): Promise<De
     async stop() {
       stopping.abort();
       await running;
-      const pause = `UPDATE agent_executions SET status = 'paused' WHERE venture_id = $1 AND status = 'running'`;
+      const pause = `UPDATE agent_executions SET status = 'paused' WHERE ${OWN} AND status = 'running'`;
       await database.query(pause, [VENTURE]).catch(() => {}); // the database may be gone already
       await database.end();
     },
@@ -71,12 +73,12 @@ async function run(database: pg.Pool, first: string, signal: AbortSignal, logger
 
 async function resumeOrBegin(database: pg.Pool): Promise<string> {
   const resume = `UPDATE agent_executions SET status = 'running' WHERE execution_id =
-    (SELECT execution_id FROM agent_executions WHERE venture_id = $1 AND status IN ('paused', 'running')
+    (SELECT execution_id FROM agent_executions WHERE ${OWN} AND status IN ('paused', 'running')
       ORDER BY created_at DESC LIMIT 1) RETURNING execution_id`;
   const begin = `INSERT INTO agent_executions (venture_id, status, metadata)
     VALUES ($1, 'running', '{"agent":"demo"}') RETURNING execution_id`;
   const forget = `DELETE FROM agent_executions WHERE execution_id IN
-    (SELECT execution_id FROM agent_executions WHERE venture_id = $1 ORDER BY created_at DESC OFFSET $2)`;
+    (SELECT execution_id FROM agent_executions WHERE ${OWN} ORDER BY created_at DESC OFFSET $2)`;
   await database.query(forget, [VENTURE, KEPT]);
   for (const sql of [resume, begin]) {
     const { rows } = await database.query<{ execution_id: string }>(sql, [VENTURE]);

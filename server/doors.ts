@@ -70,9 +70,7 @@ export function makeDoors({
   const { connectTimeout, refreshTimeout } = config;
   const common = { hub, access, authenticator, clock: systemClock, logger, limits, connectTimeout, refreshTimeout };
   const tokenOf = showing(config.cookie);
-  const quota = new Quota({ connections: config.principalConnections, rate: config.principalRate }, () =>
-    performance.now(),
-  );
+  const quota = new Quota({ connections: config.userConnections, rate: config.userRate }, () => performance.now());
   const principalOf: PrincipalOf = async (request) => {
     const principal = await authenticator.authenticate({ token: tokenOf(request) });
     quota.spend(principal);

@@ -2,18 +2,20 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { parsePosition } from '../client/protocol/index.js';
 import { listChannels } from './cli/channels.js';
 import { attach, runMigrations } from './cli/database.js';
 import { doctor } from './cli/doctor.js';
 import { endWithReader, flushed, table } from './cli/output.js';
 import { withFiles } from './cli/secret-files.js';
+import { makeToken, type TokenOptions } from './cli/token.js';
 import { up } from './cli/up.js';
 import { type VerifyOptions, verify } from './cli/verify.js';
 import { type WatchOptions, watch } from './cli/watch.js';
 import { ConfigError, defaultOf, readConfig, settings } from './config.js';
 import { packageRoot } from './package-root.js';
+import { ROLES } from './ports.js';
 import { BadHistory } from './verify/line.js';
 
 /** Exit codes: 0 as asked, 1 failed, 2 called wrongly (arguments or settings). */
@@ -95,6 +97,13 @@ function makeProgram(): Command {
       const settled = config();
       return listChannels({ json: options.json, url: options.url ?? settled.url }, settled);
     });
+  program
+    .command('token')
+    .description('make a token with the secret of the gateway, for trying out')
+    .argument('<subject>', 'who it is for: the claim sub')
+    .addOption(new Option('--role <role>', 'what it may be').choices(ROLES).default('authenticated'))
+    .option('--for <time>', 'how long it is good, such as 90s, 15m or 2h', '1h')
+    .action((subject: string, options: TokenOptions) => makeToken(subject, options, config()));
   program
     .command('doctor')
     .description('check the way to the database, and say what mends it')

@@ -113,7 +113,7 @@ const explanations: Record<AnyErrorCode, Explanation> = {
   too_many_connections: {
     meaning: 'The gateway, this address or this user has as many connections as it may have.',
     action:
-      'Wait for retryAfter, or raise ROWCAST_MAX_CONNECTIONS, ROWCAST_ADDRESS_CONNECTIONS or ROWCAST_PRINCIPAL_CONNECTIONS.',
+      'Wait for retryAfter, or raise ROWCAST_MAX_CONNECTIONS, ROWCAST_ADDRESS_CONNECTIONS or ROWCAST_USER_CONNECTIONS.',
   },
   rate_limited: {
     meaning: 'More came in a short time than the gateway admits, overall, from this address or from this user.',

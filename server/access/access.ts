@@ -28,7 +28,7 @@ type ByChannel = Map<string, Decision>;
  */
 export class Access {
   readonly #options: AccessOptions;
-  /** By subject, then by its claims, which differ from token to token. */
+  /** By subject, then by its role and claims, which differ from token to token. */
   readonly #subjects = new Map<string, Map<string, ByChannel>>();
   readonly #idle = new Set<Decision>();
   #size = 0;
@@ -109,7 +109,8 @@ export class Access {
   }
 
   #find(principal: Principal, channel: string): Decision {
-    const { subject, claims } = principal;
+    const { subject } = principal;
+    const claims = claimsOf(principal);
     const byClaims = this.#subjects.get(subject) ?? new Map<string, ByChannel>();
     this.#subjects.set(subject, byClaims);
     const byChannel: ByChannel = byClaims.get(claims) ?? new Map();
@@ -126,7 +127,8 @@ export class Access {
 
   #drop(decision: Decision): void {
     const { channel, principal } = decision.question;
-    const { subject, claims } = principal;
+    const { subject } = principal;
+    const claims = claimsOf(principal);
     const byClaims = this.#subjects.get(subject);
     const byChannel = byClaims?.get(claims);
     this.#idle.delete(decision);
@@ -134,4 +136,8 @@ export class Access {
     if (byChannel?.size === 0) byClaims?.delete(claims);
     if (byClaims?.size === 0) this.#subjects.delete(subject);
   }
+}
+
+function claimsOf({ role, claims }: Principal): string {
+  return `${role} ${claims}`;
 }

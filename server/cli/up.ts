@@ -114,7 +114,7 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
   print(
     '',
     needsToken(config)
-      ? 'Clients show a token: these commands take it from ROWCAST_TOKEN, and curl with -H "Authorization: Bearer $ROWCAST_TOKEN".'
+      ? 'Clients show a token: these commands take it from ROWCAST_TOKEN. `npx rowcast token --help` makes one.'
       : 'Without ROWCAST_JWT_SECRET, or another key, everybody on this machine may read and write, and nobody else can connect.',
   );
   const there = url === config.url ? '' : ` --url ${url}`;
@@ -131,6 +131,7 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
     );
   }
   print(`  ${psql} "SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`);
-  print(`  curl -N '${url}/v1/sse?channel=message:lobby'`, `  curl ${url}/v1/channels`);
+  const curl = needsToken(config) ? 'curl -H "Authorization: Bearer $ROWCAST_TOKEN"' : 'curl';
+  print(`  ${curl} -N '${url}/v1/sse?channel=message:lobby'`, `  ${curl} ${url}/v1/channels`);
   print('', `The HTTP API, to read and to try: ${url}/api/docs`, '', 'Ctrl-C stops all of it.');
 }

@@ -1,7 +1,7 @@
 /** The numbering of the logs of all executions, in SQL. */
 export const EPOCH = `(SELECT s.epoch FROM rowcast.streams s WHERE s.name = 'execution')`;
 
-/** The lowest seq of the execution `e` that was not deleted, in SQL. */
+/** The seq after the last one of the execution `e` that was deleted, in SQL. */
 export const FLOOR = 'coalesce(rowcast.execution_floor(e.execution_id), 1)';
 
 /** The seq of the last event of the execution `e`, in SQL: also where its rows were deleted. */

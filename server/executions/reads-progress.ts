@@ -19,7 +19,7 @@ export interface Standing<More = unknown> {
   readonly record: Execution;
   readonly state: ProgressState;
   readonly epoch: string;
-  /** The lowest seq that was not deleted. */
+  /** The seq after the last one that was deleted. */
   readonly floor: number;
   readonly head: number;
   readonly more: More;
@@ -59,7 +59,10 @@ const standingRow = z.object({
   bytes: z.int(),
 });
 
-/** For each id $1, of which the events up to $3 are folded, as long as $2 holds: the record, and the events that follow. */
+/**
+ * For each id $1, of which the events up to $3 are folded, as long as $2 holds: the record, and the events that follow. Whoever
+ * deletes an event gives up all that came before it: no subscriber gets them either.
+ */
 const standings = (more: string) => `
   SELECT w.at::int AS at, row_to_json(e) AS record, epoch, floor::float8 AS floor, head::float8 AS head,
          coalesce(f.events, '[]') AS events, coalesce(octet_length(f.events::text), 0) AS bytes, ${more} AS more
@@ -74,7 +77,7 @@ const standings = (more: string) => `
         FROM (
           SELECT l.seq, l.event_type, l.stage_number, left(l.message, 1000) AS message, ${CONTEXT} AS context, l.created_at
             FROM public.agent_execution_logs l
-           WHERE l.execution_id = e.execution_id AND l.seq > CASE WHEN w.from_was = s.epoch || '.' || h.floor THEN w.after ELSE 0 END
+           WHERE l.execution_id = e.execution_id AND l.seq > CASE WHEN w.from_was = s.epoch || '.' || h.floor THEN w.after ELSE h.floor - 1 END
            ORDER BY l.seq LIMIT ${FOLD_ROWS} / cardinality($1)) r
       WINDOW seqs AS (ORDER BY r.seq)) x
      WHERE x.nth = 1 OR x.bytes <= ${FOLD_BYTES} / cardinality($1)) f`;

@@ -84,7 +84,7 @@ export function makeApp(options: AppOptions): Express {
     const { code, message } = refusal;
     const name = forApi ? { request_id: requestIdOf(request, response) } : {};
     if (code === 'internal') logger.error({ err: error, ...name }, 'a request failed');
-    response.set('Cache-Control', 'no-store');
+    response.set('Cache-Control', 'no-store').removeHeader('ETag');
     const seconds = secondsUntilRetry(refusal);
     if (seconds > 0) response.set('Retry-After', String(seconds));
     response.status(STATUS[code]);

@@ -7,6 +7,10 @@ import { isConnectionLoss, isTimeout } from './session.js';
 
 /** What row-level security and missing grants answer. */
 const INSUFFICIENT_PRIVILEGE = '42501';
+/** A standby, or a primary that is becoming one. */
+const READ_ONLY = '25006';
+/** A time or a text that PostgreSQL cannot hold. Other faults of data may be those of a policy, and are no fault of who asks. */
+const NOT_STORABLE = /^(22007|22008|22009|22021)$/;
 
 /** Statements that each connection keeps prepared: planning the reads of the API costs as much as running them. */
 const MAX_PREPARED = 200;
@@ -55,7 +59,8 @@ function database(pool: pg.Pool, begin: string, prepared: (text: string) => { na
         try {
           return await client.query(query);
         } catch (error) {
-          if (isConnectionLoss(error)) broken = error as Error;
+          // The next connection may lead to another server.
+          if (isConnectionLoss(error) || codeOf(error) === READ_ONLY) broken = error as Error;
           throw translated(error as Error);
         }
       };
@@ -80,7 +85,16 @@ function database(pool: pg.Pool, begin: string, prepared: (text: string) => { na
   };
 }
 
+/** The SQLSTATE; empty where the error is not one of the server. */
+function codeOf(error: unknown): string {
+  return (error instanceof pg.DatabaseError && error.code) || '';
+}
+
 function translated(error: Error): Error {
-  if (error instanceof pg.DatabaseError && error.code === INSUFFICIENT_PRIVILEGE) return new Refusal('forbidden');
-  return isConnectionLoss(error) || isTimeout(error) ? new Unavailable(error.message, { cause: error }) : error;
+  const code = codeOf(error);
+  if (code === INSUFFICIENT_PRIVILEGE) return new Refusal('forbidden');
+  if (NOT_STORABLE.test(code)) return new Refusal('invalid_request', 'a value cannot be stored');
+  return isConnectionLoss(error) || isTimeout(error) || code === READ_ONLY
+    ? new Unavailable(error.message, { cause: error })
+    : error;
 }

@@ -39,14 +39,14 @@ export const limitSettings = {
     unit: 'requests per second',
     about: 'The same for polls, commands, tickets, reads of Durable Streams and the HTTP API.',
   },
-  principalConnections: {
-    env: 'ROWCAST_PRINCIPAL_CONNECTIONS',
+  userConnections: {
+    env: 'ROWCAST_USER_CONNECTIONS',
     schema: count.default(1000),
     unit: 'connections',
     about: 'Connections of one user at once, from wherever. A service with the role `service_role` has no such limit.',
   },
-  principalRate: {
-    env: 'ROWCAST_PRINCIPAL_RATE',
+  userRate: {
+    env: 'ROWCAST_USER_RATE',
     schema: count.default(100),
     unit: 'requests per second',
     about:

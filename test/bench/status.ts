@@ -43,7 +43,7 @@ await writer.connect();
 await writer.query('CREATE EXTENSION pg_stat_statements');
 const gateway = await startGatewayProcess(cluster.url, {
   ...NO_RATES,
-  ROWCAST_PRINCIPAL_RATE: '1000000',
+  ROWCAST_USER_RATE: '1000000',
   ROWCAST_JWT_SECRET: JWT_SECRET,
 });
 

@@ -85,7 +85,7 @@ beforeAll(async () => {
     INSERT INTO app.guarded VALUES ('viewer', 'of A'), ('neighbour', 'of B');
     INSERT INTO app.notes VALUES ('viewer', 'of A'), ('neighbour', 'of B');
     SELECT rowcast.publish('message:lobby', 'said', '"of A"')`);
-  const settings = { ...NO_RATES, ...TOKENS, ROWCAST_PRINCIPAL_CONNECTIONS: '100' };
+  const settings = { ...NO_RATES, ...TOKENS, ROWCAST_USER_CONNECTIONS: '100' };
   strict = await startTestGateway(database.url, settings);
   open = await startTestGateway(database.url, { ...settings, ROWCAST_ANONYMOUS: 'on' });
   for (const name of ['stranger', 'viewer', 'editor', 'neighbour'] as const) tokens[name] = await tokenOf(name);

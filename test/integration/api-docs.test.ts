@@ -4,14 +4,17 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
+import { z } from 'zod';
 import { type Demo, startDemo } from '../../server/demo.js';
 import type { Gateway } from '../../server/gateway.js';
 import { openApi } from '../../server/http/api/openapi.js';
+import { problem } from '../../server/http/api/problem.js';
 import { readRoutes } from '../../server/http/api/reads.js';
 import { apiRoutes } from '../../server/http/api/router.js';
 import { writeRoutes } from '../../server/http/api/writes.js';
 import { makeLogger } from '../../server/logger.js';
 import { ask } from '../support/api.js';
+import { testClient } from '../support/client.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import { until } from '../support/until.js';
@@ -112,6 +115,29 @@ test('every example of the page is answered as the page shows it', async () => {
   expect(printed[2]?.trim()).toBe('304');
 });
 
+const AsyncFunction = (async () => {}).constructor as new (...text: string[]) => (...given: unknown[]) => Promise<void>;
+
+test('the JavaScript of the page shows every event of an execution that comes after what it was given', async () => {
+  const [, id = ''] = demo.execution.split(':');
+  const client = testClient({ url: gateway.url });
+  const scripts = [...page.matchAll(/^```js\n([\s\S]*?)^```/gm)].map(([, script = '']) => script);
+  expect(scripts.length).toBeGreaterThan(0);
+  for (const script of scripts) {
+    const shown: unknown[] = [];
+    const given = {
+      API: `${gateway.url}/api/agents`,
+      id,
+      client,
+      show: ({ message }: { message: string }) => shown.push(message),
+    };
+    await new AsyncFunction(...Object.keys(given), script)(...Object.values(given));
+    const log = `INSERT INTO agent_execution_logs (execution_id, message) VALUES ($1, 'after that')`;
+    await writer.query(log, [id]);
+    await until(() => shown.includes('after that'), { what: `the event for ${script}` });
+    expect(shown).toEqual(['after that']);
+  }
+});
+
 test('an example that is answered in another way is found', () => {
   const shown = { form: 'http', text: 'HTTP/1.1 200 OK\nETag: "1"\n\n{"a":[{"b":1}],"c":null}' };
   expect(compare(shown, 'HTTP/1.1 200 OK\nETag: "2"\n\n{"a":[{"b":7},{}],"c":"text"}')).toEqual([]);
@@ -195,6 +221,35 @@ test('the document is sound: references lead somewhere, parameters are in their 
       if (Number(status) >= 400) expect(Object.keys(content)).toEqual(['application/problem+json']);
     }
   }
+});
+
+test('every example of the document is one of its schema', () => {
+  for (const { id, body, bodyExamples = {}, answers } of routes) {
+    for (const [name, example] of Object.entries(bodyExamples)) {
+      expect([id, name, body?.safeParse(example).error?.issues]).toEqual([id, name, undefined]);
+    }
+    for (const [status, { body, example }] of Object.entries(answers)) {
+      const issues = example === undefined ? undefined : body?.safeParse(example).error?.issues;
+      expect([id, status, issues]).toEqual([id, status, undefined]);
+    }
+  }
+  const document: Document = JSON.parse(JSON.stringify(openApi(routes)));
+  let count = 0;
+  const walk = (at: Document, path: string) => {
+    if (typeof at !== 'object' || at === null) return;
+    // `example` beside the schema that it is of, in a parameter or in the schema itself.
+    if ('example' in at && ('schema' in at || 'type' in at)) {
+      count += 1;
+      const schema = z.fromJSONSchema(at.schema ?? at);
+      expect([path, schema.safeParse(at.example).error?.issues]).toEqual([path, undefined]);
+    }
+    if ('examples' in at && !Array.isArray(at.examples) && at.schema?.$ref === '#/components/schemas/Problem') {
+      for (const { value } of Object.values<Document>(at.examples)) expect(problem.parse(value)).toEqual(value);
+    }
+    for (const [name, value] of Object.entries(at)) walk(value, `${path}/${name}`);
+  };
+  walk(document, '');
+  expect(count).toBeGreaterThan(5);
 });
 
 test('an answer has what its schema says, and no more', async () => {

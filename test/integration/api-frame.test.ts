@@ -1,10 +1,15 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { errors } from '../../client/protocol/index.js';
 import type { Gateway } from '../../server/gateway.js';
+import { Delivery } from '../../server/http/api/delivery.js';
 import { ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { startLoggingGateway } from '../support/log-lines.js';
+import { until } from '../support/until.js';
 
 let database: TestDatabase;
 let gateway: Gateway;
@@ -54,6 +59,8 @@ const wrong = {
   [`${LOGS}/${NOBODY}?date_range=yesterday`]: 'query.date_range',
   [`${LOGS}/${NOBODY}?date_range=2026-02-31..`]: 'query.date_range',
   [`${LOGS}/${NOBODY}?q=${'x'.repeat(201)}`]: 'query.q',
+  [`${LOGS}/${NOBODY}?q=a%00b`]: 'query.q',
+  [`${EXECUTIONS}/${NOBODY}/metrics?name=%00`]: 'query.name',
   [`${LOGS}/${NOBODY}?cursor=nonsense`]: 'query.cursor',
   [`${LOGS}/${NOBODY}?cursor=${Buffer.from('["2026-02-31T00:00:00Z","x"]').toString('base64url')}`]: 'query.cursor',
 };
@@ -65,6 +72,26 @@ test.each(Object.entries(wrong))('%s is refused for %s', async (path, fault) => 
   expect(body.errors.map((each: { path: string }) => each.path)).toEqual([fault]);
 });
 
+const forged = (at: string) => `cursor=${Buffer.from(JSON.stringify([at, NOBODY])).toString('base64url')}`;
+
+test.each([
+  'date_range=0000-01-01..',
+  'date_range=2026-01-01T00:00:00%2B16:00..',
+  `${forged('0000-01-01T00:00:00+00:00')}`,
+  `${forged('2026-13-01T00:00:00+00:00')}`,
+  `${forged('999999-01-01T00:00:00+00:00')}`,
+  `${forged('9999-01-01T00:00:00+00:00 BC')}`,
+])('a time that PostgreSQL does not know is no fault of the gateway: %s', async (query) => {
+  const paths = [`${LOGS}/${venture}?${query}`];
+  if (query.startsWith('cursor')) {
+    paths.push(`${EXECUTIONS}?venture_id=${venture}&${query}`, `${EXECUTIONS}/${id}/metrics?${query}`);
+  }
+  for (const path of paths) {
+    const { status, body } = await ask(gateway, path, ann);
+    expect([path, status, body.code]).toEqual([path, 400, 'invalid_request']);
+  }
+});
+
 test.each([
   ['unknown_execution', 404, `${EXECUTIONS}/${NOBODY}`],
   ['unknown_execution', 404, `${EXECUTIONS}/${NOBODY}/status`],
@@ -74,6 +101,7 @@ test.each([
   ['unknown_venture', 404, `${LOGS}/${NOBODY}`],
   ['not_found', 404, '/api/agents'],
   ['not_found', 404, '/api'],
+  ['not_found', 404, `${EXECUTIONS}/`],
   ['invalid_request', 400, `${EXECUTIONS}/%ff`],
 ] as const)('%s: %i for %s', async (code, status, path) => {
   const answer = await ask(gateway, path, ann);
@@ -144,4 +172,69 @@ test('the document and its page need no token, and nothing from elsewhere', asyn
     expect([path, (await fetch(`${gateway.url}${path}`)).status]).toEqual([path, 200]);
   }
   expect(html).not.toMatch(/<script>/);
+});
+
+/** Asks and reads nothing of the answer; resolves when it has begun. */
+async function askUnread(port: number, head: string): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => {});
+  socket.write(`GET ${head}\r\nHost: x\r\n\r\n`);
+  await once(socket, 'readable');
+  return socket;
+}
+
+test('I6: who does not read large answers gets no more of them, and others do', async () => {
+  const own = await createVenture(writer, 'ann', 'bob');
+  const large = await createExecution(writer, own);
+  await writer.query(
+    `INSERT INTO agent_execution_logs (execution_id, context) VALUES ($1, jsonb_build_object('text', repeat('x', 12000000)))`,
+    [large],
+  );
+  const path = `${EXECUTIONS}/${large}?since=1`;
+  const head = `${path} HTTP/1.1\r\nAuthorization: Bearer ${ann}`;
+  const unread: Socket[] = [];
+  for (let n = 0; n < 2; n++) unread.push(await askUnread(Number(new URL(gateway.url).port), head));
+  try {
+    const { status, headers, body } = await ask(gateway, path, ann);
+    expect([status, body.code, headers.get('retry-after'), headers.get('etag')]).toEqual([
+      429,
+      'rate_limited',
+      '1',
+      null,
+    ]);
+    expect((await ask(gateway, `${EXECUTIONS}/${large}/status`, ann)).status).toBe(200);
+    expect((await ask(gateway, path, await tokenFor('bob'))).status).toBe(200);
+  } finally {
+    for (const socket of unread) socket.destroy();
+  }
+  const again = async () => (await ask(gateway, path, ann)).status === 200;
+  await until(again, { what: 'the answers to be given up' });
+});
+
+test('I6: answers of all together have a bound, and a deadline to be taken by', async () => {
+  const delivery = new Delivery({ small: 10, ofOne: 2e7, ofAll: 2e7, patience: 300 });
+  const server = createServer((request, response) => {
+    const body = Buffer.alloc(request.url === '/small' ? 10 : 2e7);
+    try {
+      delivery.refuse(body, request.headers.host ?? '');
+      delivery.give(response, body, request.headers.host ?? '');
+    } catch (error) {
+      response.writeHead(429).end(String(error));
+    }
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const status = async (path: string) => {
+    const response = await fetch(`http://localhost:${port}${path}`);
+    await response.arrayBuffer();
+    return response.status;
+  };
+  const begun = performance.now();
+  const late = await askUnread(port, '/ HTTP/1.1');
+  expect([await status('/small'), await status('/')]).toEqual([200, 429]);
+  await until(async () => (await status('/')) === 200, { what: 'the answer to be given up' });
+  expect(performance.now() - begun).toBeGreaterThan(250);
+  late.destroy();
+  server.close();
+  server.closeAllConnections();
 });

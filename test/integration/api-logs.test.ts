@@ -4,6 +4,7 @@ import type { Gateway } from '../../server/gateway.js';
 import { addLogs, ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { until } from '../support/until.js';
 
 interface Row {
   readonly log_id: string;
@@ -141,12 +142,14 @@ test('rows too large for one page come with the next', async () => {
 });
 
 test('searches that read a whole history leave room for what is quick, and too many are sent away', async () => {
-  const venture = await createVenture(writer, 'ann');
+  const members = Array.from({ length: 12 }, (_, n) => `member-${n}`);
+  const tokens = await Promise.all(members.map((member) => tokenFor(member)));
+  const venture = await createVenture(writer, 'ann', ...members);
   for (let n = 0; n < 2; n++) await addLogs(writer, await createExecution(writer, venture), 10_000);
   let searching = 60;
   const outcomes = await Promise.all([
     ...Array.from({ length: searching }, async (_, n) => {
-      const { status, headers, body } = await ask(gateway, `${LOGS}/${venture}?q=nothing-${n}`, ann);
+      const { status, headers, body } = await ask(gateway, `${LOGS}/${venture}?q=nothing-${n}`, tokens[n % 12]);
       searching -= 1;
       return status === 200 ? 'found' : `${body.code}, ${headers.get('retry-after')} s`;
     }),
@@ -160,3 +163,31 @@ test('searches that read a whole history leave room for what is quick, and too m
   expect(count('found')).toBeGreaterThanOrEqual(50);
   expect(count('rate_limited, 2 s')).toBeGreaterThan(0);
 });
+
+test('one user cannot take all the places of those who wait to search', async () => {
+  const own = await createVenture(writer, 'ann');
+  await createExecution(writer, own, 'running');
+  const blocker = await writer.connect();
+  try {
+    await blocker.query('BEGIN');
+    await blocker.query('LOCK agent_execution_logs IN ACCESS EXCLUSIVE MODE');
+    const flood = Array.from({ length: 60 }, () => ask(gateway, `${LOGS}/${own}?q=x`, ann));
+    const [refused] = await Promise.all([Promise.race(flood), delivered(flood, 55)]);
+    expect([refused?.status, refused?.body.code]).toEqual([429, 'rate_limited']);
+    const bob = ask(gateway, `${LOGS}/${own}?q=x`, await tokenFor('bob'));
+    await blocker.query('COMMIT');
+    expect((await bob).status).toBe(403);
+    const statuses = (await Promise.all(flood)).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 429).length).toBe(55);
+  } finally {
+    await blocker.query('ROLLBACK');
+    blocker.release();
+  }
+});
+
+/** Resolves when so many have. */
+async function delivered(answers: readonly Promise<unknown>[], count: number): Promise<void> {
+  let done = 0;
+  for (const answer of answers) void answer.then(() => (done += 1));
+  await until(() => done >= count, { what: `${count} answers` });
+}

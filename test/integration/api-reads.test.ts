@@ -282,3 +282,67 @@ test('the series of a metric is read page by page, newest first', async () => {
   expect(values(await page(`cursor=${first.pagination.next_cursor}`))).toEqual([3, 2, 1]);
   expect(values(await page('name=tokens'))).toEqual([5, 3, 1]);
 });
+
+test('a page of any time that PostgreSQL holds has a cursor that is taken back', async () => {
+  const own = await createVenture(writer, 'ann');
+  const times = ['0044-03-15 12:00:00.000001 BC', '-infinity', '12026-01-01', '0999-01-01', 'infinity', '2026-01-01'];
+  await writer.query(
+    `INSERT INTO agent_executions (venture_id, status, created_at) SELECT $1, 'pending', t FROM unnest($2::timestamptz[]) t`,
+    [own, times],
+  );
+  await writer.query(
+    `INSERT INTO agent_execution_logs (execution_id, message, created_at)
+       SELECT execution_id, 'x', created_at FROM agent_executions WHERE venture_id = $1`,
+    [own],
+  );
+  const lists = [`${EXECUTIONS}?venture_id=${own}&limit=1`, `/api/agents/execution-logs/${own}?limit=1`];
+  for (const path of lists) {
+    let found = 0;
+    let cursor: string | null = '';
+    while (cursor !== null) {
+      const { status, body } = await ask(gateway, `${path}${cursor && `&cursor=${cursor}`}`, ann);
+      expect([path, status]).toEqual([path, 200]);
+      found += (body.executions ?? body.logs).length;
+      cursor = body.pagination.next_cursor;
+    }
+    expect([path, found]).toEqual([path, times.length]);
+  }
+});
+
+test('I5: what was folded of rows is forgotten when they are deleted, also for whoever takes their id', async () => {
+  const ours = await createVenture(writer, 'ann');
+  const id = await createExecution(writer, await createVenture(writer, 'bob'));
+  const step = (name: string) =>
+    writer.query(
+      `INSERT INTO agent_execution_logs (execution_id, event_type, context) VALUES ($1, 'task-completed', $2)`,
+      [id, JSON.stringify({ step_id: name, step: name, success: true, output: name })],
+    );
+  await step('old');
+  await step('secret');
+  await step('kept');
+  const asking = async (token: string, etag = '') => {
+    const init = { headers: { 'If-None-Match': etag } };
+    const { status, headers, body } = await ask(gateway, `${EXECUTIONS}/${id}/steps`, token, init);
+    const names = body?.steps.map(({ name }: { name: string }) => name);
+    return { status, names, etag: headers.get('etag') ?? '' };
+  };
+  const before = await asking(bob);
+  expect(before.names).toEqual(['old', 'secret', 'kept']);
+  await writer.query('DELETE FROM agent_execution_logs WHERE execution_id = $1 AND seq = 3', [id]);
+  const pruned = await asking(bob, before.etag);
+  expect(pruned).toMatchObject({ status: 200, names: ['kept'] });
+  await writer.query('DELETE FROM agent_execution_logs WHERE execution_id = $1', [id]);
+  expect(await asking(bob, pruned.etag)).toMatchObject({ status: 200, names: [] });
+  await step('last');
+  expect((await asking(bob)).names).toEqual(['last']);
+  await writer.query('DELETE FROM agent_executions WHERE execution_id = $1', [id]);
+  await writer.query(`INSERT INTO agent_executions (execution_id, venture_id, status) VALUES ($1, $2, 'pending')`, [
+    id,
+    ours,
+  ]);
+  const taken = async () => (await asking(ann)).status === 200;
+  await until(taken, { deadlineMs: 2_000, what: 'the decision to be made anew' });
+  expect((await asking(ann)).names).toEqual([]);
+  await step('mine');
+  expect((await asking(ann)).names).toEqual(['mine']);
+});

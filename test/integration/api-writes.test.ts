@@ -207,3 +207,61 @@ test('a conflict of state says what could follow', async () => {
   }
   expect((await rowsOf(id)).map(({ event_type }) => event_type)).toEqual(['execution-cancelled']);
 });
+
+test('what would be lost in silence is refused, and a path has one form', async () => {
+  const id = await createExecution(writer, venture);
+  const path = `${EXECUTIONS}/${id}`;
+  for (const [at, body] of [
+    [path, '{"metadata":{"__proto__":{"a":1},"b":1}}'],
+    [path, '{"metadata":{"a":{"\\u005f_proto__":1}}}'],
+    [`${path}/logs`, '{"context":{"n":1e400}}'],
+    [`${path}/logs`, '{"context":[-1e400]}'],
+  ] as const) {
+    expect([body, ...refused(await send('PATCH', at, body, ann))]).toEqual([body, 400, 'invalid_request']);
+  }
+  expect(await rowsOf(id)).toHaveLength(1);
+  expect(refused(await send('POST', `${EXECUTIONS}/`, { venture_id: venture }, ann))).toEqual([404, 'not_found']);
+});
+
+test('a login with a search_path of its own writes all the same', async () => {
+  const url = new URL(database.url);
+  url.searchParams.set('options', '-c search_path=pg_temp');
+  const elsewhere = await startTestGateway(url.href, { ...NO_RATES, ROWCAST_JWT_SECRET: JWT_SECRET });
+  const ask2 = (method: string, path: string, body: unknown) =>
+    ask(elsewhere, path, ann, { method, body: JSON.stringify(body) });
+  try {
+    const created = await ask2('POST', EXECUTIONS, { venture_id: venture, plan: { stages: [{ name: 'one' }] } });
+    expect(created.status).toBe(201);
+    const path = `${EXECUTIONS}/${created.body.execution_id}`;
+    const metric = { metric_name: 'a', metric_value: 1 };
+    const answers = [
+      await ask2('PATCH', path, { status: 'running', stage_number: 1 }),
+      await ask2('PATCH', `${path}/logs`, { message: 'x', log_level: 'warning' }),
+      await ask2('POST', `${path}/metrics`, metric),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 201]);
+  } finally {
+    await elsewhere.stop();
+  }
+});
+
+test('a server that only reads is unavailable, and the next connection is tried', async () => {
+  const id = await createExecution(writer, venture);
+  const name = new URL(database.url).pathname.slice(1);
+  await writer.query(`ALTER DATABASE ${name} SET default_transaction_read_only = on`);
+  const standby = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: JWT_SECRET });
+  const change = () =>
+    ask(standby, `${EXECUTIONS}/${id}`, ann, { method: 'PATCH', body: JSON.stringify({ stage_number: 1 }) });
+  try {
+    const { status, body } = await change();
+    expect([status, body.code]).toEqual([503, 'unavailable']);
+    const client = new pg.Client({ connectionString: database.url, application_name: TEST_SESSION });
+    await client.connect();
+    await client.query('SET default_transaction_read_only = off');
+    await client.query(`ALTER DATABASE ${name} RESET default_transaction_read_only`);
+    await client.end();
+    expect((await change()).status).toBe(200);
+  } finally {
+    await standby.stop();
+  }
+});

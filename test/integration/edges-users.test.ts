@@ -98,7 +98,7 @@ async function refusedBy(response: Response): Promise<Refused | null> {
 }
 
 test.each(Object.keys(WAYS))('I6: a user has so many connections, from wherever, and by %s no more', async (way) => {
-  const url = await gatewayWith({ ROWCAST_PRINCIPAL_CONNECTIONS: '3' });
+  const url = await gatewayWith({ ROWCAST_USER_CONNECTIONS: '3' });
   const ann = await sign({ sub: 'ann' });
   const enter = (by: string, token?: string) => WAYS[by]?.(url, token);
   for (const each of Object.keys(WAYS)) expect(await enter(each, ann)).toBeNull();
@@ -117,7 +117,7 @@ test.each(Object.keys(WAYS))('I6: a user has so many connections, from wherever,
 });
 
 test('requests of a user are held to one rate, whichever they are and wherever they come from', async () => {
-  const url = await gatewayWith({ ROWCAST_PRINCIPAL_RATE: '5' });
+  const url = await gatewayWith({ ROWCAST_USER_RATE: '5' });
   const ann = await sign({ sub: 'ann' });
   const body = JSON.stringify({ session: 'none', commands: [{ type: 'ping', id: 1 }] });
   const requests: [string, RequestInit][] = [

@@ -191,6 +191,30 @@ test('outputs of every kind are stored, or said to be what they are', async () =
   );
 });
 
+test('a step rejects with what its work threw, whatever that is', async () => {
+  const tracker = new ProgressTracker(connected, { executionId: id, logger });
+  const refusing = new Error('x');
+  Object.defineProperty(refusing, 'message', {
+    get: () => {
+      throw new Error('not this one');
+    },
+  });
+  const { proxy: revoked, revoke } = Proxy.revocable(new Error('x'), {});
+  revoke();
+  const thrown = [Object.assign(new Error(), { message: { a: 1 } }), refusing, revoked, Object.create(null), 10n];
+  for (const [index, each] of thrown.entries()) {
+    const work = tracker.step('s', () => {
+      throw each;
+    });
+    const same = await work.then(
+      () => false,
+      (reason: unknown) => Object.is(reason, each),
+    );
+    expect([index, same]).toEqual([index, true]);
+  }
+  expect(await tracker.flush()).toEqual({ waiting: 0, dropped: 0 });
+});
+
 test('an execution is recorded first, and only once', async () => {
   const tracker = new ProgressTracker(connected, { logger });
   await expect(tracker.addLog({ message: 'x' })).rejects.toThrow('recordExecution');

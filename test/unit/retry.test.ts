@@ -6,6 +6,7 @@ import { Refusal } from '../../server/refusal.js';
 const coded = (code: string) => Object.assign(new Error(code), { code });
 const TRANSIENT = [
   '08006',
+  '25006',
   '40001',
   '40P01',
   '53300',

@@ -74,6 +74,7 @@ export const dateRange = z
       '`<from>..<to>`: rows from that time on, and before the other; either side may be left out. A day means its beginning in UTC. Or `24h`, `7d`, `30m`: rows of the time up to now.',
   });
 
+export const metricName = text(200).min(1);
 export const searchText = text(200).min(1).meta({ description: 'Text in the message, whatever its case.' });
 
 /** A time as PostgreSQL writes it, which has more years than four digits, some of them before Christ. */

@@ -5,6 +5,7 @@ import type { Database, Principal } from '../../ports.js';
 import { Refusal } from '../../refusal.js';
 import { isKnown } from '../caching.js';
 import type { PrincipalOf } from '../credentials.js';
+import { Delivery } from './delivery.js';
 import { docsPage } from './docs-page.js';
 import { openApi } from './openapi.js';
 import { type Fault, InvalidRequest } from './problem.js';
@@ -21,10 +22,13 @@ export interface ApiOptions {
   readonly logger: Logger;
 }
 
+/** One path, one resource: `/API` or a slash at the end is another path, and nothing is there. */
+const EXACT = { caseSensitive: true, strict: true };
+
 /** The HTTP API: its routes, the document that describes them, and a page that shows it. */
 export function apiRoutes(options: ApiOptions): Router {
   const { routes, limit, maxBodyBytes } = options;
-  const router = Router();
+  const router = Router(EXACT);
   router.use((request, response, next) => {
     requestIdOf(request, response);
     next();
@@ -37,8 +41,11 @@ export function apiRoutes(options: ApiOptions): Router {
   router.use('/docs', docsPage());
   router.use(limit);
   const bodyOf = readerOf(maxBodyBytes);
+  const delivery = new Delivery();
   for (const route of routes) {
-    router[route.method](route.path, (request, response) => serve(route, request, response, bodyOf, options));
+    router[route.method](route.path, (request, response) =>
+      serve(route, request, response, { ...options, bodyOf, delivery }),
+    );
   }
   for (const path of new Set(routes.map((route) => route.path))) {
     const methods = routes.filter((route) => route.path === path).map(({ method }) => method.toUpperCase());
@@ -48,7 +55,7 @@ export function apiRoutes(options: ApiOptions): Router {
       throw new Refusal('method_not_allowed');
     });
   }
-  return Router().use('/api', router);
+  return Router(EXACT).use('/api', router);
 }
 
 type BodyReader = (request: Request, response: Response) => Promise<string>;
@@ -64,18 +71,22 @@ function readerOf(limit: number): BodyReader {
   };
 }
 
+interface Serving {
+  readonly bodyOf: BodyReader;
+  readonly delivery: Delivery;
+}
+
 async function serve(
   route: Route,
   request: Request,
   response: Response,
-  bodyOf: BodyReader,
-  options: ApiOptions,
+  options: Pick<ApiOptions, 'principalOf' | 'databaseFor' | 'logger'> & Serving,
 ): Promise<void> {
   const requestId = requestIdOf(request, response);
   if (options.logger.isLevelEnabled('debug')) logWhenAnswered(route, requestId, response, options.logger);
   const principal = await options.principalOf(request);
   // Not before it is known who asks.
-  const bodyText = route.body === undefined ? '' : await bodyOf(request, response);
+  const bodyText = route.body === undefined ? '' : await options.bodyOf(request, response);
   const { status, body, etag, headers } = await route.handle({
     ...read(route, request, bodyText),
     bodyText,
@@ -91,7 +102,13 @@ async function serve(
   if (etag !== undefined) response.set('ETag', etag);
   if (etag !== undefined && isKnown(request, response)) response.status(304).end();
   else if (body === undefined) response.end();
-  else response.set('Content-Type', 'application/json').end(JSON.stringify(body));
+  else {
+    response.set('Content-Type', 'application/json');
+    const bytes = Buffer.from(JSON.stringify(body));
+    // A write is done: whoever were refused the answer would do it again.
+    if (route.method === 'get') options.delivery.refuse(bytes, principal.subject);
+    options.delivery.give(response, bytes, principal.subject);
+  }
 }
 
 function logWhenAnswered(route: Route, requestId: string, response: Response, logger: Logger): void {
@@ -125,8 +142,16 @@ function read(route: Route, request: Request, bodyText: string) {
 
 function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
-  } catch {
-    throw new Refusal('invalid_json', 'the body is not JSON');
+    return JSON.parse(text, kept);
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new Refusal('invalid_json', 'the body is not JSON');
+    throw error instanceof RangeError ? new Refusal('invalid_request', 'the body is too deep') : error;
   }
+}
+
+/** What JSON can say and would be lost here without a word. */
+function kept(name: string, value: unknown): unknown {
+  if (name === '__proto__') throw new Refusal('invalid_request', 'the body has the name __proto__');
+  if (value === Infinity || value === -Infinity) throw new Refusal('invalid_request', 'a number is too large');
+  return value;
 }
