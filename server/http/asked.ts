@@ -29,6 +29,12 @@ const wait = z.object({
 
 const commandsUpTo = (most: number) => z.array(command).min(1).max(most);
 
+/** Node takes what follows an offer to upgrade for the other protocol, and would find no body. Throws `Refusal`. */
+export function refuseUpgrade({ headers }: Pick<Request, 'headers'>, code: 'invalid_frame' | 'invalid_request'): void {
+  if (headers.upgrade === undefined) return;
+  throw new Refusal(code, 'a request with a body must not offer to upgrade: ask by HTTP/1.1');
+}
+
 /** Reads a body of any type as text. */
 export function bodyText(maxFrameBytes: number): RequestHandler {
   return express.text({ type: () => true, limit: BODY_FRAMES * maxFrameBytes, inflate: false });
@@ -103,10 +109,7 @@ export function searchOf(request: Request): URLSearchParams {
 }
 
 function json(request: Request): unknown {
-  // Node takes what follows an offer to upgrade for the other protocol.
-  if (request.headers.upgrade !== undefined) {
-    throw new Refusal('invalid_frame', 'a request with a body must not offer to upgrade: ask by HTTP/1.1');
-  }
+  refuseUpgrade(request, 'invalid_frame');
   try {
     return JSON.parse(String(request.body));
   } catch {

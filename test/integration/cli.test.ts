@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { jwtVerify } from 'jose';
 import { killAll, type RowcastProcess, runRowcast } from '../support/process.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
@@ -104,3 +105,16 @@ async function runWith(settings: Record<string, string>, ...args: string[]) {
   const rowcast = runRowcast(args, settings);
   return { code: await rowcast.exited, errors: rowcast.errors() };
 }
+
+test('token: one that the gateway takes, and a clear word where there is no secret', async () => {
+  const secret = 'a secret of more than thirty-two characters';
+  const made = runRowcast(['token', 'ann', '--role', 'service_role', '--for', '2m'], { ROWCAST_JWT_SECRET: secret });
+  expect(await made.exited).toBe(0);
+  const { payload } = await jwtVerify(made.output().trim(), new TextEncoder().encode(secret), {
+    algorithms: ['HS256'],
+  });
+  expect(payload).toMatchObject({ sub: 'ann', role: 'service_role' });
+  expect((payload.exp ?? 0) - (payload.iat ?? 0)).toBe(120);
+  const without = runRowcast(['token', 'ann'], {});
+  expect([await without.exited, without.errors()]).toEqual([2, expect.stringContaining('ROWCAST_JWT_SECRET')]);
+});

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { Logger } from '../../logger.js';
 import type { Database, Principal } from '../../ports.js';
 import { Refusal } from '../../refusal.js';
+import { refuseUpgrade } from '../asked.js';
 import { isKnown } from '../caching.js';
 import type { PrincipalOf } from '../credentials.js';
 import { Delivery } from './delivery.js';
@@ -64,6 +65,7 @@ type BodyReader = (request: Request, response: Response) => Promise<string>;
 function readerOf(limit: number): BodyReader {
   const parse = express.text({ type: () => true, limit, inflate: false });
   return async (request, response) => {
+    refuseUpgrade(request, 'invalid_request');
     await new Promise<void>((resolve, reject) => {
       parse(request, response, (error?: unknown) => (error === undefined ? resolve() : reject(error)));
     });
