@@ -92,8 +92,9 @@ async function measure(name: string, pollers: readonly Poller[], pause: number):
   const cpu = (((await used()) - before) / samples.length).toFixed(3);
   const { rows } = await writer.query<{ statements: number }>(
     `SELECT coalesce(sum(calls), 0)::int AS statements FROM pg_stat_statements
-      WHERE (query LIKE '%epoch_was%' OR query LIKE '%rowcast.decide%') AND query NOT LIKE '%pg_stat%'`,
+      WHERE (query LIKE '%from_was%' OR query LIKE '%rowcast.decide%') AND query NOT LIKE '%pg_stat%'`,
   );
+  if (!rows[0]?.statements) throw new Error('no query was counted');
   const [median, p99] = [0.5, 0.99].map((p) => percentile(samples, p).toFixed(1));
   const perSecond = (samples.length / (MEASURED / 1000)).toFixed(0);
   const statements = ((rows[0]?.statements ?? 0) / samples.length).toFixed(3);
