@@ -85,7 +85,7 @@ export const settings = {
     schema: whole(1, 100).default(4),
     unit: 'connections',
     about:
-      'Connections to the database that read pages of history. Three more listen, read the tail and hold the gate, and three decide who may read.',
+      'Connections to the database that read pages of history. Three more listen, read the tail and hold the gate, and four decide who may read.',
   },
   apiPoolSize: {
     env: 'ROWCAST_API_POOL_SIZE',

@@ -9,7 +9,7 @@ import { until } from '../support/until.js';
 import { connectWriter, log, newExecution } from '../support/writer.js';
 
 /** How long the load lasts. */
-const SECONDS = Number(process.env.ROWCAST_TEST_TENANTS_SECONDS || 10);
+const SECONDS = Number(process.env.ROWCAST_TEST_TENANTS_SECONDS || 5);
 const WRITERS = 3;
 const EXECUTIONS = 3;
 /** Writers are as fast as the slowest member of their tenant takes it, which may be so many rows behind. */

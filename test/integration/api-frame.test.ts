@@ -212,7 +212,7 @@ test('I6: who does not read large answers gets no more of them, and others do', 
 });
 
 test('I6: answers of all together have a bound, and a deadline to be taken by', async () => {
-  const delivery = new Delivery({ small: 10, ofOne: 2e7, ofAll: 2e7, patience: 300 });
+  const delivery = new Delivery({ small: 10, ofOne: 2e7, ofAll: 2e7, patience: 1_000 });
   const server = createServer((request, response) => {
     const body = Buffer.alloc(request.url === '/small' ? 10 : 2e7);
     try {
@@ -226,14 +226,14 @@ test('I6: answers of all together have a bound, and a deadline to be taken by', 
   const { port } = server.address() as AddressInfo;
   const status = async (path: string) => {
     const response = await fetch(`http://localhost:${port}${path}`);
-    await response.arrayBuffer();
-    return response.status;
+    const whole = await response.arrayBuffer().catch(() => null); // on a slow machine this one may be given up as well
+    return whole === null ? 0 : response.status;
   };
   const begun = performance.now();
   const late = await askUnread(port, '/ HTTP/1.1');
   expect([await status('/small'), await status('/')]).toEqual([200, 429]);
   await until(async () => (await status('/')) === 200, { what: 'the answer to be given up' });
-  expect(performance.now() - begun).toBeGreaterThan(250);
+  expect(performance.now() - begun).toBeGreaterThan(900);
   late.destroy();
   server.close();
   server.closeAllConnections();
