@@ -20,7 +20,7 @@ const SLEEPER = { ROWCAST_WAKE_RATE: '1000000' };
 const LEASE_ENDS = 4_000;
 
 /** Of eight rounds each; more of them find out more. */
-const ASLEEP_BATCHES = Number(process.env.ROWCAST_RINGER_BATCHES || 2);
+const ASLEEP_BATCHES = Number(process.env.ROWCAST_RINGER_BATCHES || 1);
 const QUEUED_BATCHES = Number(process.env.ROWCAST_RINGER_BATCHES || 1);
 
 let database: TestDatabase;
