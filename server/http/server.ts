@@ -109,7 +109,11 @@ function endWithSocket(socket: Socket, response: ServerResponse): void {
   if (!unanswered.has(socket)) {
     unanswered.set(socket, responses);
     socket.once('close', () => {
-      for (const queued of responses) if (queued.socket === null) queued.emit('close');
+      for (const queued of responses) {
+        if (queued.socket !== null) continue;
+        queued.destroyed = true;
+        queued.emit('close');
+      }
     });
   }
   responses.add(response);

@@ -238,3 +238,25 @@ test('I6: answers of all together have a bound, and a deadline to be taken by', 
   server.close();
   server.closeAllConnections();
 });
+
+test('I6: an answer for somebody who has left meanwhile waits for nobody', async () => {
+  const delivery = new Delivery({ small: 10, ofOne: 100, ofAll: 100 });
+  const body = Buffer.alloc(1_000);
+  let given: () => void = () => {};
+  const late = new Promise<void>((resolve) => {
+    given = resolve;
+  });
+  const server = createServer((_request, response) => {
+    response.once('close', () => {
+      delivery.give(response, body, 'ann');
+      given();
+    });
+    response.socket?.destroy();
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await expect(fetch(`http://localhost:${port}/`)).rejects.toThrow();
+  await late;
+  expect(() => delivery.refuse(body, 'ann')).not.toThrow();
+  server.close();
+});

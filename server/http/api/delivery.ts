@@ -41,7 +41,8 @@ export class Delivery {
   /** Ends the response. */
   give(response: ServerResponse, body: Buffer, subject: string): void {
     const { small, patience } = this.#bounds;
-    if (body.length > small) {
+    // Whoever has gone takes nothing, and nothing would say so again.
+    if (body.length > small && !response.destroyed) {
       this.#count(subject, body.length);
       const late = setTimeout(() => response.destroy(), patience);
       response.once('close', () => {
