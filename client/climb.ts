@@ -2,12 +2,9 @@ import type { Clock } from './clock.js';
 import type { TransportName } from './transport/rung.js';
 import type { Visit, VisitEvents } from './visit.js';
 
-/** Between two trials, in milliseconds: the first delay, which doubles, and the longest. */
-const FIRST_DELAY = 30_000;
+/** Before a trial, in milliseconds: the first delay, which doubles with each trial, and the longest. */
+const FIRST_DELAY = 2_000;
 const LAST_DELAY = 600_000;
-
-/** After a sign that the network may be another one; in milliseconds. */
-const SOON = 2_000;
 
 export interface ClimbOptions {
   readonly clock: Clock;
@@ -40,22 +37,28 @@ export class Climb {
 
   /** What did not work before may work now. */
   hurry(): void {
+    this.reset();
     // Signs come in bursts: one that came later must not put off what the first brought near.
-    if (this.#cancelTimer === null || this.#due - this.#options.clock.now() <= SOON) return;
+    if (this.#cancelTimer === null || this.#due - this.#options.clock.now() <= FIRST_DELAY) return;
     this.stop();
-    this.#wait(SOON);
+    this.#wait();
+  }
+
+  /** The best rung was good: if it is lost, that may be for a moment. One that keeps breaking is tried less and less. */
+  reset(): void {
+    this.#delay = FIRST_DELAY;
   }
 
   stop(): void {
-    this.#delay = FIRST_DELAY;
     this.#cancelTimer?.();
     this.#cancelTimer = null;
     this.#trial?.close();
     this.#trial = null;
   }
 
-  #wait(delay = this.#delay): void {
-    const varied = delay * (0.75 + this.#options.random() / 2);
+  #wait(): void {
+    const varied = this.#delay * (0.75 + this.#options.random() / 2);
+    this.#delay = Math.min(2 * this.#delay, LAST_DELAY);
     this.#due = this.#options.clock.now() + varied;
     this.#cancelTimer = this.#options.clock.after(varied, () => {
       this.#cancelTimer = null;
@@ -65,10 +68,7 @@ export class Climb {
 
   #try([name, ...others]: readonly TransportName[]): void {
     this.#trial = null;
-    if (name === undefined) {
-      this.#delay = Math.min(2 * this.#delay, LAST_DELAY);
-      return this.#wait();
-    }
+    if (name === undefined) return this.#wait();
     const trial = this.#options.visit(name, {
       onConnected: () => {},
       onFrame: () => {},

@@ -60,7 +60,7 @@ export class Session implements Carrier {
       take: (visit) => this.#take(visit),
     });
     this.#events = {
-      onConnected: () => this.#connected(),
+      onConnected: () => this.#enter('connected'),
       onProven: () => this.#proven(),
       onFrame: (frame) => options.events.onFrame(frame),
       onEnd: (ending) => this.#ended(ending),
@@ -128,14 +128,10 @@ export class Session implements Carrier {
     if (this.#visit === visit) visit.begin(); // else the listener closed the session
   }
 
-  #connected(): void {
-    this.#climb.aim(this.#ladder.better);
-    this.#enter('connected');
-  }
-
   #proven(): void {
     this.#ladder.stands();
     this.#options.remembered?.write(this.#ladder.rung);
+    this.#climb.aim(this.#ladder.better);
   }
 
   /** The better rung is connected before the present one is left; what was on its way there is asked for again here. */
@@ -145,7 +141,7 @@ export class Session implements Carrier {
     visit.handTo(this.#events);
     this.#ladder.stands(visit.transport);
     this.#proven();
-    this.#connected();
+    this.#enter('connected');
   }
 
   #ended(ending: Ending): void {
@@ -157,7 +153,10 @@ export class Session implements Carrier {
 
   #retry({ error, lived, retryAfter, doubted }: Ending): void {
     const { backoff, clock } = this.#options;
-    if (lived !== null && lived >= STABLE) backoff.reset();
+    if (lived !== null && lived >= STABLE) {
+      backoff.reset();
+      if (this.#ladder.better.length === 0) this.#climb.reset();
+    }
     const delay = retryAfter === undefined ? backoff.next() : backoff.after(retryAfter);
     this.#hurryFrom = retryAfter === undefined ? this.#openedAt + HURRY_INTERVAL : clock.now() + delay;
     this.#cancelTimer = clock.after(delay, () => this.#open());

@@ -90,11 +90,12 @@ test('I1 I2 I3: thousands of clients come back after kill -9, at the rate that i
   const first = await startGatewayProcess(database.url, { ...settings, ...NO_RATES });
   const present = startCrowd({ url: first.url, clients, channels: CHANNELS });
   crowd = present;
-  /** The report in which every client is connected and has every row; null before that. */
+  /** The report in which every client is connected by the best way and has every row; null before that. */
   const caughtUp = async (): Promise<CrowdReport | null> => {
     const report = await present.report();
     const there = report.lowest.every((seq, index) => seq === heads.get(CHANNELS[index] ?? ''));
-    return there && report.connected === clients ? report : null;
+    // One whose strikes were up when the gateway came back is on a lower rung for a moment.
+    return there && report.transports.websocket === clients ? report : null;
   };
   await until(caughtUp, { deadlineMs: 60_000, what: 'all to be there' });
   const before = await first.memory();
@@ -105,10 +106,11 @@ test('I1 I2 I3: thousands of clients come back after kill -9, at the rate that i
   const restarted = Date.now();
   const second = await startGatewayProcess(database.url, settings);
   const finish = writeSteadily(heads);
-  await until(async () => (await present.report()).connected === clients, {
-    deadlineMs: 90_000,
-    what: 'all to be connected again',
-  });
+  const connected = async () => {
+    const report = await present.report();
+    return report.connected === clients ? report : null;
+  };
+  const { transports } = await until(connected, { deadlineMs: 90_000, what: 'all to be connected again' });
   await finish();
   const report = await until(caughtUp, { deadlineMs: 20_000, what: 'all to catch up' });
 
@@ -122,7 +124,7 @@ test('I1 I2 I3: thousands of clients come back after kill -9, at the rate that i
     [
       `${clients} clients on ${CHANNELS.length} channels were back ${(last / 1000).toFixed(1)} s after the restart`,
       `half of them after ${((back[Math.floor(back.length / 2)] ?? 0) / 1000).toFixed(1)} s`,
-      `by ${JSON.stringify(report.transports)}`,
+      `by ${JSON.stringify(transports)}, and in the end by WebSocket`,
       `had to wait: ${JSON.stringify(report.turnedAway)}`,
       `reads of the table: ${pages} pages in ${statements} statements; ${opens} statements opened the channels`,
       `memory of the gateway: ${Math.round(before / MiB)} MiB before, ${Math.round(grown / MiB)} MiB more after`,
@@ -130,7 +132,7 @@ test('I1 I2 I3: thousands of clients come back after kill -9, at the rate that i
   );
   expect(report.faults).toEqual([]);
   // A gateway that was away for a moment, and is slow to answer, is no reason to leave the best way.
-  expect(report.transports.websocket).toBe(clients);
+  expect(transports.websocket).toBeGreaterThan(0.95 * clients);
   expect(report.turnedAway).toHaveProperty('rate_limited');
   expect(last).toBeLessThan(60_000);
   // Never more at once than the burst and what the rate gives, from the first moment on.

@@ -5,7 +5,7 @@ import { FakeClock, FakeEnvironment, type FakeLink, FakeRung, settle } from '../
 
 const HEARTBEAT = 25_000;
 /** When the first trial of a better rung is due, in milliseconds. */
-const TRIAL = 30_000;
+const TRIAL = 2_000;
 
 let clock: FakeClock;
 let environment: FakeEnvironment;
@@ -219,7 +219,7 @@ describe('up', () => {
     remembered = 'poll';
   });
 
-  test('the better rungs are tried after 30 seconds, beside the connection, and the first that stands takes over', async () => {
+  test('the better rungs are tried after 2 seconds, beside the connection, and the first that stands takes over', async () => {
     await start();
     await greet(poll);
     await pass(TRIAL - 1, poll.last);
@@ -240,8 +240,8 @@ describe('up', () => {
   });
 
   test.each([
-    [0, 22_500],
-    [1, 37_500],
+    [0, 1_500],
+    [1, 2_500],
   ])('clients that went down together do not come up together: drawn %f, after %i ms', async (drawn, delay) => {
     random = drawn;
     await start();
@@ -255,7 +255,7 @@ describe('up', () => {
   test('a trial that fails changes nothing; the next comes after twice the time, at most 10 minutes', async () => {
     await start();
     await greet(poll);
-    for (const delay of [30, 60, 120, 240, 480, 600, 600]) {
+    for (const delay of [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]) {
       const [tried = 0] = counts();
       await pass(delay * 1_000 - 1, poll.last);
       expect(counts()[0]).toBe(tried);
@@ -317,14 +317,56 @@ describe('up', () => {
     await pass(TRIAL, poll.last);
     await fail(websocket);
     await fail(sse);
+    await pass(2 * TRIAL, poll.last);
+    await fail(websocket);
+    await fail(sse);
     environment.sign();
     poll.last.events.onHeard();
-    await clock.turn(2_000);
-    expect(counts()).toEqual([2, 1, 1]);
+    await clock.turn(TRIAL);
+    expect(counts()).toEqual([3, 2, 1]);
     await fail(websocket);
     await fail(sse);
     await pass(2 * TRIAL, poll.last);
-    expect(counts()).toEqual([3, 2, 1]);
+    expect(counts()).toEqual([4, 3, 1]);
+  });
+
+  /** The best rung is connected, and breaks after so many milliseconds until it is left; then the last one carries. */
+  async function goDown(lived: number): Promise<void> {
+    while (session.transport !== 'poll') {
+      if (session.state === 'waiting') await clock.turn(8_000);
+      if (sse.links.some(({ closed }) => !closed)) await fail(sse);
+      else if (poll.links.some(({ closed }) => !closed)) await greet(poll);
+      else {
+        await greet(websocket);
+        await pass(lived, websocket.last);
+        await fail(websocket);
+      }
+    }
+  }
+
+  /** How long it takes until the best rung is tried, in milliseconds. */
+  async function untilTrial(): Promise<number> {
+    const [tried = 0] = counts();
+    const began = clock.now();
+    while (counts()[0] === tried) await pass(1_000, poll.last);
+    return clock.now() - began;
+  }
+
+  test('a best rung that keeps breaking is tried less and less; one that was good is tried soon', async () => {
+    remembered = null;
+    await start();
+    const delays: number[] = [];
+    for (let time = 0; time < 4; time += 1) {
+      await goDown(1_000);
+      delays.push(await untilTrial());
+      await greet(websocket);
+    }
+    expect(delays).toEqual([2_000, 4_000, 8_000, 16_000]);
+    await pass(5_000, websocket.last);
+    await fail(websocket);
+    await clock.turn(8_000);
+    await goDown(1_000);
+    expect(await untilTrial()).toBe(2_000);
   });
 
   test('signs that do not end do not keep it on a rung that stood and now hangs', async () => {
