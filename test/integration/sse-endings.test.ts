@@ -71,7 +71,7 @@ test.each([
   ['', 400, 'invalid_frame'],
   ['channel=lobby', 400, 'invalid_channel'],
   ['channel=nowhere:x', 404, 'unknown_channel'],
-  ['channel=nowhere:x&channel=lobby', 400, 'invalid_channel'],
+  ['channel=hall&channel=lobby', 400, 'invalid_channel'],
   ['channel=message:a&since=yesterday', 400, 'invalid_frame'],
   ['channel=message:a&channel=message:b&channel=message:c&since=1&since=2', 400, 'invalid_frame'],
   ['channel=message:a&session=not+a+name', 400, 'invalid_frame'],
