@@ -1,4 +1,4 @@
-import type { Clock } from './ports.js';
+import type { Clock } from './ports/clock.js';
 
 /** Node's timers reach about 24 days; whoever waits longer is woken early and looks again. */
 const LONGEST = 2 ** 31 - 1;

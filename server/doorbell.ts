@@ -1,5 +1,6 @@
 import type { Metrics } from './metrics.js';
-import type { Clock, Gate, TailRead } from './ports.js';
+import type { Clock } from './ports/clock.js';
+import type { Gate, TailRead } from './ports/log.js';
 
 export interface DoorbellOptions {
   /** Reads the tail once; rejects while the database cannot be reached. */

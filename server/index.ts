@@ -27,7 +27,8 @@ export type {
 export type { Unwritten } from './executions/write-queue.js';
 export { type Gateway, type LocalGateway, startGateway } from './gateway.js';
 export { type Logger, makeLogger } from './logger.js';
-export { type Database, type Principal, type Sql, Unavailable } from './ports.js';
+export { type Database, type Sql, Unavailable } from './ports/database.js';
+export type { Principal } from './ports/principal.js';
 export { type ConnectedDatabase, connectDatabase } from './postgres/connect-database.js';
 export { MigrationChanged, migrate } from './postgres/migrate.js';
 export { Refusal } from './refusal.js';

@@ -15,7 +15,7 @@ import { type VerifyOptions, verify } from './cli/verify.js';
 import { type WatchOptions, watch } from './cli/watch.js';
 import { ConfigError, defaultOf, readConfig, settings } from './config.js';
 import { packageRoot } from './package-root.js';
-import { ROLES } from './ports.js';
+import { ROLES } from './ports/principal.js';
 import { BadHistory } from './verify/line.js';
 
 /** Exit codes: 0 as asked, 1 failed, 2 called wrongly (arguments or settings). */

@@ -67,7 +67,7 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
   },
   {
     name: 'ports',
-    holds: (path) => path === 'server/ports.ts' || /^client\/(carrier|transport\/rung)\.ts$/.test(path),
+    holds: (path) => under('server/ports')(path) || /^client\/(carrier|transport\/rung)\.ts$/.test(path),
   },
   {
     name: 'parts',

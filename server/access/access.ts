@@ -1,4 +1,5 @@
-import type { Authorizer, Clock, Principal } from '../ports.js';
+import type { Clock } from '../ports/clock.js';
+import type { Authorizer, Principal } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import { Decision, type OnLost } from './decision.js';
 

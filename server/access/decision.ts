@@ -1,4 +1,6 @@
-import { type AccessQuestion, type Authorizer, type Clock, Unavailable } from '../ports.js';
+import type { Clock } from '../ports/clock.js';
+import { Unavailable } from '../ports/database.js';
+import type { AccessQuestion, Authorizer } from '../ports/principal.js';
 
 /** Before the database is asked again that did not answer, in milliseconds. */
 const RETRY = 250;

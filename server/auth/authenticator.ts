@@ -1,6 +1,6 @@
 import { type Config, needsToken } from '../config.js';
 import type { Logger } from '../logger.js';
-import type { Authenticator, Principal, Tickets } from '../ports.js';
+import type { Authenticator, Principal, Tickets } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import { keySource } from './key-source.js';
 import { Tokens } from './tokens.js';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
 import type { Logger } from '../logger.js';
-import { type Principal, ROLES } from '../ports.js';
+import { type Principal, ROLES } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import { NoKeys } from './issuer-keys.js';
 import type { KeySource } from './key-source.js';

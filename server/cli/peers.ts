@@ -1,6 +1,6 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { EventEmitter } from 'node:events';
-import type { Order, Peers, Taken } from '../ports.js';
+import type { Order, Peers, Taken } from '../ports/door.js';
 
 /** How long one that hangs or ends may leave an order unanswered, in milliseconds. */
 const PATIENCE = 2_000;

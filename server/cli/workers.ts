@@ -7,7 +7,7 @@ import { freePort } from '../free-port.js';
 import { type Gateway, startGateway } from '../gateway.js';
 import type { Logger } from '../logger.js';
 import { Metrics } from '../metrics.js';
-import { Unavailable } from '../ports.js';
+import { Unavailable } from '../ports/database.js';
 import { otherWorkers, passOnOrders } from './peers.js';
 
 /** Between the end of a worker that was not told to end and the start of the next, in milliseconds. */

@@ -1,6 +1,6 @@
 import { formatPosition, type Position, type ResetReason } from '../../client/protocol/index.js';
 import type { Channel } from '../hub/channel.js';
-import type { Reader } from '../ports.js';
+import type { Reader } from '../ports/log.js';
 
 export interface CursorEvents {
   onReady(cursor: Cursor): void;

@@ -1,4 +1,4 @@
-import type { Principal } from '../ports.js';
+import type { Principal } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import { LONGEST_WAIT, Rates } from './rates.js';
 

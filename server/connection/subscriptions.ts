@@ -2,7 +2,9 @@ import { askedPosition, type Frame, formatPosition, startAt } from '../../client
 import type { Access, Permit } from '../access/access.js';
 import type { Channel } from '../hub/channel.js';
 import type { Hub } from '../hub/hub.js';
-import { type Positions, type Principal, type Transport, Unavailable } from '../ports.js';
+import { Unavailable } from '../ports/database.js';
+import type { Positions, Transport } from '../ports/door.js';
+import type { Principal } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import { type ParsedCommand, RefusedFrame } from './commands.js';
 import { Cursor } from './cursor.js';

@@ -1,5 +1,5 @@
 import type { Since } from '../../client/protocol/index.js';
-import type { EventFormat, Place } from '../ports.js';
+import type { EventFormat, Place } from '../ports/door.js';
 import { endOf } from './ending.js';
 import { rowsOf } from './events-frame.js';
 import { formatOffset } from './offset.js';

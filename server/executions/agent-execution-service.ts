@@ -1,5 +1,5 @@
 import { type Logger, makeLogger } from '../logger.js';
-import type { Database } from '../ports.js';
+import type { Database } from '../ports/database.js';
 import type { WrittenExecution } from './execution-rows.js';
 import { type Ending, Executions } from './executions.js';
 import type { NewExecution } from './forms.js';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type ExecutionStatus, following, isFinished, mayFollow } from '../../client/progress/index.js';
-import type { Sql } from '../ports.js';
+import type { Sql } from '../ports/database.js';
 import { Refusal } from '../refusal.js';
 import type { executionChange, newLogs } from './forms.js';
 import { refuseUnseen } from './reads-existence.js';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Database, Sql } from '../ports.js';
+import type { Database, Sql } from '../ports/database.js';
 import { Refusal } from '../refusal.js';
 import {
   asJson,

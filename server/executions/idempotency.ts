@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Sql } from '../ports.js';
+import type { Sql } from '../ports/database.js';
 import { Refusal } from '../refusal.js';
 
 /** What a write has answered. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Logger, makeLogger } from '../logger.js';
-import type { Database } from '../ports.js';
+import type { Database } from '../ports/database.js';
 import type { WrittenExecution } from './execution-rows.js';
 import { type Ending, Executions } from './executions.js';
 import { MOST_ROWS, type NewExecution, type NewLog } from './forms.js';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Database } from '../ports.js';
+import type { Database } from '../ports/database.js';
 import { refuseUnseen } from './reads-existence.js';
 import { refuseHiddenVenture } from './reads-logs.js';
 import { POSITION } from './reads-position.js';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Database, Sql } from '../ports.js';
+import type { Database, Sql } from '../ports/database.js';
 import { refuseUnseen } from './reads-existence.js';
 import { LOG_COLUMNS, type Log, log } from './records.js';
 

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { advance, begin, type ProgressState } from '../../client/progress/index.js';
-import type { Sql } from '../ports.js';
+import type { Sql } from '../ports/database.js';
 import { EPOCH, FLOOR, HEAD } from './reads-position.js';
 import { type Execution, execution } from './records.js';
 

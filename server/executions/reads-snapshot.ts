@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Position, parsePosition } from '../../client/protocol/index.js';
-import type { Database } from '../ports.js';
+import type { Database } from '../ports/database.js';
 import { Refusal } from '../refusal.js';
 import { refuseUnseen } from './reads-existence.js';
 import { PAGE_BYTES } from './reads-logs.js';

@@ -1,6 +1,7 @@
 import type { Access } from '../access/access.js';
 import { Batch } from '../batch.js';
-import type { Database, Principal } from '../ports.js';
+import type { Database } from '../ports/database.js';
+import type { Principal } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import { refuseUnseen } from './reads-existence.js';
 import type { Progresses, Standing } from './reads-progress.js';

@@ -1,5 +1,5 @@
 import pRetry from 'p-retry';
-import { Unavailable } from '../ports.js';
+import { Unavailable } from '../ports/database.js';
 
 export interface RetryPolicy {
   /** After the first attempt. */

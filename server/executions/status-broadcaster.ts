@@ -1,7 +1,9 @@
 import { advance, begin, type Progress, type ProgressState, viewOf } from '../../client/progress/index.js';
 import { type Frame, formatPosition, parsePosition, type ResetReason, type Row } from '../../client/protocol/index.js';
 import type { Logger } from '../logger.js';
-import { type Clock, type InnerDoor, type Principal, SERVICE } from '../ports.js';
+import type { Clock } from '../ports/clock.js';
+import type { InnerDoor } from '../ports/door.js';
+import { type Principal, SERVICE } from '../ports/principal.js';
 
 /** One row of a channel, in the form that the client library has. */
 export interface BroadcastEvent {

@@ -1,6 +1,6 @@
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from 'express';
 import type { Logger } from '../logger.js';
-import { Unavailable } from '../ports.js';
+import { Unavailable } from '../ports/database.js';
 import { Refusal, secondsUntilRetry } from '../refusal.js';
 import { isForApi, sendProblem } from './api/problem.js';
 import { requestIdOf } from './api/request-id.js';

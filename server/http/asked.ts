@@ -1,7 +1,7 @@
 import express, { type Request, type RequestHandler } from 'express';
 import { z } from 'zod';
 import { PROTOCOL } from '../../client/protocol/index.js';
-import type { Asked, Order } from '../ports.js';
+import type { Asked, Order } from '../ports/door.js';
 import { Refusal } from '../refusal.js';
 
 /** The longest that a poll may wait, and what it waits if it does not say; in seconds. */

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { parseCookie } from 'cookie';
-import type { Principal } from '../ports.js';
+import type { Principal } from '../ports/principal.js';
 
 /** The token that a request shows, if it shows one. */
 export type TokenOf = (request: Pick<IncomingMessage, 'headers'>) => string | undefined;

@@ -6,7 +6,7 @@ import { eventStream } from '../durable-streams/event-stream.js';
 import { arrayOf, firstSeq } from '../durable-streams/events-frame.js';
 import { formatOffset } from '../durable-streams/offset.js';
 import { type Question, readQuestion } from '../durable-streams/question.js';
-import type { Asked, Door, Place } from '../ports.js';
+import type { Asked, Door, Place } from '../ports/door.js';
 import { searchOf } from './asked.js';
 import { type CacheScope, isKnown, letKeep } from './caching.js';
 import { refuseMethod } from './methods.js';

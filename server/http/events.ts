@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Request, type RequestHandler, type Response, Router } from 'express';
-import { type Door, type PollAnswer, type Positions, textOf } from '../ports.js';
+import { type Door, type PollAnswer, type Positions, textOf } from '../ports/door.js';
 import { bodyText, forSession, inBody, inQuery, searchOf, waitOf } from './asked.js';
 import { type CacheScope, isKnown, letKeep } from './caching.js';
 import { endCompressed } from './compression.js';

@@ -1,5 +1,5 @@
 import { type RequestHandler, Router } from 'express';
-import type { Tickets } from '../ports.js';
+import type { Tickets } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import type { PrincipalOf } from './credentials.js';
 import { refuseMethod } from './methods.js';

@@ -1,13 +1,7 @@
 import type { Logger } from '../logger.js';
-import {
-  type ChannelState,
-  type Clock,
-  type Log,
-  type Movement,
-  type Reader,
-  type StoredRow,
-  Unavailable,
-} from '../ports.js';
+import type { Clock } from '../ports/clock.js';
+import { Unavailable } from '../ports/database.js';
+import type { ChannelState, Log, Movement, Reader, StoredRow } from '../ports/log.js';
 import type { PageCache } from './cache.js';
 import { Page, type RangeFrame } from './page.js';
 

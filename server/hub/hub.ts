@@ -1,5 +1,6 @@
 import type { Logger } from '../logger.js';
-import type { Clock, Log, Movement } from '../ports.js';
+import type { Clock } from '../ports/clock.js';
+import type { Log, Movement } from '../ports/log.js';
 import { PageCache } from './cache.js';
 import { Channel, type ChannelContext, type PageLimits } from './channel.js';
 

@@ -2,7 +2,8 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { Batch } from '../batch.js';
 import type { Logger } from '../logger.js';
-import { type AccessQuestion, type Authorizer, Unavailable } from '../ports.js';
+import { Unavailable } from '../ports/database.js';
+import type { AccessQuestion, Authorizer } from '../ports/principal.js';
 import { isConnectionLoss } from './session.js';
 
 const DECIDE = {

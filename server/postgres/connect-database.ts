@@ -1,5 +1,5 @@
 import pg from 'pg';
-import type { Database } from '../ports.js';
+import type { Database } from '../ports/database.js';
 import { poolDatabase } from './principal-database.js';
 import { CONNECT_TIMEOUT, types } from './session.js';
 

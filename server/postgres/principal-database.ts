@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { z } from 'zod';
-import { type Database, type Principal, type Sql, Unavailable } from '../ports.js';
+import { type Database, type Sql, Unavailable } from '../ports/database.js';
+import type { Principal } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import { isConnectionLoss, isTimeout } from './session.js';
 

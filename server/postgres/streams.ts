@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { InvalidChannel } from '../ports.js';
+import { InvalidChannel } from '../ports/log.js';
 
 const KEY_TYPES = ['uuid', 'text', 'varchar', 'int2', 'int4', 'int8'] as const;
 

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { z } from 'zod';
-import type { ChannelState, Log, Run } from '../ports.js';
+import type { ChannelState, Log, Run } from '../ports/log.js';
 import { Catalog } from './catalog.js';
 import { CONNECT_TIMEOUT, READ_SETTINGS, types } from './session.js';
 import { openStatement, pageStatement } from './statements.js';

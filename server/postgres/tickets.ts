@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { z } from 'zod';
-import { type Principal, ROLES, type Tickets, Unavailable } from '../ports.js';
+import { Unavailable } from '../ports/database.js';
+import { type Principal, ROLES, type Tickets } from '../ports/principal.js';
 import { isConnectionLoss } from './session.js';
 
 /** So much chance that no ticket can be guessed, in bytes. */

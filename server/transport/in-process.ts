@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { codeOfClose, type ErrorCode, type Frame, isErrorCode, PROTOCOL } from '../../client/protocol/index.js';
 import type { Connection } from '../connection/connection.js';
-import { type InnerDoor, type InnerSubscription, type Principal, type Transport, textOf } from '../ports.js';
+import { type InnerDoor, type InnerSubscription, type Transport, textOf } from '../ports/door.js';
+import type { Principal } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 
 interface Parcel {

@@ -1,5 +1,5 @@
 import { codeOfClose, errors, type Frame, isErrorCode } from '../../client/protocol/index.js';
-import type { Transport } from '../ports.js';
+import type { Transport } from '../ports/door.js';
 import { Refusal } from '../refusal.js';
 
 /** How long pages of history may take to be read although nobody wants to wait, in milliseconds. */

@@ -4,7 +4,7 @@ import { errors, type Frame } from '../../client/protocol/index.js';
 import type { Admission, TurnedAway } from '../connection/admission.js';
 import type { Connection, ConnectionOptions } from '../connection/connection.js';
 import type { Metrics } from '../metrics.js';
-import type { Asked, Door, Order, Peers, PollAnswer, Positions, Taken, Transport } from '../ports.js';
+import type { Asked, Door, Order, Peers, PollAnswer, Positions, Taken, Transport } from '../ports/door.js';
 import { Refusal } from '../refusal.js';
 import { addressOf } from './address.js';
 import { PollTransport } from './poll.js';

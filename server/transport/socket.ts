@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { Frame } from '../../client/protocol/index.js';
 import { Bucket, type Rate } from '../connection/bucket.js';
-import { type Transport, textOf } from '../ports.js';
+import { type Transport, textOf } from '../ports/door.js';
 
 /** A close frame has room for so many bytes of reason. */
 const MAX_REASON = 123;

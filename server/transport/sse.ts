@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { codeOfClose, errors, type Frame, isErrorCode } from '../../client/protocol/index.js';
-import { type EventFormat, type Transport, textOf } from '../ports.js';
+import { type EventFormat, type Transport, textOf } from '../ports/door.js';
 import { Refusal } from '../refusal.js';
 
 /** Some proxies and browsers pass nothing on before they have so many bytes. */

@@ -8,7 +8,7 @@ import type { Connection } from '../connection/connection.js';
 import type { Logger } from '../logger.js';
 import type { Metrics } from '../metrics.js';
 import type { Asker } from '../origins.js';
-import type { Transport } from '../ports.js';
+import type { Transport } from '../ports/door.js';
 import { bareAnswer, Refusal } from '../refusal.js';
 import { addressOf } from './address.js';
 import { type SocketLimits, SocketTransport } from './socket.js';

@@ -1,5 +1,5 @@
 import type { Position } from '../../client/protocol/index.js';
-import { type ChannelState, InvalidChannel, type Log } from '../ports.js';
+import { type ChannelState, InvalidChannel, type Log } from '../ports/log.js';
 import { digestOf } from './digest.js';
 
 /** What the table says about a position. `past`: its epoch is not the one of today. `foreign`: there is no such row. */

@@ -1,5 +1,5 @@
 import { formatPosition, type Position } from '../../client/protocol/index.js';
-import type { Log } from '../ports.js';
+import type { Log } from '../ports/log.js';
 import { Contents, type Found } from './contents.js';
 import { digestOf } from './digest.js';
 import { type HistoryLine, parseLine } from './line.js';

@@ -3,7 +3,7 @@ import { exportJWK, generateKeyPair } from 'jose';
 import { makeAuthenticator } from '../../server/auth/authenticator.js';
 import { readConfig } from '../../server/config.js';
 import { makeLogger } from '../../server/logger.js';
-import type { Authenticator } from '../../server/ports.js';
+import type { Authenticator } from '../../server/ports/principal.js';
 import { Refusal } from '../../server/refusal.js';
 import { Issuer, type SigningKey, signingKey, signWith } from '../support/issuer.js';
 import { until } from '../support/until.js';

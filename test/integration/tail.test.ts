@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type pg from 'pg';
 import { makeLogger } from '../../server/logger.js';
 import { Metrics } from '../../server/metrics.js';
-import type { Movement } from '../../server/ports.js';
+import type { Movement } from '../../server/ports/log.js';
 import { READ_SETTINGS } from '../../server/postgres/session.js';
 import { MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
 import { Tail } from '../../server/postgres/tail.js';

@@ -4,7 +4,7 @@ import { Access } from '../../server/access/access.js';
 import { Connection } from '../../server/connection/connection.js';
 import type { PageLimits } from '../../server/hub/channel.js';
 import { Hub } from '../../server/hub/hub.js';
-import type { AccessQuestion, Authenticator, Principal } from '../../server/ports.js';
+import type { AccessQuestion, Authenticator, Principal } from '../../server/ports/principal.js';
 import { FakeClock, FakeLog, FakeTransport, type LoggedRow, settle, silent } from '../support/fakes.js';
 
 const LIMITS: PageLimits = { rows: 4, bytes: 300 };

@@ -1,5 +1,6 @@
 import { Access } from '../../server/access/access.js';
-import { type AccessQuestion, type Credentials, type Principal, Unavailable } from '../../server/ports.js';
+import { Unavailable } from '../../server/ports/database.js';
+import type { AccessQuestion, Credentials, Principal } from '../../server/ports/principal.js';
 import { Refusal } from '../../server/refusal.js';
 import { Client, World } from './clients.js';
 

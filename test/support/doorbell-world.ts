@@ -1,7 +1,7 @@
 import { Doorbell } from '../../server/doorbell.js';
 import { Metrics } from '../../server/metrics.js';
-import type { Gate, TailRead } from '../../server/ports.js';
-import { Unavailable } from '../../server/ports.js';
+import { Unavailable } from '../../server/ports/database.js';
+import type { Gate, TailRead } from '../../server/ports/log.js';
 import { FakeClock, settle } from './fakes.js';
 
 export const INTERVAL = 5;

@@ -3,17 +3,10 @@ import { type Command, type Frame, parseFrame } from '../../client/protocol/inde
 import type { Link, LinkEvents, Rung, TransportName } from '../../client/transport/rung.js';
 import type { PageLimits } from '../../server/hub/channel.js';
 import { makeLogger } from '../../server/logger.js';
-import {
-  type ChannelState,
-  type Clock,
-  type Log,
-  type Movement,
-  type Run,
-  type StoredRow,
-  type Transport,
-  textOf,
-  Unavailable,
-} from '../../server/ports.js';
+import type { Clock } from '../../server/ports/clock.js';
+import { Unavailable } from '../../server/ports/database.js';
+import { type Transport, textOf } from '../../server/ports/door.js';
+import type { ChannelState, Log, Movement, Run, StoredRow } from '../../server/ports/log.js';
 
 /** Lets everything run that waits for nothing but its turn. */
 export function settle(): Promise<void> {

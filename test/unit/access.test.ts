@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Access } from '../../server/access/access.js';
-import { type AccessQuestion, type Authorizer, type Principal, Unavailable } from '../../server/ports.js';
+import { Unavailable } from '../../server/ports/database.js';
+import type { AccessQuestion, Authorizer, Principal } from '../../server/ports/principal.js';
 import { FakeClock, settle } from '../support/fakes.js';
 
 const INTERVAL = 10_000;

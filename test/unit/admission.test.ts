@@ -4,7 +4,7 @@ import { Admission, type AdmissionLimits } from '../../server/connection/admissi
 import { Bucket } from '../../server/connection/bucket.js';
 import { Quota } from '../../server/connection/quota.js';
 import { Rates } from '../../server/connection/rates.js';
-import type { Principal } from '../../server/ports.js';
+import type { Principal } from '../../server/ports/principal.js';
 import { addressOf } from '../../server/transport/address.js';
 import { seed } from '../property/seed.js';
 

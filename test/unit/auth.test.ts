@@ -5,7 +5,7 @@ import { makeAuthenticator } from '../../server/auth/authenticator.js';
 import { Tokens } from '../../server/auth/tokens.js';
 import { ConfigError, needsToken, readConfig } from '../../server/config.js';
 import { makeLogger } from '../../server/logger.js';
-import type { Tickets } from '../../server/ports.js';
+import type { Tickets } from '../../server/ports/principal.js';
 import { Refusal } from '../../server/refusal.js';
 import { type Claims, signingKey, signWith } from '../support/issuer.js';
 import { until } from '../support/until.js';

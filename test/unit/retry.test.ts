@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { isTransient, type Retry, retrying } from '../../server/executions/retrying.js';
-import { Unavailable } from '../../server/ports.js';
+import { Unavailable } from '../../server/ports/database.js';
 import { Refusal } from '../../server/refusal.js';
 
 const coded = (code: string) => Object.assign(new Error(code), { code });

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { AnyErrorCode } from '../../../client/protocol/index.js';
-import type { Database, Principal } from '../../ports.js';
+import type { Database } from '../../ports/database.js';
+import type { Principal } from '../../ports/principal.js';
 
 /** What a handler is given: each part as its schema has made it. */
 export interface Asked<Params, Query, Headers, Body> {

@@ -1,7 +1,8 @@
 import express, { type Request, type RequestHandler, type Response, Router } from 'express';
 import type { z } from 'zod';
 import type { Logger } from '../../logger.js';
-import type { Database, Principal } from '../../ports.js';
+import type { Database } from '../../ports/database.js';
+import type { Principal } from '../../ports/principal.js';
 import { Refusal } from '../../refusal.js';
 import { refuseUpgrade } from '../asked.js';
 import { isKnown } from '../caching.js';

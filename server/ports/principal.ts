@@ -1,0 +1,54 @@
+/** The database role that a principal acts as: nobody known, a user, a service that is trusted with everything. */
+export const ROLES = ['anon', 'authenticated', 'service_role'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Who asks. */
+export interface Principal {
+  readonly subject: string;
+  readonly role: Role;
+  /** All claims as JSON text: what SQL finds in `request.jwt.claims`. */
+  readonly claims: string;
+  /** Milliseconds since 1970; null where it never expires. */
+  readonly expiresAt: number | null;
+}
+
+/** The gateway itself, for what it does on nobody's behalf alone. */
+export const SERVICE: Principal = {
+  subject: 'rowcast',
+  role: 'service_role',
+  claims: JSON.stringify({ sub: 'rowcast', role: 'service_role' }),
+  expiresAt: null,
+};
+
+/** What a client shows to be known. */
+export interface Credentials {
+  readonly token?: string | undefined;
+  readonly ticket?: string | undefined;
+}
+
+export interface Authenticator {
+  /** Rejects with `Refusal` (unauthorized, token_expired, token_not_yet_valid, unavailable). */
+  authenticate(credentials: Credentials): Promise<Principal>;
+}
+
+/** What stands for a token where that would stand in an address: good for one use, and not for long. */
+export interface Tickets {
+  /** `expiresIn` in seconds. Rejects with `Unavailable`. */
+  issue(principal: Principal): Promise<{ ticket: string; expiresIn: number }>;
+  /** Whom it was issued to, once; null where it is not good. Rejects with `Unavailable`. */
+  redeem(ticket: string): Promise<Principal | null>;
+}
+
+/** Whether a principal may read a channel. */
+export interface AccessQuestion {
+  readonly principal: Principal;
+  readonly channel: string;
+}
+
+export interface Authorizer {
+  /**
+   * `again`: somebody relies on the answer that was yes before. Null where the policy itself failed. Rejects with
+   * `Unavailable` while the database cannot be reached.
+   */
+  mayRead(question: AccessQuestion, again: boolean): Promise<boolean | null>;
+}
