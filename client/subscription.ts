@@ -251,7 +251,11 @@ export class Subscription implements AsyncIterable<StreamEvent> {
 
   #refused(code: string, message?: string): void {
     const error = new RowcastError(code, message);
-    if (outcomeOf(code).outcome === 'stop') return this.#close(error);
+    if (outcomeOf(code).outcome === 'stop') {
+      // No state is listened to, and no loop will throw it: else it would end without a word.
+      if (this.#options.onState === undefined && this.#queue === null) console.warn(`rowcast: ${this.channel}:`, error);
+      return this.#close(error);
+    }
     this.#request += 1;
     this.#enter('waiting', error);
     if (this.#state !== 'waiting') return;

@@ -47,6 +47,19 @@ test.each([null, undefined])('since %s is `now`, at the gateway and here', (sinc
   expect(seqs).toEqual([4]);
 });
 
+test.each<[number, SubscribeOptions]>([
+  [1, { onEvent() {} }],
+  [0, { onEvent() {}, onState() {} }],
+  [0, {}],
+])('a refusal that nobody would hear is said on the console, %i times', (times, options) => {
+  const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
+  const { gateway } = subscribe(options, 3);
+  gateway.answer('forbidden');
+  while (gateway.down.length > 0) gateway.arrive();
+  expect(warn.mock.calls.map(([text]) => text)).toEqual(Array(times).fill(`rowcast: ${CHANNEL}:`));
+  warn.mockRestore();
+});
+
 test('events go to the listeners of their type, until those are taken away', () => {
   const even: number[] = [];
   const { gateway, subscription } = subscribe({ since: 'start', onEvent() {} }, 4);
