@@ -24,7 +24,7 @@ import type { Hub } from './hub/hub.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
 import { admitting } from './origins.js';
-import type { InnerDoor, Peers, Transport } from './ports/door.js';
+import type { InProcess, Peers, Transport } from './ports/door.js';
 import { type Principal, SERVICE, type Tickets } from './ports/principal.js';
 import { addressOf } from './transport/address.js';
 import { InProcessDoor } from './transport/in-process.js';
@@ -46,7 +46,7 @@ export interface DoorsOptions extends Pick<AppOptions, 'health' | 'channels'> {
 export interface Doors {
   readonly connections: number;
   /** For subscribers in this process. */
-  readonly inner: InnerDoor;
+  readonly inProcess: InProcess;
   /** Listens; resolves to the address, `http://127.0.0.1:4400`. */
   open(): Promise<string>;
   /** Sends every client away to come back elsewhere. */
@@ -110,7 +110,7 @@ export function makeDoors({
     const rates = new Rates(perSecond);
     return limitedBy((request) => rates.take(addressOf(request, config.trustProxy), performance.now()));
   };
-  const routes = {
+  const eventOptions = {
     door: requests,
     principalOf,
     ...limits,
@@ -125,13 +125,18 @@ export function makeDoors({
     ],
     principalOf,
     databaseFor,
-    limit: routes.limit,
+    limit: eventOptions.limit,
     maxBodyBytes: config.apiBodyBytes,
     logger,
   });
   const app = makeApp({
     crossOrigin: crossOrigin({ admits, open: !credentials && config.origins === '*', credentials }),
-    routes: [api, eventRoutes(routes), durableStreamRoutes(routes), ticketRoutes({ ...routes, tickets })],
+    routes: [
+      api,
+      eventRoutes(eventOptions),
+      durableStreamRoutes(eventOptions),
+      ticketRoutes({ ...eventOptions, tickets }),
+    ],
     limit: limitTo(config.addressRequestRate),
     health,
     channels,
@@ -151,15 +156,15 @@ export function makeDoors({
     admits,
     connect: (id, transport, request) => connect(id, transport, request, { heartbeat }),
   });
-  const inner = new InProcessDoor({
+  const inProcess = new InProcessDoor({
     sendBufferBytes: config.sendBufferBytes,
     connect: (id, transport, principal) =>
       new Connection({ ...common, id, transport, heartbeat, authenticator: { authenticate: async () => principal } }),
   });
   return {
-    inner,
+    inProcess,
     get connections() {
-      return sockets.connections + requests.connections + inner.connections;
+      return sockets.connections + requests.connections + inProcess.connections;
     },
     async open() {
       server.listen(config.port, config.host);
@@ -169,7 +174,7 @@ export function makeDoors({
     },
     async close() {
       server.close();
-      inner.stop();
+      inProcess.stop();
       await Promise.all([sockets.stop(config.shutdownTimeout), requests.stop(config.shutdownTimeout)]);
       server.closeAllConnections();
     },

@@ -202,5 +202,5 @@ export async function startGateway(
     throw error;
   }
   logger.info({ url, streams: tail.catalog.streams.map(({ name }) => name) }, 'gateway started');
-  return { url, broadcaster: new StatusBroadcaster(doors.inner, clock, logger), stop };
+  return { url, broadcaster: new StatusBroadcaster(doors.inProcess, clock, logger), stop };
 }

@@ -2,7 +2,7 @@ import { advance, begin, type Progress, type ProgressState, viewOf } from '../..
 import { type Frame, formatPosition, parsePosition, type ResetReason, type Row } from '../../client/protocol/index.js';
 import type { Logger } from '../logger.js';
 import type { Clock } from '../ports/clock.js';
-import type { InnerDoor } from '../ports/door.js';
+import type { InProcess } from '../ports/door.js';
 import { type Principal, SERVICE } from '../ports/principal.js';
 
 /** One row of a channel, in the form that the client library has. */
@@ -40,11 +40,11 @@ export interface Broadcast {
 
 /** Lets the process of the gateway subscribe to channels, in the way and with the promises of every client. */
 export class StatusBroadcaster {
-  readonly #door: InnerDoor;
+  readonly #door: InProcess;
   readonly #clock: Clock;
   readonly #logger: Logger;
 
-  constructor(door: InnerDoor, clock: Clock, logger: Logger) {
+  constructor(door: InProcess, clock: Clock, logger: Logger) {
     this.#door = door;
     this.#clock = clock;
     this.#logger = logger;

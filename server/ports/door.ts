@@ -77,7 +77,7 @@ export interface Door {
 }
 
 /** A subscription of this very process. */
-export interface InnerSubscription {
+export interface InProcessSubscription {
   readonly principal: Principal;
   readonly channel: string;
   readonly since: Since;
@@ -88,9 +88,9 @@ export interface InnerSubscription {
 }
 
 /** Where a part of this process subscribes, in the way of every client. */
-export interface InnerDoor {
+export interface InProcess {
   /** Resolves to what ends it, after `subscribed`. Rejects with `Refusal`. */
-  subscribe(subscription: InnerSubscription): Promise<() => void>;
+  subscribe(subscription: InProcessSubscription): Promise<() => void>;
 }
 
 /** The gateways that share a port with this one: each may be given a request that is for another. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { codeOfClose, type ErrorCode, type Frame, isErrorCode, PROTOCOL } from '../../client/protocol/index.js';
 import type { Connection } from '../connection/connection.js';
-import { type InnerDoor, type InnerSubscription, type Transport, textOf } from '../ports/door.js';
+import { type InProcess, type InProcessSubscription, type Transport, textOf } from '../ports/door.js';
 import type { Principal } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 
@@ -13,7 +13,7 @@ interface Parcel {
 /** A connection that goes nowhere: its frames are handed over in this process, one after the other. */
 class InProcessTransport implements Transport {
   readonly #bufferBytes: number;
-  readonly #subscription: InnerSubscription;
+  readonly #subscription: InProcessSubscription;
   #waiting: Parcel[] = [];
   #bytes = 0;
   #handing = false;
@@ -21,7 +21,7 @@ class InProcessTransport implements Transport {
   refused: Refusal | null = null;
   onDrained: () => void = () => {};
 
-  constructor(bufferBytes: number, subscription: InnerSubscription) {
+  constructor(bufferBytes: number, subscription: InProcessSubscription) {
     this.#bufferBytes = bufferBytes;
     this.#subscription = subscription;
   }
@@ -76,7 +76,7 @@ export interface InProcessDoorOptions {
 }
 
 /** Takes subscriptions of this process: each is a connection of its own, so that a slow one holds up nobody else. */
-export class InProcessDoor implements InnerDoor {
+export class InProcessDoor implements InProcess {
   readonly #options: InProcessDoorOptions;
   readonly #open = new Set<Connection>();
 
@@ -88,7 +88,7 @@ export class InProcessDoor implements InnerDoor {
     return this.#open.size;
   }
 
-  async subscribe(subscription: InnerSubscription): Promise<() => void> {
+  async subscribe(subscription: InProcessSubscription): Promise<() => void> {
     const { sendBufferBytes, connect } = this.#options;
     const { principal, channel, since } = subscription;
     const leave = () => {
