@@ -29,10 +29,9 @@ export interface Standing<More = unknown> {
 export interface More<T> {
   readonly json: string;
   readonly values: readonly unknown[];
-  readonly schema: z.ZodType<T>;
+  /** Made once by `rowWith`: to make a schema costs more than to check a row. */
+  readonly row: StandingRow<T>;
 }
-
-const NO_MORE: More<null> = { json: 'NULL', values: [], schema: z.null() };
 
 /** What was folded of an execution, and about how much memory it takes. */
 interface Folded {
@@ -49,15 +48,21 @@ const CONTEXT = `CASE WHEN l.event_type LIKE 'task-%' OR l.event_type LIKE 'exec
                   OR l.event_type IN ('stage-changed', 'error') THEN l.context END`;
 
 const event = z.looseObject({ seq: z.int() });
-const standingRow = z.object({
-  at: z.int(),
-  record: execution,
-  epoch: z.string(),
-  floor: z.int(),
-  head: z.int(),
-  events: z.array(event),
-  bytes: z.int(),
-});
+/** A row of the answer, `more` checked by this schema. */
+export const rowWith = <T>(more: z.ZodType<T>) =>
+  z.object({
+    at: z.int(),
+    record: execution,
+    epoch: z.string(),
+    floor: z.int(),
+    head: z.int(),
+    events: z.array(event),
+    bytes: z.int(),
+    more,
+  });
+type StandingRow<T> = ReturnType<typeof rowWith<T>>;
+
+const NO_MORE: More<null> = { json: 'NULL', values: [], row: rowWith(z.null()) };
 
 /**
  * For each id $1, of which the events up to $3 are folded, as long as $2 holds: the record, and the events that follow. Whoever
@@ -97,11 +102,10 @@ export class Progresses {
   async withMore<T>(sql: Sql, ids: readonly string[], more: More<T>): Promise<Map<string, Standing<T>>> {
     const found = new Map<string, Standing<T>>();
     const text = standings(more.json);
-    const row = standingRow.extend({ more: more.schema });
     for (let waiting = ids; waiting.length > 0; ) {
       const known = waiting.map((id) => this.#folded.get(id) ?? NOTHING);
       const values = [waiting, known.map(({ from }) => from), known.map(({ state }) => state.seq), ...more.values];
-      const rows = await sql.query(text, values, row);
+      const rows = await sql.query(text, values, more.row);
       const unfinished: string[] = [];
       for (const { at, record, epoch, floor, head, events, bytes, more } of rows) {
         const id = waiting[at - 1];

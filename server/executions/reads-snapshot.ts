@@ -4,7 +4,7 @@ import type { Database } from '../ports/database.js';
 import { Refusal } from '../refusal.js';
 import { refuseUnseen } from './reads-existence.js';
 import { PAGE_BYTES } from './reads-logs.js';
-import type { More, Progresses, Standing } from './reads-progress.js';
+import { type More, type Progresses, rowWith, type Standing } from './reads-progress.js';
 import { LOG_COLUMNS, type Log, log, metric } from './records.js';
 
 /** Names of metrics in one snapshot. */
@@ -20,6 +20,7 @@ const latestMetric = metric.extend({ count: z.int().meta({ description: 'How man
 
 const contents = z.object({ logs: z.array(log), metrics: z.array(latestMetric) });
 export const metricsOfSnapshot = contents.shape.metrics;
+const row = rowWith(contents);
 
 export interface Snapshot {
   readonly standing: Standing;
@@ -86,6 +87,6 @@ function contentsOf({ limit }: LogsWanted, since: number | undefined): More<z.ou
   return {
     json: `json_build_object('logs', ${logs}, 'metrics', ${metrics})`,
     values: [limit, since ?? 0],
-    schema: contents,
+    row,
   };
 }

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
-import { z } from 'zod';
 import { type Database, type Sql, Unavailable } from '../ports/database.js';
 import type { Principal } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
@@ -29,22 +28,29 @@ function nameOf(text: string): { name?: string } {
 
 /** Every transaction has the rights of a principal: its role, and its claims for the policies to look at. */
 export function principalDatabase(pool: pg.Pool, principal: Principal, requestId: string): Database {
-  const settings = Object.entries({
-    role: principal.role,
-    'request.jwt.claims': principal.claims,
-    'rowcast.request_id': requestId,
-  }).map(([name, value]) => `set_config(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)}, true)`);
-  return database(pool, `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${settings.join(', ')}`, nameOf);
+  const begin = () => {
+    const settings = Object.entries({
+      role: principal.role,
+      'request.jwt.claims': principal.claims,
+      'rowcast.request_id': requestId,
+    }).map(([name, value]) => `set_config(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)}, true)`);
+    return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${settings.join(', ')}`;
+  };
+  return database(pool, begin, nameOf);
 }
 
 /** Every transaction has the rights of the pool's own login. */
 export function poolDatabase(pool: pg.Pool): Database {
   // Times are read as text: the same for everybody, as subscribers are given them.
-  return database(pool, "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL timezone = 'UTC'");
+  return database(pool, () => "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL timezone = 'UTC'");
 }
 
 /** `begin` goes to the server in one piece: a transaction costs its own statements and two more. */
-function database(pool: pg.Pool, begin: string, prepared: (text: string) => { name?: string } = () => ({})): Database {
+function database(
+  pool: pg.Pool,
+  begin: () => string,
+  prepared: (text: string) => { name?: string } = () => ({}),
+): Database {
   return {
     async transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
       const client = await pool.connect().catch((error: Error) => {
@@ -66,10 +72,12 @@ function database(pool: pg.Pool, begin: string, prepared: (text: string) => { na
         }
       };
       try {
-        await ask({ text: begin });
+        await ask({ text: begin() });
         const result = await work({
-          query: async (text, values, row) =>
-            z.array(row).parse((await ask({ ...prepared(text), text, values: [...values] })).rows),
+          query: async (text, values, row) => {
+            const { rows } = await ask({ ...prepared(text), text, values: [...values] });
+            return rows.map((one) => row.parse(one));
+          },
         });
         // Of a transaction that failed, even if `work` has borne it, Postgres makes a rollback without a word.
         if ((await ask({ text: 'COMMIT' })).command !== 'COMMIT')
