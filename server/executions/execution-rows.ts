@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { type ExecutionStatus, following, isFinished, mayFollow } from '../../client/progress/index.js';
 import type { Sql } from '../ports/database.js';
 import { Refusal } from '../refusal.js';
+import { refuseUnseen } from './existence.js';
 import type { executionChange, newLogs } from './forms.js';
-import { refuseUnseen } from './reads-existence.js';
-import { POSITION } from './reads-position.js';
+import { POSITION } from './position.js';
 import { execution, position, status } from './records.js';
 
 /** The record, and where the channel `execution:<id>` stands. */

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { stepsOf } from '../../../client/progress/index.js';
 import { formatPosition } from '../../../client/protocol/index.js';
-import { readMany, readOfVenture } from '../../executions/reads-lists.js';
-import type { Progresses } from '../../executions/reads-progress.js';
-import { metricsOfSnapshot, readSnapshot } from '../../executions/reads-snapshot.js';
+import { readMany, readOfVenture } from '../../executions/reads/lists.js';
+import type { Progresses } from '../../executions/reads/progress.js';
+import { metricsOfSnapshot, readSnapshot } from '../../executions/reads/snapshot.js';
 import { execution, log, position } from '../../executions/records.js';
 import { conditional, etag, pagination, unchanged } from './answers.js';
 import * as parameters from './parameters.js';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { type LogsQuestion, MAX_TOTAL, readLogs } from '../../executions/reads-logs.js';
-import type { Searches } from '../../executions/reads-search.js';
+import { type LogsQuestion, MAX_TOTAL, readLogs } from '../../executions/reads/logs.js';
+import type { Searches } from '../../executions/reads/search.js';
 import { log } from '../../executions/records.js';
 import * as parameters from './parameters.js';
 import { type Route, route } from './route.js';

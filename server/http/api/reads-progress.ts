@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { stepsOf } from '../../../client/progress/index.js';
-import { readMetrics } from '../../executions/reads-lists.js';
-import type { Statuses } from '../../executions/reads-status.js';
+import { readMetrics } from '../../executions/reads/lists.js';
+import type { Statuses } from '../../executions/reads/status.js';
 import { metric, position } from '../../executions/records.js';
 import { conditional, etag, pagination, unchanged } from './answers.js';
 import * as parameters from './parameters.js';

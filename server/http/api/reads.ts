@@ -1,6 +1,6 @@
-import { Progresses } from '../../executions/reads-progress.js';
-import { Searches } from '../../executions/reads-search.js';
-import { Statuses, type StatusesOptions } from '../../executions/reads-status.js';
+import { Progresses } from '../../executions/reads/progress.js';
+import { Searches } from '../../executions/reads/search.js';
+import { Statuses, type StatusesOptions } from '../../executions/reads/status.js';
 import { executionRoutes } from './reads-executions.js';
 import { logsRoute } from './reads-logs.js';
 import { progressRoutes } from './reads-progress.js';

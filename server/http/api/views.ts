@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { isFinished, type Progress, type StepRecord, viewOf } from '../../../client/progress/index.js';
 import { formatPosition } from '../../../client/protocol/index.js';
-import type { Standing } from '../../executions/reads-progress.js';
+import type { Standing } from '../../executions/reads/progress.js';
 import { execution, position, status } from '../../executions/records.js';
 
 const time = z.iso.datetime().nullable();

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { Database, Sql } from '../ports/database.js';
-import { refuseUnseen } from './reads-existence.js';
-import { LOG_COLUMNS, type Log, log } from './records.js';
+import type { Database, Sql } from '../../ports/database.js';
+import { refuseUnseen } from '../existence.js';
+import { LOG_COLUMNS, type Log, log } from '../records.js';
 
 /** Bytes of rows in one answer, but for its first row: more follow with the next page. */
 export const PAGE_BYTES = 4 * 1024 * 1024;

@@ -1,5 +1,5 @@
-import { Batch } from '../batch.js';
-import { Refusal } from '../refusal.js';
+import { Batch } from '../../batch.js';
+import { Refusal } from '../../refusal.js';
 
 /** Searches that run or wait for their turn, of all and of one subject; one more is refused. */
 const MAX_ASKED = 50;

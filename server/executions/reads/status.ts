@@ -1,10 +1,10 @@
-import type { Access } from '../access/access.js';
-import { Batch } from '../batch.js';
-import type { Database } from '../ports/database.js';
-import type { Principal } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
-import { refuseUnseen } from './reads-existence.js';
-import type { Progresses, Standing } from './reads-progress.js';
+import type { Access } from '../../access/access.js';
+import { Batch } from '../../batch.js';
+import type { Database } from '../../ports/database.js';
+import type { Principal } from '../../ports/principal.js';
+import { Refusal } from '../../refusal.js';
+import { refuseUnseen } from '../existence.js';
+import type { Progresses, Standing } from './progress.js';
 
 /** Questions that one statement answers, and statements under way at once. */
 const TOGETHER = 100;

@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { type Position, parsePosition } from '../../client/protocol/index.js';
-import type { Database } from '../ports/database.js';
-import { Refusal } from '../refusal.js';
-import { refuseUnseen } from './reads-existence.js';
-import { PAGE_BYTES } from './reads-logs.js';
-import { type More, type Progresses, rowWith, type Standing } from './reads-progress.js';
-import { LOG_COLUMNS, type Log, log, metric } from './records.js';
+import { type Position, parsePosition } from '../../../client/protocol/index.js';
+import type { Database } from '../../ports/database.js';
+import { Refusal } from '../../refusal.js';
+import { refuseUnseen } from '../existence.js';
+import { LOG_COLUMNS, type Log, log, metric } from '../records.js';
+import { PAGE_BYTES } from './logs.js';
+import { type More, type Progresses, rowWith, type Standing } from './progress.js';
 
 /** Names of metrics in one snapshot. */
 const MAX_NAMES = 1_000;

@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Database } from '../ports/database.js';
-import { refuseUnseen } from './reads-existence.js';
-import { refuseHiddenVenture } from './reads-logs.js';
-import { POSITION } from './reads-position.js';
-import type { Progresses, Standing } from './reads-progress.js';
-import { type Metric, metric } from './records.js';
+import type { Database } from '../../ports/database.js';
+import { refuseUnseen } from '../existence.js';
+import { POSITION } from '../position.js';
+import { type Metric, metric } from '../records.js';
+import { refuseHiddenVenture } from './logs.js';
+import type { Progresses, Standing } from './progress.js';
 
 /** Where a page of executions or metrics ended: they are listed newest first. */
 export interface ListCursor {
