@@ -15,14 +15,6 @@ export type WrittenExecution = z.output<typeof writtenExecution>;
 const locked = z.object({ status, stage_number: z.int().nullable() });
 export type Locked = z.output<typeof locked>;
 
-const exists = z.object({ exists: z.boolean() });
-
-/** Rejects with `Refusal` (unknown_venture). */
-export async function findVenture(sql: Sql, id: string): Promise<void> {
-  const [found] = await sql.query('SELECT rowcast.venture_exists($1) AS exists', [id], exists);
-  if (!found?.exists) throw new Refusal('unknown_venture');
-}
-
 /**
  * Locks the row of an execution, as its own writers do. Appends take the same lock: they queue on the channel anyway, and
  * many that shared one could keep a change waiting for ever. Rejects with `Refusal` (unknown_execution, forbidden).

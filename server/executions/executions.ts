@@ -4,7 +4,6 @@ import { Refusal } from '../refusal.js';
 import {
   asJson,
   changeExecution,
-  findVenture,
   insertLogs,
   lock,
   readExecution,
@@ -13,6 +12,7 @@ import {
   type WrittenExecution,
   writtenExecution,
 } from './execution-rows.js';
+import { findVenture } from './existence.js';
 import {
   checked,
   type ExecutionChange,

@@ -13,3 +13,9 @@ export async function refuseUnseen(sql: Sql, kind: keyof typeof KINDS, id: strin
   const [found] = await sql.query(`SELECT ${exists}($1) AS there`, [id], z.object({ there: z.boolean() }));
   throw found?.there ? new Refusal('forbidden', `this ${kind} is not for this principal`) : new Refusal(code);
 }
+
+/** Rejects with `Refusal` (unknown_venture, forbidden) where the principal sees no such venture. */
+export async function findVenture(sql: Sql, id: string): Promise<void> {
+  const seen = await sql.query('SELECT FROM public.ventures WHERE venture_id = $1', [id], z.unknown());
+  if (seen.length === 0) await refuseUnseen(sql, 'venture', id);
+}

@@ -1,9 +1,8 @@
 import { z } from 'zod';
 import type { Database } from '../../ports/database.js';
-import { refuseUnseen } from '../existence.js';
+import { findVenture, refuseUnseen } from '../existence.js';
 import { POSITION } from '../position.js';
 import { type Metric, metric } from '../records.js';
-import { refuseHiddenVenture } from './logs.js';
 import type { Progresses, Standing } from './progress.js';
 
 /** Where a page of executions or metrics ended: they are listed newest first. */
@@ -43,7 +42,7 @@ export function readOfVenture(database: Database, progresses: Progresses, questi
        ORDER BY e.created_at DESC, e.execution_id DESC LIMIT $5`;
     const values = [ventureId, statuses ?? null, after?.at ?? null, after?.id ?? null, limit + 1];
     const ids = (await sql.query(text, values, z.object({ id: z.string() }))).map(({ id }) => id);
-    if (ids.length === 0) await refuseHiddenVenture(sql, ventureId);
+    if (ids.length === 0) await findVenture(sql, ventureId);
     const page = ids.slice(0, limit);
     const found = page.length === 0 ? new Map<string, Standing>() : await progresses.of(sql, page);
     return { executions: page.flatMap((id) => found.get(id) ?? []), more: ids.length > limit };

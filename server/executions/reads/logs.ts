@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Database, Sql } from '../../ports/database.js';
-import { refuseUnseen } from '../existence.js';
+import { findVenture } from '../existence.js';
 import { LOG_COLUMNS, type Log, log } from '../records.js';
 
 /** Bytes of rows in one answer, but for its first row: more follow with the next page. */
@@ -63,7 +63,7 @@ export function readLogs(database: Database, question: LogsQuestion): Promise<Lo
   return database.transaction(async (sql) => {
     const { limit, offset } = question;
     const newest = await readNewest(sql, question);
-    if (newest.length === 0) await refuseHiddenVenture(sql, question.ventureId);
+    if (newest.length === 0) await findVenture(sql, question.ventureId);
     const rows = newest.length === 0 ? [] : await readPage(sql, question, newest);
     const more = rows.length > limit || (rows.at(-1)?.followed ?? false);
     const total = offset === undefined ? null : await countLogs(sql, question);
@@ -104,11 +104,6 @@ async function readPage(
     const rows = await sql.query(text, values, logRow);
     if (newest.length <= executions || rows.length > question.limit || rows.at(-1)?.followed) return rows;
   }
-}
-
-export async function refuseHiddenVenture(sql: Sql, ventureId: string): Promise<void> {
-  const seen = `SELECT FROM public.ventures v WHERE v.venture_id = $1`;
-  if ((await sql.query(seen, [ventureId], z.unknown())).length === 0) await refuseUnseen(sql, 'venture', ventureId);
 }
 
 /** Collects the values of a statement. */
