@@ -1,4 +1,11 @@
-export { type ExecutionStatus, following, isFinished, mayFollow, type Progress } from '../client/progress/index.js';
+export {
+  type ExecutionStatus,
+  type FinalStatus,
+  following,
+  isFinished,
+  mayFollow,
+  type Progress,
+} from '../client/progress/index.js';
 export { type Config, ConfigError, readConfig } from './config.js';
 export {
   AgentExecutionService,
@@ -7,7 +14,7 @@ export {
   type ServiceOptions,
 } from './executions/agent-execution-service.js';
 export type { WrittenExecution } from './executions/execution-rows.js';
-export { type Appended, type Ending, Executions, type Recorded } from './executions/executions.js';
+export { type Appended, Executions, type Recorded } from './executions/executions.js';
 export type { ExecutionChange, NewExecution, NewLog, NewMetric } from './executions/forms.js';
 export type { Answered } from './executions/idempotency.js';
 export {

@@ -7,5 +7,5 @@ export {
   type ProgressEvent,
   type ProgressState,
 } from './state.js';
-export { type ExecutionStatus, following, isFinished, mayFollow, STATUSES } from './states.js';
+export { type ExecutionStatus, type FinalStatus, following, isFinished, mayFollow, STATUSES } from './statuses.js';
 export { type Progress, type StepRecord, stepsOf, viewOf } from './view.js';

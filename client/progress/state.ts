@@ -1,6 +1,6 @@
 import { type Fields, fields, text, time, whole } from './field.js';
 import { follow, type Pace } from './pace.js';
-import { type ExecutionStatus, isFinished } from './states.js';
+import { type ExecutionStatus, type FinalStatus, isFinished } from './statuses.js';
 import { errorIn, NO_STEPS, nameIn, type StepEvent, type Steps, stepAfter } from './steps.js';
 import { MAX_NAME, type Plan, planIn, total, type Work, workDone } from './work.js';
 
@@ -112,7 +112,7 @@ const run = unfinished((state) => ({
   error: null,
 }));
 
-const end = (status: 'completed' | 'failed' | 'cancelled') =>
+const end = (status: FinalStatus) =>
   unfinished((state, event) => {
     const said = status === 'failed' ? (state.error ?? errorOf(event)) : state.error;
     return { ...state, status, endedAt: state.at, error: status === 'completed' ? null : said };

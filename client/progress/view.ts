@@ -1,6 +1,6 @@
 import { type Remaining, remaining } from './pace.js';
 import { type ProgressError, type ProgressState, workOf } from './state.js';
-import { type ExecutionStatus, isFinished } from './states.js';
+import { type ExecutionStatus, isFinished } from './statuses.js';
 import type { Step } from './steps.js';
 import { plannedSteps } from './work.js';
 

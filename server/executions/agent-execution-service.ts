@@ -1,7 +1,8 @@
+import type { FinalStatus } from '../../client/progress/index.js';
 import { type Logger, makeLogger } from '../logger.js';
 import type { Database } from '../ports/database.js';
 import type { WrittenExecution } from './execution-rows.js';
-import { type Ending, Executions } from './executions.js';
+import { Executions } from './executions.js';
 import type { NewExecution } from './forms.js';
 import { messageOf } from './output.js';
 import { ProgressTracker, type RunningStep, type TrackerOptions } from './progress-tracker.js';
@@ -88,7 +89,7 @@ export class AgentExecutionService {
   }
 
   /** Ends an execution that no run ends. The same end again is no error. Rejects as `Executions.finish`, after retries. */
-  async finalizeExecution(id: string, to: Ending, error?: unknown): Promise<WrittenExecution> {
+  async finalizeExecution(id: string, to: FinalStatus, error?: unknown): Promise<WrittenExecution> {
     const message = error === undefined ? undefined : messageOf(error);
     return retrying(() => this.#executions.finish(id, to, message), this.#retry);
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { FinalStatus } from '../../client/progress/index.js';
 import type { Database, Sql } from '../ports/database.js';
 import { Refusal } from '../refusal.js';
 import {
@@ -38,9 +39,6 @@ export type Appended = z.output<typeof appended>;
 
 export const recorded = z.object({ recorded: z.int(), metrics: z.array(metric), position }).meta({ id: 'Recorded' });
 export type Recorded = z.output<typeof recorded>;
-
-/** How an execution can end. */
-export type Ending = 'completed' | 'failed' | 'cancelled';
 
 /** What another transaction was in the way of: it has ended, and at once this may be done again. */
 const CONTENTION = {
@@ -92,7 +90,7 @@ export class Executions {
   }
 
   /** Ends an execution. What went wrong is an event of its own, just before the last one. */
-  async finish(id: string, to: Ending, error?: string): Promise<WrittenExecution> {
+  async finish(id: string, to: FinalStatus, error?: string): Promise<WrittenExecution> {
     checked(executionId, id);
     const logs =
       error === undefined ? [] : checked(newLogs, [{ event_type: 'error', log_level: 'error', message: error }]);

@@ -1,8 +1,9 @@
 import { z } from 'zod';
+import type { FinalStatus } from '../../client/progress/index.js';
 import { type Logger, makeLogger } from '../logger.js';
 import type { Database } from '../ports/database.js';
 import type { WrittenExecution } from './execution-rows.js';
-import { type Ending, Executions } from './executions.js';
+import { Executions } from './executions.js';
 import { MOST_ROWS, type NewExecution, type NewLog } from './forms.js';
 import { contextOf, jsonOf, messageOf, textOf } from './output.js';
 import { type Retry, type RetryPolicy, retrying } from './retrying.js';
@@ -152,7 +153,7 @@ export class ProgressTracker {
   }
 
   /** Ends the execution, after all that waits. */
-  finish(to: Ending, error?: unknown): Promise<void> {
+  finish(to: FinalStatus, error?: unknown): Promise<void> {
     const id = this.executionId;
     const message = error === undefined ? undefined : messageOf(error);
     return this.#writes.add(() => this.#executions.finish(id, to, message));

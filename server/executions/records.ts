@@ -38,7 +38,7 @@ export const log = z
     request_id: z.string().nullable(),
   })
   .meta({ id: 'Log' });
-export type Log = z.output<typeof log>;
+export type LogRow = z.output<typeof log>;
 
 export const metric = z
   .object({
@@ -48,7 +48,7 @@ export const metric = z
     recorded_at: time,
   })
   .meta({ id: 'Metric' });
-export type Metric = z.output<typeof metric>;
+export type MetricRow = z.output<typeof metric>;
 
 /** The columns of a log row, for SQL that calls the table `l`. */
 export const LOG_COLUMNS = `l.log_id, l.execution_id, l.seq, l.event_type, l.log_level, l.stage_number, l.message,

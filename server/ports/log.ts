@@ -21,17 +21,17 @@ export interface Log {
    */
   open(channel: string): Promise<ChannelState | null>;
   /** The rows that follow `after`, up to `upTo`; at least the first one, then as many as a page may hold. */
-  page(channel: string, after: number, upTo: number): Promise<Run>;
+  page(channel: string, after: number, upTo: number): Promise<RunOfRows>;
 }
 
 /** Rows of one channel without a hole, and the epoch in which they have these numbers. */
-export interface Run {
+export interface RunOfRows {
   readonly epoch: string;
   readonly rows: readonly StoredRow[];
 }
 
 /** A channel's head has moved. `rows` are the first of the new rows, where they were few enough to come along. */
-export interface Movement extends Run {
+export interface Movement extends RunOfRows {
   readonly channel: string;
   readonly head: number;
 }

@@ -5,7 +5,7 @@ import type { PageLimits } from '../hub/channel.js';
 import type { Logger } from '../logger.js';
 import type { Metrics } from '../metrics.js';
 import { Unavailable } from '../ports/database.js';
-import type { ChannelState, Log, Run, StoredRow } from '../ports/log.js';
+import type { ChannelState, Log, RunOfRows, StoredRow } from '../ports/log.js';
 import { makePool } from './pool.js';
 import { isConnectionLoss, READ_SETTINGS, soon } from './session.js';
 import { channelsStatement, pageStatement } from './statements.js';
@@ -38,7 +38,7 @@ export interface HistoryOptions {
 export class History implements Log {
   readonly #options: HistoryOptions;
   readonly #pool: pg.Pool;
-  readonly #pages = new WeakMap<Stream, Batch<PageRequest, Run>>();
+  readonly #pages = new WeakMap<Stream, Batch<PageRequest, RunOfRows>>();
 
   constructor(options: HistoryOptions) {
     const { databaseUrl, poolSize, queryTimeout, logger } = options;
@@ -61,7 +61,7 @@ export class History implements Log {
     return this.#options.tail.open(channel);
   }
 
-  async page(channel: string, after: number, upTo: number): Promise<Run> {
+  async page(channel: string, after: number, upTo: number): Promise<RunOfRows> {
     const found = await this.#options.tail.catalog.find(channel);
     return found === null ? { epoch: '', rows: [] } : this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
   }
@@ -74,7 +74,7 @@ export class History implements Log {
     return (await Promise.all(lists)).flat();
   }
 
-  #batchOf(stream: Stream): Batch<PageRequest, Run> {
+  #batchOf(stream: Stream): Batch<PageRequest, RunOfRows> {
     let batch = this.#pages.get(stream);
     if (batch === undefined) {
       const statement = named(pageStatement(stream));

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { z } from 'zod';
-import type { ChannelState, Log, Run } from '../ports/log.js';
+import type { ChannelState, Log, RunOfRows } from '../ports/log.js';
 import { Catalog } from './catalog.js';
 import { CONNECT_TIMEOUT, READ_SETTINGS, types } from './session.js';
 import { openStatement, pageStatement } from './statements.js';
@@ -59,7 +59,7 @@ export class TableLog implements Log {
     return (await this.#query(named(openStatement(found.stream)), [[found.key]], openRow))[0] ?? null;
   }
 
-  async page(channel: string, after: number, upTo: number): Promise<Run> {
+  async page(channel: string, after: number, upTo: number): Promise<RunOfRows> {
     const found = await this.#catalog.find(channel);
     if (found === null) return { epoch: '', rows: [] };
     const values = [[found.key], [after], [upTo], PAGE_BYTES, PAGE_ROWS];

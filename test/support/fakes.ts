@@ -6,7 +6,7 @@ import { makeLogger } from '../../server/logger.js';
 import type { Clock } from '../../server/ports/clock.js';
 import { Unavailable } from '../../server/ports/database.js';
 import { type Transport, textOf } from '../../server/ports/door.js';
-import type { ChannelState, Log, Movement, Run, StoredRow } from '../../server/ports/log.js';
+import type { ChannelState, Log, Movement, RunOfRows, StoredRow } from '../../server/ports/log.js';
 
 /** Lets everything run that waits for nothing but its turn. */
 export function settle(): Promise<void> {
@@ -194,10 +194,10 @@ interface PageQuestion {
   readonly channel: string;
   readonly after: number;
   readonly upTo: number;
-  readonly resolve: (run: Run) => void;
+  readonly resolve: (run: RunOfRows) => void;
   readonly reject: (error: Error) => void;
   /** What the snapshot of the statement saw, once it has begun. */
-  seen: Run | null;
+  seen: RunOfRows | null;
 }
 
 interface OpenQuestion {
@@ -332,7 +332,7 @@ export class FakeLog implements Log {
     });
   }
 
-  page(channel: string, after: number, upTo: number): Promise<Run> {
+  page(channel: string, after: number, upTo: number): Promise<RunOfRows> {
     this.asked.push(`${after}..${upTo}`);
     return new Promise((resolve, reject) => {
       this.pages.push({ channel, after, upTo, resolve, reject, seen: null });
@@ -360,7 +360,7 @@ export class FakeLog implements Log {
     question.resolve(question.seen ?? this.#runFor(question));
   }
 
-  #runFor({ channel, after, upTo }: PageQuestion): Run {
+  #runFor({ channel, after, upTo }: PageQuestion): RunOfRows {
     const rows: StoredRow[] = [];
     let bytes = 0;
     const table = this.#tables.get(channel);

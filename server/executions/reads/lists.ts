@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Database } from '../../ports/database.js';
 import { findVenture, refuseUnseen } from '../existence.js';
 import { POSITION } from '../position.js';
-import { type Metric, metric } from '../records.js';
+import { type MetricRow, metric } from '../records.js';
 import type { Progresses, Standing } from './progress.js';
 
 /** Where a page of executions or metrics ended: they are listed newest first. */
@@ -57,7 +57,7 @@ export interface MetricsQuestion {
 }
 
 export interface MetricsPage {
-  readonly metrics: readonly Metric[];
+  readonly metrics: readonly MetricRow[];
   readonly more: boolean;
   readonly position: string;
 }

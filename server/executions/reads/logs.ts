@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Database, Sql } from '../../ports/database.js';
 import { findVenture } from '../existence.js';
-import { LOG_COLUMNS, type Log, log } from '../records.js';
+import { LOG_COLUMNS, type LogRow, log } from '../records.js';
 
 /** Bytes of rows in one answer, but for its first row: more follow with the next page. */
 export const PAGE_BYTES = 4 * 1024 * 1024;
@@ -36,7 +36,7 @@ export interface LogsQuestion extends LogFilter {
 }
 
 export interface LogsPage {
-  readonly logs: readonly Log[];
+  readonly logs: readonly LogRow[];
   readonly more: boolean;
   /** Where an offset was asked for: of all rows that match; null where there are more than `MAX_TOTAL`. */
   readonly total: number | null;

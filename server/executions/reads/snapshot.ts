@@ -3,7 +3,7 @@ import { type Position, parsePosition } from '../../../client/protocol/index.js'
 import type { Database } from '../../ports/database.js';
 import { Refusal } from '../../refusal.js';
 import { refuseUnseen } from '../existence.js';
-import { LOG_COLUMNS, type Log, log, metric } from '../records.js';
+import { LOG_COLUMNS, type LogRow, log, metric } from '../records.js';
 import { PAGE_BYTES } from './logs.js';
 import { type More, type Progresses, rowWith, type Standing } from './progress.js';
 
@@ -24,7 +24,7 @@ const row = rowWith(contents);
 
 export interface Snapshot {
   readonly standing: Standing;
-  readonly logs: readonly Log[];
+  readonly logs: readonly LogRow[];
   readonly metrics: z.output<typeof metricsOfSnapshot>;
   /** Where to ask on for rows that did not fit, up to the position of the snapshot; null where none are left. */
   readonly next: Position | null;

@@ -1,4 +1,4 @@
-/** Every state of an execution, and those that may follow it. A finished one is followed by none. */
+/** Every status of an execution, and those that may follow it. A finished one is followed by none. */
 export const following = {
   pending: ['running', 'cancelled', 'failed'],
   running: ['paused', 'completed', 'failed', 'cancelled'],
@@ -10,6 +10,11 @@ export const following = {
 
 export type ExecutionStatus = keyof typeof following;
 
+/** The statuses that nothing follows. */
+export type FinalStatus = {
+  [S in ExecutionStatus]: (typeof following)[S] extends readonly [] ? S : never;
+}[ExecutionStatus];
+
 export const STATUSES = Object.keys(following) as readonly ExecutionStatus[];
 
 /** Whether nothing can happen to the execution any more. */
@@ -17,7 +22,7 @@ export function isFinished(status: ExecutionStatus): boolean {
   return following[status].length === 0;
 }
 
-/** Whether a change is allowed. The same state again is no change, and always allowed. */
+/** Whether a change is allowed. The same status again is no change, and always allowed. */
 export function mayFollow(from: ExecutionStatus, to: ExecutionStatus): boolean {
   const next: readonly ExecutionStatus[] = following[from];
   return from === to || next.includes(to);
