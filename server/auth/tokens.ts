@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache';
 import type { Logger } from '../logger.js';
 import { type Principal, ROLES } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
+import { isStorable } from '../storable.js';
 import { NoKeys } from './issuer-keys.js';
 import type { KeySource } from './key-source.js';
 
@@ -19,9 +20,6 @@ const ENTRY = 500;
 
 /** The last moment that a `Date` has, in milliseconds since 1970; PostgreSQL knows later ones. */
 const END_OF_TIME = 8.64e15;
-
-/** Of JSON text: escapes of what no text in PostgreSQL can hold, a NUL and half a character. */
-const NO_TEXT = /\\u(0000|d[89a-f][0-9a-f]{2})/;
 
 export interface TokenRules {
   readonly keys: KeySource;
@@ -81,11 +79,16 @@ export class Tokens {
     const { clockTolerance, roleClaim } = this.#rules;
     const { sub: subject, exp = 0, [roleClaim]: named } = payload;
     if (typeof subject !== 'string' || subject === '') throw unauthorized('the claim sub of the token is not a name');
-    const claims = JSON.stringify(payload);
-    if (NO_TEXT.test(claims)) throw unauthorized('a claim of the token holds what is no text');
+    const claims = JSON.stringify(payload, storableOnly);
     const role = ROLES.find((known) => known === named) ?? 'authenticated';
     return { subject, role, claims, expiresAt: Math.min((exp + clockTolerance) * 1000, END_OF_TIME) };
   }
+}
+
+/** PostgreSQL reads the claims as JSON. */
+function storableOnly(name: string, value: unknown): unknown {
+  if (isStorable(name) && (typeof value !== 'string' || isStorable(value))) return value;
+  throw unauthorized('a claim of the token holds what is no text');
 }
 
 function unauthorized(message: string): Refusal {

@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import type { Command } from '../../client/protocol/index.js';
 import { Refusal } from '../refusal.js';
+import { isStorable } from '../storable.js';
 
 const id = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
-/** Half a character, and the one that no text in PostgreSQL can have: a statement that is given one fails. */
-const NO_TEXT = /[\0\p{Cs}]/u;
-const unicode = z.string().refine((text) => !NO_TEXT.test(text), 'is no Unicode text without NUL');
+const unicode = z.string().refine(isStorable, 'is no Unicode text without NUL');
 const channel = unicode.min(1).max(512);
 const token = z.string().min(1);
 const ticket = z.string().min(1).max(128);

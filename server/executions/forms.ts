@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { STATUSES } from '../../client/progress/index.js';
 import { Refusal } from '../refusal.js';
+import { isStorable } from '../storable.js';
 import { LEVELS } from './records.js';
 
 /** The longest message of a log, in characters. */
@@ -14,13 +15,8 @@ const STAGES = 100;
 /** The largest `int` of PostgreSQL. */
 const MAX_INT = 2_147_483_647;
 
-const NOT_STORABLE = /\p{Cs}|\0/u;
-/** PostgreSQL stores neither NUL nor half a character. */
 export const text = (longest: number) =>
-  z
-    .string()
-    .max(longest)
-    .refine((value) => !NOT_STORABLE.test(value), 'has a character that cannot be stored');
+  z.string().max(longest).refine(isStorable, 'has a character that cannot be stored');
 const name = text(NAME).min(1);
 const stageNumber = z.int().min(0).max(MAX_INT).nullable();
 const metadata = z.record(z.string(), z.unknown()).nullable();

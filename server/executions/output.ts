@@ -1,3 +1,5 @@
+import { storable } from '../storable.js';
+
 /** What a tracker keeps of one message, in characters, and of one output and one context, in characters of the JSON. */
 const MESSAGE = 8_192;
 const OUTPUT = 16_384;
@@ -5,26 +7,19 @@ const CONTEXT = 2 * OUTPUT;
 /** How much of a longer JSON is kept, as text. */
 const BEGINNING = 1_000;
 
-/** PostgreSQL stores neither NUL nor half a character. */
-const NOT_STORABLE = /\p{Cs}|\0/gu;
-
-/** A text that can be stored. */
-export function textOf(value: string): string {
-  return value.slice(0, MESSAGE).replace(NOT_STORABLE, '\uFFFD');
-}
-
-/** What an error says. */
-export function messageOf(error: unknown): string {
+/** What a text or an error says, as far as it is kept. */
+export function messageOf(said: unknown): string {
   try {
-    if (error instanceof Error) return textOf(String(error.message || error.name));
-    return textOf(typeof error === 'string' ? error : (JSON.stringify(jsonOf(error)) ?? 'unknown'));
+    const words = said instanceof Error ? said.message || said.name : said;
+    const text = typeof words === 'string' ? words : JSON.stringify(jsonOf(words));
+    return storable(text.slice(0, MESSAGE));
   } catch {
     return 'unprintable'; // whoever waits for the work must hear its own error, whatever that is
   }
 }
 
 function plain(_key: string, value: unknown): unknown {
-  if (typeof value === 'string') return value.replace(NOT_STORABLE, '\uFFFD');
+  if (typeof value === 'string') return storable(value);
   return typeof value === 'bigint' ? String(value) : value;
 }
 
@@ -41,7 +36,7 @@ export function jsonOf(value: unknown, longest = OUTPUT): unknown {
   try {
     const text = JSON.stringify(value, plain) ?? 'null';
     if (text.length <= longest) return JSON.parse(text);
-    return { cut: true, length: text.length, begins: textOf(text.slice(0, BEGINNING)) };
+    return { cut: true, length: text.length, begins: storable(text.slice(0, BEGINNING)) };
   } catch {
     return { unprintable: true }; // it refers to itself, or refuses
   }

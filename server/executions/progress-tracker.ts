@@ -5,7 +5,7 @@ import type { Database } from '../ports/database.js';
 import type { WrittenExecution } from './execution-rows.js';
 import { Executions } from './executions.js';
 import { MOST_ROWS, type NewExecution, type NewLog } from './forms.js';
-import { contextOf, jsonOf, messageOf, textOf } from './output.js';
+import { contextOf, jsonOf, messageOf } from './output.js';
 import { type Retry, type RetryPolicy, retrying } from './retrying.js';
 import { type Unwritten, WriteQueue } from './write-queue.js';
 
@@ -92,7 +92,7 @@ export class ProgressTracker {
     const kept = logs.map(({ message, context, ...log }) => ({
       log_id: crypto.randomUUID(), // after a connection that broke in the commit, the same logs may come twice
       ...log,
-      message: typeof message === 'string' ? textOf(message) : null,
+      message: typeof message === 'string' ? messageOf(message) : null,
       context: context === undefined ? null : contextOf(context),
     }));
     const writes: Promise<void>[] = [];
