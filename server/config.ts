@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { browserSettings } from './settings/browsers.js';
-import { identitySettings, KEY_VARIABLES } from './settings/identity.js';
+import { identitySettings, KEYS } from './settings/identity.js';
 import { limitSettings } from './settings/limits.js';
 import { bytes, count, isLoopback, KiB, MiB, milliseconds, port, type Setting, whole } from './settings/setting.js';
 
@@ -214,8 +214,8 @@ export class ConfigError extends Error {
 }
 
 /** Whether clients have to show who they are. Without a key everybody on this machine is trusted, and nobody else comes in. */
-export function needsToken(config: Pick<Config, 'jwtSecret' | 'jwtPublicKey' | 'jwksUrl'>): boolean {
-  return config.jwtSecret !== undefined || config.jwtPublicKey !== undefined || config.jwksUrl !== undefined;
+export function needsToken(config: Pick<Config, (typeof KEYS)[number]>): boolean {
+  return KEYS.some((key) => config[key] !== undefined);
 }
 
 /** Reads the settings from an environment. Throws `ConfigError`. An empty variable counts as left out. */
@@ -231,9 +231,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     if (variable.startsWith('ROWCAST_') && !known.has(variable)) faults.push(`${variable}: there is no such setting`);
   }
   const config = Object.fromEntries(values) as Config;
-  const keys = KEY_VARIABLES.filter((variable) => env[variable]);
+  const variables = KEYS.map((key) => settings[key].env);
+  const keys = variables.filter((variable) => env[variable]);
   if (config.host && keys.length === 0 && !isLoopback(config.host)) {
-    const one = KEY_VARIABLES.join(' or ');
+    const one = variables.join(' or ');
     faults.push(`ROWCAST_HOST: ${config.host} can be reached by others; set ${one}, or use 127.0.0.1`);
   }
   if (keys.length > 1) faults.push(`${keys.join(', ')}: set one of them; tokens are checked in one way`);

@@ -95,10 +95,8 @@ export const identitySettings = {
   },
 } as const satisfies Record<string, Setting>;
 
-/** The variables of which one makes clients show tokens. */
-export const KEY_VARIABLES = [identitySettings.jwtSecret, identitySettings.jwtPublicKey, identitySettings.jwksUrl].map(
-  ({ env }) => env,
-);
+/** The settings of which one makes clients show tokens. */
+export const KEYS = ['jwtSecret', 'jwtPublicKey', 'jwksUrl'] as const satisfies (keyof typeof identitySettings)[];
 
 /** Keys that come over a network in the clear could be anybody's. */
 function isSafe({ protocol, hostname }: URL): boolean {
