@@ -1,15 +1,15 @@
 import { type Config, needsToken } from '../config.js';
 import type { Logger } from '../logger.js';
-import type { Authenticator, Principal, Tickets } from '../ports/principal.js';
+import { type Authenticator, type Principal, type Tickets, withoutToken } from '../ports/principal.js';
 import { Refusal } from '../refusal.js';
 import { keySource } from './key-source.js';
 import { Tokens } from './tokens.js';
 
 /** Everybody on this machine: without a key the gateway listens on loopback only. */
-const LOCAL = fixed('local', 'service_role', { sub: 'local', role: 'service_role' });
+const LOCAL = withoutToken('service_role', 'local');
 
-/** Whoever shows nothing, where that is admitted. No token has this subject. */
-const ANONYMOUS = fixed('', 'anon', { role: 'anon' });
+/** Whoever shows nothing, where that is admitted. */
+const ANONYMOUS = withoutToken('anon');
 
 /** Tells who asks, in the way that the settings say. A ticket goes before a token: a browser adds a cookie unasked. */
 export function makeAuthenticator(config: Config, deps: { tickets: Tickets; logger: Logger }): Authenticator {
@@ -37,8 +37,4 @@ function notExpired(principal: Principal | null): Principal {
   if (principal === null) throw new Refusal('unauthorized', 'the ticket was used, is too old, or never was one');
   if (principal.expiresAt !== null && principal.expiresAt <= Date.now()) throw new Refusal('token_expired');
   return principal;
-}
-
-function fixed(subject: string, role: Principal['role'], claims: object): Principal {
-  return { subject, role, claims: JSON.stringify(claims), expiresAt: null };
 }

@@ -12,13 +12,13 @@ export interface Principal {
   readonly expiresAt: number | null;
 }
 
+/** One whom no token names. An empty subject is that of no token. */
+export function withoutToken(role: Role, sub?: string): Principal {
+  return { subject: sub ?? '', role, claims: JSON.stringify({ sub, role }), expiresAt: null };
+}
+
 /** The gateway itself, for what it does on nobody's behalf alone. */
-export const SERVICE: Principal = {
-  subject: 'rowcast',
-  role: 'service_role',
-  claims: JSON.stringify({ sub: 'rowcast', role: 'service_role' }),
-  expiresAt: null,
-};
+export const SERVICE = withoutToken('service_role', 'rowcast');
 
 /** What a client shows to be known. */
 export interface Credentials {
