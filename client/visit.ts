@@ -148,17 +148,15 @@ export class Visit {
   /** Asks for a token, and calls one of the two, once, unless the visit ends before. */
   #ask(onToken: (token: string | undefined) => void, onNone: (reason: unknown) => void): void {
     const { token, clock } = this.#options;
-    let asking = true;
-    const once = <A>(then: (outcome: A) => void) => {
-      return (outcome: A) => {
-        if (!asking || this.#over) return;
-        asking = false;
-        this.#cancelToken();
-        then(outcome);
-      };
-    };
-    this.#cancelToken = clock.after(TOKEN_TIMEOUT, () => once(onNone)('none came in time'));
-    token().then(once(onToken), once(onNone));
+    const late = new Promise<never>((_, reject) => {
+      this.#cancelToken = clock.after(TOKEN_TIMEOUT, () => reject('none came in time'));
+    });
+    Promise.race([token(), late])
+      .finally(() => this.#cancelToken())
+      .then(
+        (token) => this.#over || onToken(token),
+        (reason) => this.#over || onNone(reason),
+      );
   }
 
   #dial(): void {
