@@ -31,9 +31,6 @@ beforeAll(async () => {
     max: 20,
     options: '-c deadlock_timeout=50ms',
   });
-  // The database is dropped while the last of them says goodbye, and then the pool listens no more.
-  pool.on('error', () => {});
-  pool.on('connect', (client) => client.on('error', () => {}));
   login = connectDatabase(pool);
   const { rows } = await pool.query<{ id: string }>(
     `WITH v AS (INSERT INTO ventures (name) VALUES ('test') RETURNING venture_id AS id),
