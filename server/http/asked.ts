@@ -1,4 +1,4 @@
-import express, { type Request, type RequestHandler } from 'express';
+import type { Request } from 'express';
 import { z } from 'zod';
 import { PROTOCOL } from '../../client/protocol/index.js';
 import type { Asked, Order } from '../ports/door.js';
@@ -7,9 +7,6 @@ import { Refusal } from '../refusal.js';
 /** The longest that a poll may wait, and what it waits if it does not say; in seconds. */
 const MAX_WAIT = 60;
 const DEFAULT_WAIT = 20;
-
-/** Bodies hold commands; so many of the largest. */
-const BODY_FRAMES = 4;
 
 const SESSION = '1 to 64 letters, digits, _ or -';
 const WAIT = `0 to ${MAX_WAIT} seconds`;
@@ -29,27 +26,16 @@ const wait = z.object({
 
 const commandsUpTo = (most: number) => z.array(command).min(1).max(most);
 
-/** Node takes what follows an offer to upgrade for the other protocol, and would find no body. Throws `Refusal`. */
-export function refuseUpgrade({ headers }: Pick<Request, 'headers'>, code: 'invalid_frame' | 'invalid_request'): void {
-  if (headers.upgrade === undefined) return;
-  throw new Refusal(code, 'a request with a body must not offer to upgrade: ask by HTTP/1.1');
-}
-
-/** Reads a body of any type as text. */
-export function bodyText(maxFrameBytes: number): RequestHandler {
-  return express.text({ type: () => true, limit: BODY_FRAMES * maxFrameBytes, inflate: false });
-}
-
 /** The commands of a body, in a connection of their own; so many at most. */
-export function inBody(request: Request, names: readonly string[], most: number): Asked {
+export function inBody(body: unknown, request: Request, names: readonly string[], most: number): Asked {
   const query = queryOf(request, names);
   const introduced = commandsUpTo(most).refine(([first]) => first?.type === 'connect', 'begins with connect');
-  return { commands: parse(introduced, json(request)), session: sessionOf(query), replies: true };
+  return { commands: parse(introduced, body), session: sessionOf(query), replies: true };
 }
 
 /** The commands of a body, and the session of the connection that they are for. */
-export function forSession(request: Request, most: number): Omit<Order, 'subject'> {
-  return parse(z.object({ session: name, commands: commandsUpTo(most) }), json(request));
+export function forSession(body: unknown, most: number): Omit<Order, 'subject'> {
+  return parse(z.object({ session: name, commands: commandsUpTo(most) }), body);
 }
 
 /**
@@ -106,15 +92,6 @@ function queryOf(request: Request, names: readonly string[]): URLSearchParams {
 /** An address may be one that no URL is. */
 export function searchOf(request: Request): URLSearchParams {
   return new URLSearchParams(request.originalUrl.split(/[?#]/, 2)[1] ?? '');
-}
-
-function json(request: Request): unknown {
-  refuseUpgrade(request, 'invalid_frame');
-  try {
-    return JSON.parse(String(request.body));
-  } catch {
-    throw new Refusal('invalid_json', 'the body is not JSON');
-  }
 }
 
 function parse<T>(schema: z.ZodType<T>, value: unknown): T {

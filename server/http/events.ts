@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { type Request, type RequestHandler, type Response, Router } from 'express';
 import { type Door, type PollAnswer, type Positions, textOf } from '../ports/door.js';
-import { bodyText, forSession, inBody, inQuery, searchOf, waitOf } from './asked.js';
+import { forSession, inBody, inQuery, searchOf, waitOf } from './asked.js';
+import { bodyReader } from './body.js';
 import { type CacheScope, isKnown, letKeep } from './caching.js';
 import { endCompressed } from './compression.js';
 import type { PrincipalOf } from './credentials.js';
@@ -19,6 +20,9 @@ export interface EventRoutesOptions {
   readonly limit: RequestHandler;
 }
 
+/** Bodies hold commands; so many of the largest. */
+const BODY_FRAMES = 4;
+
 const REFUSED = refuseMethod('GET, POST');
 
 /** Connections over HTTP, event streams and polls, and commands for those that have no way up of their own. */
@@ -26,7 +30,7 @@ export function eventRoutes(options: EventRoutesOptions): Router {
   const { door, principalOf, maxFrameBytes, maxSubscriptions, cache, compression, limit } = options;
   // A client may take all its channels, leave as many, and introduce itself.
   const most = 2 * maxSubscriptions + 1;
-  const body = bodyText(maxFrameBytes);
+  const bodyOf = bodyReader({ maxBytes: BODY_FRAMES * maxFrameBytes, unreadable: 'invalid_frame' });
   const router = Router();
   const send = async (request: Request, response: Response, answer: Pick<PollAnswer, 'frames' | 'positions'>) => {
     const text = asJson(answer);
@@ -43,8 +47,9 @@ export function eventRoutes(options: EventRoutesOptions): Router {
       const lastEventId = request.get('Last-Event-ID') || searchOf(request).get('lastEventId');
       await door.stream(request, response, inQuery(request, ['session', 'lastEventId'], lastEventId));
     })
-    .post(body, async (request, response) => {
-      await door.stream(request, response, inBody(request, ['session'], most));
+    .post(async (request, response) => {
+      const body = await bodyOf(request, response);
+      await door.stream(request, response, inBody(body, request, ['session'], most));
     })
     .all(REFUSED);
 
@@ -64,8 +69,9 @@ export function eventRoutes(options: EventRoutesOptions): Router {
       if (isKnown(request, response)) response.status(304).end();
       else await send(request, response, answer);
     })
-    .post(body, async (request, response) => {
-      const answer = await door.poll(request, response, inBody(request, ['session', 'wait'], most), waitOf(request));
+    .post(async (request, response) => {
+      const asked = inBody(await bodyOf(request, response), request, ['session', 'wait'], most);
+      const answer = await door.poll(request, response, asked, waitOf(request));
       if (answer === null) return;
       response.set('Cache-Control', 'no-store');
       await send(request, response, answer);
@@ -75,9 +81,10 @@ export function eventRoutes(options: EventRoutesOptions): Router {
   router
     .route('/v1/commands')
     .all(limit)
-    .post(body, async (request, response) => {
+    .post(async (request, response) => {
+      const body = await bodyOf(request, response);
       const { subject } = await principalOf(request);
-      const given = forSession(request, most);
+      const given = forSession(body, most);
       await door.command({ subject, ...given });
       response.status(202).json({ accepted: given.commands.length });
     })

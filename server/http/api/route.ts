@@ -10,8 +10,6 @@ export interface Asked<Params, Query, Headers, Body> {
   /** By the names of the schema; whoever asks may write them in any case. */
   readonly headers: Headers;
   readonly body: Body;
-  /** The body as it came, for a fingerprint. Empty where the route takes none. */
-  readonly bodyText: string;
   /** The path as it was asked, without the query. */
   readonly path: string;
   readonly principal: Principal;

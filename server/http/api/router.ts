@@ -1,10 +1,10 @@
-import express, { type Request, type RequestHandler, type Response, Router } from 'express';
+import { type Request, type RequestHandler, type Response, Router } from 'express';
 import type { z } from 'zod';
 import type { Logger } from '../../logger.js';
 import type { Database } from '../../ports/database.js';
 import type { Principal } from '../../ports/principal.js';
 import { Refusal } from '../../refusal.js';
-import { refuseUpgrade } from '../asked.js';
+import { type BodyReader, bodyReader } from '../body.js';
 import { isKnown } from '../caching.js';
 import type { PrincipalOf } from '../credentials.js';
 import { Delivery } from './delivery.js';
@@ -42,7 +42,7 @@ export function apiRoutes(options: ApiOptions): Router {
   });
   router.use('/docs', docsPage());
   router.use(limit);
-  const bodyOf = readerOf(maxBodyBytes);
+  const bodyOf = bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', revive: kept });
   const delivery = new Delivery();
   for (const route of routes) {
     router[route.method](route.path, (request, response) =>
@@ -60,20 +60,6 @@ export function apiRoutes(options: ApiOptions): Router {
   return Router(EXACT).use('/api', router);
 }
 
-type BodyReader = (request: Request, response: Response) => Promise<string>;
-
-/** Reads a body of any type as text. */
-function readerOf(limit: number): BodyReader {
-  const parse = express.text({ type: () => true, limit, inflate: false });
-  return async (request, response) => {
-    refuseUpgrade(request, 'invalid_request');
-    await new Promise<void>((resolve, reject) => {
-      parse(request, response, (error?: unknown) => (error === undefined ? resolve() : reject(error)));
-    });
-    return typeof request.body === 'string' ? request.body : '';
-  };
-}
-
 interface Serving {
   readonly bodyOf: BodyReader;
   readonly delivery: Delivery;
@@ -89,10 +75,9 @@ async function serve(
   if (options.logger.isLevelEnabled('debug')) logWhenAnswered(route, requestId, response, options.logger);
   const principal = await options.principalOf(request);
   // Not before it is known who asks.
-  const bodyText = route.body === undefined ? '' : await options.bodyOf(request, response);
+  const json = route.body === undefined ? undefined : await options.bodyOf(request, response);
   const { status, body, etag, headers } = await route.handle({
-    ...read(route, request, bodyText),
-    bodyText,
+    ...read(route, request, json),
     path: `${request.baseUrl}${request.path}`,
     principal,
     database: options.databaseFor(principal, requestId),
@@ -123,7 +108,7 @@ function logWhenAnswered(route: Route, requestId: string, response: Response, lo
 }
 
 /** Each part of a request by its schema. Throws `InvalidRequest` with all faults at once. */
-function read(route: Route, request: Request, bodyText: string) {
+function read(route: Route, request: Request, json: unknown) {
   const faults: Fault[] = [];
   const part = (name: string, schema: z.ZodType | undefined, value: () => unknown): unknown => {
     if (schema === undefined) return undefined;
@@ -137,19 +122,10 @@ function read(route: Route, request: Request, bodyText: string) {
     params: part('path', route.params, () => request.params),
     query: part('query', route.query, () => ({ ...request.query })),
     headers: part('header', route.headers, () => Object.fromEntries(names.map((name) => [name, request.get(name)]))),
-    body: part('body', route.body, () => parseJson(bodyText)),
+    body: part('body', route.body, () => json),
   };
   if (faults.length > 0) throw new InvalidRequest(faults);
   return parts;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text, kept);
-  } catch (error) {
-    if (error instanceof SyntaxError) throw new Refusal('invalid_json', 'the body is not JSON');
-    throw error instanceof RangeError ? new Refusal('invalid_request', 'the body is too deep') : error;
-  }
 }
 
 /** What JSON can say and would be lost here without a word. */
