@@ -2,8 +2,7 @@ import express, { type ErrorRequestHandler, type Express, type RequestHandler, t
 import type { Logger } from '../logger.js';
 import { Unavailable } from '../ports/database.js';
 import { Refusal, secondsUntilRetry } from '../refusal.js';
-import { isForApi, sendProblem } from './api/problem.js';
-import { requestIdOf } from './api/request-id.js';
+import { sendProblem } from './api/problem.js';
 import type { PrincipalOf } from './credentials.js';
 import { securityHeaders } from './security-headers.js';
 import { STATUS } from './status.js';
@@ -77,25 +76,31 @@ export function makeApp(options: AppOptions): Express {
     throw new Refusal('not_found');
   });
 
-  const onError: ErrorRequestHandler = (error: unknown, request, response, next) => {
-    if (response.headersSent) return next(error);
-    const forApi = isForApi(request);
-    const refusal = asRefusal(error, forApi ? 'invalid_request' : 'invalid_frame');
-    const { code, message } = refusal;
-    const name = forApi ? { request_id: requestIdOf(request, response) } : {};
-    if (code === 'internal') logger.error({ err: error, ...name }, 'a request failed');
-    response.set('Cache-Control', 'no-store').removeHeader('ETag');
-    const seconds = secondsUntilRetry(refusal);
-    if (seconds > 0) response.set('Retry-After', String(seconds));
-    response.status(STATUS[code]);
-    if (forApi) sendProblem(request, response, refusal);
-    else response.json({ error: { code, message } });
-  };
-  app.use(onError);
+  const refusing =
+    (unreadable: Unreadable, write: typeof sendProblem): ErrorRequestHandler =>
+    (error: unknown, request, response, next) => {
+      if (response.headersSent) return next(error);
+      const refusal = asRefusal(error, unreadable);
+      const { code } = refusal;
+      if (code === 'internal') {
+        logger.error({ err: error, request_id: response.get('X-Request-Id') }, 'a request failed');
+      }
+      response.set('Cache-Control', 'no-store').removeHeader('ETag');
+      const seconds = secondsUntilRetry(refusal);
+      if (seconds > 0) response.set('Retry-After', String(seconds));
+      write(request, response.status(STATUS[code]), refusal);
+    };
+  app.use('/api', refusing('invalid_request', sendProblem));
+  app.use(
+    refusing('invalid_frame', (_request, response, { code, message }) => response.json({ error: { code, message } })),
+  );
   return app;
 }
 
-function asRefusal(error: unknown, unreadable: 'invalid_request' | 'invalid_frame'): Refusal {
+/** The code of a request that cannot be read. */
+type Unreadable = 'invalid_request' | 'invalid_frame';
+
+function asRefusal(error: unknown, unreadable: Unreadable): Refusal {
   if (error instanceof Refusal) return error;
   if (error instanceof Unavailable) return new Refusal('unavailable');
   const { status, type } = error as { status?: unknown; type?: unknown }; // what a parser of bodies or paths throws

@@ -101,6 +101,7 @@ test.each([
   ['unknown_venture', 404, `${LOGS}/${NOBODY}`],
   ['not_found', 404, '/api/agents'],
   ['not_found', 404, '/api'],
+  ['not_found', 404, `/API${EXECUTIONS.slice(4)}/${NOBODY}`],
   ['not_found', 404, `${EXECUTIONS}/`],
   ['invalid_request', 400, `${EXECUTIONS}/%ff`],
 ] as const)('%s: %i for %s', async (code, status, path) => {

@@ -40,11 +40,6 @@ export class InvalidRequest extends Refusal {
   }
 }
 
-/** Whether a request is for the API, whose refusals have a form of their own. */
-export function isForApi({ originalUrl }: Request): boolean {
-  return /^\/api(?:[/?]|$)/i.test(originalUrl);
-}
-
 export function problemOf(refusal: Refusal, requestId: string): z.output<typeof problem> {
   const { code, message } = refusal;
   return {
