@@ -1,6 +1,6 @@
 import { type ErrorCode, type Outcome, outcomes } from './outcomes.js';
 
-/** Codes of the HTTP API alone: a subscriber, who is spared their bytes, never meets them. */
+/** Codes that a subscriber, who is spared their bytes, never meets. */
 const ofTheApi = {
   invalid_request: { outcome: 'stop' },
   method_not_allowed: { outcome: 'stop' },

@@ -1,8 +1,10 @@
 import type { RequestHandler } from 'express';
+import { Refusal } from '../refusal.js';
 
-/** Answers every method that a path does not have; `allowed` are those that it has. */
+/** Refuses every method that a path does not have; `allowed` are those that it has. */
 export function refuseMethod(allowed: string): RequestHandler {
   return (_request, response) => {
-    response.set({ Allow: allowed, 'Cache-Control': 'no-store' }).status(405).end();
+    response.set('Allow', allowed);
+    throw new Refusal('method_not_allowed');
   };
 }

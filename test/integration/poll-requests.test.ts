@@ -145,8 +145,9 @@ test.each([
   ['/v1/streams/message/a', 'GET, HEAD', ['POST', 'PUT', 'DELETE']],
 ])('%s has the methods %s, and says so', async (path, allowed, others) => {
   for (const method of others) {
-    const { status, headers } = await fetch(`${gateway.url}${path}?channel=message:a`, { method });
+    const { status, headers, text } = await ask(`${gateway.url}${path}?channel=message:a`, { method });
     expect([method, status, headers.get('allow')]).toEqual([method, 405, allowed]);
+    if (method !== 'HEAD') expect(JSON.parse(text).error.code).toBe('method_not_allowed');
   }
 });
 

@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { isErrorCode } from '../../client/protocol/index.js';
+import { errors, isErrorCode } from '../../client/protocol/index.js';
 import type { HttpRequest } from './fuzz-doors.js';
 import { type Answer, type Call, readAnswers } from './fuzz-http.js';
 import { type AnyFrame, faultOfText, frameJudge, isReply } from './fuzz-judge.js';
@@ -9,7 +9,7 @@ import { until } from './until.js';
 const DEADLINE = 15_000;
 
 /** Answers that have no body. */
-const BODILESS = [101, 204, 304, 405];
+const BODILESS = [101, 204, 304];
 
 /** Enough to see what it is: the rest can be made again from the seed. */
 const shown = (value: unknown) => JSON.stringify(value)?.slice(0, 600);
@@ -59,7 +59,8 @@ function faultOf({ method, ids }: HttpRequest, { status, type, body }: Answer): 
   if (BODILESS.includes(status)) return body === '' ? null : 'a body that does not belong there';
   // The latter are metrics.
   if (type !== 'application/json' && !(type === 'text/plain' && status === 200)) return 'no JSON';
-  if (status >= 300) return checks !== undefined || isErrorCode(error?.code ?? '') ? null : 'no code of the table';
+  if (status >= 300)
+    return checks !== undefined || Object.hasOwn(errors, error?.code ?? '') ? null : 'no code of the table';
   if (frames === undefined) return null;
   const fault = frames.map(frameJudge(method === 'POST')).find((found) => found !== null);
   if (fault !== undefined) return fault;

@@ -7,6 +7,7 @@ import { Refusal } from '../../refusal.js';
 import { type BodyReader, bodyReader } from '../body.js';
 import { isKnown } from '../caching.js';
 import type { PrincipalOf } from '../credentials.js';
+import { refuseMethod } from '../methods.js';
 import { Delivery } from './delivery.js';
 import { docsPage } from './docs-page.js';
 import { openApi } from './openapi.js';
@@ -52,10 +53,7 @@ export function apiRoutes(options: ApiOptions): Router {
   for (const path of new Set(routes.map((route) => route.path))) {
     const methods = routes.filter((route) => route.path === path).map(({ method }) => method.toUpperCase());
     const allowed = [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
-    router.all(path, (_request, response) => {
-      response.set('Allow', allowed);
-      throw new Refusal('method_not_allowed');
-    });
+    router.all(path, refuseMethod(allowed));
   }
   return Router(EXACT).use('/api', router);
 }
