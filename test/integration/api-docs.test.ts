@@ -224,13 +224,9 @@ test('the document is sound: references lead somewhere, parameters are in their 
 });
 
 test('every example of the document is one of its schema', () => {
-  for (const { id, body, bodyExamples = {}, answers } of routes) {
+  for (const { id, body, bodyExamples = {} } of routes) {
     for (const [name, example] of Object.entries(bodyExamples)) {
       expect([id, name, body?.safeParse(example).error?.issues]).toEqual([id, name, undefined]);
-    }
-    for (const [status, { body, example }] of Object.entries(answers)) {
-      const issues = example === undefined ? undefined : body?.safeParse(example).error?.issues;
-      expect([id, status, issues]).toEqual([id, status, undefined]);
     }
   }
   const document: Document = JSON.parse(JSON.stringify(openApi(routes)));

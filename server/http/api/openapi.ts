@@ -107,17 +107,14 @@ const valued = (examples: Readonly<Record<string, unknown>>) =>
 
 function answersOf({ answers }: Route): ZodOpenApiResponsesObject {
   return Object.fromEntries(
-    Object.entries(answers).map(([status, { description, body, headers, example }]) => {
-      const json = { ...(body === undefined ? {} : { schema: body }), ...(example === undefined ? {} : { example }) };
-      return [
-        status,
-        {
-          description,
-          headers: headers === undefined ? requestId : requestId.extend(headers.shape),
-          ...(body === undefined ? {} : { content: { 'application/json': json } }),
-        },
-      ];
-    }),
+    Object.entries(answers).map(([status, { description, body, headers }]) => [
+      status,
+      {
+        description,
+        headers: headers === undefined ? requestId : requestId.extend(headers.shape),
+        ...(body === undefined ? {} : { content: { 'application/json': { schema: body } } }),
+      },
+    ]),
   );
 }
 

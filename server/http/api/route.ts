@@ -4,7 +4,7 @@ import type { Database } from '../../ports/database.js';
 import type { Principal } from '../../ports/principal.js';
 
 /** What a handler is given: each part as its schema has made it. */
-export interface Asked<Params, Query, Headers, Body> {
+export interface Given<Params, Query, Headers, Body> {
   readonly params: Params;
   readonly query: Query;
   /** By the names of the schema; whoever asks may write them in any case. */
@@ -15,7 +15,6 @@ export interface Asked<Params, Query, Headers, Body> {
   readonly principal: Principal;
   /** What the principal may see and do, and no more. */
   readonly database: Database;
-  readonly requestId: string;
 }
 
 export interface Answer {
@@ -31,12 +30,11 @@ export interface DocumentedAnswer {
   readonly description: string;
   readonly body?: z.ZodType;
   readonly headers?: z.ZodObject;
-  readonly example?: unknown;
 }
 
 /** What a route is to the document: everything but what it does. */
 interface Description {
-  readonly method: 'get' | 'post' | 'patch' | 'delete';
+  readonly method: 'get' | 'post' | 'patch';
   /** Below `/api`, with parameters as `:name`. */
   readonly path: `/${string}`;
   /** The name of the operation for generated clients. */
@@ -67,7 +65,7 @@ export type Tag = keyof typeof TAGS;
 /** One operation of the API, declared once: it is served, and it is in the OpenAPI document. */
 export interface Route extends Description {
   // Each route has checked its own parts by the schemas above.
-  readonly handle: (asked: Asked<unknown, unknown, unknown, unknown>) => Promise<Answer>;
+  readonly handle: (given: Given<unknown, unknown, unknown, unknown>) => Promise<Answer>;
 }
 
 type Declaration<P, Q, H, B> = Omit<Description, 'params' | 'query' | 'headers' | 'body'> & {
@@ -75,7 +73,7 @@ type Declaration<P, Q, H, B> = Omit<Description, 'params' | 'query' | 'headers' 
   readonly query?: Q;
   readonly headers?: H;
   readonly body?: B;
-  handle(asked: Asked<z.output<P>, z.output<Q>, z.output<H>, z.output<B>>): Promise<Answer>;
+  handle(given: Given<z.output<P>, z.output<Q>, z.output<H>, z.output<B>>): Promise<Answer>;
 };
 
 /** Declares a route; the handler is given what the schemas promise. */

@@ -79,7 +79,6 @@ async function serve(
     path: `${request.baseUrl}${request.path}`,
     principal,
     database: options.databaseFor(principal, requestId),
-    requestId,
   });
   response
     .status(status)
