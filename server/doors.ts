@@ -123,6 +123,7 @@ export function makeDoors({
       ...readRoutes({ access, everything: databaseFor(SERVICE, 'status'), connections: config.apiPoolSize }),
       ...writeRoutes(),
     ],
+    tokens: needsToken(config) ? { cookie: config.cookie, anonymous: config.anonymous === 'on' } : null,
     principalOf,
     databaseFor,
     limit: eventOptions.limit,

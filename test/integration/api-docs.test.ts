@@ -13,7 +13,7 @@ import { readRoutes } from '../../server/http/api/reads.js';
 import { apiRoutes } from '../../server/http/api/router.js';
 import { writeRoutes } from '../../server/http/api/writes.js';
 import { makeLogger } from '../../server/logger.js';
-import { ask } from '../support/api.js';
+import { ask, JWT_SECRET } from '../support/api.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
@@ -167,7 +167,7 @@ function operationsOf(document: Document): string[] {
 test('the document has every route that is served, and no other', async () => {
   const { status, body } = await ask(gateway, '/api/openapi.json');
   expect(status).toBe(200);
-  expect(body).toEqual(JSON.parse(JSON.stringify(openApi(routes))));
+  expect(body).toEqual(JSON.parse(JSON.stringify(openApi(routes, null))));
   interface Layer {
     readonly route?: { readonly path: string; readonly methods: Record<string, boolean> };
     readonly handle: { readonly stack?: readonly Layer[] };
@@ -181,6 +181,7 @@ test('the document has every route that is served, and no other', async () => {
     ]);
   const router = apiRoutes({
     routes,
+    tokens: null,
     principalOf: unused,
     databaseFor: () => ({ transaction: unused }),
     limit: (_request, _response, next) => next(),
@@ -200,7 +201,7 @@ test('the document has every route that is served, and no other', async () => {
 });
 
 test('the document is sound: references lead somewhere, parameters are in their paths, refusals have one form', () => {
-  const document: Document = JSON.parse(JSON.stringify(openApi(routes)));
+  const document: Document = JSON.parse(JSON.stringify(openApi(routes, null)));
   const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, path = '']) => path);
   const lost = references.filter((path) => path.split('/').reduce((at, name) => at?.[name], document) === undefined);
   expect(references.length).toBeGreaterThan(10);
@@ -223,13 +224,38 @@ test('the document is sound: references lead somewhere, parameters are in their 
   }
 });
 
+const KEY = { ROWCAST_JWT_SECRET: JWT_SECRET };
+const COOKIE = { ROWCAST_COOKIE: 'session', ROWCAST_ORIGINS: 'https://app.example' };
+
+test.each<[string, Record<string, string>, object, object[] | undefined]>([
+  ['without a key', { ROWCAST_ANONYMOUS: 'on' }, {}, undefined],
+  ['with a key', KEY, { bearer: { scheme: 'bearer' } }, [{ bearer: [] }]],
+  [
+    'with a key, a cookie, and readers without a token',
+    { ...KEY, ...COOKIE, ROWCAST_ANONYMOUS: 'on' },
+    { bearer: { scheme: 'bearer' }, cookie: { in: 'cookie', name: 'session' } },
+    [{ bearer: [] }, { cookie: [] }, {}],
+  ],
+])('the document asks for a token as the gateway does: %s', async (_, settings, schemes, security) => {
+  const other = await startTestGateway(database.url, { ...NO_RATES, ...settings });
+  try {
+    const { body } = await ask(other, '/api/openapi.json');
+    const { securitySchemes = {} } = body.components;
+    expect(Object.keys(securitySchemes)).toEqual(Object.keys(schemes));
+    expect(securitySchemes).toMatchObject(schemes);
+    expect(body.security).toEqual(security);
+  } finally {
+    await other.stop();
+  }
+});
+
 test('every example of the document is one of its schema', () => {
   for (const { id, body, bodyExamples = {} } of routes) {
     for (const [name, example] of Object.entries(bodyExamples)) {
       expect([id, name, body?.safeParse(example).error?.issues]).toEqual([id, name, undefined]);
     }
   }
-  const document: Document = JSON.parse(JSON.stringify(openApi(routes)));
+  const document: Document = JSON.parse(JSON.stringify(openApi(routes, null)));
   let count = 0;
   const walk = (at: Document, path: string) => {
     if (typeof at !== 'object' || at === null) return;

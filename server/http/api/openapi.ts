@@ -13,6 +13,7 @@ import { Refusal } from '../../refusal.js';
 import { STATUS } from '../status.js';
 import { PROBLEM_TYPE, problem, problemOf } from './problem.js';
 import { type Route, TAGS } from './route.js';
+import { securityOf, type Tokens } from './security.js';
 
 /** What any request may be answered with. */
 const ALWAYS: readonly AnyErrorCode[] = [
@@ -37,8 +38,8 @@ const requestId = z.object({
   'X-Request-Id': z.string().meta({ description: 'The name of this request in logs and rows.' }),
 });
 
-/** The OpenAPI document of these routes. */
-export function openApi(routes: readonly Route[]): ReturnType<typeof createDocument> {
+/** The OpenAPI document of these routes; `tokens` is null where the gateway has no key. */
+export function openApi(routes: readonly Route[], tokens: Tokens | null): ReturnType<typeof createDocument> {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
   const paths: Record<string, Record<string, ZodOpenApiOperationObject>> = {};
   for (const route of routes) {
@@ -51,24 +52,8 @@ export function openApi(routes: readonly Route[]): ReturnType<typeof createDocum
       info: { title: 'Rowcast', version, description: ABOUT },
       servers: [{ url: '/', description: 'This gateway' }],
       tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
-      security: [{ bearer: [] }, { cookie: [] }, {}],
       paths,
-      components: {
-        securitySchemes: {
-          bearer: {
-            type: 'http',
-            scheme: 'bearer',
-            bearerFormat: 'JWT',
-            description: 'A token of the issuer that the gateway trusts. A gateway without a key needs none.',
-          },
-          cookie: {
-            type: 'apiKey',
-            in: 'cookie',
-            name: 'rowcast',
-            description: 'The same token in the cookie that ROWCAST_COOKIE names, where that is set.',
-          },
-        },
-      },
+      ...securityOf(tokens),
     },
     { override: plain },
   );

@@ -14,9 +14,12 @@ import { openApi } from './openapi.js';
 import { type Fault, InvalidRequest } from './problem.js';
 import { requestIdOf } from './request-id.js';
 import type { Route } from './route.js';
+import type { Tokens } from './security.js';
 
 export interface ApiOptions {
   readonly routes: readonly Route[];
+  /** Null where the gateway has no key. */
+  readonly tokens: Tokens | null;
   readonly principalOf: PrincipalOf;
   readonly databaseFor: (principal: Principal, requestId: string) => Database;
   /** What every request has to pass first: its address. */
@@ -30,7 +33,7 @@ const EXACT = { caseSensitive: true, strict: true };
 
 /** The HTTP API: its routes, the document that describes them, and a page that shows it. */
 export function apiRoutes(options: ApiOptions): Router {
-  const { routes, limit, maxBodyBytes } = options;
+  const { routes, tokens, limit, maxBodyBytes } = options;
   const router = Router(EXACT);
   router.use((request, response, next) => {
     requestIdOf(request, response);
@@ -38,7 +41,7 @@ export function apiRoutes(options: ApiOptions): Router {
   });
   let document: Buffer | undefined; // made when it is asked for
   router.get('/openapi.json', (_request, response) => {
-    document ??= Buffer.from(JSON.stringify(openApi(routes)));
+    document ??= Buffer.from(JSON.stringify(openApi(routes, tokens)));
     response.type('application/json').set('Cache-Control', 'no-cache').send(document);
   });
   router.use('/docs', docsPage());
