@@ -54,6 +54,12 @@ export type MetricRow = z.output<typeof metric>;
 export const LOG_COLUMNS = `l.log_id, l.execution_id, l.seq, l.event_type, l.log_level, l.stage_number, l.message,
   l.context, l.created_at, l.request_id`;
 
+/** Where a page of rows ended: they are listed newest first. */
+export interface ListCursor {
+  readonly at: string;
+  readonly id: string;
+}
+
 export const position = z
   .string()
   .meta({ description: 'Where the log stood: subscribe with `since=<position>`.', example: 'k3x9.41' });

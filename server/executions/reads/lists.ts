@@ -2,14 +2,8 @@ import { z } from 'zod';
 import type { Database } from '../../ports/database.js';
 import { findVenture, refuseUnseen } from '../existence.js';
 import { POSITION } from '../position.js';
-import { type MetricRow, metric } from '../records.js';
+import { type ListCursor, type MetricRow, metric } from '../records.js';
 import type { Progresses, Standing } from './progress.js';
-
-/** Where a page of executions or metrics ended: they are listed newest first. */
-export interface ListCursor {
-  readonly at: string;
-  readonly id: string;
-}
 
 export interface Listed {
   readonly executions: readonly Standing[];

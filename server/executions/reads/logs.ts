@@ -1,19 +1,13 @@
 import { z } from 'zod';
 import type { Database, Sql } from '../../ports/database.js';
 import { findVenture } from '../existence.js';
-import { LOG_COLUMNS, type LogRow, log } from '../records.js';
+import { type ListCursor, LOG_COLUMNS, type LogRow, log } from '../records.js';
 
 /** Bytes of rows in one answer, but for its first row: more follow with the next page. */
 export const PAGE_BYTES = 4 * 1024 * 1024;
 
 /** Counting further than this would cost more than the page itself. */
 export const MAX_TOTAL = 10_000;
-
-/** Where a page of logs ended. */
-export interface LogCursor {
-  readonly createdAt: string;
-  readonly logId: string;
-}
 
 /** Which logs of a venture. What is undefined leaves none out. */
 export interface LogFilter {
@@ -31,7 +25,7 @@ export interface LogsQuestion extends LogFilter {
   readonly ventureId: string;
   readonly limit: number;
   /** Exclude each other. */
-  readonly after?: LogCursor | undefined;
+  readonly after?: ListCursor | undefined;
   readonly offset?: number | undefined;
 }
 
@@ -125,7 +119,7 @@ function inTime(add: Add, { from, to, after }: LogsQuestion): string {
     'l.execution_id = e.execution_id',
     from && `l.created_at >= ${add(from)}::timestamptz`,
     to && `l.created_at < ${add(to)}::timestamptz`,
-    after && `(l.created_at, l.log_id) < (${add(after.createdAt)}::timestamptz, ${add(after.logId)}::uuid)`,
+    after && `(l.created_at, l.log_id) < (${add(after.at)}::timestamptz, ${add(after.id)}::uuid)`,
   ];
   return conditions.filter(Boolean).join(' AND ');
 }

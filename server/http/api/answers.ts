@@ -9,4 +9,3 @@ export const etag = z.object({
   'Cache-Control': z.string().meta({ description: 'A finished execution may be kept for 30 seconds.' }),
 });
 export const unchanged = { description: 'Nothing was written since the answer that you have.', headers: etag };
-export const pagination = z.object({ limit: z.int(), next_cursor: z.string().nullable(), has_more: z.boolean() });

@@ -21,11 +21,6 @@ export const wholeNumber = (min: number, max: number) => {
   return z.coerce.number<string>(wrong).int(wrong).min(min, wrong).max(max, wrong);
 };
 
-export const pageLimit = (max: number, most: number) =>
-  wholeNumber(1, max)
-    .default(most)
-    .meta({ description: `How many at most, 1 to ${max}; ${most} if it is not said.` });
-
 /** `a,b` as a list of what `entry` says. */
 function listOf<T extends z.ZodType<unknown, string>>(entry: T, most: number) {
   return z
@@ -76,37 +71,6 @@ export const dateRange = z
 
 export const metricName = text(200).min(1);
 export const searchText = text(200).min(1).meta({ description: 'Text in the message, whatever its case.' });
-
-/** A time as PostgreSQL writes it, which has more years than four digits, some of them before Christ. */
-const WRITTEN_TIME = /^(-?infinity|\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00( BC)?)$/;
-
-/** A cursor is what a page gave; it holds where that page ended. */
-const place = z.tuple([z.string().regex(WRITTEN_TIME), z.guid()]);
-type Place = z.output<typeof place>;
-const CURSOR = 'must be the next_cursor of a page';
-
-export const cursor = z
-  .string()
-  .max(200, CURSOR)
-  .transform((text, { addIssue }): Place => {
-    const parsed = place.safeParse(readCursor(text));
-    if (parsed.success) return parsed.data;
-    addIssue({ code: 'custom', message: CURSOR });
-    return z.NEVER;
-  })
-  .meta({ description: '`next_cursor` of the page before. Rows that came meanwhile move nothing.' });
-
-export function writeCursor(at: string, id: string): string {
-  return Buffer.from(JSON.stringify([at, id])).toString('base64url');
-}
-
-function readCursor(text: string): unknown {
-  try {
-    return JSON.parse(Buffer.from(text, 'base64url').toString());
-  } catch {
-    return null;
-  }
-}
 
 export const since = z
   .string()

@@ -5,7 +5,8 @@ import { readMany, readOfVenture } from '../../executions/reads/lists.js';
 import type { Progresses } from '../../executions/reads/progress.js';
 import { metricsOfSnapshot, readSnapshot } from '../../executions/reads/snapshot.js';
 import { execution, log, position } from '../../executions/records.js';
-import { conditional, etag, pagination, unchanged } from './answers.js';
+import { conditional, etag, unchanged } from './answers.js';
+import { cursor, pageLimit, pagination, paginationOf } from './paging.js';
 import * as parameters from './parameters.js';
 import { InvalidRequest } from './problem.js';
 import { type Route, route } from './route.js';
@@ -43,8 +44,8 @@ export function executionRoutes(progresses: Progresses): Route[] {
         venture_id: parameters.ventureId.optional(),
         ids: parameters.ids.optional(),
         status: parameters.statuses.optional(),
-        limit: parameters.pageLimit(MAX_LISTED, LISTED),
-        cursor: parameters.cursor.optional(),
+        limit: pageLimit(MAX_LISTED, LISTED),
+        cursor: cursor.optional(),
       })
       .refine(({ venture_id, ids }) => (venture_id === undefined) !== (ids === undefined), {
         path: ['venture_id'],
@@ -66,7 +67,7 @@ export function executionRoutes(progresses: Progresses): Route[] {
     },
     refusals: ['unknown_venture'],
     async handle({ query, database }) {
-      const { venture_id, ids, status, limit, cursor } = query;
+      const { venture_id, ids, status, limit, cursor: after } = query;
       const now = Date.now();
       if (venture_id === undefined) {
         const asked = [...new Set(ids)];
@@ -75,15 +76,11 @@ export function executionRoutes(progresses: Progresses): Route[] {
         const there = new Set(executions.map(({ execution_id }) => execution_id));
         return { status: 200, body: { executions, missing: asked.filter((id) => !there.has(id)), pagination: null } };
       }
-      const after = cursor && { at: cursor[0], id: cursor[1] };
       const page = await readOfVenture(database, progresses, { ventureId: venture_id, statuses: status, limit, after });
       const executions = page.executions.map((standing) => views.listedOf(standing, now));
       const last = executions.at(-1);
-      const next = page.more && last !== undefined ? parameters.writeCursor(last.created_at, last.execution_id) : null;
-      return {
-        status: 200,
-        body: { executions, missing: [], pagination: { limit, next_cursor: next, has_more: page.more } },
-      };
+      const pagination = paginationOf(limit, page.more, last && { at: last.created_at, id: last.execution_id });
+      return { status: 200, body: { executions, missing: [], pagination } };
     },
   });
 

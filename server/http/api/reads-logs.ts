@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type LogsQuestion, MAX_TOTAL, readLogs } from '../../executions/reads/logs.js';
 import type { Searches } from '../../executions/reads/search.js';
 import { log } from '../../executions/records.js';
+import { cursor, pageLimit, pagination, paginationOf } from './paging.js';
 import * as parameters from './parameters.js';
 import { type Route, route } from './route.js';
 
@@ -14,8 +15,8 @@ const MAX_OFFSET = 10_000;
 
 const query = z
   .strictObject({
-    limit: parameters.pageLimit(MAX_ROWS, ROWS),
-    cursor: parameters.cursor.optional(),
+    limit: pageLimit(MAX_ROWS, ROWS),
+    cursor: cursor.optional(),
     offset: parameters
       .wholeNumber(0, MAX_OFFSET)
       .optional()
@@ -35,8 +36,7 @@ const query = z
 const answer = z.object({
   venture_id: z.guid(),
   logs: z.array(log),
-  pagination: z.object({
-    limit: z.int(),
+  pagination: pagination.extend({
     offset: z.int().nullable(),
     total: z
       .int()
@@ -44,8 +44,6 @@ const answer = z.object({
       .meta({
         description: `Of all rows that match, if \`offset\` was given and there are no more than ${MAX_TOTAL}; else null.`,
       }),
-    next_cursor: z.string().nullable().meta({ description: 'For the next page; null on the last one.' }),
-    has_more: z.boolean(),
   }),
 });
 
@@ -64,12 +62,12 @@ written meanwhile. A page may hold fewer rows than \`limit\` where they are larg
     answers: { 200: { description: 'A page of rows.', body: answer } },
     refusals: ['unknown_venture'],
     async handle({ params, query, principal, database }) {
-      const { limit, cursor, offset } = query;
+      const { limit, cursor: after, offset } = query;
       const question: LogsQuestion = {
         ventureId: params.venture_id,
         limit,
         offset,
-        after: cursor && { createdAt: cursor[0], logId: cursor[1] },
+        after,
         statuses: query.status_filter,
         levels: query.level,
         text: query.q,
@@ -79,8 +77,8 @@ written meanwhile. A page may hold fewer rows than \`limit\` where they are larg
       const isSearch = question.levels !== undefined || question.text !== undefined || offset !== undefined;
       const { logs, more, total } = await (isSearch ? searches.run(principal.subject, read) : read());
       const last = logs.at(-1);
-      const next_cursor = more && last !== undefined ? parameters.writeCursor(last.created_at, last.log_id) : null;
-      const pagination = { limit, offset: offset ?? null, total, next_cursor, has_more: more };
+      const page = paginationOf(limit, more, last && { at: last.created_at, id: last.log_id });
+      const pagination = { ...page, offset: offset ?? null, total };
       return { status: 200, body: { venture_id: params.venture_id, logs, pagination } };
     },
   });

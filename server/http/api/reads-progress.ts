@@ -3,7 +3,8 @@ import { stepsOf } from '../../../client/progress/index.js';
 import { readMetrics } from '../../executions/reads/lists.js';
 import type { Statuses } from '../../executions/reads/status.js';
 import { metric, position } from '../../executions/records.js';
-import { conditional, etag, pagination, unchanged } from './answers.js';
+import { conditional, etag, unchanged } from './answers.js';
+import { cursor, pageLimit, pagination, paginationOf } from './paging.js';
 import * as parameters from './parameters.js';
 import { type Route, route } from './route.js';
 import * as views from './views.js';
@@ -75,8 +76,8 @@ export function progressRoutes(statuses: Statuses): Route[] {
     params,
     query: z.strictObject({
       name: parameters.metricName.optional().meta({ description: 'Only values of this name.' }),
-      limit: parameters.pageLimit(MAX_METRICS, METRICS),
-      cursor: parameters.cursor.optional(),
+      limit: pageLimit(MAX_METRICS, METRICS),
+      cursor: cursor.optional(),
     }),
     answers: {
       200: {
@@ -86,14 +87,12 @@ export function progressRoutes(statuses: Statuses): Route[] {
     },
     refusals: ['unknown_execution'],
     async handle({ params, query, database }) {
-      const { name, limit, cursor } = query;
-      const after = cursor && { at: cursor[0], id: cursor[1] };
+      const { name, limit, cursor: after } = query;
       const executionId = params.execution_id;
       const { metrics, more, position } = await readMetrics(database, { executionId, name, limit, after });
       const last = metrics.at(-1);
-      const next = more && last !== undefined ? parameters.writeCursor(last.recorded_at, last.metric_id) : null;
-      const page = { limit, next_cursor: next, has_more: more };
-      return { status: 200, body: { execution_id: executionId, metrics, position, pagination: page } };
+      const pagination = paginationOf(limit, more, last && { at: last.recorded_at, id: last.metric_id });
+      return { status: 200, body: { execution_id: executionId, metrics, position, pagination } };
     },
   });
 

@@ -1,0 +1,49 @@
+import { z } from 'zod';
+import type { ListCursor } from '../../executions/records.js';
+import { wholeNumber } from './parameters.js';
+
+export const pageLimit = (max: number, most: number) =>
+  wholeNumber(1, max)
+    .default(most)
+    .meta({ description: `How many at most, 1 to ${max}; ${most} if it is not said.` });
+
+/** A time as PostgreSQL writes it, which has more years than four digits, some of them before Christ. */
+const WRITTEN_TIME = /^(-?infinity|\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00( BC)?)$/;
+
+/** A cursor is what a page gave; it holds where that page ended. */
+const written = z.tuple([z.string().regex(WRITTEN_TIME), z.guid()]);
+const CURSOR = 'must be the next_cursor of a page';
+
+export const cursor = z
+  .string()
+  .max(200, CURSOR)
+  .transform((text, { addIssue }): ListCursor => {
+    const { data } = written.safeParse(readCursor(text));
+    if (data !== undefined) return { at: data[0], id: data[1] };
+    addIssue({ code: 'custom', message: CURSOR });
+    return z.NEVER;
+  })
+  .meta({ description: '`next_cursor` of the page before. Rows that came meanwhile move nothing.' });
+
+export const pagination = z.object({
+  limit: z.int(),
+  next_cursor: z.string().nullable().meta({ description: 'For the next page; null on the last one.' }),
+  has_more: z.boolean(),
+});
+
+/** Says of a page whether there is another one; `last` is where it ended, undefined where it is empty. */
+export function paginationOf(limit: number, more: boolean, last: ListCursor | undefined): z.output<typeof pagination> {
+  return { limit, next_cursor: more && last !== undefined ? writeCursor(last) : null, has_more: more };
+}
+
+function writeCursor({ at, id }: ListCursor): string {
+  return Buffer.from(JSON.stringify([at, id])).toString('base64url');
+}
+
+function readCursor(text: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(text, 'base64url').toString());
+  } catch {
+    return null;
+  }
+}
