@@ -9,7 +9,7 @@ import { Admission } from './connection/admission.js';
 import { Connection, type ConnectionOptions } from './connection/connection.js';
 import { Quota } from './connection/quota.js';
 import { Rates } from './connection/rates.js';
-import { readRoutes } from './http/api/reads.js';
+import { readRoutes } from './http/api/reads/routes.js';
 import { type ApiOptions, apiRoutes } from './http/api/router.js';
 import { writeRoutes } from './http/api/writes.js';
 import { type AppOptions, makeApp } from './http/app.js';

@@ -9,7 +9,7 @@ import { type Demo, startDemo } from '../../server/demo.js';
 import type { Gateway } from '../../server/gateway.js';
 import { openApi } from '../../server/http/api/openapi.js';
 import { problem } from '../../server/http/api/problem.js';
-import { readRoutes } from '../../server/http/api/reads.js';
+import { readRoutes } from '../../server/http/api/reads/routes.js';
 import { apiRoutes } from '../../server/http/api/router.js';
 import { writeRoutes } from '../../server/http/api/writes.js';
 import { makeLogger } from '../../server/logger.js';

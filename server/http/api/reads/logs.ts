@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { type LogsQuestion, MAX_TOTAL, readLogs } from '../../executions/reads/logs.js';
-import type { Searches } from '../../executions/reads/search.js';
-import { log } from '../../executions/records.js';
-import { cursor, pageLimit, pagination, paginationOf } from './paging.js';
-import * as parameters from './parameters.js';
-import { type Route, route } from './route.js';
+import { type LogsQuestion, MAX_TOTAL, readLogs } from '../../../executions/reads/logs.js';
+import type { Searches } from '../../../executions/reads/search.js';
+import { log } from '../../../executions/records.js';
+import { cursor, pageLimit, pagination, paginationOf } from '../paging.js';
+import * as parameters from '../parameters.js';
+import { type Route, route } from '../route.js';
 
 /** Rows of one page, and if it is not said. */
 const MAX_ROWS = 1_000;

@@ -1,10 +1,10 @@
-import { Progresses } from '../../executions/reads/progress.js';
-import { Searches } from '../../executions/reads/search.js';
-import { Statuses, type StatusesOptions } from '../../executions/reads/status.js';
-import { executionRoutes } from './reads-executions.js';
-import { logsRoute } from './reads-logs.js';
-import { progressRoutes } from './reads-progress.js';
-import type { Route } from './route.js';
+import { Progresses } from '../../../executions/reads/progress.js';
+import { Searches } from '../../../executions/reads/search.js';
+import { Statuses, type StatusesOptions } from '../../../executions/reads/status.js';
+import type { Route } from '../route.js';
+import { executionRoutes } from './executions.js';
+import { logsRoute } from './logs.js';
+import { progressRoutes } from './progress.js';
 
 export interface ReadRoutesOptions extends Omit<StatusesOptions, 'progresses'> {
   /** Connections to the database that all routes together have. */

@@ -1,16 +1,16 @@
 import { z } from 'zod';
-import { stepsOf } from '../../../client/progress/index.js';
-import { formatPosition } from '../../../client/protocol/index.js';
-import { readMany, readOfVenture } from '../../executions/reads/lists.js';
-import type { Progresses } from '../../executions/reads/progress.js';
-import { metricsOfSnapshot, readSnapshot } from '../../executions/reads/snapshot.js';
-import { execution, log, position } from '../../executions/records.js';
-import { conditional, etag, unchanged } from './answers.js';
-import { cursor, pageLimit, pagination, paginationOf } from './paging.js';
-import * as parameters from './parameters.js';
-import { InvalidRequest } from './problem.js';
-import { type Route, route } from './route.js';
-import * as views from './views.js';
+import { stepsOf } from '../../../../client/progress/index.js';
+import { formatPosition } from '../../../../client/protocol/index.js';
+import { readMany, readOfVenture } from '../../../executions/reads/lists.js';
+import type { Progresses } from '../../../executions/reads/progress.js';
+import { metricsOfSnapshot, readSnapshot } from '../../../executions/reads/snapshot.js';
+import { execution, log, position } from '../../../executions/records.js';
+import { conditional, etag, unchanged } from '../answers.js';
+import { cursor, pageLimit, pagination, paginationOf } from '../paging.js';
+import * as parameters from '../parameters.js';
+import { InvalidRequest } from '../problem.js';
+import { type Route, route } from '../route.js';
+import * as views from '../views.js';
 
 /** Rows of the log in one snapshot, and if it is not said. */
 const MAX_LOGS = 1_000;

@@ -1,13 +1,13 @@
 import { z } from 'zod';
-import { stepsOf } from '../../../client/progress/index.js';
-import { readMetrics } from '../../executions/reads/lists.js';
-import type { Statuses } from '../../executions/reads/status.js';
-import { metric, position } from '../../executions/records.js';
-import { conditional, etag, unchanged } from './answers.js';
-import { cursor, pageLimit, pagination, paginationOf } from './paging.js';
-import * as parameters from './parameters.js';
-import { type Route, route } from './route.js';
-import * as views from './views.js';
+import { stepsOf } from '../../../../client/progress/index.js';
+import { readMetrics } from '../../../executions/reads/lists.js';
+import type { Statuses } from '../../../executions/reads/status.js';
+import { metric, position } from '../../../executions/records.js';
+import { conditional, etag, unchanged } from '../answers.js';
+import { cursor, pageLimit, pagination, paginationOf } from '../paging.js';
+import * as parameters from '../parameters.js';
+import { type Route, route } from '../route.js';
+import * as views from '../views.js';
 
 /** Metrics of one page, and if it is not said. */
 const MAX_METRICS = 1_000;
