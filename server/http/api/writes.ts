@@ -1,11 +1,12 @@
 import { z } from 'zod';
+import { following, isFinished, STATUSES } from '../../../client/progress/index.js';
 import { writtenExecution } from '../../executions/execution-rows.js';
 import { appended, Executions, recorded } from '../../executions/executions.js';
 import { executionChange, idempotencyKey, MOST_ROWS, newExecution, newLog, newMetric } from '../../executions/forms.js';
 import type { Answered } from '../../executions/idempotency.js';
 import * as parameters from './parameters.js';
 import { InvalidRequest } from './problem.js';
-import { type Route, route } from './route.js';
+import { type Answer, type Route, route } from './route.js';
 
 const params = z.object({ execution_id: parameters.executionId });
 
@@ -17,8 +18,9 @@ const headers = z.object({
     example: 'run-42-logs-7',
   }),
 });
+const REPLAYED = 'Idempotent-Replayed';
 const replayed = {
-  'Idempotent-Replayed': z.literal('true').optional().meta({
+  [REPLAYED]: z.literal('true').optional().meta({
     description: 'This is the answer to an earlier request with the same key; nothing was written.',
   }),
 };
@@ -43,8 +45,8 @@ function oneOrMany<Row extends z.ZodType>(one: Row, name: string) {
     .meta({ override: { oneOf: schemas.map(({ $schema, ...schema }) => schema) } });
 }
 
-function headersOf(answer: Answered<unknown>): Record<string, string> {
-  return answer.replayed ? { 'Idempotent-Replayed': 'true' } : {};
+function written(status: number, { value, replayed }: Answered<unknown>, headers: Answer['headers'] = {}): Answer {
+  return { status, body: value, headers: replayed ? { ...headers, [REPLAYED]: 'true' } : headers };
 }
 
 const create = route({
@@ -81,10 +83,12 @@ const create = route({
       throw new InvalidRequest([{ path: 'body.idempotency_key', message: `differs from the header ${KEY}` }]);
     }
     const answer = await new Executions(database).create(wanted, header ?? field);
-    const location = `${path}/${answer.value.execution_id}`;
-    return { status: 201, body: answer.value, headers: { Location: location, ...headersOf(answer) } };
+    return written(201, answer, { Location: `${path}/${answer.value.execution_id}` });
   },
 });
+
+/** Such as `paused → running, failed`. */
+const moves = Object.entries(following).flatMap(([from, to]) => (to.length > 0 ? [`${from} → ${to.join(', ')}`] : []));
 
 const change = route({
   method: 'patch',
@@ -92,8 +96,8 @@ const change = route({
   id: 'changeExecution',
   tag: 'Executions',
   summary: 'Change status, stage or metadata',
-  description: `What may follow: pending → running, cancelled, failed; running → paused, completed, failed, cancelled;
-paused → running, failed, cancelled. Completed, failed and cancelled are final. The same status again is no change.`,
+  description: `What may follow: ${moves.join('; ')}. Final: ${STATUSES.filter(isFinished).join(', ')}. The same status
+again is no change.`,
   params,
   headers,
   body: executionChange,
@@ -101,8 +105,7 @@ paused → running, failed, cancelled. Completed, failed and cancelled are final
   answers: { 200: { description: 'As it is now.', body: writtenExecution, headers: writtenHeaders } },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
-    const answer = await new Executions(database).change(id, body, key);
-    return { status: 200, body: answer.value, headers: headersOf(answer) };
+    return written(200, await new Executions(database).change(id, body, key));
   },
 });
 
@@ -128,8 +131,7 @@ const append = route({
   answers: { 200: { description: 'The numbers of the rows in the channel.', body: appended, headers: writtenHeaders } },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
-    const answer = await new Executions(database).append(id, body, key);
-    return { status: 200, body: answer.value, headers: headersOf(answer) };
+    return written(200, await new Executions(database).append(id, body, key));
   },
 });
 
@@ -155,8 +157,7 @@ const record = route({
   answers: { 201: { description: 'Recorded.', body: recorded, headers: writtenHeaders } },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
-    const answer = await new Executions(database).record(id, body, key);
-    return { status: 201, body: answer.value, headers: headersOf(answer) };
+    return written(201, await new Executions(database).record(id, body, key));
   },
 });
 
