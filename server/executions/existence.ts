@@ -11,7 +11,7 @@ const KINDS = {
 export async function refuseUnseen(sql: Sql, kind: keyof typeof KINDS, id: string): Promise<never> {
   const { exists, code } = KINDS[kind];
   const [found] = await sql.query(`SELECT ${exists}($1) AS there`, [id], z.object({ there: z.boolean() }));
-  throw found?.there ? new Refusal('forbidden', `this ${kind} is not for this principal`) : new Refusal(code);
+  throw found?.there ? new Refusal('forbidden', `no right to do this with this ${kind}`) : new Refusal(code);
 }
 
 /** Rejects with `Refusal` (unknown_venture, forbidden) where the principal sees no such venture. */

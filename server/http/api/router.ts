@@ -46,32 +46,30 @@ export function apiRoutes(options: ApiOptions): Router {
   });
   router.use('/docs', docsPage());
   router.use(limit);
-  const bodyOf = bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', revive: kept });
-  const delivery = new Delivery();
-  for (const route of routes) {
-    router[route.method](route.path, (request, response) =>
-      serve(route, request, response, { ...options, bodyOf, delivery }),
-    );
-  }
+  const serving: Serving = {
+    ...options,
+    bodyOf: bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', revive: kept }),
+    delivery: new Delivery(),
+  };
   for (const path of new Set(routes.map((route) => route.path))) {
-    const methods = routes.filter((route) => route.path === path).map(({ method }) => method.toUpperCase());
+    const resource = router.route(path);
+    const operations = routes.filter((route) => route.path === path);
+    for (const route of operations) {
+      resource[route.method]((request, response) => serve(route, request, response, serving));
+    }
+    const methods = operations.map(({ method }) => method.toUpperCase());
     const allowed = [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
-    router.all(path, refuseMethod(allowed));
+    resource.all(refuseMethod(allowed));
   }
   return Router(EXACT).use('/api', router);
 }
 
-interface Serving {
+interface Serving extends Pick<ApiOptions, 'principalOf' | 'databaseFor' | 'logger'> {
   readonly bodyOf: BodyReader;
   readonly delivery: Delivery;
 }
 
-async function serve(
-  route: Route,
-  request: Request,
-  response: Response,
-  options: Pick<ApiOptions, 'principalOf' | 'databaseFor' | 'logger'> & Serving,
-): Promise<void> {
+async function serve(route: Route, request: Request, response: Response, options: Serving): Promise<void> {
   const requestId = requestIdOf(request, response);
   if (options.logger.isLevelEnabled('debug')) logWhenAnswered(route, requestId, response, options.logger);
   const principal = await options.principalOf(request);
