@@ -91,7 +91,8 @@ export const settings = {
     env: 'ROWCAST_API_POOL_SIZE',
     schema: whole(1, 100).default(4),
     unit: 'connections',
-    about: 'Connections to the database that answer the HTTP API; the first is opened when one is needed.',
+    about:
+      'Connections to the database that answer the HTTP API, at most half of them one user; the first is opened when one is needed.',
   },
   apiBodyBytes: {
     env: 'ROWCAST_API_BODY_BYTES',

@@ -18,6 +18,7 @@ import { makePool } from './postgres/pool.js';
 import { principalDatabase } from './postgres/principal-database.js';
 import { Retention } from './postgres/retention.js';
 import { READ_SETTINGS, soon } from './postgres/session.js';
+import { Shares } from './postgres/shares.js';
 import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
 
@@ -150,6 +151,7 @@ export async function startGateway(
     logger,
     prepare: `${READ_SETTINGS}; ${giveUp(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
   });
+  const shares = new Shares(Math.ceil(config.apiPoolSize / 2));
 
   const retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });
 
@@ -160,7 +162,7 @@ export async function startGateway(
     metrics,
     logger,
     peers,
-    databaseFor: (principal, requestId) => principalDatabase(apiPool, principal, requestId),
+    databaseFor: (principal, requestId) => shares.of(principal, principalDatabase(apiPool, principal, requestId)),
     tickets: new StoredTickets(accessPool, config.ticketTtl),
     health: () => ({
       database: tail.connected,
