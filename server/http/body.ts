@@ -1,8 +1,9 @@
-import express, { type Request, type Response } from 'express';
+import type { Request } from 'express';
+import getRawBody from 'raw-body';
 import { Refusal } from '../refusal.js';
 
-/** Reads the body of a request as JSON, whatever type it says it has. Rejects with `Refusal`, or with what Express makes of it. */
-export type BodyReader = (request: Request, response: Response) => Promise<unknown>;
+/** Reads the body of a request as JSON, whatever type it says it has. Rejects with `Refusal`, or with the error of a client that has gone. */
+export type BodyReader = (request: Request) => Promise<unknown>;
 
 export interface BodyOptions {
   readonly maxBytes: number;
@@ -13,17 +14,18 @@ export interface BodyOptions {
 }
 
 export function bodyReader({ maxBytes, unreadable, revive }: BodyOptions): BodyReader {
-  const readText = express.text({ type: () => true, limit: maxBytes, inflate: false });
-  return async (request, response) => {
+  return async (request) => {
+    const { upgrade, 'content-encoding': encoding = 'identity', 'content-length': length = null } = request.headers;
     // Node takes what follows an offer to upgrade for the other protocol, and would find no body.
-    if (request.headers.upgrade !== undefined) {
+    if (upgrade !== undefined) {
       throw new Refusal(unreadable, 'a request with a body must not offer to upgrade: ask by HTTP/1.1');
     }
-    await new Promise<void>((resolve, reject) => {
-      readText(request, response, (error?: unknown) => (error === undefined ? resolve() : reject(error)));
-    });
+    if (encoding !== 'identity') throw new Refusal(unreadable, 'a body must not be compressed');
+    // The parsers of Express read what is too large to its end before they say so.
+    const text = await getRawBody(request, { length, limit: maxBytes, encoding: 'utf8' });
+    if (text === '') throw new Refusal('invalid_json', 'the body is empty');
     try {
-      return JSON.parse(request.body ?? '', revive);
+      return JSON.parse(text, revive);
     } catch (error) {
       if (error instanceof SyntaxError) throw new Refusal('invalid_json', 'the body is not JSON');
       throw error instanceof RangeError ? new Refusal(unreadable, 'the body is too deep') : error;

@@ -48,7 +48,7 @@ export function eventRoutes(options: EventRoutesOptions): Router {
       await door.stream(request, response, inQuery(request, ['session', 'lastEventId'], lastEventId));
     })
     .post(async (request, response) => {
-      const body = await bodyOf(request, response);
+      const body = await bodyOf(request);
       await door.stream(request, response, inBody(body, request, ['session'], most));
     })
     .all(REFUSED);
@@ -70,7 +70,7 @@ export function eventRoutes(options: EventRoutesOptions): Router {
       else await send(request, response, answer);
     })
     .post(async (request, response) => {
-      const asked = inBody(await bodyOf(request, response), request, ['session', 'wait'], most);
+      const asked = inBody(await bodyOf(request), request, ['session', 'wait'], most);
       const answer = await door.poll(request, response, asked, waitOf(request));
       if (answer === null) return;
       response.set('Cache-Control', 'no-store');
@@ -82,7 +82,7 @@ export function eventRoutes(options: EventRoutesOptions): Router {
     .route('/v1/commands')
     .all(limit)
     .post(async (request, response) => {
-      const body = await bodyOf(request, response);
+      const body = await bodyOf(request);
       const { subject } = await principalOf(request);
       const given = forSession(body, most);
       await door.command({ subject, ...given });

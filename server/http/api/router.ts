@@ -74,7 +74,7 @@ async function serve(route: Route, request: Request, response: Response, options
   if (options.logger.isLevelEnabled('debug')) logWhenAnswered(route, requestId, response, options.logger);
   const principal = await options.principalOf(request);
   // Not before it is known who asks.
-  const json = route.body === undefined ? undefined : await options.bodyOf(request, response);
+  const json = route.body === undefined ? undefined : await options.bodyOf(request);
   const { status, body, etag, headers } = await route.handle({
     ...read(route, request, json),
     path: `${request.baseUrl}${request.path}`,
