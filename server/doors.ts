@@ -145,7 +145,7 @@ export function makeDoors({
     principalOf,
     logger,
   });
-  const server = makeServer(app, config.connectTimeout);
+  const { server, stop } = makeServer(app, config.connectTimeout);
   const sockets = new WebSocketDoor(server, {
     ...edge,
     path: '/v1/ws',
@@ -174,10 +174,9 @@ export function makeDoors({
       return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
     },
     async close() {
-      server.close();
       inProcess.stop();
-      await Promise.all([sockets.stop(config.shutdownTimeout), requests.stop(config.shutdownTimeout)]);
-      server.closeAllConnections();
+      const { shutdownTimeout } = config;
+      await Promise.all([stop(shutdownTimeout), sockets.stop(shutdownTimeout), requests.stop(shutdownTimeout)]);
     },
   };
 }

@@ -20,14 +20,20 @@ const MAX_HEADERS = 32 * 1024;
 /** Browsers and proxies send thirty. Of more than it takes Node leaves out the last, and with them what a proxy may have said. */
 const MAX_HEADER_COUNT = 100;
 
-/** How long whoever sent no proper request may take to read the answer, in milliseconds. */
+/** How long whoever sent no proper request, or sends on after the answer, may take to read it; in milliseconds. */
 const LEAVE_TIMEOUT = 1_000;
+
+export interface HttpServer {
+  readonly server: Server;
+  /** Answers what was asked already, which may have been done already, and nothing else; for so many milliseconds at most. */
+  stop(timeout: number): Promise<void>;
+}
 
 /**
  * An HTTP server that bounds what a connection costs before it is admitted. `patience`: for a whole request, its headers
  * included, in milliseconds.
  */
-export function makeServer(app: RequestListener, patience: number): Server {
+export function makeServer(app: RequestListener, patience: number): HttpServer {
   const options = {
     maxHeaderSize: MAX_HEADERS,
     keepAliveTimeout: KEEP_ALIVE,
@@ -41,6 +47,7 @@ export function makeServer(app: RequestListener, patience: number): Server {
   server.maxHeadersCount = MAX_HEADER_COUNT + 1;
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(socket, answerTo(error)));
   const plain = new Set<Socket>();
+  const open = new Set<ServerResponse>();
   server.on('connection', (socket) => {
     plain.add(socket);
     socket.once('close', () => plain.delete(socket));
@@ -52,11 +59,13 @@ export function makeServer(app: RequestListener, patience: number): Server {
   });
   server.prependListener('request', (request, response) => {
     const { socket } = request;
+    open.add(response);
     endWithSocket(socket, response);
-    response.once('finish', () => request.complete || outlived.add(socket));
+    response.once('finish', () => request.complete || outlive(request));
     // Admitted as a connection: it may last. Afterwards its socket is as plain as before.
     response.once('admitted', () => plain.delete(socket));
     response.once('close', () => {
+      open.delete(response);
       if (!socket.destroyed) plain.add(socket);
     });
   });
@@ -66,7 +75,19 @@ export function makeServer(app: RequestListener, patience: number): Server {
     plain.delete(request.socket);
     server.emit('websocket', request, socket, head);
   });
-  return server;
+  const stop = async (timeout: number) => {
+    server.close();
+    for (const socket of plain) if (!unanswered.get(socket)?.size) socket.destroy();
+    const answered = [...open].map((response) => {
+      response.shouldKeepAlive = false; // whoever hears that asks nothing more on this connection
+      return new Promise<void>((resolve) => response.once('close', () => resolve()));
+    });
+    const late = setTimeout(() => server.closeAllConnections(), timeout);
+    await Promise.all(answered);
+    clearTimeout(late);
+    server.closeAllConnections();
+  };
+  return { server, stop };
 }
 
 function hasTooManyHeaders({ rawHeaders }: IncomingMessage): boolean {
@@ -98,8 +119,16 @@ function refuse(socket: Socket, answer: string): void {
   socket.once('end', () => socket.destroy());
 }
 
-/** A request was answered before all of it had come: to the rest of it there is no second answer. */
 const outlived = new WeakSet<Socket>();
+
+/** A request was answered before all of it had come: its rest is thrown away for a while, and gets no second answer. */
+function outlive(request: IncomingMessage): void {
+  const { socket } = request;
+  outlived.add(socket);
+  request.resume();
+  const late = setTimeout(() => socket.destroy(), LEAVE_TIMEOUT);
+  request.once('close', () => clearTimeout(late));
+}
 
 const unanswered = new WeakMap<Socket, Set<ServerResponse>>();
 

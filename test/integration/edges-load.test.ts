@@ -1,0 +1,126 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pg from 'pg';
+import type { LocalGateway } from '../../server/gateway.js';
+import { type ApiAnswer, ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
+import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
+import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { until } from '../support/until.js';
+
+const EXECUTIONS = '/api/agents/executions';
+
+let database: TestDatabase;
+let writer: pg.Pool;
+let gateway: LocalGateway;
+let ann: string;
+let bob: string;
+let annas: string;
+let bobs: string;
+beforeAll(async () => {
+  database = await createDatabase();
+  writer = new pg.Pool({ connectionString: database.url, application_name: TEST_SESSION });
+  annas = await createExecution(writer, await createVenture(writer, 'ann'));
+  bobs = await createExecution(writer, await createVenture(writer, 'bob'));
+  [ann = '', bob = ''] = await Promise.all(['ann', 'bob'].map((subject) => tokenFor(subject)));
+  gateway = await start();
+});
+afterAll(async () => {
+  await gateway.stop();
+  await writer.end();
+  await database.drop();
+});
+
+const start = () => startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: JWT_SECRET });
+const append = ({ url }: LocalGateway) =>
+  ask({ url }, `${EXECUTIONS}/${annas}/logs`, ann, { method: 'PATCH', body: '{"message":"x"}' });
+
+/** A program holds the row of an execution while `work` is done: appends to it wait. */
+async function locked<T>(id: string, work: (waiting: (count: number) => Promise<void>) => Promise<T>): Promise<T> {
+  const client = await writer.connect();
+  await client.query('BEGIN');
+  await client.query('SELECT FROM agent_executions WHERE execution_id = $1 FOR UPDATE', [id]);
+  const waiting = async (count: number) => {
+    const text = `SELECT count(*)::int AS count FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+    const all = async () => (await writer.query<{ count: number }>(text)).rows[0]?.count === count;
+    await until(all, { what: `${count} sessions that wait for the lock` });
+  };
+  try {
+    return await work(waiting);
+  } finally {
+    await client.query('COMMIT');
+    client.release();
+  }
+}
+
+test('I6: a user whose requests wait for a locked row, waits behind itself and in front of nobody', async () => {
+  const appends = await locked(annas, async (waiting) => {
+    let answered = 0;
+    const appends = Array.from({ length: 12 }, () => append(gateway).finally(() => (answered += 1)));
+    await waiting(2);
+    for (const path of [`/${bobs}`, `/${bobs}/metrics`, `/${bobs}/status`]) {
+      expect((await ask(gateway, `${EXECUTIONS}${path}`, bob)).status).toBe(200);
+    }
+    expect(answered).toBe(0);
+    return appends;
+  });
+  expect((await Promise.all(appends)).map(({ status }) => status)).toEqual(Array(12).fill(200));
+});
+
+test('I6: more than may wait for one user is refused, and told when to come back', async () => {
+  const refused: ApiAnswer[] = [];
+  const appends = await locked(annas, async (waiting) => {
+    const appends = Array.from({ length: 110 }, async () => {
+      const answer = await append(gateway);
+      if (answer.status !== 200) refused.push(answer);
+    });
+    await waiting(2);
+    await until(() => refused.length === 8, { what: 'those that are too many' });
+    return appends;
+  });
+  await Promise.all(appends);
+  const seen = refused.map(({ status, body, headers }) => [status, body.code, headers.get('retry-after')]);
+  expect(seen).toEqual(Array(8).fill([429, 'rate_limited', '1']));
+});
+
+test('a gateway that stops answers what it was asked before, and takes nothing more', async () => {
+  const stopping = await start();
+  await ask(stopping, `${EXECUTIONS}/${annas}`, ann); // leaves a connection that waits for nothing
+  const silent = connect(Number(new URL(stopping.url).port), '127.0.0.1');
+  await once(silent, 'connect');
+  const { answer, stopped } = await locked(annas, async (waiting) => {
+    const answer = append(stopping);
+    await waiting(1);
+    const stopped = stopping.stop();
+    await once(silent, 'close');
+    await expect(ask(stopping, '/healthz')).rejects.toThrow();
+    return { answer, stopped };
+  });
+  const { status, headers } = await answer;
+  expect([status, headers.get('connection')]).toEqual([200, 'close']);
+  await stopped;
+});
+
+test.each(['/v1/poll', EXECUTIONS])(
+  'I6: a body without end is refused at once, and not read for long: %s',
+  async (path) => {
+    const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');
+    let answer = '';
+    socket.on('data', (data) => {
+      answer += data;
+    });
+    socket.on('error', () => {});
+    const head = `POST ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${ann}\r\n`;
+    socket.write(`${head}Content-Length: 10000000000\r\n\r\n`);
+    await until(() => answer.includes('\r\n\r\n'), { what: 'an answer', deadlineMs: 2_000 });
+    expect(answer).toMatch(/^HTTP\/1.1 413 .*"code":"frame_too_large"/s);
+    const piece = Buffer.alloc(65_536);
+    const send = () => {
+      while (socket.writable && socket.write(piece));
+    };
+    socket.on('drain', send);
+    send();
+    await until(() => socket.destroyed, { what: 'the end', deadlineMs: 5_000 }); // a whole request may take ten seconds
+  },
+);
