@@ -18,7 +18,7 @@ export type FinalStatus = {
 export const STATUSES = Object.keys(following) as readonly ExecutionStatus[];
 
 /** Whether nothing can happen to the execution any more. */
-export function isFinished(status: ExecutionStatus): boolean {
+export function isFinished(status: ExecutionStatus): status is FinalStatus {
   return following[status].length === 0;
 }
 

@@ -19,6 +19,7 @@ import {
   type ExecutionChange,
   executionChange,
   executionId,
+  finalStatus,
   idempotencyKey,
   type NewExecution,
   type NewLog,
@@ -92,6 +93,7 @@ export class Executions {
   /** Ends an execution. What went wrong is an event of its own, just before the last one. */
   async finish(id: string, to: FinalStatus, error?: string): Promise<WrittenExecution> {
     checked(executionId, id);
+    checked(finalStatus, to);
     const logs =
       error === undefined ? [] : checked(newLogs, [{ event_type: 'error', log_level: 'error', message: error }]);
     const { value } = await this.#write([], undefined, writtenExecution, async (sql) => {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { STATUSES } from '../../client/progress/index.js';
+import { isFinished, STATUSES } from '../../client/progress/index.js';
 import { Refusal } from '../refusal.js';
 import { isStorable } from '../storable.js';
 import { LEVELS } from './records.js';
@@ -48,8 +48,16 @@ export const executionChange = z
   .refine((change) => Object.keys(change).length > 0, 'names nothing to change');
 export type ExecutionChange = z.input<typeof executionChange>;
 
+export const finalStatus = z.enum(STATUSES.filter(isFinished));
+
+/** Where these and the record disagreed, every subscriber would see another status than the rules of state know. */
+const OF_THE_STATUS = /^execution-(started|paused|resumed|completed|failed|cancelled)$/;
+
 export const newLog = z.strictObject({
-  event_type: name.default('log'),
+  event_type: name
+    .refine((type) => !OF_THE_STATUS.test(type), 'is written by the database when the status changes: change that')
+    .default('log')
+    .meta({ description: 'Any but `execution-started` and the others that a change of the status writes.' }),
   log_level: z.enum(LEVELS).default('info'),
   stage_number: stageNumber.optional().meta({ description: 'Left out: the stage that the execution is in.' }),
   message: text(MESSAGE).nullable().default(null),

@@ -208,7 +208,7 @@ test('a conflict of state says what could follow', async () => {
   expect((await rowsOf(id)).map(({ event_type }) => event_type)).toEqual(['execution-cancelled']);
 });
 
-test('what would be lost in silence is refused, and a path has one form', async () => {
+test('what would be lost in silence is refused, or tell of another status than the record has; a path has one form', async () => {
   const id = await createExecution(writer, venture);
   const path = `${EXECUTIONS}/${id}`;
   for (const [at, body] of [
@@ -216,6 +216,9 @@ test('what would be lost in silence is refused, and a path has one form', async 
     [path, '{"metadata":{"a":{"\\u005f_proto__":1}}}'],
     [`${path}/logs`, '{"context":{"n":1e400}}'],
     [`${path}/logs`, '{"context":[-1e400]}'],
+    ...['started', 'paused', 'resumed', 'completed', 'failed', 'cancelled'].map(
+      (what) => [`${path}/logs`, `{"event_type":"execution-${what}"}`] as const,
+    ),
   ] as const) {
     expect([body, ...refused(await send('PATCH', at, body, ann))]).toEqual([body, 400, 'invalid_request']);
   }

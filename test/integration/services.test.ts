@@ -246,6 +246,9 @@ test('plain SQL stays free, and a writer that was in the way costs nothing (I8)'
   await new Executions(login).change(id, { status: 'completed' });
   await pool.query(`INSERT INTO agent_execution_logs (execution_id, message) VALUES ($1, 'a postscript')`, [id]);
   expect((await types(id)).at(-1)).toBe('log');
+  const told = `INSERT INTO agent_execution_logs (execution_id, event_type) VALUES ($1, 'execution-resumed')`;
+  await pool.query(told, [id]);
+  expect((await types(id)).at(-1)).toBe('execution-resumed');
 
   // The log first and the status after it, in one transaction, while a service writes: one of the two has to begin again.
   const other = await create();
@@ -262,7 +265,7 @@ test('plain SQL stays free, and a writer that was in the way costs nothing (I8)'
   writer.release();
 });
 
-test('what cannot be stored is refused, and says so', async () => {
+test('what cannot be stored, or is not for the caller to say, is refused, and says so', async () => {
   const id = await create();
   const executions = new Executions(login);
   let deep: unknown = 0;
@@ -276,6 +279,8 @@ test('what cannot be stored is refused, and says so', async () => {
     executions.change(id, {}),
     executions.change(id, { stage_number: 2 ** 31 }),
     executions.record(id, [{ metric_name: 'x', metric_value: Number.NaN }]),
+    executions.append(id, [{ event_type: 'execution-completed' }]), // what only a change of the status writes
+    executions.finish(id, 'paused' as 'failed'),
   ]);
   expect(outcomes.map(codeOf)).toEqual(outcomes.map(() => 'invalid_request'));
   expect(await types(id)).toEqual(['execution-started']);
