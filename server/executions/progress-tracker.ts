@@ -74,10 +74,10 @@ export class ProgressTracker {
     return this.#execution;
   }
 
-  /** Creates the execution that everything else is written to. Rejects as `Executions.create`. */
+  /** Creates the execution that everything else is written to; it is running. Rejects as `Executions.create`. */
   async recordExecution(input: NewExecution): Promise<WrittenExecution> {
     if (this.#execution !== undefined) throw new Error(`this tracker writes to execution ${this.#execution} already`);
-    const { value } = await this.#executions.create(input);
+    const { value } = await this.#executions.create({ ...input, initial_status: input.initial_status ?? 'running' });
     this.#execution = value.execution_id;
     return value;
   }

@@ -215,11 +215,11 @@ test('a step rejects with what its work threw, whatever that is', async () => {
   expect(await tracker.flush()).toEqual({ waiting: 0, dropped: 0 });
 });
 
-test('an execution is recorded first, and only once', async () => {
+test('an execution is recorded first, and only once; it is running, so that it can end', async () => {
   const tracker = new ProgressTracker(connected, { logger });
   await expect(tracker.addLog({ message: 'x' })).rejects.toThrow('recordExecution');
   const { rows } = await writer.query<{ venture_id: string }>('SELECT venture_id FROM ventures LIMIT 1');
-  const recorded = await tracker.recordExecution({ venture_id: rows[0]?.venture_id ?? '', initial_status: 'running' });
+  const recorded = await tracker.recordExecution({ venture_id: rows[0]?.venture_id ?? '' });
   expect(tracker.executionId).toBe(recorded.execution_id);
   await expect(tracker.recordExecution({ venture_id: recorded.venture_id })).rejects.toThrow('already');
   await tracker.finish('completed');
