@@ -6,8 +6,8 @@ import { LEVELS } from './records.js';
 
 /** The longest message of a log, in characters. */
 const MESSAGE = 65_536;
-/** The longest name: of an event type, a metric, a stage. */
-const NAME = 200;
+/** The longest name: of an event type, a metric, a stage; of a step or its agent the progress module keeps no more. */
+export const NAME = 200;
 /** Rows of one request. */
 export const MOST_ROWS = 1000;
 /** Stages of a plan; the progress module reads no more. */
@@ -72,6 +72,18 @@ export const newLogs = z.array(identifiedLog).min(1).max(MOST_ROWS);
 export const newMetric = z.strictObject({ metric_name: name, metric_value: z.number() });
 export type NewMetric = z.input<typeof newMetric>;
 export const newMetrics = z.array(newMetric).min(1).max(MOST_ROWS);
+
+/** As few requests as take all of the rows; one of the wrong form comes alone, so that no other is refused with it. */
+export function requestsOf<Row>({ element }: z.ZodArray<z.ZodType>, rows: readonly Row[]): Row[][] {
+  const requests: Row[][] = [];
+  const fitting: Row[] = [];
+  for (const row of rows) {
+    if (element.safeParse(row).success) fitting.push(row);
+    else requests.push([row]);
+  }
+  for (let at = 0; at < fitting.length; at += MOST_ROWS) requests.push(fitting.slice(at, at + MOST_ROWS));
+  return requests;
+}
 
 /** Visible ASCII: it stands in a header. */
 export const idempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'is 1 to 255 visible characters of ASCII');

@@ -3,16 +3,16 @@ import { storable } from '../storable.js';
 /** What a tracker keeps of one message, in characters, and of one output and one context, in characters of the JSON. */
 const MESSAGE = 8_192;
 const OUTPUT = 16_384;
-const CONTEXT = 2 * OUTPUT;
+const CONTEXT = 4 * OUTPUT;
 /** How much of a longer JSON is kept, as text. */
 const BEGINNING = 1_000;
 
 /** What a text or an error says, as far as it is kept. */
-export function messageOf(said: unknown): string {
+export function messageOf(said: unknown, longest = MESSAGE): string {
   try {
     const words = said instanceof Error ? said.message || said.name : said;
     const text = typeof words === 'string' ? words : JSON.stringify(jsonOf(words));
-    return storable(text.slice(0, MESSAGE));
+    return storable(text.slice(0, longest));
   } catch {
     return 'unprintable'; // whoever waits for the work must hear its own error, whatever that is
   }
@@ -23,7 +23,7 @@ function plain(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value;
 }
 
-/** What a context is now. One that holds an output has room for it. */
+/** What a context is now. There is room for an output, or for a message of control characters, next to the rest. */
 export function contextOf(value: unknown): unknown {
   return jsonOf(value, CONTEXT);
 }

@@ -4,7 +4,7 @@ import { type Logger, makeLogger } from '../logger.js';
 import type { Database } from '../ports/database.js';
 import type { WrittenExecution } from './execution-rows.js';
 import { Executions } from './executions.js';
-import { MOST_ROWS, type NewExecution, type NewLog } from './forms.js';
+import { NAME, type NewExecution, type NewLog, newLogs, newMetrics, requestsOf } from './forms.js';
 import { contextOf, jsonOf, messageOf } from './output.js';
 import { type Retry, type RetryPolicy, retrying } from './retrying.js';
 import { type Unwritten, WriteQueue } from './write-queue.js';
@@ -95,20 +95,19 @@ export class ProgressTracker {
       message: typeof message === 'string' ? messageOf(message) : null,
       context: context === undefined ? null : contextOf(context),
     }));
-    const writes: Promise<void>[] = [];
-    for (let at = 0; at < kept.length; at += MOST_ROWS) {
-      const some = kept.slice(at, at + MOST_ROWS);
-      writes.push(this.#writes.add(() => this.#executions.append(id, some)));
-    }
-    await Promise.all(writes);
+    const append = (some: NewLog[]) => this.#writes.add(() => this.#executions.append(id, some));
+    await Promise.all(requestsOf(newLogs, kept).map(append));
   }
 
   /** `{tokens: 731}`: a new value for each name. */
-  updateMetrics(metrics: Readonly<Record<string, number>>): Promise<void> {
+  async updateMetrics(metrics: Readonly<Record<string, number>>): Promise<void> {
     const id = this.executionId;
     const rows = Object.entries(metrics).map(([metric_name, metric_value]) => ({ metric_name, metric_value }));
-    const key = crypto.randomUUID();
-    return this.#writes.add(() => this.#executions.record(id, rows, key));
+    const record = (some: typeof rows) => {
+      const key = crypto.randomUUID(); // the same for each attempt
+      return this.#writes.add(() => this.#executions.record(id, some, key));
+    };
+    await Promise.all(requestsOf(newMetrics, rows).map(record));
   }
 
   /** The execution enters a stage; what is written after that belongs to it. */
@@ -123,7 +122,11 @@ export class ProgressTracker {
    */
   async step<T>(name: string, work: (step: RunningStep) => Promise<T> | T, options: StepOptions = {}): Promise<T> {
     const { agent = null, retry = { retries: 0 }, signal } = options;
-    const step = { step_id: crypto.randomUUID(), step: name, agent };
+    const step = {
+      step_id: crypto.randomUUID(),
+      step: messageOf(name, NAME), // a context that is too long would lose the step_id
+      agent: agent === null ? null : messageOf(agent, NAME),
+    };
     const started_at = new Date().toISOString();
     const begun = performance.now();
     await this.#event('task-assigned', name, { ...step, started_at });
@@ -133,7 +136,7 @@ export class ProgressTracker {
       void this.#event('task-progress', `attempt ${attempt} failed: ${messageOf(error)}`, context, 'warning');
     };
     const progress = (percent?: number, message?: string) =>
-      this.#event('task-progress', message ?? name, { step_id: step.step_id, percent, message });
+      this.#event('task-progress', message ?? name, { step_id: step.step_id, percent });
     let output: T;
     try {
       output = await retrying((attempt) => work({ attempt, signal, progress }), { ...retry, signal, onRetry });

@@ -7,6 +7,7 @@ import {
   connectDatabase,
   type Database,
   ProgressTracker,
+  type RunningStep,
   Unavailable,
 } from '../../server/index.js';
 import { makeLogger } from '../../server/logger.js';
@@ -189,6 +190,36 @@ test('outputs of every kind are stored, or said to be what they are', async () =
   expect(rows.filter(({ type }) => type === 'log').map(({ message }) => message)).toEqual(
     Array.from({ length: 1_500 }, (_, index) => `${index}\ufffd`),
   );
+});
+
+test('what is refused by itself is dropped alone, and many metrics are several writes', async () => {
+  const tracker = new ProgressTracker(connected, { executionId: id, logger });
+  const many = Object.fromEntries(Array.from({ length: 1_500 }, (_, index) => [`m${index}`, index]));
+  await tracker.updateMetrics({ ...many, broken: Number.NaN, ['n'.repeat(201)]: 1 });
+  await tracker.addLogs([{ message: 'one' }, { event_type: 'execution-completed' }, { message: 'two' }]);
+  await tracker.finish('running' as 'failed');
+  expect(await tracker.flush()).toEqual({ waiting: 0, dropped: 4 });
+  expect(lines).toHaveLength(4);
+  const rows = await told();
+  expect(rows.slice(0, -2).map(({ message }) => message)).toEqual(
+    Object.entries(many).map(([name, value]) => `${name} = ${value}`),
+  );
+  expect(rows.slice(-2).map(({ message }) => message)).toEqual(['one', 'two']);
+});
+
+test('a step is told of as one, however long its name, its agent and what it says', async () => {
+  const tracker = new ProgressTracker(connected, { executionId: id, logger });
+  const long = '\u001b'.repeat(100_000);
+  const work = async ({ progress }: RunningStep) => {
+    await progress(50, long);
+    throw new Error(long);
+  };
+  await expect(tracker.step(long, work, { agent: long })).rejects.toThrow();
+  const rows = await told();
+  expect(rows.map(({ type }) => type)).toEqual(['task-assigned', 'task-progress', 'task-failed']);
+  const state = rows.reduce((state, { seq, row }) => advance(state, { seq, row }), begin());
+  const [step, ...others] = stepsOf(state);
+  expect([step?.status, step?.percent, step?.agent, others]).toEqual(['failed', 50, long.slice(0, 200), []]);
 });
 
 test('a step rejects with what its work threw, whatever that is', async () => {
