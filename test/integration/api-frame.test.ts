@@ -51,6 +51,11 @@ const wrong = {
   [`${EXECUTIONS}?ids=${NOBODY}&status=running`]: 'query.ids',
   [`${EXECUTIONS}?venture_id=${NOBODY}&status=asleep`]: 'query.status.0',
   [`${EXECUTIONS}/${NOBODY}/metrics?limit=1e9`]: 'query.limit',
+  [`${EXECUTIONS}/${NOBODY}/metrics?limit=1e1`]: 'query.limit',
+  [`${EXECUTIONS}/${NOBODY}/metrics?limit=%201`]: 'query.limit',
+  [`${EXECUTIONS}/${NOBODY}/metrics?limit=${'9'.repeat(17)}`]: 'query.limit',
+  [`${EXECUTIONS}?venture_id=${NOBODY}&limit=0x10`]: 'query.limit',
+  [`${EXECUTIONS}?venture_id=${NOBODY}&limit=`]: 'query.limit',
   [`${EXECUTIONS}/${NOBODY}/metrics?name=`]: 'query.name',
   [`${LOGS}/${NOBODY}?limit=0`]: 'query.limit',
   [`${LOGS}/${NOBODY}?limit=many`]: 'query.limit',
@@ -58,6 +63,11 @@ const wrong = {
   [`${LOGS}/${NOBODY}?level=fatal`]: 'query.level.0',
   [`${LOGS}/${NOBODY}?date_range=yesterday`]: 'query.date_range',
   [`${LOGS}/${NOBODY}?date_range=2026-02-31..`]: 'query.date_range',
+  [`${LOGS}/${NOBODY}?date_range=0000-01-01..`]: 'query.date_range',
+  [`${LOGS}/${NOBODY}?date_range=2026-01-01T00:00:00%2B16:00..`]: 'query.date_range',
+  [`${LOGS}/${NOBODY}?date_range=2026-01-01..2026-01-01`]: 'query.date_range',
+  [`${LOGS}/${NOBODY}?date_range=2026-01-01T01:00:00.5%2B01:00..2026-01-01T00:00:00.50Z`]: 'query.date_range',
+  [`${LOGS}/${NOBODY}?date_range=2026-01-01T00:00:00.000002Z..2026-01-01T00:00:00.000001Z`]: 'query.date_range',
   [`${LOGS}/${NOBODY}?q=${'x'.repeat(201)}`]: 'query.q',
   [`${LOGS}/${NOBODY}?q=a%00b`]: 'query.q',
   [`${EXECUTIONS}/${NOBODY}/metrics?name=%00`]: 'query.name',
@@ -75,18 +85,14 @@ test.each(Object.entries(wrong))('%s is refused for %s', async (path, fault) => 
 const forged = (at: string) => `cursor=${Buffer.from(JSON.stringify([at, NOBODY])).toString('base64url')}`;
 
 test.each([
-  'date_range=0000-01-01..',
-  'date_range=2026-01-01T00:00:00%2B16:00..',
   `${forged('0000-01-01T00:00:00+00:00')}`,
   `${forged('2026-13-01T00:00:00+00:00')}`,
   `${forged('999999-01-01T00:00:00+00:00')}`,
   `${forged('9999-01-01T00:00:00+00:00 BC')}`,
 ])('a time that PostgreSQL does not know is no fault of the gateway: %s', async (query) => {
-  const paths = [`${LOGS}/${venture}?${query}`];
-  if (query.startsWith('cursor')) {
-    paths.push(`${EXECUTIONS}?venture_id=${venture}&${query}`, `${EXECUTIONS}/${id}/metrics?${query}`);
-  }
-  for (const path of paths) {
+  const paths = [`${LOGS}/${venture}`, `${EXECUTIONS}?venture_id=${venture}`, `${EXECUTIONS}/${id}/metrics`];
+  for (const each of paths) {
+    const path = `${each}${each.includes('?') ? '&' : '?'}${query}`;
     const { status, body } = await ask(gateway, path, ann);
     expect([path, status, body.code]).toEqual([path, 400, 'invalid_request']);
   }

@@ -126,6 +126,11 @@ test('filters: level, text, status of the execution, time', async () => {
   expect(await found('date_range=2026-01-01..2026-02-01')).toEqual(['50 of 100']);
   expect(await found('date_range=..2026-02-01T00:00:00.001Z')).toEqual(['a warning', '50 of 100']);
   expect(await found('date_range=2026-02-01T01:00:00%2B01:00..2026-02-02')).toEqual(['a warning']);
+  const instant = 'date_range=2026-02-01T00:00:00.000000Z..2026-02-01T00:00:00.000001Z';
+  expect(await found(instant)).toEqual(['a warning']);
+  for (const edge of ['0001-01-01T00:00:00%2B15:59', '..9999-12-31T23:59:59-15:59']) {
+    expect((await found(`date_range=${edge}${edge.includes('..') ? '' : '..'}`)).length).toBe(7);
+  }
   expect((await found('date_range=24h')).length).toBe(5);
 });
 

@@ -4,7 +4,7 @@ import { wholeNumber } from './parameters.js';
 
 export const pageLimit = (max: number, most: number) =>
   wholeNumber(1, max)
-    .default(most)
+    .prefault(most)
     .meta({ description: `How many at most, 1 to ${max}; ${most} if it is not said.` });
 
 /** A time as PostgreSQL writes it, which has more years than four digits, some of them before Christ. */

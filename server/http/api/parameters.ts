@@ -18,7 +18,8 @@ export const executionId = guid('an execution');
 /** A query has texts only. */
 export const wholeNumber = (min: number, max: number) => {
   const wrong = `must be a whole number from ${min} to ${max}`;
-  return z.coerce.number<string>(wrong).int(wrong).min(min, wrong).max(max, wrong);
+  const digits = (text: unknown) => (typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : text);
+  return z.preprocess(digits, z.int(wrong).min(min, wrong).max(max, wrong));
 };
 
 /** `a,b` as a list of what `entry` says. */
@@ -43,10 +44,20 @@ export const levels = listOf(level, 3).meta({
 const UNITS = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const AGO = /^([1-9]\d{0,4})([mhd])$/;
 const RANGE =
-  'must be `<from>..<to>`, either of them optional, as 2026-01-31 or 2026-01-31T09:30:00Z; or a time like 24h or 7d';
+  'must be `<from>..<to>`, either of them optional, as 2026-01-31 or 2026-01-31T09:30:00Z, a + of a time as %2B; or a time like 24h or 7d';
+const BACKWARDS = 'must end after it begins';
 
-const moment = z.union([z.iso.datetime({ offset: true }), z.iso.date().transform((day) => `${day}T00:00:00Z`)]);
+/** Years and offsets that PostgreSQL does not have. */
+const UNKNOWN_TIME = /^0000|[+-](1[6-9]|2\d):\d\d$/;
+const moment = z
+  .union([z.iso.datetime({ offset: true }), z.iso.date().transform((day) => `${day}T00:00:00Z`)])
+  .refine((time) => !UNKNOWN_TIME.test(time));
 const side = z.union([z.literal('').transform(() => undefined), moment]);
+
+/** Of a second, which `Date` has milliseconds of only. */
+const fractionOf = (time: string) => Number(/\.\d+/.exec(time)?.[0] ?? 0);
+const isBefore = (one: string, other: string) =>
+  (Date.parse(one) - Date.parse(other) || fractionOf(one) - fractionOf(other)) < 0;
 
 /** From when on, and until when without it; both are left out where a side is open. */
 export const dateRange = z
@@ -61,6 +72,9 @@ export const dateRange = z
     if (sides.length !== 2 || !from?.success || !to?.success || text === '..') {
       addIssue({ code: 'custom', message: RANGE });
       return {};
+    }
+    if (from.data !== undefined && to.data !== undefined && !isBefore(from.data, to.data)) {
+      addIssue({ code: 'custom', message: BACKWARDS });
     }
     return { from: from.data, to: to.data };
   })
