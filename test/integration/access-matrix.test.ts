@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
@@ -6,6 +7,7 @@ import { openEventStream } from '../support/event-stream.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import type { Claims } from '../support/issuer.js';
 import { join, newTenant, type Tenant, TOKENS, tokenOf } from '../support/principals.js';
+import { until } from '../support/until.js';
 import { codeOf, type Reading, WAYS } from '../support/ways-to-read.js';
 import { connectWriter } from '../support/writer.js';
 
@@ -310,4 +312,23 @@ test.each([
 ])('I5: a token whose subject has %s is nobody', async (_, subject) => {
   const [reading] = (await WAYS.poll?.(strict.url, await tokenOf(subject), [`execution:${a.execution}`])) ?? [];
   expect(reading).toBe('unauthorized');
+});
+
+test('I5: what anon is granted, as the page on access shows it, it may read in every way', async () => {
+  const page = readFileSync(`${import.meta.dirname}/../../docs/reference/access.md`, 'utf8');
+  const grants = /```sql\n(GRANT SELECT ON ventures[\s\S]*?)```/.exec(page)?.[1] ?? '';
+  const asked = (execution: string, venture: string) => [
+    `/v1/poll?channel=execution:${execution}&wait=0`,
+    `/api/agents/executions?venture_id=${venture}`,
+    ...['', '/status', '/steps', '/metrics'].map((part) => `/api/agents/executions/${execution}${part}`),
+    `/api/agents/execution-logs/${venture}`,
+  ];
+  const statuses = (execution: string, venture: string) =>
+    Promise.all(asked(execution, venture).map(async (path) => (await fetch(`${open.url}${path}`)).status));
+  expect(await statuses(a.execution, a.venture)).toEqual([403, 403, 403, 403, 403, 403, 403]);
+  await writer.query(grants.replace('00000000-0000-4000-8000-000000000001', a.venture));
+  const reading = async () => (await statuses(a.execution, a.venture)).join();
+  await until(async () => (await reading()) === '200,200,200,200,200,200,200', { what: 'the grant to be felt' });
+  expect(await statuses(b.execution, b.venture)).toEqual([403, 403, 403, 403, 403, 403, 403]);
+  expect(await statuses(NOWHERE, NOWHERE)).toEqual([403, 404, 404, 404, 404, 404, 404]);
 });
