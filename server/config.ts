@@ -219,6 +219,12 @@ export function needsToken(config: Pick<Config, (typeof KEYS)[number]>): boolean
   return KEYS.some((key) => config[key] !== undefined);
 }
 
+/** Whoever sets one of these means clients to show tokens: without a key, which may have gone missing, all would be open. */
+const OF_TOKENS: readonly Setting[] = [
+  ...Object.entries(identitySettings).flatMap(([name, setting]) => (KEYS.some((key) => key === name) ? [] : [setting])),
+  browserSettings.cookie,
+];
+
 /** Reads the settings from an environment. Throws `ConfigError`. An empty variable counts as left out. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const faults: string[] = [];
@@ -237,6 +243,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   if (config.host && keys.length === 0 && !isLoopback(config.host)) {
     const one = variables.join(' or ');
     faults.push(`ROWCAST_HOST: ${config.host} can be reached by others; set ${one}, or use 127.0.0.1`);
+  }
+  for (const setting of keys.length === 0 ? OF_TOKENS : []) {
+    if ([undefined, '', defaultOf(setting)].includes(env[setting.env])) continue;
+    faults.push(`${setting.env}: has no meaning without a key for tokens; set ${variables.join(' or ')} as well`);
   }
   if (keys.length > 1) faults.push(`${keys.join(', ')}: set one of them; tokens are checked in one way`);
   if (config.cookie && config.origins === '*') {

@@ -23,7 +23,7 @@ import { ticketRoutes } from './http/tickets.js';
 import type { Hub } from './hub/hub.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
-import { admitting } from './origins.js';
+import { refusing } from './origins.js';
 import type { InProcess, Peers, Transport } from './ports/door.js';
 import { type Principal, SERVICE, type Tickets } from './ports/principal.js';
 import { addressOf } from './transport/address.js';
@@ -96,7 +96,7 @@ export function makeDoors({
     () => performance.now(),
   );
   const credentials = config.cookie !== undefined;
-  const admits = admitting({ origins: config.origins, local: !needsToken(config), cookie: credentials });
+  const refusalOf = refusing({ origins: config.origins, local: !needsToken(config), cookie: credentials });
   const edge = {
     sendBufferBytes: config.sendBufferBytes,
     admission,
@@ -131,7 +131,7 @@ export function makeDoors({
     logger,
   });
   const app = makeApp({
-    crossOrigin: crossOrigin({ admits, open: !credentials && config.origins === '*', credentials }),
+    crossOrigin: crossOrigin({ refusalOf, open: !credentials && config.origins === '*', credentials }),
     routes: [
       api,
       eventRoutes(eventOptions),
@@ -154,7 +154,7 @@ export function makeDoors({
     frameRate: config.frameRate,
     byteRate: config.byteRate,
     logger,
-    admits,
+    refusalOf,
     connect: (id, transport, request) => connect(id, transport, request, { heartbeat }),
   });
   const inProcess = new InProcessDoor({

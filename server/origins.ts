@@ -1,7 +1,9 @@
+import { type Forwarded, isForAnother } from './forwarded.js';
+import { Refusal } from './refusal.js';
 import { isLoopback } from './settings/setting.js';
 
-/** What a request says of itself, as Node gives it: `host` whom it asks, `origin` the page that asks, if it is one. */
-export interface Asker {
+/** What a request says of itself, as Node gives it: `host` whom it asks, `origin` the page that asks, if it is one; and for whom. */
+export interface Asker extends Forwarded {
   readonly host?: string | undefined;
   readonly origin?: string | undefined;
 }
@@ -36,10 +38,22 @@ function isOwn({ host, origin }: Asker): boolean {
   return origin !== undefined && URL.canParse(origin) && new URL(origin).host === host?.toLowerCase();
 }
 
-/** Who may ask at all, by the page that asks; a program has no origin, and is judged by its token alone. */
-export function admitting({ origins, local, cookie }: OriginPolicy): (asker: Asker) => boolean {
-  if (local) return isLoopbackAsker;
-  if (origins === '*') return () => true;
+const BROUGHT =
+  'a proxy brings this from another machine, and without a key for tokens the gateway serves its own machine only';
+
+/** Without a key. A proxy on this machine comes from a loopback address itself, whomever it brings. */
+function refusingOthers(asker: Asker): Refusal | null {
+  if (isForAnother(asker)) return new Refusal('forbidden_origin', BROUGHT);
+  return isLoopbackAsker(asker) ? null : new Refusal('forbidden_origin');
+}
+
+/** Why somebody may not ask at all, or null: by the page that asks. A program has no origin, and is judged by its token alone. */
+export function refusing({ origins, local, cookie }: OriginPolicy): (asker: Asker) => Refusal | null {
+  if (local) return refusingOthers;
+  if (origins === '*') return () => null;
   const admitted = new Set(origins);
-  return (asker) => asker.origin === undefined || admitted.has(asker.origin) || (!cookie && isOwn(asker));
+  return (asker) => {
+    const admits = asker.origin === undefined || admitted.has(asker.origin) || (!cookie && isOwn(asker));
+    return admits ? null : new Refusal('forbidden_origin');
+  };
 }

@@ -61,7 +61,7 @@ const FLOORS: readonly { readonly name: string; readonly holds: (path: string) =
   {
     name: 'ground',
     holds: (path) =>
-      /^server\/(batch|config|logger|free-port|metrics|refusal|origins|package-root|storable)\.ts$|^server\/settings\/|^server\/verify\/digest\.ts$|^client\/(clock|call|environment|error|backoff|queue)\.ts$/.test(
+      /^server\/(batch|config|logger|free-port|metrics|refusal|origins|forwarded|package-root|storable)\.ts$|^server\/settings\/|^server\/verify\/digest\.ts$|^client\/(clock|call|environment|error|backoff|queue)\.ts$/.test(
         path,
       ),
   },

@@ -1,11 +1,11 @@
 import cors from 'cors';
 import type { RequestHandler } from 'express';
 import type { Asker } from '../origins.js';
-import { Refusal } from '../refusal.js';
+import type { Refusal } from '../refusal.js';
 
 export interface CrossOriginOptions {
-  /** Whether whoever asks, a page or a program, may ask at all. */
-  readonly admits: (asker: Asker) => boolean;
+  /** Why whoever asks, a page or a program, may not ask at all; null where it may. */
+  readonly refusalOf: (asker: Asker) => Refusal | null;
   /** Whether every page may, so that one answer fits all. */
   readonly open: boolean;
   /** Whether a browser may show a cookie for a page of another origin. */
@@ -28,13 +28,14 @@ const EXPOSED = [
 const REMEMBERED = 7_200;
 
 /** Pages of other origins: those that may not ask are refused here, before anything costs; the others may read the answer (CORS). */
-export function crossOrigin({ admits, open, credentials }: CrossOriginOptions): RequestHandler {
+export function crossOrigin({ refusalOf, open, credentials }: CrossOriginOptions): RequestHandler {
   const readable = cors({ origin: open ? '*' : true, credentials, exposedHeaders: EXPOSED, maxAge: REMEMBERED });
   return (request, response, next) => {
     response.set('Cross-Origin-Resource-Policy', 'cross-origin');
-    if (admits(request.headers)) return readable(request, response, next);
+    const refusal = refusalOf(request.headers);
+    if (refusal === null) return readable(request, response, next);
     // It may read why, and stops to ask then.
     response.set('Access-Control-Allow-Origin', '*').vary('Origin');
-    throw new Refusal('forbidden_origin');
+    throw refusal;
   };
 }

@@ -1,14 +1,11 @@
 import type { IncomingMessage } from 'node:http';
 import ipaddr from 'ipaddr.js';
-
-/** Some proxies write a port as well: with it, every connection would be an address of its own. */
-const WITH_PORT = /^\[(.+)\](?::\d+)?$|^([\d.]+):\d+$/;
+import { parseAddress } from '../forwarded.js';
 
 /** The network that an address stands for: IPv4 as it is, IPv6 the /64 that one host may choose from; else null. */
 function networkOf(text: string): string | null {
-  const address = text.trim().replace(WITH_PORT, '$1$2');
-  if (!ipaddr.isValid(address)) return null;
-  const parsed = ipaddr.process(address);
+  const parsed = parseAddress(text);
+  if (parsed === null) return null;
   if (parsed.kind() === 'ipv4') return parsed.toString();
   const prefix = parsed.toByteArray().map((byte, index) => (index < 8 ? byte : 0));
   return `${ipaddr.fromByteArray(prefix)}/64`;

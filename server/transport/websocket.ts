@@ -48,8 +48,8 @@ export interface WebSocketOptions {
   readonly trustedProxies: number;
   /** In milliseconds. */
   readonly heartbeat: number;
-  /** Whether whoever asks, a page or a program, may ask at all. */
-  readonly admits: (asker: Asker) => boolean;
+  /** Why whoever asks, a page or a program, may not ask at all; null where it may. */
+  readonly refusalOf: (asker: Asker) => Refusal | null;
   readonly connect: (id: string, transport: Transport, request: IncomingMessage) => Connection;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -132,7 +132,8 @@ export class WebSocketDoor {
   #refusal({ url, headers }: IncomingMessage): [status: string, refusal: Refusal] | null {
     if (this.#stopping) return ['503 Service Unavailable', new Refusal('shutting_down')];
     if (url?.split('?')[0] !== this.#options.path) return ['404 Not Found', new Refusal('not_found')];
-    return this.#options.admits(headers) ? null : ['403 Forbidden', new Refusal('forbidden_origin')];
+    const refusal = this.#options.refusalOf(headers);
+    return refusal === null ? null : ['403 Forbidden', refusal];
   }
 
   #tell(address: string, { code }: TurnedAway, { headers }: IncomingMessage): void {

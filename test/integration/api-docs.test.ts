@@ -228,7 +228,7 @@ const KEY = { ROWCAST_JWT_SECRET: JWT_SECRET };
 const COOKIE = { ROWCAST_COOKIE: 'session', ROWCAST_ORIGINS: 'https://app.example' };
 
 test.each<[string, Record<string, string>, object, object[] | undefined]>([
-  ['without a key', { ROWCAST_ANONYMOUS: 'on' }, {}, undefined],
+  ['without a key', {}, {}, undefined],
   ['with a key', KEY, { bearer: { scheme: 'bearer' } }, [{ bearer: [] }]],
   [
     'with a key, a cookie, and readers without a token',

@@ -22,6 +22,8 @@ let token: string;
 let open: Gateway;
 let listed: Gateway;
 let cookies: Gateway;
+/** Without a key. */
+let local: Gateway;
 
 beforeAll(async () => {
   database = await createDatabase();
@@ -31,9 +33,10 @@ beforeAll(async () => {
   open = await startTestGateway(database.url, KEY);
   listed = await startTestGateway(database.url, { ...KEY, ROWCAST_ORIGINS: APP });
   cookies = await startTestGateway(database.url, { ...KEY, ROWCAST_ORIGINS: APP, ROWCAST_COOKIE: 'session' });
+  local = await startTestGateway(database.url, NO_RATES);
 });
 afterAll(async () => {
-  for (const gateway of [open, listed, cookies]) await gateway?.stop();
+  for (const gateway of [open, listed, cookies, local]) await gateway?.stop();
   await writer?.end();
   await database?.drop();
 });
@@ -117,6 +120,15 @@ describe.each(Object.entries(DOORS))('%s', (_, ask) => {
     expect(await ask(open, cookie())).toContain(UNKNOWN);
   });
 
+  test('I5: without a key, whom a proxy brings from another machine is refused, and told why', async () => {
+    expect(await ask(local, { 'x-forwarded-for': '127.0.0.1, ::1' })).toContain(EVENT);
+    for (const name of ['x-forwarded-for', 'forwarded']) {
+      const answer = await ask(local, { [name]: name === 'forwarded' ? 'for=203.0.113.9' : '203.0.113.9' });
+      expect(answer).toContain(REFUSED);
+      expect(answer).toContain('a proxy brings this from another machine');
+    }
+  });
+
   test('I5: a token that is shown counts before a cookie, also if it is a bad one', async () => {
     expect(await ask(cookies, { ...cookie(), authorization: 'Bearer x' })).toContain(UNKNOWN);
     expect(await ask(cookies, { cookie: 'session=x', ...bearer() })).toContain(EVENT);
@@ -143,6 +155,7 @@ test.each([
   for (const headers of [bearer, cookie]) {
     expect(await ask(cookies, { ...headers, origin: STRANGER })).toEqual([403, 'forbidden_origin']);
   }
+  expect(await ask(local, { 'x-forwarded-for': '203.0.113.9' })).toEqual([403, 'forbidden_origin']);
   expect(await ask(cookies, { ...cookie, 'sec-fetch-site': 'cross-site' })).toEqual([401, 'unauthorized']);
 });
 

@@ -137,6 +137,25 @@ test.each([
   expect(faults({ ROWCAST_HOST: host, ROWCAST_JWT_SECRET: SECRET })).toEqual([]);
 });
 
+test.each([
+  ['ROWCAST_JWT_AUDIENCE', 'rowcast'],
+  ['ROWCAST_JWT_ISSUER', 'https://id.example'],
+  ['ROWCAST_JWT_ROLE_CLAIM', 'kind'],
+  ['ROWCAST_JWT_CLOCK_TOLERANCE', '0'],
+  ['ROWCAST_JWT_JWKS_COOLDOWN', '1'],
+  ['ROWCAST_ANONYMOUS', 'on'],
+  ['ROWCAST_TICKET_TTL', '60'],
+  ['ROWCAST_COOKIE', 'session'],
+])('I5: %s is for tokens: with it, a gateway whose key went missing does not start', (env, value) => {
+  const given = { [env]: value, ROWCAST_ORIGINS: 'https://app.example.com' };
+  for (const missing of [{}, { ROWCAST_JWT_SECRET: '' }]) {
+    expect(faults({ ...given, ...missing })).toEqual([
+      expect.stringMatching(`^${env}: has no meaning without a key for tokens; set ROWCAST_JWT_SECRET or `),
+    ]);
+  }
+  expect(faults({ ...given, ROWCAST_JWT_SECRET: SECRET })).toEqual([]);
+});
+
 test.each(['localhost', '127.0.0.1', '127.1.2.3', '::1', '[::1]'])('without a secret it listens on %s', (host) => {
   expect(readConfig({ ROWCAST_HOST: host }).host).toBe(host.replace(/[[\]]/g, ''));
 });

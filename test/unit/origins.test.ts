@@ -1,12 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import { ConfigError, readConfig } from '../../server/config.js';
 import { showing } from '../../server/http/credentials.js';
-import { admitting } from '../../server/origins.js';
+import { type Asker, type OriginPolicy, refusing } from '../../server/origins.js';
 
 const APP = 'https://app.example.com';
 const KEY = { ROWCAST_JWT_SECRET: 's'.repeat(32) };
 
 describe('who may ask', () => {
+  const admitting = (policy: OriginPolicy) => (asker: Asker) => refusing(policy)(asker) === null;
   const listed = admitting({ origins: [APP, 'http://[::1]:5173'], local: false, cookie: false });
 
   test.each([
@@ -55,6 +56,36 @@ describe('who may ask', () => {
     ['localhost@stranger.example', undefined, false],
   ])('I5: without a key, host %s and origin %s: %s', (host, origin, expected) => {
     expect(admitting({ origins: [APP], local: true, cookie: false })({ host, origin })).toBe(expected);
+  });
+
+  const local = refusing({ origins: '*', local: true, cookie: false });
+
+  test.each([
+    { 'x-forwarded-for': '203.0.113.9' },
+    { 'x-forwarded-for': '203.0.113.9, 127.0.0.1' },
+    { 'x-forwarded-for': '127.0.0.1, 10.0.0.7:5000' },
+    { 'x-forwarded-for': '2001:db8::1' },
+    { 'x-forwarded-for': 'unknown' },
+    { forwarded: 'for=203.0.113.9' },
+    { forwarded: 'for=127.0.0.1;proto=https, FOR = "[2001:db8::1]:4711"' },
+    { forwarded: 'proto=https;for=_hidden' },
+    { forwarded: 'for=203.0.113.9', 'x-forwarded-for': '127.0.0.1' },
+  ])('I5: without a key, whom a proxy brings from elsewhere is refused, and told why: %j', (headers) => {
+    const refusal = local({ host: '127.0.0.1:4400', ...headers });
+    expect(refusal).toMatchObject({ code: 'forbidden_origin', message: expect.stringContaining('without a key') });
+    for (const origins of ['*' as const, [APP]]) {
+      expect(refusing({ origins, local: false, cookie: false })({ host: 'x', ...headers })).toBeNull();
+    }
+  });
+
+  test.each([
+    { 'x-forwarded-for': '127.0.0.1' },
+    { 'x-forwarded-for': '::1, ::ffff:127.0.0.1' },
+    { 'x-forwarded-for': '' },
+    { forwarded: 'for="[::1]:4711";by=10.0.0.7;host=localhost' },
+    { forwarded: 'proto=https' },
+  ])('without a key, a server that develops on this machine may bring its browser: %j', (headers) => {
+    expect(local({ host: 'localhost:5173', origin: 'http://localhost:5173', ...headers })).toBeNull();
   });
 });
 
