@@ -23,8 +23,8 @@ export type ErrorEntry = Outcome & Explanation;
 
 const explanations: Record<AnyErrorCode, Explanation> = {
   invalid_json: {
-    meaning: 'The frame is not JSON.',
-    action: 'Send one JSON object per text frame.',
+    meaning: 'The frame, or the body of a request, is not JSON.',
+    action: 'Send one JSON object per text frame, and the JSON that a path takes as its body.',
   },
   unknown_type: {
     meaning: 'The frame has a type that is no command.',
@@ -83,8 +83,8 @@ const explanations: Record<AnyErrorCode, Explanation> = {
     action: 'Ask whoever grants access. A subscription that ends with this code has lost its right.',
   },
   forbidden_origin: {
-    meaning: 'A page of this origin may not connect.',
-    action: 'Have its origin listed in ROWCAST_ORIGINS. Without a key for tokens only pages of this machine may.',
+    meaning: 'A page of this origin, or whoever comes by this proxy, may not connect.',
+    action: 'Have its origin listed in ROWCAST_ORIGINS. Without a key for tokens only this machine is served.',
   },
   unavailable: {
     meaning: 'The database cannot be reached right now, or cannot answer.',
