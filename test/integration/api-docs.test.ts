@@ -249,6 +249,20 @@ test.each<[string, Record<string, string>, object, object[] | undefined]>([
   }
 });
 
+test.each(['/api/docs/', '/api/docs/swagger-ui-bundle.js', '/api/openapi.json'])(
+  'I6: %s is limited as the rest',
+  async (path) => {
+    const other = await startTestGateway(database.url, { ROWCAST_ADDRESS_POLL_RATE: '1' });
+    try {
+      const answers = await Promise.all(Array.from({ length: 5 }, () => fetch(`${other.url}${path}`)));
+      expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 429, 429, 429]);
+      for (const answer of answers) await answer.arrayBuffer();
+    } finally {
+      await other.stop();
+    }
+  },
+);
+
 test('every example of the document is one of its schema', () => {
   for (const { id, body, bodyExamples = {} } of routes) {
     for (const [name, example] of Object.entries(bodyExamples)) {

@@ -39,13 +39,13 @@ export function apiRoutes(options: ApiOptions): Router {
     requestIdOf(request, response);
     next();
   });
+  router.use(limit); // the page and the document as well: they are large, and for everybody
   let document: Buffer | undefined; // made when it is asked for
   router.get('/openapi.json', (_request, response) => {
     document ??= Buffer.from(JSON.stringify(openApi(routes, tokens)));
     response.type('application/json').set('Cache-Control', 'no-cache').send(document);
   });
   router.use('/docs', docsPage());
-  router.use(limit);
   const serving: Serving = {
     ...options,
     bodyOf: bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', revive: kept }),
