@@ -14,6 +14,13 @@ export function letKeep(response: Response, scope: CacheScope, fixed: boolean): 
 
 /** Whether the client has this very answer. Express would not say so to a client that asks past its own cache, as `fetch` does. */
 export function isKnown(request: Request, response: Response): boolean {
-  const known = request.get('If-None-Match')?.split(',') ?? [];
-  return known.some((tag) => tag.trim() === response.get('ETag'));
+  const etag = response.get('ETag');
+  const known = request.get('If-None-Match');
+  if (etag === undefined || known === undefined) return false;
+  return known.trim() === '*' || known.split(',').some((tag) => opaque(tag) === opaque(etag));
+}
+
+/** A tag by itself: strong and weak ones are the same here (RFC 9110, 13.1.2), and a proxy that compresses weakens a strong one. */
+function opaque(tag: string): string {
+  return tag.trim().replace(/^W\//, '');
 }

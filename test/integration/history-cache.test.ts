@@ -136,6 +136,9 @@ test('who has the answer is told so, and who does not gets it', async () => {
   expect([asked.status, asked.text]).toEqual([304, '']);
   expect(await headed(wanted, `"x", ${etag}`)).toBe('304 ');
   expect(await headed(wanted, 'W/"other"')).toMatch(/^200 /);
+  expect(await headed(wanted, etag.replace('W/', ''))).toBe('304 ');
+  expect(await headed(wanted, '*')).toBe('304 ');
+  expect(await headed([['message:a', 'zzzz.40']], '*')).toMatch(/^200 /); // which has no tag
   expect(await headed([['message:a', `${epoch}.190`]], etag)).toMatch(/^200 /);
   await publish('message:a');
   const more = await until(
