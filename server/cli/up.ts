@@ -104,6 +104,7 @@ function nextSignal(): Promise<NodeJS.Signals> {
 export function withoutPassword(databaseUrl: string): string {
   const url = new URL(databaseUrl);
   if (url.password !== '') url.password = '***';
+  for (const name of ['password', 'sslpassword']) if (url.searchParams.has(name)) url.searchParams.set(name, '***');
   return url.href;
 }
 

@@ -1,5 +1,16 @@
 import { expect, test } from '@jest/globals';
+import { withoutPassword } from '../../server/cli/up.js';
 import { type Config, ConfigError, defaultOf, readConfig, settings } from '../../server/config.js';
+
+test.each([
+  ['postgres://ann:S3cret@db/app', 'postgres://ann:***@db/app'],
+  ['postgres://ann@db/app?password=S3cret&sslmode=require', 'postgres://ann@db/app?password=***&sslmode=require'],
+  ['postgres://ann:S3cret@db/app?sslpassword=S3cret', 'postgres://ann:***@db/app?sslpassword=***'],
+  ['postgres://ann@db/app?password=x&p%61ssword=S3cret', 'postgres://ann@db/app?password=***'],
+  ['postgres://ann@db/app?sslmode=require', 'postgres://ann@db/app?sslmode=require'],
+])('I5: of %s no password is printed', (url, shown) => {
+  expect(withoutPassword(url)).toBe(shown);
+});
 
 const SECRET = 's'.repeat(32);
 
