@@ -143,6 +143,7 @@ export function makeDoors({
     channels,
     metrics: () => metrics.scrape(),
     principalOf,
+    tokenOf,
     logger,
   });
   const { server, stop } = makeServer(app, config.connectTimeout);

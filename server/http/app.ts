@@ -3,7 +3,7 @@ import type { Logger } from '../logger.js';
 import { Unavailable } from '../ports/database.js';
 import { Refusal, secondsUntilRetry } from '../refusal.js';
 import { sendProblem } from './api/problem.js';
-import type { PrincipalOf } from './credentials.js';
+import type { PrincipalOf, TokenOf } from './credentials.js';
 import { securityHeaders } from './security-headers.js';
 import { STATUS } from './status.js';
 
@@ -32,6 +32,7 @@ export interface AppOptions {
   /** What every other request has to pass, but for those about health. */
   readonly limit: RequestHandler;
   readonly principalOf: PrincipalOf;
+  readonly tokenOf: TokenOf;
   readonly logger: Logger;
 }
 
@@ -40,7 +41,7 @@ const LISTED = 1000;
 
 /** The HTTP side of the gateway: is it well, and what goes through it. */
 export function makeApp(options: AppOptions): Express {
-  const { health, channels, metrics, crossOrigin, routes, limit, principalOf, logger } = options;
+  const { health, channels, metrics, crossOrigin, routes, limit, principalOf, tokenOf, logger } = options;
   const app = express();
   app.disable('etag'); // Express would hash every body; a route whose answers can be known again sets its own
 
@@ -88,6 +89,10 @@ export function makeApp(options: AppOptions): Express {
       response.set('Cache-Control', 'no-store').removeHeader('ETag');
       const seconds = secondsUntilRetry(refusal);
       if (seconds > 0) response.set('Retry-After', String(seconds));
+      if (STATUS[code] === 401) {
+        const shown = tokenOf(request) !== undefined;
+        response.set('WWW-Authenticate', shown ? 'Bearer error="invalid_token"' : 'Bearer'); // RFC 6750
+      }
       write(request, response.status(STATUS[code]), refusal);
     };
   app.use('/api', refusing('invalid_request', sendProblem));

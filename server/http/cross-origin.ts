@@ -17,6 +17,7 @@ const EXPOSED = [
   'ETag',
   'Location',
   'Retry-After',
+  'WWW-Authenticate',
   'X-Request-Id',
   'Idempotent-Replayed',
   'Stream-Next-Offset',
@@ -24,12 +25,21 @@ const EXPOSED = [
   'Stream-Up-To-Date',
 ];
 
+/** Those of all routes. What a path does not have it refuses itself. */
+const METHODS = ['GET', 'HEAD', 'POST', 'PATCH'];
+
 /** For how long a browser remembers that a page may ask, in seconds. */
 const REMEMBERED = 7_200;
 
 /** Pages of other origins: those that may not ask are refused here, before anything costs; the others may read the answer (CORS). */
 export function crossOrigin({ refusalOf, open, credentials }: CrossOriginOptions): RequestHandler {
-  const readable = cors({ origin: open ? '*' : true, credentials, exposedHeaders: EXPOSED, maxAge: REMEMBERED });
+  const readable = cors({
+    origin: open ? '*' : true,
+    credentials,
+    methods: METHODS,
+    exposedHeaders: EXPOSED,
+    maxAge: REMEMBERED,
+  });
   return (request, response, next) => {
     response.set('Cross-Origin-Resource-Policy', 'cross-origin');
     const refusal = refusalOf(request.headers);

@@ -165,6 +165,25 @@ test('I5: the token of a frame counts before what the upgrade showed', async () 
   expect(await socket(open, { authorization: 'Bearer x' }, { ...CONNECT, token })).toContain(EVENT);
 });
 
+test.each([
+  ['GET', POLL],
+  ['GET', '/v1/sse?channel=message:a'],
+  ['GET', '/v1/streams/message/a?offset=-1'],
+  ['GET', '/v1/channels'],
+  ['POST', '/v1/tickets'],
+  ['GET', '/api/agents/executions?ids=00000000-0000-4000-8000-000000000000'],
+])('%s %s: a 401 says how to show a token, and whether one was shown that is bad', async (method, path) => {
+  const ask = async (headers: Record<string, string>) => {
+    const answer = await fetch(`${cookies.url}${path}`, { method, headers });
+    await answer.text();
+    return [answer.status, answer.headers.get('www-authenticate')];
+  };
+  expect(await ask({})).toEqual([401, 'Bearer']);
+  expect(await ask({ authorization: 'Bearer x' })).toEqual([401, 'Bearer error="invalid_token"']);
+  expect(await ask({ cookie: 'session=x' })).toEqual([401, 'Bearer error="invalid_token"']);
+  expect((await ask({ origin: STRANGER }))[1]).toBeNull();
+});
+
 describe('CORS', () => {
   const preflight = ({ url }: Gateway, path: string, method: string, asked: string, origin: string) =>
     fetch(`${url}${path}`, {
@@ -193,6 +212,7 @@ describe('CORS', () => {
     expect(one.headers.get('vary')).toContain('Origin');
     for (const { headers } of [all, one]) {
       expect(headers.get('access-control-allow-methods')?.split(',')).toContain(method);
+      expect(headers.get('access-control-allow-methods')).not.toMatch(/PUT|DELETE/); // which nothing has
       expect(headers.get('access-control-allow-headers')?.split(',')).toEqual(HEADERS.split(','));
     }
     expect((await preflight(cookies, path, method, HEADERS, STRANGER)).status).toBe(403);
@@ -206,7 +226,8 @@ describe('CORS', () => {
     expect(one.headers.get('access-control-allow-credentials')).toBeNull(); // no cookies: none are wanted
     expect(one.headers.get('vary')).toContain('Origin'); // or a cache would give it to another page
     const exposed = one.headers.get('access-control-expose-headers')?.split(',');
-    expect(exposed).toEqual(expect.arrayContaining(['ETag', 'Location', 'Retry-After', 'X-Request-Id']));
+    const read = ['ETag', 'Location', 'Retry-After', 'WWW-Authenticate', 'X-Request-Id'];
+    expect(exposed).toEqual(expect.arrayContaining(read));
     // A page that is refused may read that, and never with the cookies of the user.
     const refused = await ask(cookies, STRANGER);
     expect(refused.status).toBe(403);
