@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import { Server as NetServer, type Socket } from 'node:net';
 import { bareAnswer, Refusal } from '../refusal.js';
 
 /** How often connections that never send a request are looked for, in milliseconds. */
@@ -40,9 +40,12 @@ export function makeServer(app: RequestListener, patience: number): HttpServer {
     requestTimeout: patience,
     connectionsCheckingInterval: Math.min(CHECK_INTERVAL, patience),
   };
+  let stopping = false;
   const server = createServer(options, (request, response) => {
     if (hasTooManyHeaders(request)) refuse(request.socket, TOO_LARGE);
-    else app(request, response);
+    else if (!stopping) app(request, response);
+    // Behind others it goes with the connection, which ends after the last answer that was promised.
+    else if (unanswered.get(request.socket)?.size === 1) refuse(request.socket, STOPPING);
   });
   server.maxHeadersCount = MAX_HEADER_COUNT + 1;
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(socket, answerTo(error)));
@@ -76,13 +79,21 @@ export function makeServer(app: RequestListener, patience: number): HttpServer {
     server.emit('websocket', request, socket, head);
   });
   const stop = async (timeout: number) => {
-    server.close();
+    stopping = true;
+    // Not that of http: it takes a connection for idle while the end of an answer is on its way.
+    NetServer.prototype.close.call(server);
     for (const socket of plain) if (!unanswered.get(socket)?.size) socket.destroy();
-    const answered = [...open].map((response) => {
-      response.shouldKeepAlive = false; // whoever hears that asks nothing more on this connection
-      return new Promise<void>((resolve) => response.once('close', () => resolve()));
-    });
-    const late = setTimeout(() => server.closeAllConnections(), timeout);
+    // The last of each connection: whoever hears that asks nothing more on it.
+    for (const last of new Map([...open].map((response) => [response.req.socket, response])).values()) {
+      last.shouldKeepAlive = false;
+    }
+    const answered = [...open].map(
+      (response) => new Promise<void>((resolve) => response.once('close', () => resolve())),
+    );
+    // Each by its socket: of one that was to be upgraded the server knows nothing more.
+    const late = setTimeout(() => {
+      for (const { req } of open) req.socket.destroy();
+    }, timeout);
     await Promise.all(answered);
     clearTimeout(late);
     server.closeAllConnections();
@@ -99,6 +110,7 @@ const TOO_LARGE = bareAnswer(
   new Refusal('frame_too_large', `a request has at most ${MAX_HEADER_COUNT} headers, and ${MAX_HEADERS} bytes of them`),
 );
 const LATE = bareAnswer('408 Request Timeout', new Refusal('connect_timeout', 'the request did not come in time'));
+const STOPPING = bareAnswer('503 Service Unavailable', new Refusal('shutting_down'));
 const MALFORMED = bareAnswer('400 Bad Request', new Refusal('invalid_frame', 'the request cannot be read'));
 
 /** To something that Node could not take for a request. */
@@ -127,7 +139,10 @@ function outlive(request: IncomingMessage): void {
   outlived.add(socket);
   request.resume();
   const late = setTimeout(() => socket.destroy(), LEAVE_TIMEOUT);
-  request.once('close', () => clearTimeout(late));
+  request.once('close', () => {
+    clearTimeout(late);
+    outlived.delete(socket);
+  });
 }
 
 const unanswered = new WeakMap<Socket, Set<ServerResponse>>();
@@ -155,7 +170,11 @@ function answer(server: Server, request: IncomingMessage): void {
   const response = new ServerResponse(request);
   response.shouldKeepAlive = false; // Node has given up the parser of this connection
   response.assignSocket(socket);
-  response.once('finish', () => socket.end());
+  response.once('finish', () => {
+    socket.end();
+    const late = setTimeout(() => socket.destroy(), LEAVE_TIMEOUT);
+    socket.once('close', () => clearTimeout(late));
+  });
   socket.on('error', () => {});
   // Nobody else reads it any more: without that its end would not be seen.
   socket.resume();
