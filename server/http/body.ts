@@ -15,12 +15,13 @@ export interface BodyOptions {
 
 export function bodyReader({ maxBytes, unreadable, revive }: BodyOptions): BodyReader {
   return async (request) => {
-    const { upgrade, 'content-encoding': encoding = 'identity', 'content-length': length = null } = request.headers;
+    const { upgrade, 'content-encoding': encoding = '', 'content-length': length = null } = request.headers;
     // Node takes what follows an offer to upgrade for the other protocol, and would find no body.
     if (upgrade !== undefined) {
       throw new Refusal(unreadable, 'a request with a body must not offer to upgrade: ask by HTTP/1.1');
     }
-    if (encoding !== 'identity') throw new Refusal(unreadable, 'a body must not be compressed');
+    if (!/^(identity)?$/i.test(encoding)) throw new Refusal(unreadable, 'a body must not be compressed');
+    if (!request.readable) throw new Refusal(unreadable, 'the client has gone');
     // The parsers of Express read what is too large to its end before they say so.
     const text = await getRawBody(request, { length, limit: maxBytes, encoding: 'utf8' });
     if (text === '') throw new Refusal('invalid_json', 'the body is empty');
