@@ -56,8 +56,8 @@ export class Climb {
     this.#trial = null;
   }
 
-  #wait(): void {
-    const varied = this.#delay * (0.75 + this.#options.random() / 2);
+  #wait(least = 0): void {
+    const varied = Math.max(least, this.#delay * (0.75 + this.#options.random() / 2));
     this.#delay = Math.min(2 * this.#delay, LAST_DELAY);
     this.#due = this.#options.clock.now() + varied;
     this.#cancelTimer = this.#options.clock.after(varied, () => {
@@ -76,7 +76,12 @@ export class Climb {
         this.#trial = null;
         this.#options.take(trial);
       },
-      onEnd: () => this.#try(others.filter((other) => this.#better.includes(other))),
+      onEnd: ({ retryAfter = 0 }) => {
+        this.#trial = null;
+        if (retryAfter > 0)
+          this.#wait(retryAfter); // the gateway said so, and would say it on every rung
+        else this.#try(others.filter((other) => this.#better.includes(other)));
+      },
     });
     this.#trial = trial;
     trial.begin();

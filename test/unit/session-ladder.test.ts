@@ -369,6 +369,19 @@ describe('up', () => {
     expect(await untilTrial()).toBe(2_000);
   });
 
+  test('a gateway that says when to come back is not asked before, by no rung', async () => {
+    await start();
+    await greet(poll);
+    await pass(TRIAL, poll.last);
+    websocket.last.events.onOpen();
+    websocket.last.receive(JSON.stringify({ type: 'error', code: 'rate_limited', message: '', retryAfter: 60_000 }));
+    await fail(websocket, 4006);
+    await pass(59_999, poll.last);
+    expect(counts()).toEqual([1, 0, 1]);
+    await clock.turn(1);
+    expect(counts()).toEqual([2, 0, 1]);
+  });
+
   test('signs that do not end do not keep it on a rung that stood and now hangs', async () => {
     remembered = null;
     await start();
