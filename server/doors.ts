@@ -118,11 +118,9 @@ export function makeDoors({
     compression,
     limit: limitTo(config.addressPollRate), // polls are many and cheap
   };
+  const everything = databaseFor({ principal: SERVICE, requestId: 'status', use: 'read', gone: () => false });
   const api = apiRoutes({
-    routes: [
-      ...readRoutes({ access, everything: databaseFor(SERVICE, 'status'), connections: config.apiPoolSize }),
-      ...writeRoutes(),
-    ],
+    routes: [...readRoutes({ access, everything }), ...writeRoutes()],
     tokens: needsToken(config) ? { cookie: config.cookie, anonymous: config.anonymous === 'on' } : null,
     principalOf,
     databaseFor,

@@ -10,15 +10,14 @@ import { Metrics } from './metrics.js';
 import { Unavailable } from './ports/database.js';
 import type { Peers } from './ports/door.js';
 import type { TailRead } from './ports/log.js';
+import { apiDatabase } from './postgres/api-database.js';
 import { PostgresAuthorizer } from './postgres/authorizer.js';
 import { AdvisoryGate } from './postgres/gate.js';
 import { History } from './postgres/history.js';
 import { Listener } from './postgres/listener.js';
 import { makePool } from './postgres/pool.js';
-import { principalDatabase } from './postgres/principal-database.js';
 import { Retention } from './postgres/retention.js';
 import { READ_SETTINGS, soon } from './postgres/session.js';
-import { Shares } from './postgres/shares.js';
 import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
 
@@ -151,7 +150,6 @@ export async function startGateway(
     logger,
     prepare: `${READ_SETTINGS}; ${giveUp(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
   });
-  const shares = new Shares(Math.ceil(config.apiPoolSize / 2));
 
   const retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });
 
@@ -162,7 +160,7 @@ export async function startGateway(
     metrics,
     logger,
     peers,
-    databaseFor: (principal, requestId) => shares.of(principal, principalDatabase(apiPool, principal, requestId)),
+    databaseFor: apiDatabase(apiPool, config.apiPoolSize),
     tickets: new StoredTickets(accessPool, config.ticketTtl),
     health: () => ({
       database: tail.connected,

@@ -1,53 +1,71 @@
-import type { Database } from '../ports/database.js';
-import type { Principal } from '../ports/principal.js';
+import { type Database, type DatabaseUse, Unavailable } from '../ports/database.js';
 import { Refusal } from '../refusal.js';
 
-/** Transactions of one principal that wait for their turn; one more is refused. */
-const MAX_WAITING = 100;
-/** When to come back then, in milliseconds. */
+/** When to come back, in milliseconds. */
 const RETRY_AFTER = 1_000;
+
+type Gone = DatabaseUse['gone'];
+
+interface Waiting {
+  readonly gone: Gone;
+  readonly go: () => void;
+  readonly drop: (reason: Error) => void;
+}
 
 interface Line {
   running: number;
-  readonly waiting: (() => void)[];
+  readonly waiting: Waiting[];
 }
 
 /**
- * The connections of a pool, shared by those who ask: one has so many at most. So whoever asks for much, or waits for a
- * locked row, waits behind itself, and never in front of everybody else.
+ * The connections of a pool, shared by those who ask: one name has so many at most. So whoever asks for much, or waits for a
+ * locked row, waits behind itself, and not in front of everybody else.
  */
 export class Shares {
   readonly #width: number;
+  readonly #most: number;
   readonly #lines = new Map<string, Line>();
 
-  constructor(width: number) {
+  /** `most`: transactions of one name that wait. */
+  constructor(width: number, most: number) {
     this.#width = width;
+    this.#most = most;
   }
 
   /** The same database, in turns. Its transactions also reject with `Refusal` (rate_limited). */
-  of({ role, subject }: Principal, database: Database): Database {
-    return { transaction: (work) => this.#take(`${role} ${subject}`, () => database.transaction(work)) };
+  of(name: string, database: Database, gone: Gone): Database {
+    return { transaction: (work) => this.#take(name, gone, () => database.transaction(work)) };
   }
 
-  async #take<T>(name: string, run: () => Promise<T>): Promise<T> {
+  async #take<T>(name: string, gone: Gone, run: () => Promise<T>): Promise<T> {
     const line = this.#lines.get(name) ?? { running: 0, waiting: [] };
     this.#lines.set(name, line);
     if (line.running < this.#width) line.running += 1;
-    else await this.#turn(line);
+    else await this.#turn(line, gone);
     try {
       return await run();
     } finally {
+      leave(line);
       const next = line.waiting.shift();
       if (next === undefined) line.running -= 1;
-      else next(); // it runs in this one's place
+      else next.go(); // it runs in this one's place
       if (line.running === 0) this.#lines.delete(name);
     }
   }
 
-  #turn({ waiting }: Line): Promise<void> {
-    if (waiting.length >= MAX_WAITING) {
+  #turn(line: Line, gone: Gone): Promise<void> {
+    if (line.waiting.length >= this.#most) leave(line);
+    if (line.waiting.length >= this.#most) {
       throw new Refusal('rate_limited', 'too many requests of this user wait already', RETRY_AFTER);
     }
-    return new Promise((resolve) => waiting.push(resolve));
+    return new Promise((go, drop) => line.waiting.push({ gone, go, drop }));
+  }
+}
+
+/** Those for whom nobody waits leave the line. */
+function leave({ waiting }: Line): void {
+  for (const one of waiting.splice(0)) {
+    if (one.gone()) one.drop(new Unavailable('the client has gone'));
+    else waiting.push(one);
   }
 }

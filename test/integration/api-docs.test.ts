@@ -151,10 +151,7 @@ test('an example that is answered in another way is found', () => {
 });
 
 const unused = () => Promise.reject(new Error('nobody asks'));
-const routes = [
-  ...readRoutes({ access: { hold: unused }, everything: { transaction: unused }, connections: 1 }),
-  ...writeRoutes(),
-];
+const routes = [...readRoutes({ access: { hold: unused }, everything: { transaction: unused } }), ...writeRoutes()];
 type Document = ReturnType<typeof JSON.parse>;
 const METHODS = ['get', 'post', 'patch', 'delete', 'put'];
 

@@ -15,6 +15,8 @@ export interface Given<Params, Query, Headers, Body> {
   readonly principal: Principal;
   /** What the principal may see and do, and no more. */
   readonly database: Database;
+  /** The same for what may read a whole history, a few at a time. */
+  readonly searching: Database;
 }
 
 export interface Answer {

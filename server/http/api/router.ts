@@ -1,8 +1,7 @@
 import { type Request, type RequestHandler, type Response, Router } from 'express';
 import type { z } from 'zod';
 import type { Logger } from '../../logger.js';
-import type { Database } from '../../ports/database.js';
-import type { Principal } from '../../ports/principal.js';
+import type { DatabaseFor, Use } from '../../ports/database.js';
 import { Refusal } from '../../refusal.js';
 import { type BodyReader, bodyReader } from '../body.js';
 import { isKnown } from '../caching.js';
@@ -21,7 +20,7 @@ export interface ApiOptions {
   /** Null where the gateway has no key. */
   readonly tokens: Tokens | null;
   readonly principalOf: PrincipalOf;
-  readonly databaseFor: (principal: Principal, requestId: string) => Database;
+  readonly databaseFor: DatabaseFor;
   /** What every request has to pass first: its address. */
   readonly limit: RequestHandler;
   readonly maxBodyBytes: number;
@@ -75,11 +74,16 @@ async function serve(route: Route, request: Request, response: Response, options
   const principal = await options.principalOf(request);
   // Not before it is known who asks.
   const json = route.body === undefined ? undefined : await options.bodyOf(request);
+  const gone = () => response.destroyed;
+  const databaseFor = (use: Use) => options.databaseFor({ principal, requestId, use, gone });
   const { status, body, etag, headers } = await route.handle({
     ...read(route, request, json),
     path: `${request.baseUrl}${request.path}`,
     principal,
-    database: options.databaseFor(principal, requestId),
+    database: databaseFor(route.method === 'get' ? 'read' : 'write'),
+    get searching() {
+      return databaseFor('search');
+    },
   });
   response
     .status(status)

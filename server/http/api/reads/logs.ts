@@ -61,7 +61,7 @@ written meanwhile. A page may hold fewer rows than \`limit\` where they are larg
     query,
     answers: { 200: { description: 'A page of rows.', body: answer } },
     refusals: ['unknown_venture'],
-    async handle({ params, query, principal, database }) {
+    async handle({ params, query, principal, database, searching }) {
       const { limit, cursor: after, offset } = query;
       const question: LogsQuestion = {
         ventureId: params.venture_id,
@@ -73,9 +73,10 @@ written meanwhile. A page may hold fewer rows than \`limit\` where they are larg
         text: query.q,
         ...query.date_range,
       };
-      const read = () => readLogs(database, question);
       const isSearch = question.levels !== undefined || question.text !== undefined || offset !== undefined;
-      const { logs, more, total } = await (isSearch ? searches.run(principal.subject, read) : read());
+      const { logs, more, total } = await (isSearch
+        ? searches.run(principal.subject, () => readLogs(searching, question))
+        : readLogs(database, question));
       const last = logs.at(-1);
       const page = paginationOf(limit, more, last && { at: last.created_at, id: last.log_id });
       const pagination = { ...page, offset: offset ?? null, total };

@@ -6,15 +6,10 @@ import { executionRoutes } from './executions.js';
 import { logsRoute } from './logs.js';
 import { progressRoutes } from './progress.js';
 
-export interface ReadRoutesOptions extends Omit<StatusesOptions, 'progresses'> {
-  /** Connections to the database that all routes together have. */
-  readonly connections: number;
-}
-
 /** All routes that read. */
-export function readRoutes({ connections, ...options }: ReadRoutesOptions): Route[] {
+export function readRoutes(options: Omit<StatusesOptions, 'progresses'>): Route[] {
   const progresses = new Progresses();
   const statuses = new Statuses({ progresses, ...options });
-  const searches = new Searches(Math.ceil(connections / 2));
+  const searches = new Searches();
   return [...executionRoutes(progresses), logsRoute(searches), ...progressRoutes(statuses)];
 }
