@@ -78,8 +78,8 @@ export class Climb {
       },
       onEnd: ({ retryAfter = 0 }) => {
         this.#trial = null;
-        if (retryAfter > 0)
-          this.#wait(retryAfter); // the gateway said so, and would say it on every rung
+        // The gateway would say so on every rung. It is not trusted blindly.
+        if (retryAfter > 0) this.#wait(Math.min(retryAfter, LAST_DELAY));
         else this.#try(others.filter((other) => this.#better.includes(other)));
       },
     });
