@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { WebSocket } from 'ws';
 import { formatPosition, PROTOCOL, parseFrame } from '../../client/protocol/index.js';
+import { until } from '../support/until.js';
 
 /** One client that is connected straight to a gateway, past its proxy, and notes when each row reaches it. */
 export class Witness {
@@ -26,6 +27,11 @@ export class Witness {
     socket.send(JSON.stringify({ type: 'connect', id: 0, protocol: PROTOCOL }));
     await Promise.race([subscribed, sentAway]);
     return witness;
+  }
+
+  /** As `at`, again and again: a gateway that has just found its database again sends away for a moment. */
+  static soon(url: string, channels: readonly string[]): Promise<Witness> {
+    return until(() => Witness.at(url, channels).catch(() => null), { what: `a witness at ${url}` });
   }
 
   close(): void {

@@ -66,7 +66,7 @@ const killed: Nemesis = {
     const loop = monitorEventLoopDelay({ resolution: 1 });
     try {
       await world.team.quiet();
-      for (const other of others) witnesses.set(other, await Witness.at(other.url, [`plain:${KEY}`]));
+      for (const other of others) witnesses.set(other, await Witness.soon(other.url, [`plain:${KEY}`]));
       // From here on, for nothing may come between the row and the end of its ringer.
       await Promise.all(others.map((other) => other.sample(LAG_TIMEOUT)));
       loop.enable();
@@ -120,7 +120,7 @@ const asleep: Nemesis = {
     const witnesses: Witness[] = [];
     try {
       await world.team.quiet();
-      for (const { url } of world.gateways) witnesses.push(await Witness.at(url, [`plain:${KEY}`]));
+      for (const { url } of world.gateways) witnesses.push(await Witness.soon(url, [`plain:${KEY}`]));
       let before = 0;
       const { checksum, committed } = await writeSilent(world, gateway, async () => {
         await until(async () => (await holder(world)) === undefined, { what: 'the gate to be free' });
