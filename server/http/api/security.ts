@@ -25,6 +25,6 @@ export function securityOf(tokens: Tokens | null): Pick<ZodOpenApiObject, 'secur
   if (name !== undefined) {
     schemes.cookie = { type: 'apiKey', in: 'cookie', name, description: 'The same token in a cookie.' };
   }
-  const any = Object.keys(schemes).map((scheme) => ({ [scheme]: [] }));
-  return { security: anonymous ? [...any, {}] : any, components: { securitySchemes: schemes } };
+  const ways = Object.keys(schemes).map((scheme) => ({ [scheme]: [] }));
+  return { security: anonymous ? [...ways, {}] : ways, components: { securitySchemes: schemes } };
 }
