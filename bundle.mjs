@@ -1,5 +1,5 @@
 /**
- * Bundles the client for `<script type="module">`: node bundle.mjs [folder, dist/browser unless given].
+ * Bundles the client for `<script type="module">`: node bundle.mjs [folder, client/dist/browser unless given].
  */
 import { readFile } from 'node:fs/promises';
 import { build } from 'esbuild';
@@ -21,7 +21,7 @@ const oneCore = {
 await build({
   entryPoints: ['client/index.ts'],
   entryNames: 'rowcast',
-  outdir: process.argv[2] ?? 'dist/browser',
+  outdir: process.argv[2] ?? 'client/dist/browser',
   bundle: true,
   splitting: true,
   minify: true,

@@ -1,8 +1,12 @@
 const typescript = {
   extensionsToTreatAsEsm: ['.ts'],
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  moduleNameMapper: {
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    '^@rowcast/client$': '<rootDir>/client/node.ts',
+    '^@rowcast/client/(.*)$': '<rootDir>/client/$1/index.ts',
+  },
   transform: { '\\.ts$': '<rootDir>/test/support/transform.mjs' },
-  modulePathIgnorePatterns: ['<rootDir>/dist/'],
+  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/client/dist/'],
 };
 
 // Jest runs these only when a test of such a project was selected, so pure runs start no database.

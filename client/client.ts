@@ -1,12 +1,12 @@
-import { Backoff } from './backoff.js';
-import { call } from './call.js';
-import type { Carrier, SessionEvents, SessionState } from './carrier.js';
-import { type Clock, systemClock } from './clock.js';
-import { BACKOFF, type ConnectionOptions, directCarrier, rungsOf, tokenOf } from './direct.js';
-import { RowcastError } from './error.js';
+import { Backoff } from './ground/backoff.js';
+import { type Clock, systemClock } from './ground/clock.js';
+import { RowcastError } from './ground/error.js';
+import { call } from './ground/notify.js';
 import type { PollingOptions } from './polling/settings.js';
 import { type Polling, PollingShell } from './polling/shell.js';
-import { type SubscribeOptions, Subscription } from './subscription.js';
+import type { Carrier, SessionEvents, SessionState } from './session/connection.js';
+import { BACKOFF, type ConnectionOptions, directCarrier, rungsOf, tokenOf } from './session/open.js';
+import { type SubscribeOptions, Subscription } from './subscription/subscription.js';
 import { loadedCarrier } from './tabs/load.js';
 import type { TransportName } from './transport/rung.js';
 

@@ -1,4 +1,3 @@
-export type { SessionState } from './carrier.js';
 export {
   type Client,
   type ClientOptions,
@@ -6,10 +5,17 @@ export {
   type PollingClient,
   type PollingClientOptions,
 } from './client.js';
-export type { Transport } from './direct.js';
-export { RowcastError } from './error.js';
+export { RowcastError } from './ground/error.js';
 export type { ExecutionState, StateOf } from './polling/channels.js';
 export type { PollingOptions, PollingStats } from './polling/settings.js';
 export type { Warning } from './polling/statistics.js';
-export type { Reset, StreamEvent, SubscribeOptions, Subscription, SubscriptionState } from './subscription.js';
+export type { SessionState } from './session/connection.js';
+export type { Transport } from './session/open.js';
+export type {
+  Reset,
+  StreamEvent,
+  SubscribeOptions,
+  Subscription,
+  SubscriptionState,
+} from './subscription/subscription.js';
 export type { WebSocketConstructor } from './transport/websocket.js';

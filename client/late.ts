@@ -1,8 +1,8 @@
-import { Backoff } from './backoff.js';
-import type { Carrier, Request, SessionEvents, SessionState } from './carrier.js';
-import { systemClock } from './clock.js';
-import { RowcastError } from './error.js';
+import { Backoff } from './ground/backoff.js';
+import { systemClock } from './ground/clock.js';
+import { RowcastError } from './ground/error.js';
 import type { Reply } from './protocol/index.js';
+import type { Carrier, Request, SessionEvents, SessionState } from './session/connection.js';
 
 /** Between attempts to load the code, in milliseconds. */
 const BACKOFF = { base: 1_000, cap: 30_000 };

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { type ErrorEntry, errors } from '../client/protocol/index.js';
-import { defaultOf, settings } from '../server/config.js';
-import { packageRoot } from '../server/package-root.js';
+import { packageRoot } from '../server/ground/package-root.js';
+import { defaultOf, settings } from '../server/settings/config.js';
 import type { Setting } from '../server/settings/setting.js';
 
 const note = (source: string) => `<!-- Generated from ${source} by \`npm run docs\`. Do not edit. -->`;

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import type { Logger } from './logger.js';
+import type { Logger } from './ground/logger.js';
 
 /** The demo's venture: always the same, so that its channel can be watched across restarts. */
 const VENTURE = '00000000-0000-4000-8000-000000000001';

@@ -1,12 +1,11 @@
 import { Access } from './access/access.js';
-import { systemClock } from './clock.js';
-import type { Config } from './config.js';
-import { Doorbell } from './doorbell.js';
+import { Doorbell } from './doorbell/doorbell.js';
 import { makeDoors } from './doors.js';
-import { StatusBroadcaster } from './executions/status-broadcaster.js';
+import { StatusBroadcaster } from './executions/service/status-broadcaster.js';
+import type { Logger } from './ground/logger.js';
+import { Metrics } from './ground/metrics.js';
 import { Hub } from './hub/hub.js';
-import type { Logger } from './logger.js';
-import { Metrics } from './metrics.js';
+import { systemClock } from './ports/clock.js';
 import { Unavailable } from './ports/database.js';
 import type { Peers } from './ports/door.js';
 import type { TailRead } from './ports/log.js';
@@ -20,6 +19,7 @@ import { Retention } from './postgres/retention.js';
 import { READ_SETTINGS, soon } from './postgres/session.js';
 import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
+import type { Config } from './settings/config.js';
 
 /** Connections to the database that decide who may read, and keep the tickets. */
 const ACCESS_POOL = 4;

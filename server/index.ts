@@ -5,37 +5,37 @@ export {
   isFinished,
   mayFollow,
   type Progress,
-} from '../client/progress/index.js';
-export { type Config, ConfigError, readConfig } from './config.js';
+} from '@rowcast/client/progress';
+export type { WrittenExecution } from './executions/execution-rows.js';
+export { type Appended, Executions, type Recorded } from './executions/executions.js';
+export type { Answered } from './executions/idempotency.js';
+export type { ExecutionChange, NewExecution, NewLog, NewMetric } from './executions/inputs.js';
+export { isTransient, type RetryOptions, type RetryPolicy, retrying } from './executions/retrying.js';
 export {
   AgentExecutionService,
   type Run,
   type RunOptions,
   type ServiceOptions,
-} from './executions/agent-execution-service.js';
-export type { WrittenExecution } from './executions/execution-rows.js';
-export { type Appended, Executions, type Recorded } from './executions/executions.js';
-export type { ExecutionChange, NewExecution, NewLog, NewMetric } from './executions/forms.js';
-export type { Answered } from './executions/idempotency.js';
+} from './executions/service/agent-execution-service.js';
 export {
   type PastEvent,
   ProgressTracker,
   type RunningStep,
   type StepOptions,
   type TrackerOptions,
-} from './executions/progress-tracker.js';
-export { isTransient, type RetryOptions, type RetryPolicy, retrying } from './executions/retrying.js';
+} from './executions/service/progress-tracker.js';
 export type {
   Broadcast,
   BroadcastEvent,
   BroadcastOptions,
   StatusBroadcaster,
-} from './executions/status-broadcaster.js';
-export type { Unwritten } from './executions/write-queue.js';
+} from './executions/service/status-broadcaster.js';
+export type { Unwritten } from './executions/service/write-queue.js';
 export { type Gateway, type LocalGateway, startGateway } from './gateway.js';
-export { type Logger, makeLogger } from './logger.js';
+export { type Logger, makeLogger } from './ground/logger.js';
+export { Refusal } from './ground/refusal.js';
 export { type Database, type Sql, Unavailable } from './ports/database.js';
 export type { Principal } from './ports/principal.js';
 export { type ConnectedDatabase, connectDatabase } from './postgres/connect-database.js';
 export { MigrationChanged, migrate } from './postgres/migrate.js';
-export { Refusal } from './refusal.js';
+export { type Config, ConfigError, readConfig } from './settings/config.js';

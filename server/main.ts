@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
+import { parsePosition } from '@rowcast/client/protocol';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { parsePosition } from '../client/protocol/index.js';
 import { listChannels } from './cli/channels.js';
 import { attach, runMigrations } from './cli/database.js';
 import { doctor } from './cli/doctor.js';
@@ -13,9 +13,9 @@ import { makeToken, type TokenOptions } from './cli/token.js';
 import { up } from './cli/up.js';
 import { type VerifyOptions, verify } from './cli/verify.js';
 import { type WatchOptions, watch } from './cli/watch.js';
-import { ConfigError, defaultOf, readConfig, settings } from './config.js';
-import { packageRoot } from './package-root.js';
+import { packageRoot } from './ground/package-root.js';
 import { ROLES } from './ports/principal.js';
+import { ConfigError, defaultOf, readConfig, settings } from './settings/config.js';
 import { BadHistory } from './verify/line.js';
 
 /** Exit codes: 0 as asked, 1 failed, 2 called wrongly (arguments or settings). */

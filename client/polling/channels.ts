@@ -1,4 +1,4 @@
-import { call } from '../call.js';
+import { call } from '../ground/notify.js';
 import { type Frame, parsePosition, type Row } from '../protocol/index.js';
 
 export type ExecutionState = 'pending' | 'running' | 'finished';

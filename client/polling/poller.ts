@@ -1,10 +1,10 @@
-import type { Backoff } from '../backoff.js';
-import { call } from '../call.js';
-import type { Carrier, Request, SessionEvents, SessionState } from '../carrier.js';
-import type { Clock } from '../clock.js';
-import { type Environment, HURRY_INTERVAL, SLOW } from '../environment.js';
-import { causeOf, RowcastError } from '../error.js';
+import type { Backoff } from '../ground/backoff.js';
+import type { Clock } from '../ground/clock.js';
+import { causeOf, RowcastError } from '../ground/error.js';
+import { call } from '../ground/notify.js';
 import { PROTOCOL, type Reply } from '../protocol/index.js';
+import type { Carrier, Request, SessionEvents, SessionState } from '../session/connection.js';
+import { type Environment, HURRY_INTERVAL, SLOW } from '../session/environment.js';
 import { Roster } from '../transport/roster.js';
 import type { Answer, Exchange } from './answer.js';
 import { Breaker } from './breaker.js';

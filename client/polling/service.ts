@@ -1,7 +1,7 @@
-import { Backoff } from '../backoff.js';
-import type { SessionEvents } from '../carrier.js';
-import { systemClock } from '../clock.js';
-import { platformEnvironment } from '../environment.js';
+import { Backoff } from '../ground/backoff.js';
+import { systemClock } from '../ground/clock.js';
+import type { SessionEvents } from '../session/connection.js';
+import { platformEnvironment } from '../session/environment.js';
 import type { Fetch } from '../transport/http.js';
 import { stateOfExecution } from './channels.js';
 import { exchangeWith } from './exchange.js';

@@ -1,4 +1,4 @@
-import type { Clock } from '../clock.js';
+import type { Clock } from '../ground/clock.js';
 
 /** Of the last requests, at most so many. */
 const WINDOW = 100;

@@ -1,5 +1,5 @@
-import type { Carrier, SessionEvents } from '../carrier.js';
 import type { Command, Frame } from '../protocol/index.js';
+import type { Carrier, SessionEvents } from '../session/connection.js';
 import { type Browser, type Call, type Down, holdLock, openBroadcast, type Up, WINDOW } from './browser.js';
 import type { Outlet } from './cursor.js';
 import { Relay } from './relay.js';

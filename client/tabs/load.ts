@@ -1,6 +1,6 @@
-import type { Carrier, SessionEvents } from '../carrier.js';
-import { type ConnectionOptions, directCarrier, rungsOf } from '../direct.js';
 import { LateCarrier } from '../late.js';
+import type { Carrier, SessionEvents } from '../session/connection.js';
+import { type ConnectionOptions, directCarrier, rungsOf } from '../session/open.js';
 import type { Browser } from './browser.js';
 
 /** What the platform offers for sharing, or null: then each tab has a connection of its own. */

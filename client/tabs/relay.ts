@@ -1,5 +1,5 @@
-import type { Carrier, SessionEvents } from '../carrier.js';
 import type { Frame } from '../protocol/index.js';
+import type { Carrier, SessionEvents } from '../session/connection.js';
 import type { Outlet } from './cursor.js';
 import { Port } from './port.js';
 import { SharedChannel, type Wire } from './shared-channel.js';

@@ -1,10 +1,10 @@
-import { Backoff } from '../backoff.js';
-import type { Carrier, SessionEvents } from '../carrier.js';
-import { systemClock } from '../clock.js';
-import { BACKOFF, type ConnectionOptions, memoryOf, rungsOf, tokenOf } from '../direct.js';
-import { type Environment, platformEnvironment, type Scope } from '../environment.js';
-import type { RowcastError } from '../error.js';
-import { Session } from '../session.js';
+import { Backoff } from '../ground/backoff.js';
+import { systemClock } from '../ground/clock.js';
+import type { RowcastError } from '../ground/error.js';
+import type { Carrier, SessionEvents } from '../session/connection.js';
+import { type Environment, platformEnvironment, type Scope } from '../session/environment.js';
+import { BACKOFF, type ConnectionOptions, memoryOf, rungsOf, tokenOf } from '../session/open.js';
+import { Session } from '../session/session.js';
 import { type Browser, holdLock } from './browser.js';
 import { identityOf } from './identity.js';
 import { Leader } from './leader.js';

@@ -1,4 +1,3 @@
-import type { Request } from '../carrier.js';
 import {
   askedPosition,
   type Frame,
@@ -8,6 +7,7 @@ import {
   type ResetReason,
   startAt,
 } from '../protocol/index.js';
+import type { Request } from '../session/connection.js';
 import type { Cursor } from './cursor.js';
 
 /** The leading tab's connection to the gateway, as its channels see it. */

@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../clock.js';
+import { type Clock, systemClock } from '../ground/clock.js';
 import { addressOf, type Fetch, post } from './http.js';
 import { type Ask, Requests } from './requests.js';
 import type { LinkEvents, Rung } from './rung.js';

@@ -1,4 +1,4 @@
-import { causeOf } from '../error.js';
+import { causeOf } from '../ground/error.js';
 import { asFrame, type Command, type Frame, outcomeOf } from '../protocol/index.js';
 import { Roster } from './roster.js';
 import type { Link, LinkEvents } from './rung.js';

@@ -1,6 +1,6 @@
+import { Refusal } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { Authorizer, Principal } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
 import { Decision, type OnLost } from './decision.js';
 
 export interface AccessOptions {

@@ -1,7 +1,7 @@
-import { type Config, needsToken } from '../config.js';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
+import { Refusal } from '../ground/refusal.js';
 import { type Authenticator, type Principal, type Tickets, withoutToken } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
+import { type Config, needsToken } from '../settings/config.js';
 import { keySource } from './key-source.js';
 import { Tokens } from './tokens.js';
 

@@ -1,6 +1,6 @@
 import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
 
 /** How long the issuer may take to answer, in milliseconds, and how much it may say, in bytes. */
 const PATIENCE = 3_000;

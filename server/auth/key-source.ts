@@ -1,6 +1,6 @@
 import type { JWTVerifyGetKey } from 'jose';
-import type { Config } from '../config.js';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
+import type { Config } from '../settings/config.js';
 import { issuerKeys } from './issuer-keys.js';
 
 /** What tokens are checked with. The algorithms follow from it and never from the token: no key can be taken for one of another kind. */

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
+import { Refusal } from '../ground/refusal.js';
+import { isStorable } from '../ground/storable.js';
 import { type Principal, ROLES } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
-import { isStorable } from '../storable.js';
 import { NoKeys } from './issuer-keys.js';
 import type { KeySource } from './key-source.js';
 

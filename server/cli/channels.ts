@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Config } from '../config.js';
+import type { Config } from '../settings/config.js';
 import { print, table } from './output.js';
 
 const answer = z.object({

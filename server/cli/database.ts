@@ -1,7 +1,7 @@
 import pg from 'pg';
-import type { Config } from '../config.js';
 import { runningUrl } from '../postgres/embedded.js';
 import { migrate } from '../postgres/migrate.js';
+import type { Config } from '../settings/config.js';
 import { print } from './output.js';
 
 /** The database that was named, else the embedded one of a `rowcast up` that runs now. */

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import type { Config } from '../config.js';
+import type { Finding } from '../doctor/check.js';
+import { examine } from '../doctor/examine.js';
 import { connectionsOf } from '../gateway.js';
-import type { Finding } from '../postgres/doctor/check.js';
-import { examine } from '../postgres/doctor/examine.js';
+import type { Config } from '../settings/config.js';
 import { databaseOf } from './database.js';
 import { print, table } from './output.js';
 

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { ConfigError, settings } from '../config.js';
+import { ConfigError, settings } from '../settings/config.js';
 import type { Setting } from '../settings/setting.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;

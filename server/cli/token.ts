@@ -1,6 +1,6 @@
 import { SignJWT } from 'jose';
-import { type Config, ConfigError } from '../config.js';
 import type { Role } from '../ports/principal.js';
+import { type Config, ConfigError } from '../settings/config.js';
 import { print } from './output.js';
 
 export interface TokenOptions {

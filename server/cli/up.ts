@@ -1,13 +1,13 @@
 import cluster from 'node:cluster';
-import { type Config, needsToken } from '../config.js';
 import { type Demo, startDemo } from '../demo.js';
 import { type Gateway, startGateway } from '../gateway.js';
-import { type Logger, makeLogger } from '../logger.js';
-import { Metrics } from '../metrics.js';
+import { type Logger, makeLogger } from '../ground/logger.js';
+import { Metrics } from '../ground/metrics.js';
 import { startEmbedded } from '../postgres/embedded.js';
 import { migrate } from '../postgres/migrate.js';
+import { type Config, needsToken } from '../settings/config.js';
+import { runWorker, startWorkers } from '../workers/workers.js';
 import { print } from './output.js';
-import { runWorker, startWorkers } from './workers.js';
 
 /**
  * Who asks again after so many milliseconds wants it to end at once. Sooner it is an echo: of one Ctrl-C, npm passes on

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
-import type { Config } from '../config.js';
 import { TableLog } from '../postgres/table-log.js';
+import type { Config } from '../settings/config.js';
 import { Judge } from '../verify/judge.js';
 import { BadHistory } from '../verify/line.js';
 import { type Counts, FAULTS, isClean, type Verdict } from '../verify/verdict.js';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { createClient, type StreamEvent } from '../../client/node.js';
-import type { Config } from '../config.js';
+import { createClient, type StreamEvent } from '@rowcast/client';
+import type { Config } from '../settings/config.js';
 import { Recorder } from '../verify/recorder.js';
 import { print } from './output.js';
 

@@ -1,7 +1,7 @@
+import type { Command } from '@rowcast/client/protocol';
 import { z } from 'zod';
-import type { Command } from '../../client/protocol/index.js';
-import { Refusal } from '../refusal.js';
-import { isStorable } from '../storable.js';
+import { Refusal } from '../ground/refusal.js';
+import { isStorable } from '../ground/storable.js';
 
 const id = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const unicode = z.string().refine(isStorable, 'is no Unicode text without NUL');

@@ -1,13 +1,13 @@
-import { type ErrorCode, errors, type Frame, isErrorCode, type Limits, PROTOCOL } from '../../client/protocol/index.js';
+import { type ErrorCode, errors, type Frame, isErrorCode, type Limits, PROTOCOL } from '@rowcast/client/protocol';
 import type { Access } from '../access/access.js';
+import type { Logger } from '../ground/logger.js';
+import { Refusal } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
-import type { Logger } from '../logger.js';
 import type { Clock } from '../ports/clock.js';
 import { Unavailable } from '../ports/database.js';
 import type { Positions, Transport } from '../ports/door.js';
 import { InvalidChannel } from '../ports/log.js';
 import type { Authenticator, Credentials, Principal } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
 import { type ParsedCommand, parseCommand, RefusedFrame, readCommand } from './commands.js';
 import { Subscriptions } from './subscriptions.js';
 

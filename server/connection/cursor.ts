@@ -1,4 +1,4 @@
-import { formatPosition, type Position, type ResetReason } from '../../client/protocol/index.js';
+import { formatPosition, type Position, type ResetReason } from '@rowcast/client/protocol';
 import type { Channel } from '../hub/channel.js';
 import type { Reader } from '../ports/log.js';
 

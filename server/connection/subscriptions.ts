@@ -1,11 +1,11 @@
-import { askedPosition, type Frame, formatPosition, startAt } from '../../client/protocol/index.js';
+import { askedPosition, type Frame, formatPosition, startAt } from '@rowcast/client/protocol';
 import type { Access, Permit } from '../access/access.js';
+import { Refusal } from '../ground/refusal.js';
 import type { Channel } from '../hub/channel.js';
 import type { Hub } from '../hub/hub.js';
 import { Unavailable } from '../ports/database.js';
 import type { Positions, Transport } from '../ports/door.js';
 import type { Principal } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
 import { type ParsedCommand, RefusedFrame } from './commands.js';
 import { Cursor } from './cursor.js';
 

@@ -1,5 +1,5 @@
-import { type Frame, isErrorCode, type Since } from '../../client/protocol/index.js';
-import { Refusal } from '../refusal.js';
+import { type Frame, isErrorCode, type Since } from '@rowcast/client/protocol';
+import { Refusal } from '../ground/refusal.js';
 
 /**
  * Why a reader cannot go on, if a frame says so. `since` is what it asked, null where it was told a position meanwhile:

@@ -1,4 +1,4 @@
-import type { Since } from '../../client/protocol/index.js';
+import type { Since } from '@rowcast/client/protocol';
 import type { EventFormat, Place } from '../ports/door.js';
 import { endOf } from './ending.js';
 import { rowsOf } from './events-frame.js';

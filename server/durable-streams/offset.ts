@@ -1,4 +1,4 @@
-import { formatPosition, parsePosition, type Since } from '../../client/protocol/index.js';
+import { formatPosition, parsePosition, type Since } from '@rowcast/client/protocol';
 
 /** A seq has at most so many digits; with all of them written, the order of the texts is that of the numbers. */
 const DIGITS = 16;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../ground/refusal.js';
 import { sinceOf } from './offset.js';
 
 /** How long a long poll waits where it does not say, and at most; in seconds. */

@@ -1,11 +1,11 @@
+import { type ExecutionStatus, following, isFinished, mayFollow } from '@rowcast/client/progress';
 import { z } from 'zod';
-import { type ExecutionStatus, following, isFinished, mayFollow } from '../../client/progress/index.js';
+import { Refusal } from '../ground/refusal.js';
 import type { Sql } from '../ports/database.js';
-import { Refusal } from '../refusal.js';
 import { refuseUnseen } from './existence.js';
-import type { executionChange, newLogs } from './forms.js';
+import type { executionChange, newLogs } from './inputs.js';
 import { POSITION } from './position.js';
-import { execution, position, status } from './records.js';
+import { execution, position, status } from './rows.js';
 
 /** The record, and where the channel `execution:<id>` stands. */
 export const writtenExecution = execution.extend({ position }).meta({ id: 'WrittenExecution' });

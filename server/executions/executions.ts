@@ -1,7 +1,7 @@
+import type { FinalStatus } from '@rowcast/client/progress';
 import { z } from 'zod';
-import type { FinalStatus } from '../../client/progress/index.js';
+import { Refusal } from '../ground/refusal.js';
 import type { Database, Sql } from '../ports/database.js';
-import { Refusal } from '../refusal.js';
 import {
   asJson,
   changeExecution,
@@ -14,6 +14,7 @@ import {
   writtenExecution,
 } from './execution-rows.js';
 import { findVenture } from './existence.js';
+import { type Answered, once } from './idempotency.js';
 import {
   checked,
   type ExecutionChange,
@@ -27,10 +28,9 @@ import {
   newExecution,
   newLogs,
   newMetrics,
-} from './forms.js';
-import { type Answered, once } from './idempotency.js';
-import { metric, position } from './records.js';
+} from './inputs.js';
 import { retrying } from './retrying.js';
+import { metric, position } from './rows.js';
 
 /** The numbers of the rows in the channel: first_seq to last_seq, without another row between them. */
 export const appended = z

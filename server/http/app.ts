@@ -1,7 +1,7 @@
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from 'express';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
+import { Refusal, secondsUntilRetry } from '../ground/refusal.js';
 import { Unavailable } from '../ports/database.js';
-import { Refusal, secondsUntilRetry } from '../refusal.js';
 import { sendProblem } from './api/problem.js';
 import type { PrincipalOf, TokenOf } from './credentials.js';
 import { securityHeaders } from './security-headers.js';

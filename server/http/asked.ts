@@ -1,8 +1,8 @@
+import { PROTOCOL } from '@rowcast/client/protocol';
 import type { Request } from 'express';
 import { z } from 'zod';
-import { PROTOCOL } from '../../client/protocol/index.js';
+import { Refusal } from '../ground/refusal.js';
 import type { Asked, Order } from '../ports/door.js';
-import { Refusal } from '../refusal.js';
 
 /** The longest that a poll may wait, and what it waits if it does not say; in seconds. */
 const MAX_WAIT = 60;

@@ -1,6 +1,6 @@
 import type { Request } from 'express';
 import getRawBody from 'raw-body';
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../ground/refusal.js';
 
 /** Reads the body of a request as JSON, whatever type it says it has. Rejects with `Refusal`, or with the error of a client that has gone. */
 export type BodyReader = (request: Request) => Promise<unknown>;

@@ -1,7 +1,7 @@
 import cors from 'cors';
 import type { RequestHandler } from 'express';
-import type { Asker } from '../origins.js';
-import type { Refusal } from '../refusal.js';
+import type { Refusal } from '../ground/refusal.js';
+import type { Asker } from '../network/origins.js';
 
 export interface CrossOriginOptions {
   /** Why whoever asks, a page or a program, may not ask at all; null where it may. */

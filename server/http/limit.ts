@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { RequestHandler } from 'express';
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../ground/refusal.js';
 
 /** Passes on what may be asked now. `wait`: for how long whoever asks has to wait, in milliseconds; 0 where not at all. */
 export function limitedBy(wait: (request: IncomingMessage) => number): RequestHandler {

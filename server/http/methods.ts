@@ -1,5 +1,5 @@
 import type { RequestHandler } from 'express';
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../ground/refusal.js';
 
 /** Refuses every method that a path does not have; `allowed` are those that it has. */
 export function refuseMethod(allowed: string): RequestHandler {

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
-import { bareAnswer, Refusal } from '../refusal.js';
+import { bareAnswer, Refusal } from '../ground/refusal.js';
 
 /** How often connections that never send a request are looked for, in milliseconds. */
 const CHECK_INTERVAL = 1_000;

@@ -1,4 +1,4 @@
-import type { AnyErrorCode } from '../../client/protocol/index.js';
+import type { AnyErrorCode } from '@rowcast/client/protocol';
 
 /** The HTTP status that goes with each code. */
 export const STATUS: Record<AnyErrorCode, number> = {

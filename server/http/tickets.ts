@@ -1,6 +1,6 @@
 import { type RequestHandler, Router } from 'express';
+import { Refusal } from '../ground/refusal.js';
 import type { Tickets } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
 import type { PrincipalOf } from './credentials.js';
 import { refuseMethod } from './methods.js';
 

@@ -1,4 +1,4 @@
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
 import type { Clock } from '../ports/clock.js';
 import { Unavailable } from '../ports/database.js';
 import type { ChannelState, Log, Movement, Reader, StoredRow } from '../ports/log.js';

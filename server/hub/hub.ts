@@ -1,4 +1,4 @@
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
 import type { Clock } from '../ports/clock.js';
 import type { Log, Movement } from '../ports/log.js';
 import { PageCache } from './cache.js';

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Frame, Since } from '../../client/protocol/index.js';
-import type { Refusal } from '../refusal.js';
+import type { Frame, Since } from '@rowcast/client/protocol';
+import type { Refusal } from '../ground/refusal.js';
 import type { Principal } from './principal.js';
 
 /** One connection's way to the client, whatever carries it. */

@@ -1,4 +1,4 @@
-import type { Position, ResetReason } from '../../client/protocol/index.js';
+import type { Position, ResetReason } from '@rowcast/client/protocol';
 
 /** A row of a channel: its number and its columns as JSON text. */
 export interface StoredRow {

@@ -1,7 +1,7 @@
 import type pg from 'pg';
+import { Shares } from '../limits/shares.js';
 import type { Database, DatabaseFor, Use } from '../ports/database.js';
 import { principalDatabase } from './principal-database.js';
-import { Shares } from './shares.js';
 
 /** Transactions of one user that wait for their turn; one more is refused. */
 const MAX_WAITING = 100;

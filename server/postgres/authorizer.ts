@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { z } from 'zod';
-import { Batch } from '../batch.js';
-import type { Logger } from '../logger.js';
+import { Batch } from '../ground/batch.js';
+import type { Logger } from '../ground/logger.js';
 import { Unavailable } from '../ports/database.js';
 import type { AccessQuestion, Authorizer } from '../ports/principal.js';
 import { isConnectionLoss } from './session.js';

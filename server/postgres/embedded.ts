@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { chown, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { freePort } from '../free-port.js';
+import { freePort } from '../ground/free-port.js';
 import { type Binaries, findBinaries } from './binaries.js';
 import { isAlive, type RunAs, startLeashed } from './leash.js';
 

@@ -1,9 +1,9 @@
 import type pg from 'pg';
 import { z } from 'zod';
-import { Batch } from '../batch.js';
+import { Batch } from '../ground/batch.js';
+import type { Logger } from '../ground/logger.js';
+import type { Metrics } from '../ground/metrics.js';
 import type { PageLimits } from '../hub/channel.js';
-import type { Logger } from '../logger.js';
-import type { Metrics } from '../metrics.js';
 import { Unavailable } from '../ports/database.js';
 import type { ChannelState, Log, RunOfRows, StoredRow } from '../ports/log.js';
 import { makePool } from './pool.js';

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import * as library from 'pg-listen';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
 import { CONNECT_TIMEOUT, soon } from './session.js';
 import { endsInSilence } from './silence.js';
 

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { packageRoot } from '../package-root.js';
+import { packageRoot } from '../ground/package-root.js';
 import { LOCK_CLASS, locks } from './locks.js';
 
 const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${locks.migrations}) AS locked`;

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
 import { AS_GATEWAY, CONNECT_TIMEOUT, types } from './session.js';
 
 export interface PoolOptions {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
+import { Refusal } from '../ground/refusal.js';
 import { type Database, type Sql, Unavailable } from '../ports/database.js';
 import type { Principal } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
 import { isConnectionLoss, isTimeout } from './session.js';
 
 /** What row-level security and missing grants answer. */

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { z } from 'zod';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
 import { LOCK_CLASS, locks } from './locks.js';
 import { AS_GATEWAY, CONNECT_TIMEOUT, soon } from './session.js';
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import type { Logger } from '../logger.js';
+import type { Logger } from '../ground/logger.js';
 import { Unavailable } from '../ports/database.js';
 import { endsInSilence } from './silence.js';
 

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { z } from 'zod';
-import { Batch } from '../batch.js';
-import type { Logger } from '../logger.js';
-import type { Metrics } from '../metrics.js';
+import { Batch } from '../ground/batch.js';
+import type { Logger } from '../ground/logger.js';
+import type { Metrics } from '../ground/metrics.js';
 import { Unavailable } from '../ports/database.js';
 import type { ChannelState, Movement, StoredRow, TailRead } from '../ports/log.js';
 import { Catalog } from './catalog.js';

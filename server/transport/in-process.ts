@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { codeOfClose, type ErrorCode, type Frame, isErrorCode, PROTOCOL } from '../../client/protocol/index.js';
+import { codeOfClose, type ErrorCode, type Frame, isErrorCode, PROTOCOL } from '@rowcast/client/protocol';
 import type { Connection } from '../connection/connection.js';
+import { Refusal } from '../ground/refusal.js';
 import { type InProcess, type InProcessSubscription, type Transport, textOf } from '../ports/door.js';
 import type { Principal } from '../ports/principal.js';
-import { Refusal } from '../refusal.js';
 
 interface Parcel {
   readonly bytes: number;

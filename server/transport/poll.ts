@@ -1,6 +1,6 @@
-import { codeOfClose, errors, type Frame, isErrorCode } from '../../client/protocol/index.js';
+import { codeOfClose, errors, type Frame, isErrorCode } from '@rowcast/client/protocol';
+import { Refusal } from '../ground/refusal.js';
 import type { Transport } from '../ports/door.js';
-import { Refusal } from '../refusal.js';
 
 /** How long pages of history may take to be read although nobody wants to wait, in milliseconds. */
 const LOAD_TIME = 5_000;

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { errors, type Frame } from '../../client/protocol/index.js';
-import type { Admission, TurnedAway } from '../connection/admission.js';
+import { errors, type Frame } from '@rowcast/client/protocol';
 import type { Connection, ConnectionOptions } from '../connection/connection.js';
-import type { Metrics } from '../metrics.js';
+import type { Metrics } from '../ground/metrics.js';
+import { Refusal } from '../ground/refusal.js';
+import type { Admission, TurnedAway } from '../limits/admission.js';
+import { addressOf } from '../network/address.js';
 import type { Asked, Door, Order, Peers, PollAnswer, Positions, Taken, Transport } from '../ports/door.js';
-import { Refusal } from '../refusal.js';
-import { addressOf } from './address.js';
 import { PollTransport } from './poll.js';
 import { resumable, SseTransport } from './sse.js';
 

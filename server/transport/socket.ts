@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
+import type { Frame } from '@rowcast/client/protocol';
 import type { WebSocket } from 'ws';
-import type { Frame } from '../../client/protocol/index.js';
-import { Bucket, type Rate } from '../connection/bucket.js';
+import { Bucket, type Rate } from '../limits/bucket.js';
 import { type Transport, textOf } from '../ports/door.js';
 
 /** A close frame has room for so many bytes of reason. */

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
-import { codeOfClose, errors, type Frame, isErrorCode } from '../../client/protocol/index.js';
+import { codeOfClose, errors, type Frame, isErrorCode } from '@rowcast/client/protocol';
+import { Refusal } from '../ground/refusal.js';
 import { type EventFormat, type Transport, textOf } from '../ports/door.js';
-import { Refusal } from '../refusal.js';
 
 /** Some proxies and browsers pass nothing on before they have so many bytes. */
 const PADDING = `:${' '.repeat(2048)}\n`;

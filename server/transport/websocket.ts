@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { errors, type Frame } from '@rowcast/client/protocol';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { errors, type Frame } from '../../client/protocol/index.js';
-import type { Admission, TurnedAway } from '../connection/admission.js';
 import type { Connection } from '../connection/connection.js';
-import type { Logger } from '../logger.js';
-import type { Metrics } from '../metrics.js';
-import type { Asker } from '../origins.js';
+import type { Logger } from '../ground/logger.js';
+import type { Metrics } from '../ground/metrics.js';
+import { bareAnswer, Refusal } from '../ground/refusal.js';
+import type { Admission, TurnedAway } from '../limits/admission.js';
+import { addressOf } from '../network/address.js';
+import type { Asker } from '../network/origins.js';
 import type { Transport } from '../ports/door.js';
-import { bareAnswer, Refusal } from '../refusal.js';
-import { addressOf } from './address.js';
 import { type SocketLimits, SocketTransport } from './socket.js';
 
 /** A frame of more than this times the limit is not even read: it ends the connection with code 1009. */

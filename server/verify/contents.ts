@@ -1,4 +1,4 @@
-import type { Position } from '../../client/protocol/index.js';
+import type { Position } from '@rowcast/client/protocol';
 import { type ChannelState, InvalidChannel, type Log } from '../ports/log.js';
 import { digestOf } from './digest.js';
 

@@ -1,4 +1,4 @@
-import { formatPosition, type Position } from '../../client/protocol/index.js';
+import { formatPosition, type Position } from '@rowcast/client/protocol';
 import type { Log } from '../ports/log.js';
 import { Contents, type Found } from './contents.js';
 import { digestOf } from './digest.js';

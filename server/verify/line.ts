@@ -1,5 +1,5 @@
+import { type Position, parsePosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
-import { type Position, parsePosition } from '../../client/protocol/index.js';
 
 /** A history cannot be read: the file is missing, or a line is none. */
 export class BadHistory extends Error {

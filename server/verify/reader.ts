@@ -1,4 +1,4 @@
-import { formatPosition, type Position } from '../../client/protocol/index.js';
+import { formatPosition, type Position } from '@rowcast/client/protocol';
 import { type Counts, FAULTS_KEPT, type Fault, type FaultKind, noCounts, type ReaderVerdict } from './verdict.js';
 
 /** Runs of left-out events that are remembered, to tell an event that comes late from one that comes twice. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { packageRoot } from '../../server/package-root.js';
+import { packageRoot } from '../../server/ground/package-root.js';
 import { seqs } from '../support/follow.js';
 import { type Nginx, startNginx } from '../support/nginx.js';
 import { until } from '../support/until.js';

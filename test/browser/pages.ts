@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import express from 'express';
-import { packageRoot } from '../../server/package-root.js';
+import { packageRoot } from '../../server/ground/package-root.js';
 
 export interface Pages {
   /** Of another site than the gateway: `http://localhost:8123`, where that is at 127.0.0.1. */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { packageRoot } from '../../server/package-root.js';
+import { packageRoot } from '../../server/ground/package-root.js';
 import { startLeashed } from '../../server/postgres/leash.js';
 
 /** A running `rowcast up`. It cannot outlive this process, and Ctrl-C does not reach it. */

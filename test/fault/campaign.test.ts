@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
-import { packageRoot } from '../../server/package-root.js';
+import { packageRoot } from '../../server/ground/package-root.js';
 import { KINDS } from '../campaign/clients/plan.js';
 import type { Summary } from '../campaign/summary.js';
 

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { readConfig } from '../../server/config.js';
 import { type Gateway, startGateway } from '../../server/gateway.js';
-import { Metrics } from '../../server/metrics.js';
+import { Metrics } from '../../server/ground/metrics.js';
+import { readConfig } from '../../server/settings/config.js';
 import { seed } from '../property/seed.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';

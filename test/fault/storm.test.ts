@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { freePort } from '../../server/free-port.js';
+import { freePort } from '../../server/ground/free-port.js';
 import { type Crowd, type CrowdReport, startCrowd } from '../support/crowd.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { NO_RATES } from '../support/gateway.js';

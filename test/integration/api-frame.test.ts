@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { errors } from '../../client/protocol/index.js';
 import type { Gateway } from '../../server/gateway.js';
-import { Delivery } from '../../server/http/api/delivery.js';
+import { Delivery } from '../../server/limits/delivery.js';
 import { ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { startLoggingGateway } from '../support/log-lines.js';

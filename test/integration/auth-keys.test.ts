@@ -1,10 +1,10 @@
 import { afterEach, beforeAll, expect, test } from '@jest/globals';
 import { exportJWK, generateKeyPair } from 'jose';
 import { makeAuthenticator } from '../../server/auth/authenticator.js';
-import { readConfig } from '../../server/config.js';
-import { makeLogger } from '../../server/logger.js';
+import { makeLogger } from '../../server/ground/logger.js';
+import { Refusal } from '../../server/ground/refusal.js';
 import type { Authenticator } from '../../server/ports/principal.js';
-import { Refusal } from '../../server/refusal.js';
+import { readConfig } from '../../server/settings/config.js';
 import { Issuer, type SigningKey, signingKey, signWith } from '../support/issuer.js';
 import { until } from '../support/until.js';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import type { Finding } from '../../server/postgres/doctor/check.js';
+import type { Finding } from '../../server/doctor/check.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';

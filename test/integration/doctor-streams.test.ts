@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import type { Circumstances } from '../../server/postgres/doctor/check.js';
-import { PARTITION_TRIGGERS, TRIGGERS } from '../../server/postgres/doctor/streams.js';
+import type { Circumstances } from '../../server/doctor/check.js';
+import { PARTITION_TRIGGERS, TRIGGERS } from '../../server/doctor/streams.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { complaints, findingsAt, fixFor } from '../support/doctor.js';
 import { connectWriter, log, newExecution, processId } from '../support/writer.js';

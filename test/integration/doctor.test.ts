@@ -1,10 +1,10 @@
 import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { freePort } from '../../server/free-port.js';
-import { gateOutcome } from '../../server/postgres/doctor/advisory.js';
-import type { Circumstances, Finding } from '../../server/postgres/doctor/check.js';
-import { versionOutcome } from '../../server/postgres/doctor/reach.js';
+import { gateOutcome } from '../../server/doctor/advisory.js';
+import type { Circumstances, Finding } from '../../server/doctor/check.js';
+import { versionOutcome } from '../../server/doctor/reach.js';
+import { freePort } from '../../server/ground/free-port.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { complaints, findingsAt } from '../support/doctor.js';
 import { startTestGateway } from '../support/gateway.js';

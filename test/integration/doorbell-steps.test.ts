@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { Metrics } from '../../server/metrics.js';
+import { Metrics } from '../../server/ground/metrics.js';
 import { AdvisoryGate } from '../../server/postgres/gate.js';
 import { Tail } from '../../server/postgres/tail.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';

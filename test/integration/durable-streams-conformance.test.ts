@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { SignJWT } from 'jose';
 import { z } from 'zod';
 import type { Gateway } from '../../server/gateway.js';
-import { packageRoot } from '../../server/package-root.js';
+import { packageRoot } from '../../server/ground/package-root.js';
 import { FAILING, type LeftOut, NOT_RUN } from '../durable-streams/left-out.js';
 import { type StandIn, startStandIn } from '../durable-streams/stand-in.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { WebSocket } from 'ws';
 import { errors } from '../../client/protocol/index.js';
 import type { Gateway } from '../../server/gateway.js';
-import { makeLogger } from '../../server/logger.js';
+import { makeLogger } from '../../server/ground/logger.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { openEventStream } from '../support/event-stream.js';
 import { signWith } from '../support/issuer.js';

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { EventSource } from 'eventsource';
 import type pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
-import { packageRoot } from '../../server/package-root.js';
+import { packageRoot } from '../../server/ground/package-root.js';
 import { seed } from '../property/seed.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type AnyFrame, seqsOf } from '../support/event-stream.js';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import type { Logger } from '../../server/logger.js';
+import type { Logger } from '../../server/ground/logger.js';
 import { Retention } from '../../server/postgres/retention.js';
 import { testClient } from '../support/client.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';

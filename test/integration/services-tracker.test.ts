@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { advance, begin, stepsOf, viewOf } from '../../client/progress/index.js';
+import { makeLogger } from '../../server/ground/logger.js';
 import {
   AgentExecutionService,
   type ConnectedDatabase,
@@ -10,7 +11,6 @@ import {
   type RunningStep,
   Unavailable,
 } from '../../server/index.js';
-import { makeLogger } from '../../server/logger.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { killAll, runScript } from '../support/process.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';

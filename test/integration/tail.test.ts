@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type pg from 'pg';
-import { makeLogger } from '../../server/logger.js';
-import { Metrics } from '../../server/metrics.js';
+import { makeLogger } from '../../server/ground/logger.js';
+import { Metrics } from '../../server/ground/metrics.js';
 import type { Movement } from '../../server/ports/log.js';
 import { READ_SETTINGS } from '../../server/postgres/session.js';
 import { MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { type Fate, Ladder, STABLE } from '../../client/ladder.js';
+import { type Fate, Ladder, STABLE } from '../../client/session/ladder.js';
 import type { TransportName } from '../../client/transport/rung.js';
 import { seed } from './seed.js';
 

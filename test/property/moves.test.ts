@@ -1,10 +1,10 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Backoff } from '../../client/backoff.js';
 import { clientOver } from '../../client/client.js';
+import { Backoff } from '../../client/ground/backoff.js';
 import { parsePosition } from '../../client/protocol/index.js';
-import { Session } from '../../client/session.js';
-import type { Subscription } from '../../client/subscription.js';
+import { Session } from '../../client/session/session.js';
+import type { Subscription } from '../../client/subscription/subscription.js';
 import type { TransportName } from '../../client/transport/rung.js';
 import { FakeEnvironment, type LoggedRow, settle } from '../support/fakes.js';
 import { World } from './clients.js';

@@ -1,7 +1,7 @@
 import { Access } from '../../server/access/access.js';
+import { Refusal } from '../../server/ground/refusal.js';
 import { Unavailable } from '../../server/ports/database.js';
 import type { AccessQuestion, Credentials, Principal } from '../../server/ports/principal.js';
-import { Refusal } from '../../server/refusal.js';
 import { Client, World } from './clients.js';
 
 export const CHANNELS = ['message:a', 'message:b'];

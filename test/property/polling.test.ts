@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Backoff } from '../../client/backoff.js';
 import { clientOver } from '../../client/client.js';
-import { RowcastError } from '../../client/error.js';
+import { Backoff } from '../../client/ground/backoff.js';
+import { RowcastError } from '../../client/ground/error.js';
 import { stateOfExecution } from '../../client/polling/channels.js';
 import { Poller } from '../../client/polling/poller.js';
 import { FakePolls, type Health } from '../support/fake-polls.js';

@@ -1,6 +1,6 @@
 import { expect } from '@jest/globals';
-import type { Carrier, Request, SessionEvents, SessionState } from '../../client/carrier.js';
 import { type Frame, type Position, parseFrame, parsePosition, type Reply } from '../../client/protocol/index.js';
+import type { Carrier, Request, SessionEvents, SessionState } from '../../client/session/connection.js';
 import type { Port } from '../../client/tabs/port.js';
 import { Relay } from '../../client/tabs/relay.js';
 import type { Connection } from '../../server/connection/connection.js';

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Sequencer } from '../../client/sequencer.js';
+import { Sequencer } from '../../client/subscription/sequencer.js';
 import { seed } from './seed.js';
 
 const parameters = { seed: seed('sequencer'), numRuns: 300 };

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type Position, parsePosition } from '../../client/protocol/index.js';
-import { type StreamEvent, Subscription } from '../../client/subscription.js';
+import { type StreamEvent, Subscription } from '../../client/subscription/subscription.js';
 import { settle } from '../support/fakes.js';
 import { seed } from './seed.js';
 import { BACKOFF, CHANNEL, FakeGateway } from './wire.js';

@@ -2,9 +2,9 @@ import { type Command, codeOfClose, type Frame, parseFrame } from '../../client/
 import { Refused, Requests } from '../../client/transport/requests.js';
 import type { Link, LinkEvents, Rung, TransportName } from '../../client/transport/rung.js';
 import type { Connection } from '../../server/connection/connection.js';
+import { Refusal } from '../../server/ground/refusal.js';
 import type { Clock } from '../../server/ports/clock.js';
 import type { Authenticator } from '../../server/ports/principal.js';
-import { Refusal } from '../../server/refusal.js';
 import { FakeTransport } from '../support/fakes.js';
 import { anybody, openConnection, type World } from './clients.js';
 

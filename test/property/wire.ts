@@ -1,5 +1,4 @@
-import { Backoff } from '../../client/backoff.js';
-import type { Request } from '../../client/carrier.js';
+import { Backoff } from '../../client/ground/backoff.js';
 import {
   askedPosition,
   type Frame,
@@ -9,7 +8,8 @@ import {
   type Row,
   startAt,
 } from '../../client/protocol/index.js';
-import type { Subscription, Wire } from '../../client/subscription.js';
+import type { Request } from '../../client/session/connection.js';
+import type { Subscription, Wire } from '../../client/subscription/subscription.js';
 import { FakeClock } from '../support/fakes.js';
 
 export const CHANNEL = 'message:lobby';

@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { packageRoot } from '../../server/package-root.js';
+import { packageRoot } from '../../server/ground/package-root.js';
 
 export interface CrowdOptions {
   readonly url: string;

@@ -1,5 +1,5 @@
-import type { Circumstances, Finding } from '../../server/postgres/doctor/check.js';
-import { examine } from '../../server/postgres/doctor/examine.js';
+import type { Circumstances, Finding } from '../../server/doctor/check.js';
+import { examine } from '../../server/doctor/examine.js';
 
 /** What the doctor finds, for a gateway that opens seven connections. */
 export function findingsAt(databaseUrl: string, circumstances: Partial<Circumstances> = {}): Promise<Finding[]> {

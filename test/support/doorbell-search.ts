@@ -1,4 +1,4 @@
-import type { DoorbellState } from '../../server/doorbell.js';
+import type { DoorbellState } from '../../server/doorbell/doorbell.js';
 import { type FakeGateway, WINDOW, World, type WorldOptions } from './doorbell-world.js';
 import { settle } from './fakes.js';
 

@@ -1,5 +1,5 @@
-import { Doorbell } from '../../server/doorbell.js';
-import { Metrics } from '../../server/metrics.js';
+import { Doorbell } from '../../server/doorbell/doorbell.js';
+import { Metrics } from '../../server/ground/metrics.js';
 import { Unavailable } from '../../server/ports/database.js';
 import type { Gate, TailRead } from '../../server/ports/log.js';
 import { FakeClock, settle } from './fakes.js';

@@ -1,4 +1,4 @@
-import type { RowcastError } from '../../client/error.js';
+import type { RowcastError } from '../../client/ground/error.js';
 import type { Answer, Exchange } from '../../client/polling/answer.js';
 import { type Command, type Frame, formatPosition, parsePosition, type Row } from '../../client/protocol/index.js';
 

@@ -1,8 +1,8 @@
-import type { Environment } from '../../client/environment.js';
 import { type Command, type Frame, parseFrame } from '../../client/protocol/index.js';
+import type { Environment } from '../../client/session/environment.js';
 import type { Link, LinkEvents, Rung, TransportName } from '../../client/transport/rung.js';
+import { makeLogger } from '../../server/ground/logger.js';
 import type { PageLimits } from '../../server/hub/channel.js';
-import { makeLogger } from '../../server/logger.js';
 import type { Clock } from '../../server/ports/clock.js';
 import { Unavailable } from '../../server/ports/database.js';
 import { type Transport, textOf } from '../../server/ports/door.js';

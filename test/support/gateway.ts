@@ -1,6 +1,6 @@
-import { readConfig } from '../../server/config.js';
 import { type LocalGateway, startGateway } from '../../server/gateway.js';
-import { makeLogger } from '../../server/logger.js';
+import { makeLogger } from '../../server/ground/logger.js';
+import { readConfig } from '../../server/settings/config.js';
 
 /** Settings for a test that goes faster than a client may. */
 export const NO_RATES = {

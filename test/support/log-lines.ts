@@ -1,6 +1,6 @@
 import { pino } from 'pino';
-import { readConfig } from '../../server/config.js';
 import { type Gateway, startGateway } from '../../server/gateway.js';
+import { readConfig } from '../../server/settings/config.js';
 import { NO_RATES } from './gateway.js';
 
 /** A gateway that logs all that it can, without the redaction, to where a test can read it. */

@@ -1,7 +1,7 @@
 import { chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../server/free-port.js';
+import { freePort } from '../../server/ground/free-port.js';
 import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
 
 const PROGRAM = '/usr/sbin/nginx';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../server/free-port.js';
+import { freePort } from '../../server/ground/free-port.js';
 import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
 
 const PROGRAM = '/usr/sbin/pgbouncer';

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../server/package-root.js';
+import { packageRoot } from '../../server/ground/package-root.js';
 
 export interface RowcastProcess {
   readonly child: ChildProcess;
@@ -43,9 +43,12 @@ export async function runScript(
 }
 
 function runNode(args: readonly string[], env: Record<string, string>, cwd?: string): RowcastProcess {
-  const loader = join(packageRoot(), 'node_modules/tsx/dist/loader.mjs');
+  const root = packageRoot();
+  const loader = join(root, 'node_modules/tsx/dist/loader.mjs');
+  const { PATH = '', HOME = '' } = process.env;
   const child = spawn(process.execPath, ['--import', loader, ...args], {
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    // The loader takes the paths of our packages from this file, whatever the working directory is.
+    env: { PATH, HOME, TSX_TSCONFIG_PATH: join(root, 'tsconfig.json'), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),
   });

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { chown, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { freePort } from '../../server/free-port.js';
+import { freePort } from '../../server/ground/free-port.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
 import { migrate } from '../../server/postgres/migrate.js';

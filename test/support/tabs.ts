@@ -1,8 +1,8 @@
 import { WebSocket } from 'ws';
 import { type Client, clientOver } from '../../client/client.js';
-import type { ConnectionOptions } from '../../client/direct.js';
-import type { Scope } from '../../client/environment.js';
 import type { SessionState } from '../../client/index.js';
+import type { Scope } from '../../client/session/environment.js';
+import type { ConnectionOptions } from '../../client/session/open.js';
 import type { Browser } from '../../client/tabs/browser.js';
 import { sharedCarrier } from '../../client/tabs/share.js';
 import type { WebSocketConstructor } from '../../client/transport/websocket.js';

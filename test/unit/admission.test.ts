@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Admission, type AdmissionLimits } from '../../server/connection/admission.js';
-import { Bucket } from '../../server/connection/bucket.js';
-import { Quota } from '../../server/connection/quota.js';
-import { Rates } from '../../server/connection/rates.js';
+import { Admission, type AdmissionLimits } from '../../server/limits/admission.js';
+import { Bucket } from '../../server/limits/bucket.js';
+import { Quota } from '../../server/limits/quota.js';
+import { Rates } from '../../server/limits/rates.js';
+import { addressOf } from '../../server/network/address.js';
 import type { Principal } from '../../server/ports/principal.js';
-import { addressOf } from '../../server/transport/address.js';
 import { seed } from '../property/seed.js';
 
 const parameters = { seed: seed('admission') };

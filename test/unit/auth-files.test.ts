@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import { withFiles } from '../../server/cli/secret-files.js';
-import { ConfigError, readConfig } from '../../server/config.js';
+import { ConfigError, readConfig } from '../../server/settings/config.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'rowcast-secrets-'));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -3,10 +3,10 @@ import { expect, jest, test } from '@jest/globals';
 import { UnsecuredJWT } from 'jose';
 import { makeAuthenticator } from '../../server/auth/authenticator.js';
 import { Tokens } from '../../server/auth/tokens.js';
-import { ConfigError, needsToken, readConfig } from '../../server/config.js';
-import { makeLogger } from '../../server/logger.js';
+import { makeLogger } from '../../server/ground/logger.js';
+import { Refusal } from '../../server/ground/refusal.js';
 import type { Tickets } from '../../server/ports/principal.js';
-import { Refusal } from '../../server/refusal.js';
+import { ConfigError, needsToken, readConfig } from '../../server/settings/config.js';
 import { type Claims, signingKey, signWith } from '../support/issuer.js';
 import { until } from '../support/until.js';
 

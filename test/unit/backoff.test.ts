@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Backoff } from '../../client/backoff.js';
+import { Backoff } from '../../client/ground/backoff.js';
 import { seed } from '../property/seed.js';
 
 const parameters = { seed: seed('backoff') };

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { Batch } from '../../server/batch.js';
+import { Batch } from '../../server/ground/batch.js';
 import { settle } from '../support/fakes.js';
 
 interface Run {

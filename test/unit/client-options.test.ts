@@ -8,7 +8,7 @@ import {
   type Transport,
 } from '../../client/index.js';
 import type { RowcastError } from '../../client/node.js';
-import { remembered } from '../../client/remembered.js';
+import { remembered } from '../../client/session/remembered.js';
 import { testClient } from '../support/client.js';
 import { FakeClock, settle } from '../support/fakes.js';
 import { until } from '../support/until.js';

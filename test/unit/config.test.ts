@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { withoutPassword } from '../../server/cli/up.js';
-import { type Config, ConfigError, defaultOf, readConfig, settings } from '../../server/config.js';
+import { type Config, ConfigError, defaultOf, readConfig, settings } from '../../server/settings/config.js';
 
 test.each([
   ['postgres://ann:S3cret@db/app', 'postgres://ann:***@db/app'],

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { ConfigError, readConfig } from '../../server/config.js';
 import { showing } from '../../server/http/credentials.js';
-import { type Asker, type OriginPolicy, refusing } from '../../server/origins.js';
+import { type Asker, type OriginPolicy, refusing } from '../../server/network/origins.js';
+import { ConfigError, readConfig } from '../../server/settings/config.js';
 
 const APP = 'https://app.example.com';
 const KEY = { ROWCAST_JWT_SECRET: 's'.repeat(32) };

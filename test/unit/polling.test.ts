@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { Backoff } from '../../client/backoff.js';
-import type { SessionState } from '../../client/carrier.js';
 import { type Client, clientOver } from '../../client/client.js';
-import { RowcastError } from '../../client/error.js';
+import { Backoff } from '../../client/ground/backoff.js';
+import { RowcastError } from '../../client/ground/error.js';
 import { stateOfExecution } from '../../client/polling/channels.js';
 import { Poller } from '../../client/polling/poller.js';
 import type { PollingStats } from '../../client/polling/settings.js';
 import type { Warning } from '../../client/polling/statistics.js';
+import type { SessionState } from '../../client/session/connection.js';
 import { FakePolls } from '../support/fake-polls.js';
 import { FakeClock, FakeEnvironment } from '../support/fakes.js';
 

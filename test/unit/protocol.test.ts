@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { RowcastError } from '../../client/error.js';
+import { RowcastError } from '../../client/ground/error.js';
 import {
   closeStops,
   codeOfClose,

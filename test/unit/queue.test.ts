@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from '@jest/globals';
-import { EventQueue } from '../../client/queue.js';
+import { EventQueue } from '../../client/ground/queue.js';
 import { settle } from '../support/fakes.js';
 
 let heard: string[];

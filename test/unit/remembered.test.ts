@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { remembered } from '../../client/remembered.js';
+import { remembered } from '../../client/session/remembered.js';
 import { FakeClock } from '../support/fakes.js';
 
 const HOUR = 3_600_000;

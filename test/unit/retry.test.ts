@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { isTransient, type Retry, retrying } from '../../server/executions/retrying.js';
+import { Refusal } from '../../server/ground/refusal.js';
 import { Unavailable } from '../../server/ports/database.js';
-import { Refusal } from '../../server/refusal.js';
 
 const coded = (code: string) => Object.assign(new Error(code), { code });
 const TRANSIENT = [

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Backoff } from '../../client/backoff.js';
-import { Session } from '../../client/session.js';
+import { Backoff } from '../../client/ground/backoff.js';
+import { Session } from '../../client/session/session.js';
 import { FakeClock, FakeEnvironment, type FakeLink, FakeRung, settle } from '../support/fakes.js';
 
 const HEARTBEAT = 25_000;

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { Backoff } from '../../client/backoff.js';
-import type { SessionState } from '../../client/carrier.js';
-import type { RowcastError } from '../../client/error.js';
+import { Backoff } from '../../client/ground/backoff.js';
+import type { RowcastError } from '../../client/ground/error.js';
 import { errors, type Frame } from '../../client/protocol/index.js';
-import { Session } from '../../client/session.js';
+import type { SessionState } from '../../client/session/connection.js';
+import { Session } from '../../client/session/session.js';
 import { FakeClock, FakeEnvironment, FakeRung, settle } from '../support/fakes.js';
 
 const HEARTBEAT = 1_000;

@@ -34,7 +34,7 @@ test('the core client, its dependency included, has at most 12 KB gzipped', () =
   const bytes = core.map((file) => gzipSync(read(file), { level: 9 }).length).reduce((sum, size) => sum + size);
   console.log(`the core client: ${bytes} bytes gzipped, in ${core.length} files`);
   const inside = core.map(sources).join();
-  for (const part of ['client/session.ts', 'client/transport/poll.ts', 'reconnecting-websocket']) {
+  for (const part of ['client/session/session.ts', 'client/transport/poll.ts', 'reconnecting-websocket']) {
     expect(inside).toContain(part);
   }
   // Texts for people, and what only some pages ask for.

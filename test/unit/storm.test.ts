@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from '@jest/globals';
-import { Backoff } from '../../client/backoff.js';
+import { Backoff } from '../../client/ground/backoff.js';
 import { errors } from '../../client/protocol/index.js';
-import { Session } from '../../client/session.js';
-import { Admission } from '../../server/connection/admission.js';
+import { Session } from '../../client/session/session.js';
+import { Admission } from '../../server/limits/admission.js';
 import { FakeClock, type FakeLink, FakeRung, settle } from '../support/fakes.js';
 
 const SESSIONS = 1_000;

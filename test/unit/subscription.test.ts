@@ -1,6 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { RowcastError } from '../../client/error.js';
-import { type SubscribeOptions, Subscription, type SubscriptionState } from '../../client/subscription.js';
+import { RowcastError } from '../../client/ground/error.js';
+import { type SubscribeOptions, Subscription, type SubscriptionState } from '../../client/subscription/subscription.js';
 import { BACKOFF, CHANNEL, FakeGateway } from '../property/wire.js';
 import { settle } from '../support/fakes.js';
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Carrier, Request, SessionEvents, SessionState } from '../../client/carrier.js';
 import type { Command, Frame, Reply } from '../../client/protocol/index.js';
+import type { Carrier, Request, SessionEvents, SessionState } from '../../client/session/connection.js';
 import { type Browser, WINDOW } from '../../client/tabs/browser.js';
 import { identityOf } from '../../client/tabs/identity.js';
 import { Leader } from '../../client/tabs/leader.js';

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { Backoff } from '../../client/backoff.js';
-import { platformEnvironment } from '../../client/environment.js';
-import type { RowcastError } from '../../client/error.js';
-import { Session } from '../../client/session.js';
+import { Backoff } from '../../client/ground/backoff.js';
+import type { RowcastError } from '../../client/ground/error.js';
+import { platformEnvironment } from '../../client/session/environment.js';
+import { Session } from '../../client/session/session.js';
 import { FakeClock, FakeEnvironment, FakeRung, settle } from '../support/fakes.js';
 
 const HEARTBEAT = 25_000;

@@ -1,8 +1,9 @@
 import { z } from 'zod';
+import type { ListCursor } from '../../http/api/paging.js';
 import type { Database } from '../../ports/database.js';
 import { findVenture, refuseUnseen } from '../existence.js';
 import { POSITION } from '../position.js';
-import { type ListCursor, type MetricRow, metric } from '../records.js';
+import { type MetricRow, metric } from '../rows.js';
 import type { Progresses, Standing } from './progress.js';
 
 export interface Listed {

@@ -1,9 +1,9 @@
+import { type Position, parsePosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
-import { type Position, parsePosition } from '../../../client/protocol/index.js';
+import { Refusal } from '../../ground/refusal.js';
 import type { Database } from '../../ports/database.js';
-import { Refusal } from '../../refusal.js';
 import { refuseUnseen } from '../existence.js';
-import { LOG_COLUMNS, type LogRow, log, metric } from '../records.js';
+import { LOG_COLUMNS, type LogRow, log, metric } from '../rows.js';
 import { PAGE_BYTES } from './logs.js';
 import { type More, type Progresses, rowWith, type Standing } from './progress.js';
 

@@ -1,8 +1,8 @@
 import type { Access } from '../../access/access.js';
-import { Batch } from '../../batch.js';
+import { Batch } from '../../ground/batch.js';
+import { Refusal } from '../../ground/refusal.js';
 import type { Database } from '../../ports/database.js';
 import type { Principal } from '../../ports/principal.js';
-import { Refusal } from '../../refusal.js';
 import { refuseUnseen } from '../existence.js';
 import type { Progresses, Standing } from './progress.js';
 

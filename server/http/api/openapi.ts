@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type AnyErrorCode, errors } from '@rowcast/client/protocol';
 import { z } from 'zod';
 import {
   createDocument,
@@ -7,9 +8,8 @@ import {
   type ZodOpenApiOverride,
   type ZodOpenApiResponsesObject,
 } from 'zod-openapi';
-import { type AnyErrorCode, errors } from '../../../client/protocol/index.js';
-import { packageRoot } from '../../package-root.js';
-import { Refusal } from '../../refusal.js';
+import { packageRoot } from '../../ground/package-root.js';
+import { Refusal } from '../../ground/refusal.js';
 import { STATUS } from '../status.js';
 import { PROBLEM_TYPE, problem, problemOf } from './problem.js';
 import { type Route, TAGS } from './route.js';

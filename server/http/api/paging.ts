@@ -1,6 +1,17 @@
 import { z } from 'zod';
-import type { ListCursor } from '../../executions/records.js';
-import { wholeNumber } from './parameters.js';
+
+/** Where a page of rows ended: they are listed newest first. */
+export interface ListCursor {
+  readonly at: string;
+  readonly id: string;
+}
+
+/** A query has texts only. */
+export const wholeNumber = (min: number, max: number) => {
+  const wrong = `must be a whole number from ${min} to ${max}`;
+  const digits = (text: unknown) => (typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : text);
+  return z.preprocess(digits, z.int(wrong).min(min, wrong).max(max, wrong));
+};
 
 export const pageLimit = (max: number, most: number) =>
   wholeNumber(1, max)

@@ -1,7 +1,7 @@
+import { type AnyErrorCode, errors } from '@rowcast/client/protocol';
 import type { Request, Response } from 'express';
 import { z } from 'zod';
-import { type AnyErrorCode, errors } from '../../../client/protocol/index.js';
-import { Refusal } from '../../refusal.js';
+import { Refusal } from '../../ground/refusal.js';
 import { STATUS } from '../status.js';
 import { requestIdOf } from './request-id.js';
 

@@ -1,5 +1,5 @@
+import type { AnyErrorCode } from '@rowcast/client/protocol';
 import type { z } from 'zod';
-import type { AnyErrorCode } from '../../../client/protocol/index.js';
 import type { Database } from '../../ports/database.js';
 import type { Principal } from '../../ports/principal.js';
 

@@ -1,13 +1,13 @@
 import { type Request, type RequestHandler, type Response, Router } from 'express';
 import type { z } from 'zod';
-import type { Logger } from '../../logger.js';
+import type { Logger } from '../../ground/logger.js';
+import { Refusal } from '../../ground/refusal.js';
+import { Delivery } from '../../limits/delivery.js';
 import type { DatabaseFor, Use } from '../../ports/database.js';
-import { Refusal } from '../../refusal.js';
 import { type BodyReader, bodyReader } from '../body.js';
 import { isKnown } from '../caching.js';
 import type { PrincipalOf } from '../credentials.js';
 import { refuseMethod } from '../methods.js';
-import { Delivery } from './delivery.js';
 import { docsPage } from './docs-page.js';
 import { openApi } from './openapi.js';
 import { type Fault, InvalidRequest } from './problem.js';

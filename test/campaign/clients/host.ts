@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { packageRoot } from '../../../server/package-root.js';
+import { packageRoot } from '../../../server/ground/package-root.js';
 import type { ClientPlan, ClientReport, Order, Ports, Report } from './plan.js';
 
 const ANSWER_TIMEOUT = 60_000;

@@ -1,0 +1,98 @@
+import { randomInt } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { LOCK_CLASS } from '../postgres/locks.js';
+import { type Check, fault, lasting, ok, type Probe } from './check.js';
+
+const SESSIONS_ONLY =
+  'Go to PostgreSQL directly, or through a pooler in session mode (PgBouncer: pool_mode = session). Writers may use any mode.';
+
+/** How long a notification may take, in milliseconds. */
+const NOTIFY_LIMIT = 2_000;
+
+/** Transactions held open, so that a pooler has none of its used sessions left for the next statement. */
+const OTHERS = 3;
+
+const BACKEND = 'SELECT pg_backend_pid() AS pid';
+
+async function pidOf(client: pg.Client): Promise<number | undefined> {
+  return (await client.query<{ pid: number }>(BACKEND)).rows[0]?.pid;
+}
+
+/** Does `work` while other transactions of the same database and role are open. */
+async function besideOthers<T>(probe: Probe, work: (others: readonly pg.Client[]) => Promise<T>): Promise<T> {
+  const others: pg.Client[] = [];
+  try {
+    for (let other = 0; other < OTHERS; other += 1) {
+      const client = await probe.connect();
+      await client.query('BEGIN');
+      others.push(client);
+    }
+    return await work(others);
+  } finally {
+    await Promise.all(others.map((client) => client.query('ROLLBACK').catch(() => {})));
+  }
+}
+
+/** A pooler gives its clients a key of its own, so the pid in it is not that of a backend. */
+export const pooler: Check = {
+  name: 'pooler',
+  async run(probe) {
+    const client = await probe.connect();
+    const { processID } = client as unknown as { processID: number };
+    const first = await pidOf(client);
+    const moved = await besideOthers(probe, async (others) => {
+      const theirs = await Promise.all(others.map(pidOf));
+      return theirs.includes(first) || (await pidOf(client)) !== first;
+    });
+    if (moved)
+      return fault('a pooler in transaction mode: the statements of one connection change sessions', SESSIONS_ONLY);
+    return ok(processID === first ? 'none in between' : 'a pooler in session mode');
+  },
+};
+
+export const notify: Check = {
+  name: 'notify',
+  async run(probe) {
+    const channel = `rowcast_doctor_${randomInt(2 ** 40).toString(36)}`;
+    const listener = await probe.connect();
+    const sender = await probe.connect();
+    const heard = new Promise((resolve) => listener.once('notification', resolve));
+    await listener.query(`LISTEN ${channel}`);
+    const start = performance.now();
+    await sender.query('SELECT pg_notify($1, $2)', [channel, '']);
+    const stop = new AbortController();
+    const late = delay(NOTIFY_LIMIT, 'late', { signal: stop.signal }).catch(() => 'late');
+    const arrived = (await Promise.race([heard, late])) !== 'late';
+    stop.abort();
+    await listener.query(`UNLISTEN ${channel}`);
+    if (arrived) return ok(`LISTEN hears NOTIFY, within ${lasting(performance.now() - start)}`);
+    return fault(
+      `LISTEN was accepted, but a NOTIFY did not arrive within ${NOTIFY_LIMIT / 1000} s, as behind a pooler in transaction mode`,
+      SESSIONS_ONLY,
+    );
+  },
+};
+
+const LOCK = 'SELECT pg_try_advisory_lock($1, $2) AS done';
+const UNLOCK = 'SELECT pg_advisory_unlock($1, $2) AS done';
+
+export const locks: Check = {
+  name: 'locks',
+  async run(probe) {
+    const key = [LOCK_CLASS, randomInt(1_000_000, 2 ** 31)];
+    const client = await probe.connect();
+    await client.query(LOCK, key);
+    const kept = await besideOthers(probe, async (others) => {
+      const { rows } = await client.query<{ done: boolean }>(UNLOCK, key);
+      // Nothing may stay behind: one of these has the session that it was left on.
+      if (!rows[0]?.done) for (const other of others) await other.query(UNLOCK, key);
+      return rows[0]?.done === true;
+    });
+    if (kept) return ok('an advisory lock stays with its connection');
+    return fault(
+      'an advisory lock was lost between two statements of one connection: the gate cannot work',
+      SESSIONS_ONLY,
+    );
+  },
+};

@@ -1,0 +1,56 @@
+import { z } from 'zod';
+import { readMigrations } from '../postgres/migrate.js';
+import { GATEWAY_ROLE } from '../postgres/session.js';
+import { type Check, fault, type Outcome, ok, warning } from './check.js';
+
+const MIGRATE = 'npx rowcast migrate';
+
+export const migrations: Check = {
+  name: 'migrations',
+  async run(probe) {
+    const there = z.object({ role: z.string(), schema: z.boolean(), readable: z.boolean().nullable() });
+    const { role, schema, readable } = await probe.readOne(
+      there,
+      `SELECT quote_ident(current_user) AS role, to_regnamespace('rowcast') IS NOT NULL AS schema,
+              (SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'rowcast' AND c.relname = 'migrations') AS readable`,
+    );
+    if (!schema || readable === null) return fault('the schema rowcast is not there', MIGRATE);
+    if (!readable) {
+      return fault(`${role} may not read rowcast.migrations`, `GRANT ${GATEWAY_ROLE} TO ${role};`);
+    }
+    const row = z.object({ name: z.string(), checksum: z.string() });
+    const ran = await probe.read(row, 'SELECT name, checksum FROM rowcast.migrations ORDER BY name');
+    return compare(await readMigrations(), ran);
+  },
+};
+
+interface Migration {
+  readonly name: string;
+  readonly checksum: string;
+}
+
+function compare(files: readonly Migration[], ran: readonly Migration[]): Outcome | Outcome[] {
+  const done = new Map(ran.map(({ name, checksum }) => [name, checksum]));
+  const known = new Set(files.map(({ name }) => name));
+  const pending = files.filter(({ name }) => !done.has(name));
+  const changed = files.filter(({ name, checksum }) => done.has(name) && done.get(name) !== checksum);
+  const newer = ran.filter(({ name }) => !known.has(name));
+  const names = (list: readonly Migration[]) => list.map(({ name }) => name).join(', ');
+  const outcomes: Outcome[] = [];
+  if (pending.length > 0) outcomes.push(fault(`not run yet: ${names(pending)}`, MIGRATE));
+  if (changed.length > 0) {
+    const fix = 'Put the released files back; changes belong in a new migration. Until then no gateway starts.';
+    outcomes.push(fault(`changed after they ran: ${names(changed)}`, fix));
+  }
+  if (newer.length > 0) {
+    outcomes.push(
+      warning(
+        `ran, but unknown here: ${names(newer)}`,
+        'Use the version of Rowcast that brought them, or a later one.',
+      ),
+    );
+  }
+  return outcomes.length > 0 ? outcomes : ok(`${files.length} of ${files.length} ran, none was changed since`);
+}

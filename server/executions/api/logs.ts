@@ -1,0 +1,85 @@
+import { z } from 'zod';
+import { cursor, pageLimit, pagination, paginationOf, wholeNumber } from '../../http/api/paging.js';
+import { type Route, route } from '../../http/api/route.js';
+import type { Searches } from '../../limits/search.js';
+import { type LogsQuestion, MAX_TOTAL, readLogs } from '../reads/logs.js';
+import { log } from '../rows.js';
+import * as parameters from './parameters.js';
+
+/** Rows of one page, and if it is not said. */
+const MAX_ROWS = 1_000;
+const ROWS = 50;
+
+/** Every row before the page is read and dropped. */
+const MAX_OFFSET = 10_000;
+
+const query = z
+  .strictObject({
+    limit: pageLimit(MAX_ROWS, ROWS),
+    cursor: cursor.optional(),
+    offset: wholeNumber(0, MAX_OFFSET)
+      .optional()
+      .meta({
+        description: `In place of \`cursor\`: leave out so many, 0 to ${MAX_OFFSET}. Rows that come meanwhile move the pages.`,
+      }),
+    status_filter: parameters.statuses.optional(),
+    date_range: parameters.dateRange.optional(),
+    level: parameters.levels.optional(),
+    q: parameters.searchText.optional(),
+  })
+  .refine(({ cursor, offset }) => cursor === undefined || offset === undefined, {
+    path: ['offset'],
+    message: 'must not be given together with cursor',
+  });
+
+const answer = z.object({
+  venture_id: z.guid(),
+  logs: z.array(log),
+  pagination: pagination.extend({
+    offset: z.int().nullable(),
+    total: z
+      .int()
+      .nullable()
+      .meta({
+        description: `Of all rows that match, if \`offset\` was given and there are no more than ${MAX_TOTAL}; else null.`,
+      }),
+  }),
+});
+
+/** The logs of a venture. */
+export function logsRoute(searches: Searches): Route {
+  return route({
+    method: 'get',
+    path: '/agents/execution-logs/:venture_id',
+    id: 'listLogs',
+    tag: 'Logs',
+    summary: 'The logs of all executions of a venture',
+    description: `Newest first. Follow \`next_cursor\` to read on: each row that was there when you began comes once, whatever is
+written meanwhile. A page may hold fewer rows than \`limit\` where they are large.`,
+    params: z.object({ venture_id: parameters.ventureId }),
+    query,
+    answers: { 200: { description: 'A page of rows.', body: answer } },
+    refusals: ['unknown_venture'],
+    async handle({ params, query, principal, database, searching }) {
+      const { limit, cursor: after, offset } = query;
+      const question: LogsQuestion = {
+        ventureId: params.venture_id,
+        limit,
+        offset,
+        after,
+        statuses: query.status_filter,
+        levels: query.level,
+        text: query.q,
+        ...query.date_range,
+      };
+      const isSearch = question.levels !== undefined || question.text !== undefined || offset !== undefined;
+      const { logs, more, total } = await (isSearch
+        ? searches.run(principal.subject, () => readLogs(searching, question))
+        : readLogs(database, question));
+      const last = logs.at(-1);
+      const page = paginationOf(limit, more, last && { at: last.created_at, id: last.log_id });
+      const pagination = { ...page, offset: offset ?? null, total };
+      return { status: 200, body: { venture_id: params.venture_id, logs, pagination } };
+    },
+  });
+}

@@ -1,0 +1,183 @@
+import { isFinished, type Progress, type StepRecord, viewOf } from '@rowcast/client/progress';
+import { formatPosition } from '@rowcast/client/protocol';
+import { z } from 'zod';
+import type { Standing } from '../reads/progress.js';
+import { execution, position, status } from '../rows.js';
+
+const time = z.iso.datetime().nullable();
+const ms = z.int().nullable();
+
+const stage = z
+  .object({
+    number: z.int(),
+    name: z.string().nullable(),
+    of: z.int().nullable().meta({ description: 'How many stages the plan has.' }),
+  })
+  .nullable();
+
+const percent = z
+  .int()
+  .min(0)
+  .max(100)
+  .meta({ description: 'Never falls while no row is deleted; 100 once completed, and only then.', example: 40 });
+const basis = z.enum(['stages', 'steps', 'none']).meta({
+  description:
+    'What percent counts. `none`: nothing has said how much there is to do, and percent stays at 0 until the end.',
+});
+
+export const steps = z.object({
+  done: z.int(),
+  failed: z.int(),
+  running: z.int(),
+  abandoned: z.int().meta({ description: 'Had no end when the execution ended.' }),
+  total: z.int().nullable(),
+});
+
+/** Small: for asking often. */
+export const statusView = z
+  .object({
+    execution_id: z.guid(),
+    status,
+    stage,
+    percent,
+    started_at: time,
+    estimated_end: time.meta({
+      description: 'Null while there is too little to tell it by, and while it does not run.',
+    }),
+    last_seq: z.int(),
+    position,
+  })
+  .meta({ id: 'Status' });
+
+export const progressView = z
+  .object({
+    seq: z.int().meta({ description: 'Of the last event taken in.' }),
+    status,
+    percent,
+    basis,
+    stage,
+    steps,
+    started_at: time,
+    ended_at: time,
+    updated_at: time,
+    remaining: z
+      .object({ expected_ms: z.int(), low_ms: z.int(), high_ms: z.int() })
+      .nullable()
+      .meta({ description: 'Running time. `low_ms` to `high_ms` is meant to hold the truth four times in five.' }),
+    error: z.object({ message: z.string(), step: z.string().nullable() }).nullable(),
+  })
+  .meta({ id: 'Progress' });
+
+export const listedView = execution
+  .extend({ percent, stage, steps, started_at: time, estimated_end: time, position })
+  .meta({ id: 'ListedExecution' });
+
+export const stepView = z
+  .object({
+    step_id: z.string(),
+    name: z.string(),
+    agent: z.string().nullable(),
+    stage: z.int().nullable(),
+    status: z.enum(['running', 'done', 'failed', 'abandoned']),
+    success: z.boolean().nullable(),
+    percent: z.number().nullable(),
+    output: z.unknown(),
+    output_cut: z
+      .boolean()
+      .meta({ description: 'The output is too long for this list: it is in the row `seq` of the log.' }),
+    error: z.string().nullable(),
+    started_at: time,
+    ended_at: time,
+    duration_ms: ms,
+    seq: z.int().meta({ description: 'Of the event that last changed the step.' }),
+  })
+  .meta({ id: 'Step' });
+
+const iso = (at: number | null) => (at === null ? null : new Date(at).toISOString());
+
+export const positionOf = ({ epoch, head }: Standing) => formatPosition({ epoch, seq: head });
+
+function estimatedEnd({ record }: Standing, { remaining }: Progress, now: number): string | null {
+  return remaining === null || record.status !== 'running' ? null : iso(now + remaining.expected);
+}
+
+export function statusOf(standing: Standing, now: number): z.output<typeof statusView> {
+  const progress = viewOf(standing.state, now);
+  const { execution_id, status } = standing.record;
+  return {
+    execution_id,
+    status,
+    stage: progress.stage,
+    percent: progress.percent,
+    started_at: iso(progress.startedAt),
+    estimated_end: estimatedEnd(standing, progress, now),
+    last_seq: standing.head,
+    position: positionOf(standing),
+  };
+}
+
+export function listedOf(standing: Standing, now: number): z.output<typeof listedView> {
+  const progress = viewOf(standing.state, now);
+  return {
+    ...standing.record,
+    percent: progress.percent,
+    stage: progress.stage,
+    steps: progress.steps,
+    started_at: iso(progress.startedAt),
+    estimated_end: estimatedEnd(standing, progress, now),
+    position: positionOf(standing),
+  };
+}
+
+export function progressOf({ state }: Standing, now: number): z.output<typeof progressView> {
+  const { seq, status, percent, basis, stage, steps, startedAt, endedAt, updatedAt, remaining, error } = viewOf(
+    state,
+    now,
+  );
+  return {
+    seq,
+    status,
+    percent,
+    basis,
+    stage,
+    steps,
+    started_at: iso(startedAt),
+    ended_at: iso(endedAt),
+    updated_at: iso(updatedAt),
+    remaining:
+      remaining === null ? null : { expected_ms: remaining.expected, low_ms: remaining.low, high_ms: remaining.high },
+    error,
+  };
+}
+
+export function stepOf(step: StepRecord): z.output<typeof stepView> {
+  return {
+    step_id: step.id,
+    name: step.name,
+    agent: step.agent,
+    stage: step.stage,
+    status: step.status,
+    success: step.success,
+    percent: step.percent,
+    output: step.output,
+    output_cut: step.outputCut,
+    error: step.error,
+    started_at: iso(step.startedAt),
+    ended_at: iso(step.endedAt),
+    duration_ms: step.durationMs,
+    seq: step.seq,
+  };
+}
+
+/** How long who asked may keep an answer about a finished execution, in seconds. */
+const FINISHED_AGE = 30;
+
+/** The same as long as nothing was written: what only passes with the time is no change. */
+export function cachingOf(standing: Standing, part = '') {
+  const { updated_at, status } = standing.record;
+  const cache = isFinished(status) ? `private, max-age=${FINISHED_AGE}` : 'private, no-cache';
+  return {
+    etag: `W/"${positionOf(standing)}-${standing.floor}-${Date.parse(updated_at)}${part}"`,
+    headers: { 'Cache-Control': cache },
+  };
+}

@@ -1,0 +1,167 @@
+import { following, isFinished, STATUSES } from '@rowcast/client/progress';
+import { z } from 'zod';
+import { InvalidRequest } from '../../http/api/problem.js';
+import { type Answer, type Route, route } from '../../http/api/route.js';
+import { writtenExecution } from '../execution-rows.js';
+import { appended, Executions, recorded } from '../executions.js';
+import type { Answered } from '../idempotency.js';
+import { executionChange, idempotencyKey, MOST_ROWS, newExecution, newLog, newMetric } from '../inputs.js';
+import * as parameters from './parameters.js';
+
+const params = z.object({ execution_id: parameters.executionId });
+
+const KEY = 'Idempotency-Key';
+const headers = z.object({
+  [KEY]: idempotencyKey.optional().meta({
+    description:
+      'Of your choice, 1 to 255 visible characters of ASCII. The same request with the same key is done once: for 24 hours a repeat gets the first answer.',
+    example: 'run-42-logs-7',
+  }),
+});
+const REPLAYED = 'Idempotent-Replayed';
+const replayed = {
+  [REPLAYED]: z.literal('true').optional().meta({
+    description: 'This is the answer to an earlier request with the same key; nothing was written.',
+  }),
+};
+const writtenHeaders = z.object(replayed);
+
+const PLAN = { stages: [{ name: 'plan', steps: 3 }, { name: 'fix' }] };
+
+/** One row, or many under a name. Each field that is wrong is named in the form that was meant. */
+function oneOrMany<Row extends z.ZodType>(one: Row, name: string) {
+  const many = z.strictObject({ [name]: z.array(one).min(1).max(MOST_ROWS) });
+  const schemas = [one, many].map((schema) => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }));
+  return z
+    .unknown()
+    .transform((body, { addIssue }): z.output<Row>[] => {
+      const isMany = typeof body === 'object' && body !== null && name in body;
+      const parsed = (isMany ? many : one).safeParse(body);
+      if (parsed.success)
+        return isMany ? ((parsed.data as Record<string, z.output<Row>[]>)[name] ?? []) : [parsed.data as z.output<Row>];
+      for (const { path, message } of parsed.error.issues) addIssue({ code: 'custom', path, message });
+      return z.NEVER;
+    })
+    .meta({ override: { oneOf: schemas.map(({ $schema, ...schema }) => schema) } });
+}
+
+function written(status: number, { value, replayed }: Answered<unknown>, headers: Answer['headers'] = {}): Answer {
+  return { status, body: value, headers: replayed ? { ...headers, [REPLAYED]: 'true' } : headers };
+}
+
+const create = route({
+  method: 'post',
+  path: '/agents/executions',
+  id: 'createExecution',
+  tag: 'Executions',
+  summary: 'Create an execution',
+  description:
+    'You must be an editor of the venture. With a `plan` the first event is `execution-planned`, and progress is counted in its stages.',
+  headers,
+  body: newExecution.extend({
+    idempotency_key: idempotencyKey.optional().meta({ description: `Where the header ${KEY} cannot be set.` }),
+  }),
+  bodyExamples: {
+    small: { venture_id: parameters.EXAMPLE_VENTURE },
+    planned: {
+      venture_id: parameters.EXAMPLE_VENTURE,
+      initial_status: 'running',
+      metadata: { agent: 'demo' },
+      plan: PLAN,
+    },
+  },
+  answers: {
+    201: {
+      description: 'Created. Subscribe to `execution:<execution_id>` with `since=<position>` for what comes next.',
+      body: writtenExecution,
+      headers: z.object({ Location: z.string().meta({ description: 'Where it is read.' }), ...replayed }),
+    },
+  },
+  refusals: ['unknown_venture', 'idempotency_key_reused'],
+  async handle({ headers: { [KEY]: header }, body: { idempotency_key: field, ...wanted }, database, path }) {
+    if (header !== undefined && field !== undefined && header !== field) {
+      throw new InvalidRequest([{ path: 'body.idempotency_key', message: `differs from the header ${KEY}` }]);
+    }
+    const answer = await new Executions(database).create(wanted, header ?? field);
+    return written(201, answer, { Location: `${path}/${answer.value.execution_id}` });
+  },
+});
+
+/** Such as `paused → running, failed`. */
+const moves = Object.entries(following).flatMap(([from, to]) => (to.length > 0 ? [`${from} → ${to.join(', ')}`] : []));
+
+const change = route({
+  method: 'patch',
+  path: '/agents/executions/:execution_id',
+  id: 'changeExecution',
+  tag: 'Executions',
+  summary: 'Change status, stage or metadata',
+  description: `What may follow: ${moves.join('; ')}. Final: ${STATUSES.filter(isFinished).join(', ')}. The same status
+again is no change.`,
+  params,
+  headers,
+  body: executionChange,
+  bodyExamples: { start: { status: 'running' }, stage: { stage_number: 2 }, end: { status: 'completed' } },
+  answers: { 200: { description: 'As it is now.', body: writtenExecution, headers: writtenHeaders } },
+  refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
+  async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
+    return written(200, await new Executions(database).change(id, body, key));
+  },
+});
+
+const append = route({
+  method: 'patch',
+  path: '/agents/executions/:execution_id/logs',
+  id: 'appendLogs',
+  tag: 'Logs',
+  summary: 'Append one or many logs',
+  description: `One log, or up to ${MOST_ROWS} as \`{"logs": […]}\`. All are written or none; they follow each other in the channel.`,
+  params,
+  headers,
+  body: oneOrMany(newLog, 'logs'),
+  bodyExamples: {
+    one: { message: 'read the issue' },
+    many: {
+      logs: [
+        { event_type: 'task-assigned', message: 'run the tests', context: { step_id: 's1', step: 'run the tests' } },
+        { log_level: 'warning', message: '2 tests failed' },
+      ],
+    },
+  },
+  answers: { 200: { description: 'The numbers of the rows in the channel.', body: appended, headers: writtenHeaders } },
+  refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
+  async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
+    return written(200, await new Executions(database).append(id, body, key));
+  },
+});
+
+const record = route({
+  method: 'post',
+  path: '/agents/executions/:execution_id/metrics',
+  id: 'recordMetrics',
+  tag: 'Progress',
+  summary: 'Record one or many metrics',
+  description: `One metric, or up to ${MOST_ROWS} as \`{"metrics": […]}\`. All are written or none. Each is an event of the channel, too.`,
+  params,
+  headers,
+  body: oneOrMany(newMetric, 'metrics'),
+  bodyExamples: {
+    one: { metric_name: 'tokens', metric_value: 731 },
+    many: {
+      metrics: [
+        { metric_name: 'tokens', metric_value: 731 },
+        { metric_name: 'cost', metric_value: 0.02 },
+      ],
+    },
+  },
+  answers: { 201: { description: 'Recorded.', body: recorded, headers: writtenHeaders } },
+  refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
+  async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
+    return written(201, await new Executions(database).record(id, body, key));
+  },
+});
+
+/** All routes that write. */
+export function writeRoutes(): Route[] {
+  return [create, change, append, record];
+}

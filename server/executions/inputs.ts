@@ -1,0 +1,97 @@
+import { isFinished, STATUSES } from '@rowcast/client/progress';
+import { z } from 'zod';
+import { Refusal } from '../ground/refusal.js';
+import { isStorable } from '../ground/storable.js';
+import { LEVELS } from './rows.js';
+
+/** The longest message of a log, in characters. */
+const MESSAGE = 65_536;
+/** The longest name: of an event type, a metric, a stage; of a step or its agent the progress module keeps no more. */
+export const NAME = 200;
+/** Rows of one request. */
+export const MOST_ROWS = 1000;
+/** Stages of a plan; the progress module reads no more. */
+const STAGES = 100;
+/** The largest `int` of PostgreSQL. */
+const MAX_INT = 2_147_483_647;
+
+export const text = (longest: number) =>
+  z.string().max(longest).refine(isStorable, 'has a character that cannot be stored');
+const name = text(NAME).min(1);
+const stageNumber = z.int().min(0).max(MAX_INT).nullable();
+const metadata = z.record(z.string(), z.unknown()).nullable();
+
+/** What an execution is going to do: its stages in their order, the first one is number 1. */
+export const plan = z.strictObject({
+  stages: z
+    .array(z.strictObject({ name, steps: z.int().min(0).max(MAX_INT).optional() }))
+    .min(1)
+    .max(STAGES),
+});
+
+export const executionId = z.guid();
+
+export const newExecution = z.strictObject({
+  venture_id: z.guid().toLowerCase(),
+  initial_status: z.enum(['pending', 'running']).default('pending'),
+  metadata: metadata.default(null),
+  plan: plan.optional(),
+});
+export type NewExecution = z.input<typeof newExecution>;
+
+export const executionChange = z
+  .strictObject({
+    status: z.enum(STATUSES).optional(),
+    stage_number: stageNumber.optional(),
+    metadata: metadata.optional().meta({ description: 'Takes the place of what was there.' }),
+  })
+  .refine((change) => Object.keys(change).length > 0, 'names nothing to change');
+export type ExecutionChange = z.input<typeof executionChange>;
+
+export const finalStatus = z.enum(STATUSES.filter(isFinished));
+
+/** Where these and the record disagreed, every subscriber would see another status than the rules of state know. */
+const OF_THE_STATUS = /^execution-(started|paused|resumed|completed|failed|cancelled)$/;
+
+export const newLog = z.strictObject({
+  event_type: name
+    .refine((type) => !OF_THE_STATUS.test(type), 'is written by the database when the status changes: change that')
+    .default('log')
+    .meta({ description: 'Any but `execution-started` and the others that a change of the status writes.' }),
+  log_level: z.enum(LEVELS).default('info'),
+  stage_number: stageNumber.optional().meta({ description: 'Left out: the stage that the execution is in.' }),
+  message: text(MESSAGE).nullable().default(null),
+  context: z.unknown().optional().meta({ description: 'Any JSON.' }),
+});
+
+/** With an id of its own: sent again, it is not written again. */
+const identifiedLog = newLog.extend({ log_id: z.guid().optional() });
+export type NewLog = z.input<typeof identifiedLog>;
+export const newLogs = z.array(identifiedLog).min(1).max(MOST_ROWS);
+
+export const newMetric = z.strictObject({ metric_name: name, metric_value: z.number() });
+export type NewMetric = z.input<typeof newMetric>;
+export const newMetrics = z.array(newMetric).min(1).max(MOST_ROWS);
+
+/** As few requests as take all of the rows; one of the wrong form comes alone, so that no other is refused with it. */
+export function requestsOf<Row>({ element }: z.ZodArray<z.ZodType>, rows: readonly Row[]): Row[][] {
+  const requests: Row[][] = [];
+  const fitting: Row[] = [];
+  for (const row of rows) {
+    if (element.safeParse(row).success) fitting.push(row);
+    else requests.push([row]);
+  }
+  for (let at = 0; at < fitting.length; at += MOST_ROWS) requests.push(fitting.slice(at, at + MOST_ROWS));
+  return requests;
+}
+
+/** Visible ASCII: it stands in a header. */
+export const idempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'is 1 to 255 visible characters of ASCII');
+
+/** For callers inside the process, whose types may be wrong all the same. Throws `Refusal` (invalid_request). */
+export function checked<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'the value'}: ${message}`);
+  throw new Refusal('invalid_request', faults.join('; '));
+}

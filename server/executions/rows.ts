@@ -1,0 +1,59 @@
+import { type ExecutionStatus, STATUSES } from '@rowcast/client/progress';
+import { z } from 'zod';
+
+/** Rows as the database writes them as JSON, which is also how a subscriber is given them: snake_case, times in UTC. */
+const id = z.guid();
+const time = z.string().meta({ format: 'date-time', example: '2026-01-31T09:30:00.123456+00:00' });
+const json = z.unknown().meta({ description: 'Any JSON.', example: { agent: 'demo' } });
+
+export const status = z.enum(STATUSES as readonly [ExecutionStatus, ...ExecutionStatus[]]);
+
+export const LEVELS = ['info', 'warning', 'error'] as const;
+export const level = z.enum(LEVELS);
+
+export const execution = z
+  .object({
+    execution_id: id,
+    venture_id: id,
+    status,
+    stage_number: z.int().nullable(),
+    metadata: json,
+    created_at: time,
+    updated_at: time,
+  })
+  .meta({ id: 'Execution' });
+export type Execution = z.output<typeof execution>;
+
+export const log = z
+  .object({
+    log_id: id,
+    execution_id: id,
+    seq: z.int().meta({ description: 'The number of the event in the channel of its execution.' }),
+    event_type: z.string(),
+    log_level: level,
+    stage_number: z.int().nullable(),
+    message: z.string().nullable(),
+    context: json,
+    created_at: time,
+    request_id: z.string().nullable(),
+  })
+  .meta({ id: 'Log' });
+export type LogRow = z.output<typeof log>;
+
+export const metric = z
+  .object({
+    metric_id: id,
+    metric_name: z.string(),
+    metric_value: z.union([z.number(), z.string()]).meta({ description: 'A text only for NaN and the infinities.' }),
+    recorded_at: time,
+  })
+  .meta({ id: 'Metric' });
+export type MetricRow = z.output<typeof metric>;
+
+/** The columns of a log row, for SQL that calls the table `l`. */
+export const LOG_COLUMNS = `l.log_id, l.execution_id, l.seq, l.event_type, l.log_level, l.stage_number, l.message,
+  l.context, l.created_at, l.request_id`;
+
+export const position = z
+  .string()
+  .meta({ description: 'Where the log stood: subscribe with `since=<position>`.', example: 'k3x9.41' });
