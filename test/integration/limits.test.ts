@@ -298,8 +298,8 @@ test('HTTP requests of one address are limited, but for those about health', asy
 });
 
 test('every path under /v1 is limited', async () => {
-  const routes = join(import.meta.dirname, '../../server/http');
-  const files = readdirSync(routes).filter((name) => name.endsWith('.ts'));
+  const routes = join(import.meta.dirname, '../../server');
+  const files = readdirSync(routes, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
   const source = files.map((name) => readFileSync(join(routes, name), 'utf8'));
   const paths = new Set(source.join('').match(/(?<=')\/v1\/[^']+/g));
   for (const path of ['sse', 'poll', 'commands', 'streams/:stream/:key', 'channels'])
