@@ -6,17 +6,15 @@ import type { Logger } from './ground/logger.js';
 import { Metrics } from './ground/metrics.js';
 import { Hub } from './hub/hub.js';
 import { systemClock } from './ports/clock.js';
-import { Unavailable } from './ports/database.js';
 import type { Peers } from './ports/door.js';
-import type { TailRead } from './ports/log.js';
 import { apiDatabase } from './postgres/api-database.js';
 import { PostgresAuthorizer } from './postgres/authorizer.js';
 import { AdvisoryGate } from './postgres/gate.js';
-import { History } from './postgres/history.js';
 import { Listener } from './postgres/listener.js';
 import { makePool } from './postgres/pool.js';
 import { Retention } from './postgres/retention.js';
 import { READ_SETTINGS, soon } from './postgres/session.js';
+import { TablePages } from './postgres/table-pages.js';
 import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
 import type { Config } from './settings/config.js';
@@ -61,31 +59,20 @@ export async function startGateway(
   const { queryTimeout, silenceTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate } = config;
   const clock = systemClock;
   const pageLimits = { rows: config.pageRows, bytes: config.pageBytes };
-  let lastRead = Number.NEGATIVE_INFINITY;
 
-  const tail: Tail = new Tail({
-    databaseUrl,
-    silenceTimeout,
-    logger,
-    metrics,
-    onMoved: (movement) => hub.moved(movement),
-    onUncertain: () => hub.recheckAll(),
-    onConnected: () => {
-      doorbell.ring();
-      hub.recheckAll(); // it may be another server than before
-    },
-  });
-  const history = new History({
+  const tail = new Tail({ databaseUrl, silenceTimeout, clock, logger, metrics });
+  const pages = new TablePages({
     databaseUrl,
     poolSize: config.poolSize,
     queryTimeout,
     limits: pageLimits,
-    tail,
+    catalog: tail.catalog,
     logger,
     metrics,
   });
   const hub = new Hub({
-    log: history,
+    feed: tail,
+    pages,
     clock,
     logger,
     limits: pageLimits,
@@ -109,19 +96,7 @@ export async function startGateway(
     interval: config.accessInterval,
   });
   const doorbell = new Doorbell({
-    read: async (): Promise<TailRead> => {
-      try {
-        const read = await tail.read();
-        lastRead = clock.now();
-        return read;
-      } catch (error) {
-        // A connection that is gone is logged once, by its session, not at every read that would need it.
-        if (!(error instanceof Unavailable)) logger.error({ err: error }, 'the tail could not be read');
-        throw error;
-      }
-    },
-    newestTransaction: () => tail.newestTransaction(),
-    ringOthers: () => tail.ring(),
+    tail,
     gate: config.doorbell === 'gated' ? new AdvisoryGate(databaseUrl, logger) : null,
     clock,
     metrics,
@@ -130,17 +105,7 @@ export async function startGateway(
     awakeInterval,
     safetyInterval,
   });
-  const listener = new Listener({
-    databaseUrl,
-    silenceTimeout,
-    logger,
-    onRing: () => doorbell.ring(),
-    onAccess: (subject) => access.changed(subject),
-    onConnected: () => {
-      doorbell.ring();
-      access.changed(null); // what rang meanwhile was not heard
-    },
-  });
+  const listener = new Listener({ databaseUrl, silenceTimeout, logger, doorbell, access });
 
   const apiPool = makePool({
     databaseUrl,
@@ -165,10 +130,10 @@ export async function startGateway(
     health: () => ({
       database: tail.connected,
       listen: listener.connected,
-      tail: clock.now() - lastRead < safetyInterval + silenceTimeout,
+      tail: clock.now() - tail.lastRead < safetyInterval + silenceTimeout,
     }),
     channels: async (limit) => {
-      const listed = await history.channels(limit);
+      const listed = await pages.channels(limit);
       return listed.map((entry) => ({ ...entry, subscribers: hub.channels.get(entry.channel)?.readers ?? 0 }));
     },
   });
@@ -185,7 +150,7 @@ export async function startGateway(
     await Promise.all([
       listener.stop(),
       tail.stop(),
-      history.stop(),
+      pages.stop(),
       retention.stop(),
       soon(accessPool.end()),
       soon(apiPool.end()),
@@ -193,7 +158,8 @@ export async function startGateway(
   };
   let url: string;
   try {
-    await tail.start();
+    tail.ringWhenConnected(doorbell);
+    await tail.start(hub);
     await listener.start();
     retention.start();
     url = await doors.open();

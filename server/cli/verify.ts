@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { TableLog } from '../postgres/table-log.js';
+import { TableReader } from '../postgres/table-reader.js';
 import type { Config } from '../settings/config.js';
 import { Judge } from '../verify/judge.js';
 import { BadHistory } from '../verify/line.js';
@@ -29,15 +29,15 @@ export async function verify(
   { complete, json }: VerifyOptions,
   config: Config,
 ): Promise<boolean> {
-  const log = await TableLog.connect(await databaseOf(config));
+  const tables = await TableReader.connect(await databaseOf(config));
   try {
-    const judge = new Judge(log);
+    const judge = new Judge(tables);
     for (const path of paths) await feed(path, judge);
     const verdict = await judge.finish({ complete });
     print(...(json ? [JSON.stringify(verdict)] : describe(verdict)));
     return verdict.clean;
   } finally {
-    await log.close();
+    await tables.close();
   }
 }
 

@@ -6,7 +6,7 @@ import type { Hub } from '../hub/hub.js';
 import type { Clock } from '../ports/clock.js';
 import { Unavailable } from '../ports/database.js';
 import type { Positions, Transport } from '../ports/door.js';
-import { InvalidChannel } from '../ports/log.js';
+import { InvalidChannel } from '../ports/feed.js';
 import type { Authenticator, Credentials, Principal } from '../ports/principal.js';
 import { type ParsedCommand, parseCommand, RefusedFrame, readCommand } from './commands.js';
 import { Subscriptions } from './subscriptions.js';

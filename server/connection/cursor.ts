@@ -1,6 +1,5 @@
 import { formatPosition, type Position, type ResetReason } from '@rowcast/client/protocol';
-import type { Channel } from '../hub/channel.js';
-import type { Reader } from '../ports/log.js';
+import type { Channel, Reader } from '../hub/channel.js';
 
 export interface CursorEvents {
   onReady(cursor: Cursor): void;

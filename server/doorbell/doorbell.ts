@@ -1,14 +1,9 @@
 import type { Metrics } from '../ground/metrics.js';
 import type { Clock } from '../ports/clock.js';
-import type { Gate, TailRead } from '../ports/log.js';
+import type { Gate, ReadableTail } from '../ports/doorbell.js';
 
 export interface DoorbellOptions {
-  /** Reads the tail once; rejects while the database cannot be reached. */
-  readonly read: () => Promise<TailRead>;
-  /** A transaction number above all that were given out before the call. */
-  readonly newestTransaction: () => Promise<bigint>;
-  /** Rings for the other gateways, which writers leave asleep while this one is awake. */
-  readonly ringOthers: () => Promise<void>;
+  readonly tail: ReadableTail;
   /** Null: every insert rings, and there is nothing to be awake for. */
   readonly gate: Gate | null;
   readonly clock: Clock;
@@ -50,7 +45,15 @@ const SETTLING_PACE = 0.01;
 
 /** Decides when the tail is read, so that no committed row waits for another write (I9), at the least cost. */
 export class Doorbell {
-  readonly #options: DoorbellOptions;
+  readonly #tail: ReadableTail;
+  readonly #gate: Gate | null;
+  readonly #clock: Clock;
+  readonly #metrics: Metrics;
+  /** Per window. */
+  readonly #wakeRings: number;
+  readonly #sleepCommits: number;
+  readonly #awakeInterval: number;
+  readonly #safetyInterval: number;
   #phase: Phase = { state: 'asleep' };
   #reading: Promise<void> | null = null;
   #leaving: Promise<void> = Promise.resolve();
@@ -64,7 +67,15 @@ export class Doorbell {
   #cancelTimer: () => void = () => {};
 
   constructor(options: DoorbellOptions) {
-    this.#options = options;
+    const { tail, gate, clock, metrics, wakeRate, sleepRate, awakeInterval, safetyInterval } = options;
+    this.#tail = tail;
+    this.#gate = gate;
+    this.#clock = clock;
+    this.#metrics = metrics;
+    this.#wakeRings = (wakeRate * WINDOW) / 1000;
+    this.#sleepCommits = (sleepRate * WINDOW) / 1000;
+    this.#awakeInterval = awakeInterval;
+    this.#safetyInterval = safetyInterval;
   }
 
   get state(): DoorbellState {
@@ -75,11 +86,11 @@ export class Doorbell {
   ring(): void {
     if (this.#stopped) return;
     this.#unannounced = false;
-    this.#options.metrics.rings.inc();
+    this.#metrics.rings.inc();
     this.#count(1, 0);
     // On the interval it comes soon enough, and what rings is mostly this gateway itself, for the others.
     if (this.state !== 'asleep' && this.state !== 'settling') return;
-    if (this.#window.rings >= (this.#options.wakeRate * WINDOW) / 1000) this.#wake();
+    if (this.#window.rings >= this.#wakeRings) this.#wake();
     this.#rung = true;
     this.#turn();
   }
@@ -91,9 +102,9 @@ export class Doorbell {
     await this.#reading;
     await this.#leaving;
     const mayOwe = this.#owed || this.state !== 'asleep';
-    await this.#options.gate?.leave();
+    await this.#gate?.leave();
     // What was written since the last read rang for nobody either.
-    if (mayOwe) await this.#options.ringOthers().catch(() => {});
+    if (mayOwe) await this.#tail.ring().catch(() => {});
   }
 
   #turn(): void {
@@ -106,37 +117,35 @@ export class Doorbell {
       if (this.#stopped) return;
       // What rang during the read may be too late for its snapshot.
       if (this.#rung) return this.#turn();
-      this.#cancelTimer = this.#options.clock.after(this.#delay(), () => this.#turn());
+      this.#cancelTimer = this.#clock.after(this.#delay(), () => this.#turn());
     });
   }
 
   /** Until the next read, if nobody rings. */
   #delay(): number {
-    const { awakeInterval, safetyInterval, clock } = this.#options;
-    if (this.#phase.state === 'asleep') return safetyInterval;
-    if (this.#phase.state !== 'settling') return awakeInterval;
+    if (this.#phase.state === 'asleep') return this.#safetyInterval;
+    if (this.#phase.state !== 'settling') return this.#awakeInterval;
     // A transaction that stays open for hours is not asked after 200 times a second.
-    const pace = (clock.now() - this.#phase.since) * SETTLING_PACE;
-    return Math.max(awakeInterval, Math.min(pace, safetyInterval));
+    const pace = (this.#clock.now() - this.#phase.since) * SETTLING_PACE;
+    return Math.max(this.#awakeInterval, Math.min(pace, this.#safetyInterval));
   }
 
   /** `safety`: nobody has asked for it. */
   async #read(safety: boolean): Promise<void> {
     const phase = this.#phase;
-    const { newestTransaction, read, ringOthers, gate, metrics } = this.#options;
     try {
-      if (phase.state === 'settling') phase.upTo ??= await newestTransaction().catch(() => null);
-      const { commits, xmin } = await read();
-      if (this.state === 'awake') gate?.renew();
-      metrics.reads.inc();
-      if (this.#unannounced && safety) metrics.unannounced.inc();
+      if (phase.state === 'settling') phase.upTo ??= await this.#tail.newestTransaction().catch(() => null);
+      const { commits, xmin } = await this.#tail.read();
+      if (this.state === 'awake') this.#gate?.renew();
+      this.#metrics.reads.inc();
+      if (this.#unannounced && safety) this.#metrics.unannounced.inc();
       this.#unannounced = safety && commits > 0 && !this.#rung;
       // Writers that found the gate taken, by whichever gateway, rang for nobody.
       if (commits > 0 && this.state !== 'asleep') {
-        metrics.silentCommits.inc(commits);
+        this.#metrics.silentCommits.inc(commits);
         this.#owed = true;
       }
-      if (this.#owed) await ringOthers();
+      if (this.#owed) await this.#tail.ring();
       this.#owed = false;
       // Meanwhile it may have woken, and settle anew: then another number counts.
       if (phase === this.#phase && phase.state === 'settling' && phase.upTo !== null && xmin > phase.upTo) {
@@ -149,9 +158,9 @@ export class Doorbell {
   }
 
   #count(rings: number, commits: number): void {
-    const now = this.#options.clock.now();
+    const now = this.#clock.now();
     if (now - this.#window.start >= WINDOW) {
-      const calm = this.#window.commits < (this.#options.sleepRate * WINDOW) / 1000;
+      const calm = this.#window.commits < this.#sleepCommits;
       if (calm && (this.state === 'awake' || this.state === 'waking')) this.#leaving = this.#fallAsleep();
       this.#window = { start: now, rings: 0, commits: 0 };
     }
@@ -161,10 +170,9 @@ export class Doorbell {
 
   /** Reading on the interval has to begin before the lock is asked for: from then on nobody rings. */
   #wake(): void {
-    const { gate } = this.#options;
-    if (gate === null || (this.state !== 'asleep' && this.state !== 'settling')) return;
+    if (this.#gate === null || (this.state !== 'asleep' && this.state !== 'settling')) return;
     this.#enter({ state: 'waking' });
-    gate.take({
+    this.#gate.take({
       onTaken: () => {
         if (this.state === 'waking') this.#enter({ state: 'awake' });
       },
@@ -174,18 +182,18 @@ export class Doorbell {
 
   async #fallAsleep(): Promise<void> {
     this.#enter({ state: 'leaving' });
-    await this.#options.gate?.leave();
+    await this.#gate?.leave();
     this.#settle();
   }
 
   #settle(): void {
     // What rang so far has been read: it is no reason to wake again at once.
-    this.#window = { start: this.#options.clock.now(), rings: 0, commits: 0 };
-    this.#enter({ state: 'settling', since: this.#options.clock.now(), upTo: null });
+    this.#window = { start: this.#clock.now(), rings: 0, commits: 0 };
+    this.#enter({ state: 'settling', since: this.#clock.now(), upTo: null });
   }
 
   #enter(phase: Phase): void {
     this.#phase = phase;
-    this.#options.metrics.awake(phase.state !== 'asleep');
+    this.#metrics.awake(phase.state !== 'asleep');
   }
 }

@@ -1,7 +1,8 @@
+import type { Position, ResetReason } from '@rowcast/client/protocol';
 import type { Logger } from '../ground/logger.js';
 import type { Clock } from '../ports/clock.js';
 import { Unavailable } from '../ports/database.js';
-import type { ChannelState, Log, Movement, Reader, StoredRow } from '../ports/log.js';
+import type { ChannelState, Feed, Movement, Pages, StoredRow } from '../ports/feed.js';
 import type { PageCache } from './cache.js';
 import { Page, type RangeFrame } from './page.js';
 
@@ -12,11 +13,24 @@ export interface PageLimits {
 }
 
 export interface ChannelContext {
-  readonly log: Log;
+  readonly feed: Pick<Feed, 'open'>;
+  readonly pages: Pages;
   readonly cache: PageCache;
   readonly limits: PageLimits;
   readonly clock: Clock;
   readonly logger: Logger;
+}
+
+/** What reads a channel: a place in it, which the channel wakes. */
+export interface Reader {
+  /** The seq of the last event that was sent. */
+  readonly after: number;
+  /** There may be something to send. */
+  advance(): void;
+  /** What follows `after` is gone: go on after `position`. */
+  reset(reason: ResetReason, position: Position): void;
+  /** The channel is gone. */
+  end(): void;
 }
 
 /** How long to wait before asking again a database that could not be reached, in milliseconds. */
@@ -111,7 +125,7 @@ export class Channel {
    */
   async refresh(): Promise<boolean> {
     const known = this.#state;
-    const state = await this.#context.log.open(this.name);
+    const state = await this.#context.feed.open(this.name);
     this.#gone = state === null;
     if (this.#closed) return state !== null;
     if (state === null) {
@@ -234,7 +248,7 @@ export class Channel {
     const numbering = this.#numbering;
     // Not into the page that is in memory already.
     const upTo = Math.min(head, (this.#pages.find(({ from }) => from > after + 1)?.from ?? head + 1) - 1);
-    const run = upTo > after ? await this.#context.log.page(this.name, after, upTo) : { epoch, rows: [] };
+    const run = upTo > after ? await this.#context.pages.page(this.name, after, upTo) : { epoch, rows: [] };
     if (this.#waiting.size === 0) return; // whoever wanted it has left, perhaps everybody
     if (numbering !== this.#numbering) return; // renumbered meanwhile: these rows may be of the old numbering
     const [first] = run.rows;

@@ -1,11 +1,12 @@
 import type { Logger } from '../ground/logger.js';
 import type { Clock } from '../ports/clock.js';
-import type { Log, Movement } from '../ports/log.js';
+import type { Feed, Movement, Movements, Pages } from '../ports/feed.js';
 import { PageCache } from './cache.js';
 import { Channel, type ChannelContext, type PageLimits } from './channel.js';
 
 export interface HubOptions {
-  readonly log: Log;
+  readonly feed: Pick<Feed, 'open' | 'leave'>;
+  readonly pages: Pages;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits: PageLimits;
@@ -18,7 +19,8 @@ export interface HubOptions {
 const MAX_IDLE = 10_000;
 
 /** The channels that somebody reads, and for a while those that somebody read. */
-export class Hub {
+export class Hub implements Movements {
+  readonly #feed: Pick<Feed, 'open' | 'leave'>;
   readonly #context: ChannelContext;
   #linger: number;
   readonly #channels = new Map<string, Channel>();
@@ -27,9 +29,10 @@ export class Hub {
   readonly #opening = new Map<string, Promise<Channel | null>>();
   readonly #holds = new Map<Channel, number>();
 
-  constructor({ log, clock, logger, limits, cacheBytes, linger = 0 }: HubOptions) {
+  constructor({ feed, pages, clock, logger, limits, cacheBytes, linger = 0 }: HubOptions) {
+    this.#feed = feed;
     this.#linger = linger;
-    this.#context = { log, clock, logger, limits, cache: new PageCache(cacheBytes) };
+    this.#context = { feed, pages, clock, logger, limits, cache: new PageCache(cacheBytes) };
   }
 
   /** Those that are held. */
@@ -51,7 +54,10 @@ export class Hub {
    */
   async hold(name: string): Promise<Channel | null> {
     const channel = this.#channels.get(name) ?? this.#revive(name) ?? (await this.#open(name));
-    if (channel !== null) this.#holds.set(channel, (this.#holds.get(channel) ?? 0) + 1);
+    if (channel === null) return null;
+    // Another caller has held and released it since it was opened.
+    if (this.#channels.get(name) !== channel) return this.hold(name);
+    this.#holds.set(channel, (this.#holds.get(channel) ?? 0) + 1);
     return channel;
   }
 
@@ -62,9 +68,8 @@ export class Hub {
       return;
     }
     this.#holds.delete(channel);
-    if (this.#channels.get(channel.name) !== channel) return channel.close();
     this.#channels.delete(channel.name);
-    if (this.#linger === 0) return channel.close();
+    if (this.#linger === 0) return this.#close(channel);
     const cancel = this.#context.clock.after(this.#linger, () => this.#forget(channel.name));
     this.#idle.set(channel.name, { channel, cancel });
     const [oldest] = this.#idle.keys();
@@ -106,23 +111,32 @@ export class Hub {
     const idle = this.#idle.get(name);
     this.#idle.delete(name);
     idle?.cancel();
-    idle?.channel.close();
+    if (idle !== undefined) this.#close(idle.channel);
+  }
+
+  #close(channel: Channel): void {
+    channel.close();
+    this.#feed.leave(channel.name);
   }
 
   #open(name: string): Promise<Channel | null> {
-    const opening =
-      this.#opening.get(name) ??
-      this.#context.log
-        .open(name)
-        .then((state) => {
-          if (state === null) return null;
-          // Put in place in the same turn in which the state arrived: no movement can come between.
-          const channel = new Channel(name, state, this.#context);
-          this.#channels.set(name, channel);
-          return channel;
-        })
-        .finally(() => this.#opening.delete(name));
+    const opening = this.#opening.get(name) ?? this.#load(name);
     this.#opening.set(name, opening);
     return opening;
+  }
+
+  async #load(name: string): Promise<Channel | null> {
+    let channel: Channel | null = null;
+    try {
+      const state = await this.#feed.open(name);
+      if (state === null) return null;
+      // Put in place in the same turn in which the state arrived: no movement can come between.
+      channel = new Channel(name, state, this.#context);
+      this.#channels.set(name, channel);
+      return channel;
+    } finally {
+      this.#opening.delete(name);
+      if (channel === null) this.#feed.leave(name);
+    }
   }
 }

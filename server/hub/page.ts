@@ -1,4 +1,4 @@
-import type { StoredRow } from '../ports/log.js';
+import type { StoredRow } from '../ports/feed.js';
 
 /** The events from + … to of one channel, encoded once for every cursor that needs just them. */
 export interface RangeFrame {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../ground/logger.js';
-import type { Gate } from '../ports/log.js';
+import type { Gate } from '../ports/doorbell.js';
 import { LOCK_CLASS, locks } from './locks.js';
 import { CONNECT_TIMEOUT, soon } from './session.js';
 import { endsInSilence } from './silence.js';

@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net';
 import * as library from 'pg-listen';
+import type { Access } from '../access/access.js';
+import type { Doorbell } from '../doorbell/doorbell.js';
 import type { Logger } from '../ground/logger.js';
 import { CONNECT_TIMEOUT, soon } from './session.js';
 import { endsInSilence } from './silence.js';
@@ -21,12 +23,8 @@ export interface ListenerOptions {
   /** The connection is given up when nothing was heard for so long; in milliseconds. */
   readonly silenceTimeout: number;
   readonly logger: Logger;
-  /** A doorbell rang. */
-  readonly onRing: () => void;
-  /** The rights of a subject have changed, or of everybody (null). */
-  readonly onAccess: (subject: string | null) => void;
-  /** LISTEN is in place, for the first time or again: what rang before is to be read now. */
-  readonly onConnected: () => void;
+  readonly doorbell: Pick<Doorbell, 'ring'>;
+  readonly access: Pick<Access, 'changed'>;
 }
 
 /** What rings when rights have changed (`rowcast.access_changed`), with the subject where there is only one. */
@@ -35,14 +33,16 @@ const ACCESS = /^access(?::(.*))?$/s;
 /** Hears the doorbell: NOTIFY on `rowcast`, without payload when events were written. */
 export class Listener {
   readonly #subscriber: ReturnType<typeof createSubscriber>;
-  readonly #onConnected: () => void;
+  readonly #doorbell: Pick<Doorbell, 'ring'>;
+  readonly #access: Pick<Access, 'changed'>;
   #socket: Socket | undefined;
   #listening = false;
   #stopped = false;
   #connected = false;
 
-  constructor({ databaseUrl, silenceTimeout, logger, onRing, onAccess, onConnected }: ListenerOptions) {
-    this.#onConnected = onConnected;
+  constructor({ databaseUrl, silenceTimeout, logger, doorbell, access }: ListenerOptions) {
+    this.#doorbell = doorbell;
+    this.#access = access;
     const open = endsInSilence(silenceTimeout * (1 - BETWEEN_CHECKS), () => true);
     const dial = () => {
       this.#socket = open();
@@ -67,11 +67,7 @@ export class Listener {
       },
     );
     const { events, notifications } = this.#subscriber;
-    notifications.on('rowcast', (payload: string | undefined) => {
-      const access = ACCESS.exec(payload ?? '');
-      if (access === null) onRing();
-      else onAccess(access[1] ?? null);
-    });
+    notifications.on('rowcast', (payload: string | undefined) => this.#notified(payload));
     events.on('reconnect', () => {
       if (this.#connected && !this.#stopped) logger.warn('the connection that listens was lost');
       this.#connected = false;
@@ -107,8 +103,16 @@ export class Listener {
     await soon(this.#subscriber.close());
   }
 
+  #notified(payload = ''): void {
+    const access = ACCESS.exec(payload);
+    if (access === null) this.#doorbell.ring();
+    else this.#access.changed(access[1] ?? null);
+  }
+
+  /** LISTEN is in place, for the first time or again: what was notified before was not heard. */
   #ready(): void {
     this.#connected = true;
-    this.#onConnected();
+    this.#doorbell.ring();
+    this.#access.changed(null);
   }
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { InvalidChannel } from '../ports/log.js';
+import { InvalidChannel } from '../ports/feed.js';
 
 const KEY_TYPES = ['uuid', 'text', 'varchar', 'int2', 'int4', 'int8'] as const;
 

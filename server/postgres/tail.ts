@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { z } from 'zod';
+import type { Doorbell } from '../doorbell/doorbell.js';
 import { Batch } from '../ground/batch.js';
 import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
+import type { Clock } from '../ports/clock.js';
 import { Unavailable } from '../ports/database.js';
-import type { ChannelState, Movement, StoredRow, TailRead } from '../ports/log.js';
+import type { ReadableTail, TailRead } from '../ports/doorbell.js';
+import type { ChannelState, Feed, Movement, Movements, StoredRow } from '../ports/feed.js';
 import { Catalog } from './catalog.js';
 import { AS_GATEWAY, isTimeout, READ_SETTINGS, Session } from './session.js';
 import { headsStatement, MOVED_CHANNELS, openStatement, TAIL_ROWS, tailStatement } from './statements.js';
@@ -27,6 +30,9 @@ type ReadRow = z.infer<typeof readRow>;
 
 const openRow = z.object({ at: z.number(), epoch: z.string(), floor: z.number(), head: z.number() });
 
+/** What has to be rung: a doorbell. */
+type Bell = Pick<Doorbell, 'ring'>;
+
 /** In milliseconds: while one table is locked (VACUUM FULL, ALTER TABLE), a read of all streams waits for it so long. */
 const LOCK_TIMEOUT = 100;
 
@@ -36,36 +42,39 @@ const OPEN_AT_ONCE = 500;
 export interface TailOptions {
   readonly databaseUrl: string;
   readonly silenceTimeout: number;
+  readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;
-  readonly onMoved: (movement: Movement) => void;
-  /** Movements alone cannot tell what happened: the state of every channel is to be read again. */
-  readonly onUncertain: () => void;
-  readonly onConnected: () => void;
 }
 
 /**
- * Reads what became visible since it last read, exactly, and says which channels have moved. It remembers one
- * snapshot and nothing else. Opening a channel is read on the same connection, in turn: a row that is too new for
- * the state it returns is, for the same reason, not yet behind the tail.
+ * The feed that PostgreSQL is: reads what became visible since it last read, exactly, and reports which of the open
+ * channels have moved. Opening a channel is read on the same connection, in turn: a row that is too new for the state
+ * it returns is, for the same reason, not yet behind the tail.
  */
-export class Tail {
+export class Tail implements Feed, ReadableTail {
   readonly #options: TailOptions;
   readonly #session: Session;
   /** The streams. Loading them again because they cannot be loaded would wait for itself, hence `ask`. */
   readonly catalog = new Catalog(
     (query, values, row) => this.#ask(query, values, row),
-    () => this.#options.onUncertain(),
+    () => this.#movements?.recheckAll(),
   );
+  /** Channels that were opened and not left; movements of others are dropped here. */
+  readonly #open = new Set<string>();
   readonly #opens = new WeakMap<Stream, Batch<string, ChannelState | null>>();
   /** The statements, and the streams that they were made for. */
   #made = { for: [] as readonly Stream[], rows: named(''), heads: named('') };
   #snapshot = '';
+  /** Null before it is started. */
+  #movements: Movements | null = null;
+  #bell: Bell | null = null;
+  #lastRead = Number.NEGATIVE_INFINITY;
   /** The last read could not name all that was written. */
   #overtaxed = false;
 
   constructor(options: TailOptions) {
-    const { databaseUrl, silenceTimeout, logger, onConnected } = options;
+    const { databaseUrl, silenceTimeout, logger } = options;
     this.#options = options;
     this.#session = new Session({
       databaseUrl,
@@ -73,7 +82,7 @@ export class Tail {
       silenceTimeout,
       logger,
       prepare: (client) => this.#prepare(client),
-      onConnected,
+      onConnected: () => this.#connected(),
     });
   }
 
@@ -81,7 +90,18 @@ export class Tail {
     return this.#session.connected;
   }
 
-  start(): Promise<void> {
+  /** When it was last read, by the clock. */
+  get lastRead(): number {
+    return this.#lastRead;
+  }
+
+  /** Rings `bell` each time that a connection stands: what was committed meanwhile is to be read. */
+  ringWhenConnected(bell: Bell): void {
+    this.#bell = bell;
+  }
+
+  start(movements: Movements): Promise<void> {
+    this.#movements = movements;
     return this.#session.start();
   }
 
@@ -89,8 +109,19 @@ export class Tail {
     return this.#session.stop();
   }
 
-  /** Reads once, and tells `onMoved` what it found. Rejects with `Unavailable`. */
   async read(): Promise<TailRead> {
+    try {
+      const read = await this.#read();
+      this.#lastRead = this.#options.clock.now();
+      return read;
+    } catch (error) {
+      // A connection that is gone is logged once, by its session, not at every read that would need it.
+      if (!(error instanceof Unavailable)) this.#options.logger.error({ err: error }, 'the tail could not be read');
+      throw error;
+    }
+  }
+
+  async #read(): Promise<TailRead> {
     const { rows, complete } = await this.#readRows().catch((error: unknown) => {
       if (isOutdated(error)) return this.#readRows(); // the statements have been made anew
       throw error;
@@ -103,33 +134,42 @@ export class Tail {
     const elsewhere = snapshot.xmax < before.xmax;
     // Before the movements are told: they may be of streams that were not known yet.
     await this.catalog.seen(first.revision);
-    const movements = this.#movements(rows);
-    for (const movement of movements) this.#options.onMoved(movement);
+    for (const movement of this.#movementsIn(rows)) this.#movements?.moved(movement);
     // Only now: had anything failed before, these rows would have to be read again.
     this.#snapshot = first.snapshot;
     // And not before the snapshot was taken: a channel that is opened meanwhile has to be asked as well.
-    if (elsewhere || !complete || movements.length > MOVED_CHANNELS) this.#options.onUncertain();
+    if (elsewhere || !complete || rows.length > MOVED_CHANNELS) this.#movements?.recheckAll();
     const commits = first.stream_id === null ? 0 : new Set(rows.map(({ tx }) => tx)).size;
     this.#options.metrics.commits.inc(commits);
     return { commits, xmin: snapshot.xmin };
   }
 
-  /** A transaction number above all that were given out before; it is used up by asking. */
+  /** The number is used up by asking for it. */
   async newestTransaction(): Promise<bigint> {
     const statement = { name: 'newest', text: 'SELECT pg_current_xact_id()::text AS xid' };
     const [row] = await this.#query(statement, [], z.object({ xid: z.string().regex(/^\d+$/) }));
     return BigInt(row?.xid ?? 0);
   }
 
-  /** Rings the doorbell, as a writer does. */
+  /** As a writer does. */
   async ring(): Promise<void> {
     await this.#query({ name: 'ring', text: `SELECT pg_notify('rowcast', '')` }, [], z.object({}));
   }
 
-  /** See `Log.open`. */
   async open(channel: string): Promise<ChannelState | null> {
+    // Before anything is asked: a movement that is read in the meantime may be one that the state misses.
+    this.#open.add(channel);
     const found = await this.catalog.find(channel);
     return found === null ? null : this.#batchOf(found.stream).ask(found.key);
+  }
+
+  leave(channel: string): void {
+    this.#open.delete(channel);
+  }
+
+  #connected(): void {
+    this.#bell?.ring();
+    this.#movements?.recheckAll(); // it may be another server than before
   }
 
   async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
@@ -200,12 +240,13 @@ export class Tail {
     }
   }
 
-  #movements(rows: readonly ReadRow[]): Movement[] {
+  #movementsIn(rows: readonly ReadRow[]): Movement[] {
     const channels = new Map<string, ReadRow[]>();
     for (const row of rows) {
       const name = row.stream_id === null ? undefined : this.catalog.byId(row.stream_id)?.name;
       if (name === undefined) continue;
       const channel = `${name}:${row.key}`;
+      if (!this.#open.has(channel)) continue;
       const events = channels.get(channel);
       if (events === undefined) channels.set(channel, [row]);
       else events.push(row);

@@ -1,5 +1,5 @@
 import type { Position } from '@rowcast/client/protocol';
-import { type ChannelState, InvalidChannel, type Log } from '../ports/log.js';
+import { type ChannelState, type Feed, InvalidChannel, type Pages } from '../ports/feed.js';
 import { digestOf } from './digest.js';
 
 /** What the table says about a position. `past`: its epoch is not the one of today. `foreign`: there is no such row. */
@@ -12,6 +12,9 @@ const FOREIGN: Found = { kind: 'foreign' };
 /** Rows that are read and kept together, and how many of these blocks are kept: some 200 MB at most. */
 const BLOCK_ROWS = 1_000;
 const BLOCKS_KEPT = 2_000;
+
+/** The tables that histories are compared with. */
+export type Tables = Pick<Feed, 'open'> & Pages;
 
 interface Block {
   readonly rows: Map<number, Found>;
@@ -28,12 +31,12 @@ interface Channel {
 
 /** The digests of the rows of the tables, read in blocks and kept: many clients saw the same rows. */
 export class Contents {
-  readonly #log: Log;
+  readonly #tables: Tables;
   readonly #channels = new Map<string, Channel>();
   readonly #blocks: { readonly channel: Channel; readonly index: number }[] = [];
 
-  constructor(log: Log) {
-    this.#log = log;
+  constructor(tables: Tables) {
+    this.#tables = tables;
   }
 
   /** At once where it is known already. */
@@ -67,7 +70,7 @@ export class Contents {
   }
 
   async #refresh(name: string): Promise<Channel> {
-    const state = await this.#log.open(name).catch((error: unknown) => {
+    const state = await this.#tables.open(name).catch((error: unknown) => {
       if (error instanceof InvalidChannel) return null;
       throw error;
     });
@@ -87,7 +90,7 @@ export class Contents {
     if ((channel.blocks.get(index)?.upTo ?? 0) >= upTo) return;
     const rows = new Map<number, Found>();
     for (let after = index * BLOCK_ROWS; after < upTo; ) {
-      const run = await this.#log.page(name, after, upTo);
+      const run = await this.#tables.page(name, after, upTo);
       if (run.rows.length === 0) break;
       for (const { seq, json } of run.rows) {
         rows.set(seq, { kind: 'row', digest: digestOf(JSON.parse(json)) });

@@ -1,6 +1,5 @@
 import { formatPosition, type Position } from '@rowcast/client/protocol';
-import type { Log } from '../ports/log.js';
-import { Contents, type Found } from './contents.js';
+import { Contents, type Found, type Tables } from './contents.js';
 import { digestOf } from './digest.js';
 import { type HistoryLine, parseLine } from './line.js';
 import { ReaderRecord } from './reader.js';
@@ -16,9 +15,9 @@ export class Judge {
   readonly #clients = new Set<string>();
   #line = 0;
 
-  /** `log` rejects when the database fails, and so do `feed` and `finish`. */
-  constructor(log: Log) {
-    this.#contents = new Contents(log);
+  /** `tables` rejects when the database fails, and so do `feed` and `finish`. */
+  constructor(tables: Tables) {
+    this.#contents = new Contents(tables);
   }
 
   /** The number of the last line that was fed. */

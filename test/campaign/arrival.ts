@@ -1,5 +1,5 @@
 import { formatPosition } from '../../client/protocol/index.js';
-import { TableLog } from '../../server/postgres/table-log.js';
+import { TableReader } from '../../server/postgres/table-reader.js';
 import { until } from '../support/until.js';
 import type { ClientHost } from './clients/host.js';
 import type { CampaignOptions } from './options.js';
@@ -25,7 +25,7 @@ export async function arrive(
 ): Promise<Arrival> {
   const from = performance.now();
   await Promise.all(gateways.map((gateway) => gateway.ready()));
-  const table = await TableLog.connect(database.url);
+  const table = await TableReader.connect(database.url);
   const heads: Record<string, string> = {};
   for (const channel of [...PLAIN_CHANNELS, ...PRUNED_CHANNELS, ...REBORN_CHANNELS]) {
     const state = await table.open(channel);

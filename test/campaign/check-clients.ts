@@ -1,5 +1,5 @@
 import { feed } from '../../server/cli/verify.js';
-import { TableLog } from '../../server/postgres/table-log.js';
+import { TableReader } from '../../server/postgres/table-reader.js';
 import { digestOf } from '../../server/verify/digest.js';
 import { Judge } from '../../server/verify/judge.js';
 import type { Verdict } from '../../server/verify/verdict.js';
@@ -18,7 +18,7 @@ export async function checkClients(
   histories: readonly string[],
 ): Promise<{ verdict: Verdict; faults: string[] }> {
   const kept = await Kept.read(database);
-  const log = await TableLog.connect(database.url);
+  const log = await TableReader.connect(database.url);
   try {
     // One judge for all: many have seen the same rows, which it reads once.
     const judge = new Judge(log);

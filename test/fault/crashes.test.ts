@@ -77,7 +77,7 @@ test('I2 I9: sessions of the gateway are terminated, one after the other, while 
   await follower.live();
   const admin = await connectWriter(database.url);
   const finish = writeSteadily(writer, execution);
-  for (const name of ['tail', 'listener', 'history', 'gate', 'tail', 'listener']) {
+  for (const name of ['tail', 'listener', 'pages', 'gate', 'tail', 'listener']) {
     const seen = follower.events.length;
     await until(() => follower.events.length > seen + 20, { what: `events to flow before ${name} is ended` });
     await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1', [

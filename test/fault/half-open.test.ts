@@ -151,12 +151,15 @@ describe('between the gateway and the database', () => {
       databaseUrl: proxy.via(database.url),
       silenceTimeout: SILENCE,
       logger: silent,
-      onRing: () => {
-        rings += 1;
+      doorbell: {
+        ring: () => {
+          rings += 1;
+        },
       },
-      onAccess: () => {},
-      onConnected: () => {
-        connections += 1;
+      access: {
+        changed: () => {
+          connections += 1; // nothing else is notified here
+        },
       },
     });
     await listener.start();
@@ -184,7 +187,7 @@ describe('between the gateway and the database', () => {
       await until(() => listener.connected, { what: 'the listener to be back' });
       expect(connections).toBe(2);
       await writer.query('NOTIFY rowcast');
-      await until(() => rings === 1, { what: 'the doorbell' });
+      await until(() => rings === connections + 1, { what: 'the doorbell' });
     } finally {
       await listener.stop();
     }

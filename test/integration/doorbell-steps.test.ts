@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { Metrics } from '../../server/ground/metrics.js';
+import { systemClock } from '../../server/ports/clock.js';
 import { AdvisoryGate } from '../../server/postgres/gate.js';
 import { Tail } from '../../server/postgres/tail.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
@@ -54,12 +55,13 @@ describe.each(clusters())('the steps of the doorbell on PostgreSQL $version', (c
       databaseUrl: database.url,
       silenceTimeout: 10_000,
       logger: silent,
+      clock: systemClock,
       metrics: new Metrics(),
-      onMoved: ({ rows }) => found.push(...rows.map(({ json }) => JSON.parse(json).data.row as string)),
-      onUncertain: () => {},
-      onConnected: () => {},
     });
-    await tail.start();
+    await tail.start({
+      moved: ({ rows }) => found.push(...rows.map(({ json }) => JSON.parse(json).data.row as string)),
+      recheckAll: () => {},
+    });
     gate = new AdvisoryGate(database.url, silent);
     const pids = writers.map(processId);
     ear.on('notification', ({ processId }) => {
@@ -137,6 +139,7 @@ describe.each(clusters())('the steps of the doorbell on PostgreSQL $version', (c
       read,
     };
     found = [];
+    for (const row of [`${name} slow`, `${name} quick`]) await tail.open(`message:${row}`);
     for (const step of order) {
       await steps[step]?.();
       // Till it sleeps it reads on the interval; when nobody has ended since, that would change nothing.

@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import type pg from 'pg';
 import { makeLogger } from '../../server/ground/logger.js';
 import { Metrics } from '../../server/ground/metrics.js';
-import type { Movement } from '../../server/ports/log.js';
+import { systemClock } from '../../server/ports/clock.js';
+import type { Movement, Movements } from '../../server/ports/feed.js';
 import { READ_SETTINGS } from '../../server/postgres/session.js';
 import { MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
 import { Tail } from '../../server/postgres/tail.js';
@@ -49,6 +50,12 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
   let tail: Tail;
   const movements: Movement[] = [];
   let uncertain = 0;
+  const hub: Movements = {
+    moved: (movement) => movements.push(movement),
+    recheckAll: () => {
+      uncertain += 1;
+    },
+  };
 
   beforeAll(async () => {
     database = await createDatabase(cluster);
@@ -58,14 +65,11 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
       databaseUrl: database.url,
       silenceTimeout: 10_000,
       logger: makeLogger('error'),
+      clock: systemClock,
       metrics: new Metrics(),
-      onMoved: (movement) => movements.push(movement),
-      onUncertain: () => {
-        uncertain += 1;
-      },
-      onConnected: () => {},
     });
-    await tail.start();
+    await tail.start(hub);
+    uncertain = 0; // it is also told that there is a connection
   });
   afterAll(async () => {
     await tail.stop();
@@ -88,6 +92,7 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
     let run = 0;
     const property = fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60 }), async (steps) => {
       run += 1;
+      for (const channel of CHANNELS) await tail.open(`message:${run} ${channel}`);
       const told = new Map<string, number>();
       const open = new Array<{ savepoint: boolean; locks: Set<string> } | null>(WRITERS).fill(null);
       const locked = (channel: string, by: number) => open.some((tx, other) => other !== by && tx?.locks.has(channel));
@@ -151,17 +156,20 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
       databaseUrl: database.url,
       silenceTimeout: 1_000,
       logger: makeLogger('silent'),
+      clock: systemClock,
       metrics: new Metrics(),
-      onMoved: (movement) => movements.push(movement),
-      onUncertain: () => {
+    });
+    const order: string[] = [];
+    await hurried.start({
+      moved: (movement) => movements.push(movement),
+      recheckAll: () => {
         uncertain += 1;
         order.push('uncertain');
       },
-      onConnected: () => {},
     });
-    const order: string[] = [];
-    await hurried.start();
     try {
+      order.length = 0; // it is also told that there is a connection
+      await hurried.open('message:hurry');
       await reader.query(`SELECT rowcast.publish('message:hurry', 'log')`);
       await reader.query('BEGIN; LOCK TABLE rowcast.messages IN ACCESS EXCLUSIVE MODE');
       const before = uncertain;
@@ -183,12 +191,38 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
     await tail.read();
   });
 
+  test('only the channels that are open are reported, from the call of `open` on until `leave`', async () => {
+    const publish = () =>
+      reader.query(`SELECT rowcast.publish('message:' || c, 'log') FROM unnest('{p,q,r}'::text[]) c`);
+    const told = async () => {
+      movements.length = 0;
+      await tail.read();
+      return movements.map(({ channel, head }) => `${channel} ${head}`).sort();
+    };
+    await tail.open('message:p');
+    const opening = tail.open('message:q');
+    await publish();
+    const state = await opening;
+    // What the state has already may be told again, and is no news to the hub.
+    const first = await told();
+    expect(first).toContain('message:p 1');
+    expect(first).not.toContain('message:r 1');
+    expect(state?.head === 1 || first.includes('message:q 1')).toBe(true);
+    tail.leave('message:p');
+    await publish();
+    expect(await told()).toEqual(['message:q 2']);
+    await tail.open('message:p');
+    await publish();
+    expect(await told()).toEqual(['message:p 3', 'message:q 3']);
+  });
+
   test('the rows of a transaction that is still open cost a read nothing', async () => {
     const [open, other] = [reader, writers[0] as pg.Client];
     await open.query('BEGIN');
     await open.query(
       `INSERT INTO rowcast.messages (key, event_type) SELECT 'open', 'log' FROM generate_series(1, 50000)`,
     );
+    await tail.open('message:open');
     await tail.read();
     const { rows } = await other.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
     await other.query(READ_SETTINGS);

@@ -95,7 +95,7 @@ class World {
     this.cache = new PageCache(cacheBytes);
     const state = this.log.state(NAME);
     if (state === null) throw new Error('no channel');
-    const context = { log: this.log, cache: this.cache, limits, clock: this.clock, logger: silent };
+    const context = { feed: this.log, pages: this.log, cache: this.cache, limits, clock: this.clock, logger: silent };
     this.channel = new Channel(NAME, state, context);
   }
 

@@ -34,7 +34,7 @@ export class World {
   constructor({ prompt = true, limits = LIMITS, cacheBytes = 2_000, linger = 0 } = {}) {
     this.log = new FakeLog(limits, prompt);
     const { clock, log } = this;
-    this.hub = new Hub({ log, clock, logger: silent, limits, cacheBytes, linger });
+    this.hub = new Hub({ feed: log, pages: log, clock, logger: silent, limits, cacheBytes, linger });
   }
 
   create(channel: string, rows: number): void {
@@ -45,7 +45,7 @@ export class World {
   readTail(carry?: number): void {
     for (const channel of this.#channels) {
       const movement = this.log.movement(channel, carry);
-      if (movement !== null) this.hub.moved(movement);
+      if (movement !== null && this.log.followed.has(channel)) this.hub.moved(movement);
     }
     const renumbered = [...this.#channels].filter((channel) => this.log.renumbered(channel));
     if (renumbered.length > 0) this.hub.recheckAll();

@@ -1,7 +1,7 @@
 import { Doorbell } from '../../server/doorbell/doorbell.js';
 import { Metrics } from '../../server/ground/metrics.js';
 import { Unavailable } from '../../server/ports/database.js';
-import type { Gate, TailRead } from '../../server/ports/log.js';
+import type { Gate, ReadableTail, TailRead } from '../../server/ports/doorbell.js';
 import { FakeClock, settle } from './fakes.js';
 
 export const INTERVAL = 5;
@@ -174,7 +174,7 @@ export class World {
 }
 
 /** A gateway with a real doorbell. */
-export class FakeGateway implements Gate {
+export class FakeGateway implements Gate, ReadableTail {
   readonly name: string;
   readonly index: number;
   readonly clock = new FakeClock();
@@ -202,9 +202,7 @@ export class FakeGateway implements Gate {
     this.name = `g${index}`;
     const { wakeRate, sleepRate } = world.options;
     this.doorbell = new Doorbell({
-      read: () => this.#read(),
-      newestTransaction: () => this.#newestTransaction(),
-      ringOthers: () => this.#ringOthers(),
+      tail: this,
       gate: this,
       clock: this.clock,
       metrics,
@@ -326,7 +324,7 @@ export class FakeGateway implements Gate {
   }
 
   /** Takes its snapshot some time after it was asked for, and answers some time after that, or fails. */
-  #read(): Promise<TailRead> {
+  read(): Promise<TailRead> {
     return new Promise((resolve, reject) => {
       this.#later('takes a snapshot', () => {
         this.reads += 1;
@@ -349,7 +347,7 @@ export class FakeGateway implements Gate {
     });
   }
 
-  #newestTransaction(): Promise<bigint> {
+  newestTransaction(): Promise<bigint> {
     const settling = this.#settlings;
     return new Promise((resolve) => {
       this.#later('takes a number', () => {
@@ -361,7 +359,7 @@ export class FakeGateway implements Gate {
     });
   }
 
-  #ringOthers(): Promise<void> {
+  ring(): Promise<void> {
     if (this.#world.gateways.length === 1) return Promise.resolve();
     return new Promise((resolve) => {
       this.#later('rings the others', () => {

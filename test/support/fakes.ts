@@ -6,7 +6,7 @@ import type { PageLimits } from '../../server/hub/channel.js';
 import type { Clock } from '../../server/ports/clock.js';
 import { Unavailable } from '../../server/ports/database.js';
 import { type Transport, textOf } from '../../server/ports/door.js';
-import type { ChannelState, Log, Movement, RunOfRows, StoredRow } from '../../server/ports/log.js';
+import type { ChannelState, Feed, Movement, Pages, RunOfRows, StoredRow } from '../../server/ports/feed.js';
 
 /** Lets everything run that waits for nothing but its turn. */
 export function settle(): Promise<void> {
@@ -216,7 +216,7 @@ export interface LoggedRow {
  * The tables, and a tail over them. Opens are answered in the order of the questions, as on the tail's connection;
  * pages in any order. `prompt` answers at once; otherwise nothing is answered before the test says so.
  */
-export class FakeLog implements Log {
+export class FakeLog implements Pick<Feed, 'open' | 'leave'>, Pages {
   readonly limits: PageLimits;
   readonly prompt: boolean;
   readonly opens: OpenQuestion[] = [];
@@ -224,6 +224,8 @@ export class FakeLog implements Log {
   /** Every page that was asked for, as `after..upTo`. */
   readonly asked: string[] = [];
   opened = 0;
+  /** Channels that were opened and not left: a feed reports the movements of no others. */
+  readonly followed = new Set<string>();
   readonly #tables = new Map<string, Table>();
 
   constructor(limits: PageLimits, prompt = true) {
@@ -326,10 +328,15 @@ export class FakeLog implements Log {
 
   open(channel: string): Promise<ChannelState | null> {
     this.opened += 1;
+    this.followed.add(channel);
     return new Promise((resolve, reject) => {
       this.opens.push({ channel, resolve, reject });
       if (this.prompt) this.answerOpen();
     });
+  }
+
+  leave(channel: string): void {
+    this.followed.delete(channel);
   }
 
   page(channel: string, after: number, upTo: number): Promise<RunOfRows> {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { InvalidChannel } from '../../server/ports/log.js';
+import { InvalidChannel } from '../../server/ports/feed.js';
 import { checkKey, type Stream, splitChannel } from '../../server/postgres/streams.js';
 import { seed } from '../property/seed.js';
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { type ErrorCode, errors } from '../../client/protocol/index.js';
 import { Refusal } from '../../server/ground/refusal.js';
 import { Unavailable } from '../../server/ports/database.js';
-import { InvalidChannel } from '../../server/ports/log.js';
+import { InvalidChannel } from '../../server/ports/feed.js';
 import type { Authenticator, Principal } from '../../server/ports/principal.js';
 import { ask, Client, CONNECT_TIMEOUT, meet, REFRESH_TIMEOUT, World } from '../property/clients.js';
 import { settle } from '../support/fakes.js';

@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import type { Channel } from '../../server/hub/channel.js';
 import { ask, Client, World } from '../property/clients.js';
 import { settle } from '../support/fakes.js';
 
@@ -81,4 +82,44 @@ test('a channel that is gone is not kept', async () => {
   expect(await visit(here)).toMatchObject([{ type: 'error', code: 'unknown_channel' }]);
   here.log.create(CHANNEL, 1);
   expect(await visit(here)).toMatchObject([{ head: 1 }, { type: 'events' }]);
+});
+
+test.each([0, LINGER])(
+  'what is followed in the feed is what the hub holds or keeps (it keeps for %i ms)',
+  async (linger) => {
+    const world = new World({ prompt: false, linger });
+    const { log, hub, clock } = world;
+    world.create(CHANNEL, 1);
+    const nowhere = hub.hold('message:nowhere');
+    log.answerOpen();
+    expect(await nowhere).toBeNull();
+    const failing = hub.hold(CHANNEL);
+    log.answerOpen(false);
+    await expect(failing).rejects.toThrow('away');
+    expect([...log.followed]).toEqual([]);
+    const held = hub.hold(CHANNEL);
+    log.answerOpen();
+    const channel = await held;
+    expect([...log.followed]).toEqual([CHANNEL]);
+    if (channel !== null) hub.release(channel);
+    expect([...log.followed]).toEqual(linger > 0 ? [CHANNEL] : []);
+    await clock.turn(linger);
+    expect([...log.followed]).toEqual([]);
+  },
+);
+
+test('I9: a channel that another has held and released before the answer was heard is held all the same', async () => {
+  const world = new World({ prompt: false });
+  const { log, hub } = world;
+  world.create(CHANNEL, 1);
+  const first = hub.hold(CHANNEL);
+  log.answerOpen();
+  while (!hub.channels.has(CHANNEL)) await Promise.resolve();
+  void hub.hold(CHANNEL);
+  hub.release(hub.channels.get(CHANNEL) as Channel);
+  await settle();
+  log.answerOpen();
+  const channel = await first;
+  expect(hub.channels.get(CHANNEL)).toBe(channel);
+  expect([...log.followed]).toEqual([CHANNEL]);
 });

@@ -9,7 +9,7 @@ import type { World } from '../world.js';
 import type { Nemesis } from './nemesis.js';
 
 const ASKED = PLAIN_CHANNELS[0] ?? '';
-const SESSIONS = ['tail', 'listener', 'gate', 'history'] as const;
+const SESSIONS = ['tail', 'listener', 'gate', 'pages'] as const;
 
 async function allReady({ gateways }: World): Promise<void> {
   await Promise.all(gateways.map((gateway) => gateway.ready()));
@@ -20,7 +20,7 @@ async function terminate(world: World, gateway: Gateway, session: string): Promi
     async () => {
       const found = await gateway.backends(session);
       if (found.length > 0) return found;
-      // The sessions for history are opened when somebody asks.
+      // The sessions for pages are opened when somebody asks.
       await Witness.at(gateway.url, [ASKED]).then(
         (witness) => witness.close(),
         () => {},
@@ -74,7 +74,7 @@ export const postgresNemeses: readonly Nemesis[] = [
   },
   {
     name: 'backend-terminated',
-    about: 'the sessions of a gateway of one kind are terminated: tail, listener, gate or history',
+    about: 'the sessions of a gateway of one kind are terminated: tail, listener, gate or pages',
     breaks: ['gateway', 'database', 'stir'],
     lasts: [0, 0],
     weight: 2,

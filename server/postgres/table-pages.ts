@@ -5,12 +5,13 @@ import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
 import type { PageLimits } from '../hub/channel.js';
 import { Unavailable } from '../ports/database.js';
-import type { ChannelState, Log, RunOfRows, StoredRow } from '../ports/log.js';
+import type { Pages, RunOfRows, StoredRow } from '../ports/feed.js';
+import type { Catalog } from './catalog.js';
 import { makePool } from './pool.js';
 import { isConnectionLoss, READ_SETTINGS, soon } from './session.js';
 import { channelsStatement, pageStatement } from './statements.js';
 import type { Stream } from './streams.js';
-import { isOutdated, named, type Tail } from './tail.js';
+import { isOutdated, named } from './tail.js';
 
 const pageRow = z.object({ at: z.number(), epoch: z.string(), seq: z.number(), json: z.string() });
 const channelRow = z.object({ channel: z.string(), head: z.number() });
@@ -24,28 +25,28 @@ interface PageRequest {
   readonly upTo: number;
 }
 
-export interface HistoryOptions {
+export interface TablePagesOptions {
   readonly databaseUrl: string;
   readonly poolSize: number;
   readonly queryTimeout: number;
   readonly limits: PageLimits;
-  readonly tail: Tail;
+  readonly catalog: Catalog;
   readonly logger: Logger;
   readonly metrics: Metrics;
 }
 
 /** Reads the tables by position. Pages of several channels of a stream that are wanted at once are one statement. */
-export class History implements Log {
-  readonly #options: HistoryOptions;
+export class TablePages implements Pages {
+  readonly #options: TablePagesOptions;
   readonly #pool: pg.Pool;
   readonly #pages = new WeakMap<Stream, Batch<PageRequest, RunOfRows>>();
 
-  constructor(options: HistoryOptions) {
+  constructor(options: TablePagesOptions) {
     const { databaseUrl, poolSize, queryTimeout, logger } = options;
     this.#options = options;
     this.#pool = makePool({
       databaseUrl,
-      name: 'history',
+      name: 'pages',
       size: poolSize,
       queryTimeout,
       logger,
@@ -57,18 +58,14 @@ export class History implements Log {
     await soon(this.#pool.end());
   }
 
-  open(channel: string): Promise<ChannelState | null> {
-    return this.#options.tail.open(channel);
-  }
-
   async page(channel: string, after: number, upTo: number): Promise<RunOfRows> {
-    const found = await this.#options.tail.catalog.find(channel);
+    const found = await this.#options.catalog.find(channel);
     return found === null ? { epoch: '', rows: [] } : this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
   }
 
   /** Channels that ever had an event, in the order of their names within a stream, `limit` of each stream at most. */
   async channels(limit: number): Promise<{ channel: string; head: number }[]> {
-    const lists = this.#options.tail.catalog.streams.map((stream) => {
+    const lists = this.#options.catalog.streams.map((stream) => {
       return this.#query(named(channelsStatement(stream)), [limit], channelRow);
     });
     return (await Promise.all(lists)).flat();
@@ -108,9 +105,9 @@ export class History implements Log {
     try {
       return z.array(row).parse((await this.#pool.query({ ...query, values })).rows);
     } catch (error) {
-      if (isOutdated(error)) await this.#options.tail.catalog.load();
+      if (isOutdated(error)) await this.#options.catalog.load();
       if (error instanceof z.ZodError || !isConnectionLoss(error)) throw error;
-      throw new Unavailable(`history: ${(error as Error).message}`, { cause: error });
+      throw new Unavailable(`pages: ${(error as Error).message}`, { cause: error });
     }
   }
 }

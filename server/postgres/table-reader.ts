@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { z } from 'zod';
-import type { ChannelState, Log, RunOfRows } from '../ports/log.js';
+import type { ChannelState, Pages, RunOfRows } from '../ports/feed.js';
 import { Catalog } from './catalog.js';
 import { CONNECT_TIMEOUT, READ_SETTINGS, types } from './session.js';
 import { openStatement, pageStatement } from './statements.js';
@@ -17,7 +17,7 @@ const PAGE_BYTES = 4 * 1024 * 1024;
  * The tables for those who check them: one connection, and rows as a gateway sends them. What fails rejects, with the
  * error of the driver; nothing is tried again.
  */
-export class TableLog implements Log {
+export class TableReader implements Pages {
   readonly #client: pg.Client;
   readonly #catalog: Catalog;
 
@@ -29,7 +29,7 @@ export class TableLog implements Log {
     );
   }
 
-  static async connect(databaseUrl: string): Promise<TableLog> {
+  static async connect(databaseUrl: string): Promise<TableReader> {
     const client = new pg.Client({
       connectionString: databaseUrl,
       application_name: 'rowcast verify',
@@ -40,9 +40,9 @@ export class TableLog implements Log {
     await client.connect();
     try {
       await client.query(READ_SETTINGS);
-      const log = new TableLog(client);
-      await log.#catalog.load();
-      return log;
+      const reader = new TableReader(client);
+      await reader.#catalog.load();
+      return reader;
     } catch (error) {
       await client.end();
       throw error;
