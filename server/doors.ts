@@ -25,7 +25,7 @@ import { addressOf } from './network/address.js';
 import { refusing } from './network/origins.js';
 import { systemClock } from './ports/clock.js';
 import type { InProcess, Peers, Transport } from './ports/door.js';
-import { type Principal, SERVICE, type Tickets } from './ports/principal.js';
+import { SERVICE, type Tickets } from './ports/principal.js';
 import { type Config, needsToken } from './settings/config.js';
 import { InProcessDoor } from './transport/in-process.js';
 import { RequestDoor } from './transport/requests.js';
@@ -77,15 +77,12 @@ export function makeDoors({
     quota.spend(principal);
     return principal;
   };
-  const enter = (principal: Principal) => quota.enter(principal);
-  // Each costs the database a question, and whoever may read is not refused.
-  const onForbidden = (principal: Principal) => quota.spend(principal);
   const connect = (
     id: string,
     transport: Transport,
     request: IncomingMessage,
     options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
-  ) => new Connection({ ...common, id, transport, token: tokenOf(request), enter, onForbidden, ...options });
+  ) => new Connection({ ...common, id, transport, token: tokenOf(request), principalLimits: quota, ...options });
   const admission = new Admission(
     {
       connections: config.maxConnections,

@@ -33,8 +33,8 @@ export type {
 export type { Unwritten } from './executions/service/write-queue.js';
 export { type Gateway, type LocalGateway, startGateway } from './gateway.js';
 export { type Logger, makeLogger } from './ground/logger.js';
-export { Refusal } from './ground/refusal.js';
-export { type Database, type Sql, Unavailable } from './ports/database.js';
+export { Refusal, Unavailable } from './ground/refusal.js';
+export type { Database, Sql } from './ports/database.js';
 export type { Principal } from './ports/principal.js';
 export { type ConnectedDatabase, connectDatabase } from './postgres/connect-database.js';
 export { MigrationChanged, migrate } from './postgres/migrate.js';

@@ -1,5 +1,5 @@
+import { Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
-import { Unavailable } from '../ports/database.js';
 import type { AccessQuestion, Authorizer } from '../ports/principal.js';
 
 /** Before the database is asked again that did not answer, in milliseconds. */

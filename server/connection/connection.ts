@@ -1,15 +1,13 @@
 import { type ErrorCode, errors, type Frame, isErrorCode, type Limits, PROTOCOL } from '@rowcast/client/protocol';
 import type { Access } from '../access/access.js';
 import type { Logger } from '../ground/logger.js';
-import { Refusal } from '../ground/refusal.js';
+import { asRefusal, Refusal } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
 import type { Clock } from '../ports/clock.js';
-import { Unavailable } from '../ports/database.js';
 import type { Positions, Transport } from '../ports/door.js';
-import { InvalidChannel } from '../ports/feed.js';
 import type { Authenticator, Credentials, Principal } from '../ports/principal.js';
 import { type ParsedCommand, parseCommand, RefusedFrame, readCommand } from './commands.js';
-import { Subscriptions } from './subscriptions.js';
+import { type PrincipalLimits, Subscriptions } from './subscriptions.js';
 
 export interface ConnectionOptions {
   readonly id: string;
@@ -29,10 +27,8 @@ export interface ConnectionOptions {
   readonly fresh?: boolean;
   /** The token that whatever opened the connection showed by itself; for a `connect` that shows none. */
   readonly token?: string | undefined;
-  /** A channel that was refused is one of the requests that the principal may make. Throws `Refusal`. */
-  readonly onForbidden?: (principal: Principal) => void;
-  /** Takes the connection as one of those that the principal may have; returns what gives it back. Throws `Refusal`. */
-  readonly enter?: (principal: Principal) => () => void;
+  /** Left out: for a connection of this process. A channel that was refused counts as a request. */
+  readonly principalLimits?: PrincipalLimits;
 }
 
 /** Malformed frames after which a connection is ended: such a client cannot be right about anything else. */
@@ -141,10 +137,10 @@ export class Connection {
     this.#cancelTimer();
     this.#leave?.();
     this.#leave = null;
-    this.#subscriptions?.clear();
+    this.#subscriptions?.close();
   }
 
-  #send(frame: Frame | Buffer): void {
+  #send(frame: Frame): void {
     if (!this.#closed) this.#options.transport.send(frame);
   }
 
@@ -182,20 +178,16 @@ export class Connection {
       throw error;
     });
     if (principal === null) return;
-    const { id: session, transport, hub, access, fresh = false, heartbeat, limits, enter, onForbidden } = this.#options;
-    this.#leave = enter?.(principal) ?? null;
+    const { id: session, transport, hub, access, fresh = false, heartbeat, limits, principalLimits } = this.#options;
+    this.#leave = principalLimits?.enter(principal) ?? null;
     const { maxSubscriptions } = limits;
-    const refusalOf = (error: unknown) => this.#asRefusal(error);
-    const send = (frame: Frame | Buffer) => this.#send(frame);
     this.#subscriptions = new Subscriptions(principal, {
       transport,
-      send,
       hub,
       access,
       maxSubscriptions,
       fresh,
-      onForbidden,
-      refusalOf,
+      principalLimits,
     });
     this.#send({ type: 'connected', id, session, heartbeat, limits });
     this.#lasts(principal);
@@ -244,21 +236,14 @@ export class Connection {
 
   #refuse(error: unknown, commandId?: number): void {
     if (this.#closed) return;
-    const refusal = this.#asRefusal(error);
+    const refusal = asRefusal(error);
     const id = refusal instanceof RefusedFrame ? refusal.id : commandId;
     const { code, message, retryAfter } = refusal;
+    if (code === 'internal') this.#options.logger.error({ session: this.id, err: error }, 'a command failed');
     const when = retryAfter > 0 ? { retryAfter: Math.ceil(retryAfter) } : {};
     this.#send({ type: 'error', ...(id === undefined ? {} : { id }), code, message, ...when });
     if (refusal instanceof RefusedFrame || code === 'frame_too_large') this.#refused += 1;
     if (isErrorCode(code) && 'close' in errors[code]) this.close(code, message);
     else if (this.#refused >= MAX_REFUSED) this.close('too_many_errors');
-  }
-
-  #asRefusal(error: unknown): Refusal {
-    if (error instanceof Refusal) return error;
-    if (error instanceof InvalidChannel) return new Refusal('invalid_channel', error.message);
-    if (error instanceof Unavailable) return new Refusal('unavailable');
-    this.#options.logger.error({ session: this.#options.id, err: error }, 'a command failed');
-    return new Refusal('internal');
   }
 }

@@ -14,6 +14,17 @@ export class Refusal extends Error {
   }
 }
 
+/** The database cannot be reached. Its message is for the log: a client is told no more than the code `unavailable`. */
+export class Unavailable extends Error {
+  override readonly name = 'Unavailable';
+}
+
+/** What a client is told of an error. One that nobody has foreseen is `internal`: the caller logs it. */
+export function asRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  return new Refusal(error instanceof Unavailable ? 'unavailable' : 'internal');
+}
+
 /** When to come back to a gateway that cannot serve now and does not know until when, in milliseconds. */
 const SOON = 1_000;
 

@@ -1,7 +1,6 @@
 import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from 'express';
 import type { Logger } from '../ground/logger.js';
-import { Refusal, secondsUntilRetry } from '../ground/refusal.js';
-import { Unavailable } from '../ports/database.js';
+import { asRefusal, Refusal, secondsUntilRetry } from '../ground/refusal.js';
 import { sendProblem } from './api/problem.js';
 import type { PrincipalOf, TokenOf } from './credentials.js';
 import { securityHeaders } from './security-headers.js';
@@ -81,7 +80,7 @@ export function makeApp(options: AppOptions): Express {
     (unreadable: Unreadable, write: typeof sendProblem): ErrorRequestHandler =>
     (error: unknown, request, response, next) => {
       if (response.headersSent) return next(error);
-      const refusal = asRefusal(error, unreadable);
+      const refusal = asRefusal(readable(error, unreadable));
       const { code } = refusal;
       if (code === 'internal') {
         logger.error({ err: error, request_id: response.get('X-Request-Id') }, 'a request failed');
@@ -105,11 +104,10 @@ export function makeApp(options: AppOptions): Express {
 /** The code of a request that cannot be read. */
 type Unreadable = 'invalid_request' | 'invalid_frame';
 
-function asRefusal(error: unknown, unreadable: Unreadable): Refusal {
-  if (error instanceof Refusal) return error;
-  if (error instanceof Unavailable) return new Refusal('unavailable');
-  const { status, type } = error as { status?: unknown; type?: unknown }; // what a parser of bodies or paths throws
+/** What Express and its parsers throw of a request that cannot be read, as a refusal; other errors as they are. */
+function readable(error: unknown, unreadable: Unreadable): unknown {
+  const { status, type } = error as { status?: unknown; type?: unknown };
+  if (error instanceof Refusal || typeof status !== 'number' || status >= 500) return error;
   if (status === 413) return new Refusal('frame_too_large', 'the body is too large');
-  if (typeof status !== 'number' || status >= 500) return new Refusal('internal');
   return new Refusal(unreadable, typeof type === 'string' ? type : 'the request cannot be read');
 }

@@ -1,7 +1,7 @@
 import type { Position, ResetReason } from '@rowcast/client/protocol';
 import type { Logger } from '../ground/logger.js';
+import { Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
-import { Unavailable } from '../ports/database.js';
 import type { ChannelState, Feed, Movement, Pages, StoredRow } from '../ports/feed.js';
 import type { PageCache } from './cache.js';
 import { Page, type RangeFrame } from './page.js';

@@ -50,7 +50,7 @@ export class Hub implements Movements {
 
   /**
    * Holds a channel, for whoever calls `release` later. Null where there is no such channel.
-   * Rejects with `InvalidChannel` or `Unavailable`. However many ask at once, the database is asked once.
+   * Rejects with `Refusal` (invalid_channel) or `Unavailable`. However many ask at once, the database is asked once.
    */
   async hold(name: string): Promise<Channel | null> {
     const channel = this.#channels.get(name) ?? this.#revive(name) ?? (await this.#open(name));

@@ -1,5 +1,5 @@
-import { Refusal } from '../ground/refusal.js';
-import { type Database, type DatabaseUse, Unavailable } from '../ports/database.js';
+import { Refusal, Unavailable } from '../ground/refusal.js';
+import type { Database, DatabaseUse } from '../ports/database.js';
 
 /** When to come back, in milliseconds. */
 const RETRY_AFTER = 1_000;

@@ -25,8 +25,3 @@ export interface DatabaseUse {
 
 /** The database as a principal sees it. Transactions wait for their turn, and may be refused (rate_limited). */
 export type DatabaseFor = (request: DatabaseUse) => Database;
-
-/** The database cannot be reached. */
-export class Unavailable extends Error {
-  override readonly name = 'Unavailable';
-}

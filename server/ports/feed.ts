@@ -42,8 +42,8 @@ export interface Feed {
   start(movements: Movements): Promise<void>;
   /**
    * The state of a channel, whose movements are reported from now on until `leave`: a row that this state misses is in
-   * a movement that comes later. Null where there is no such channel; rejects with `InvalidChannel` where the name is not
-   * one, and with `Unavailable` while the database cannot be reached.
+   * a movement that comes later. Null where there is no such channel; rejects with `Refusal` (invalid_channel) where the name
+   * is not one, and with `Unavailable` while the database cannot be reached.
    */
   open(channel: string): Promise<ChannelState | null>;
   /** The channel is of no interest any more, also where it did not open. */
@@ -58,9 +58,4 @@ export interface Pages {
    * `Unavailable` while the database cannot be reached.
    */
   page(channel: string, after: number, upTo: number): Promise<RunOfRows>;
-}
-
-/** A channel name that cannot be one; the message says how to write it. */
-export class InvalidChannel extends Error {
-  override readonly name = 'InvalidChannel';
 }

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { Batch } from '../ground/batch.js';
 import type { Logger } from '../ground/logger.js';
-import { Unavailable } from '../ports/database.js';
+import { Unavailable } from '../ground/refusal.js';
 import type { AccessQuestion, Authorizer } from '../ports/principal.js';
 import { isConnectionLoss } from './session.js';
 

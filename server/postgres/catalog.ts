@@ -37,7 +37,7 @@ export class Catalog {
     return this.#byId.get(id);
   }
 
-  /** The stream and the key of a channel, null where there is no such stream. Throws `InvalidChannel`. */
+  /** The stream and the key of a channel, null where there is no such stream. Throws `Refusal` (invalid_channel). */
   async find(channel: string): Promise<{ stream: Stream; key: string } | null> {
     const { stream: name, key } = splitChannel(channel);
     if (!this.#byName.has(name)) await this.load(); // attached a moment ago, perhaps

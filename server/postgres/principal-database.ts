@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import pg from 'pg';
-import { Refusal } from '../ground/refusal.js';
-import { type Database, type Sql, Unavailable } from '../ports/database.js';
+import { Refusal, Unavailable } from '../ground/refusal.js';
+import type { Database, Sql } from '../ports/database.js';
 import type { Principal } from '../ports/principal.js';
 import { isConnectionLoss, isTimeout } from './session.js';
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../ground/logger.js';
-import { Unavailable } from '../ports/database.js';
+import { Unavailable } from '../ground/refusal.js';
 import { endsInSilence } from './silence.js';
 
 /** A bigint of Postgres as a number: a seq stays below 2^53, and a row of the result is made for each event. */

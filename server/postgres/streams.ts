@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { InvalidChannel } from '../ports/feed.js';
+import { Refusal } from '../ground/refusal.js';
 
 const KEY_TYPES = ['uuid', 'text', 'varchar', 'int2', 'int4', 'int8'] as const;
 
@@ -43,23 +43,28 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const INTEGER = /^(0|-?[1-9]\d{0,18})$/;
 const BITS = { int2: 16, int4: 32, int8: 64 };
 
-/** The two halves of `<stream>:<key>`. Throws `InvalidChannel`. */
+/** The two halves of `<stream>:<key>`. Throws `Refusal` (invalid_channel). */
 export function splitChannel(channel: string): { stream: string; key: string } {
   const [, stream, key] = /^([a-z][a-z0-9_-]{0,39}):(.+)$/s.exec(channel) ?? [];
   if (stream === undefined || key === undefined) {
-    throw new InvalidChannel('a channel is written <stream>:<key>, for example message:lobby');
+    throw new Refusal('invalid_channel', 'a channel is written <stream>:<key>, for example message:lobby');
   }
   return { stream, key };
 }
 
-/** One channel has one name: the key as Postgres prints it. Throws `InvalidChannel` for any other spelling. */
+/** One channel has one name: the key as Postgres prints it. Throws `Refusal` (invalid_channel) for any other spelling. */
 export function checkKey({ name, key_type: type }: Stream, key: string): void {
   if (type === 'uuid') {
-    if (!UUID.test(key)) throw new InvalidChannel(`a key of ${name} is a uuid in lower case, 8-4-4-4-12 digits`);
+    if (!UUID.test(key))
+      throw new Refusal('invalid_channel', `a key of ${name} is a uuid in lower case, 8-4-4-4-12 digits`);
   } else if (type === 'int2' || type === 'int4' || type === 'int8') {
     const fits = INTEGER.test(key) && BigInt.asIntN(BITS[type], BigInt(key)) === BigInt(key);
-    if (!fits) throw new InvalidChannel(`a key of ${name} is an integer of ${BITS[type]} bits without leading zeros`);
+    if (!fits)
+      throw new Refusal(
+        'invalid_channel',
+        `a key of ${name} is an integer of ${BITS[type]} bits without leading zeros`,
+      );
   } else if (/\0|\p{Surrogate}/u.test(key)) {
-    throw new InvalidChannel('a key is well-formed Unicode without NUL characters');
+    throw new Refusal('invalid_channel', 'a key is well-formed Unicode without NUL characters');
   }
 }

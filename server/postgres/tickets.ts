@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { z } from 'zod';
-import { Unavailable } from '../ports/database.js';
+import { Unavailable } from '../ground/refusal.js';
 import { type Principal, ROLES, type Tickets } from '../ports/principal.js';
 import { isConnectionLoss } from './session.js';
 

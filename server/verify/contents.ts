@@ -1,5 +1,6 @@
 import type { Position } from '@rowcast/client/protocol';
-import { type ChannelState, type Feed, InvalidChannel, type Pages } from '../ports/feed.js';
+import { Refusal } from '../ground/refusal.js';
+import type { ChannelState, Feed, Pages } from '../ports/feed.js';
 import { digestOf } from './digest.js';
 
 /** What the table says about a position. `past`: its epoch is not the one of today. `foreign`: there is no such row. */
@@ -71,7 +72,7 @@ export class Contents {
 
   async #refresh(name: string): Promise<Channel> {
     const state = await this.#tables.open(name).catch((error: unknown) => {
-      if (error instanceof InvalidChannel) return null;
+      if (error instanceof Refusal && error.code === 'invalid_channel') return null;
       throw error;
     });
     const channel = this.#channels.get(name) ?? { state, blocks: new Map<number, Block>(), past: new Set<string>() };

@@ -6,7 +6,7 @@ import { type Gateway, startGateway } from '../gateway.js';
 import { freePort } from '../ground/free-port.js';
 import type { Logger } from '../ground/logger.js';
 import { Metrics } from '../ground/metrics.js';
-import { Unavailable } from '../ports/database.js';
+import { Unavailable } from '../ground/refusal.js';
 import type { Config } from '../settings/config.js';
 import { otherWorkers, passOnOrders } from './peers.js';
 

@@ -1,9 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { Position, ResetReason } from '../../client/protocol/index.js';
-import { Cursor } from '../../server/connection/cursor.js';
+import { type Frame, type Position, parsePosition, type ResetReason } from '../../client/protocol/index.js';
+import { type Owner, Subscription } from '../../server/connection/subscription.js';
 import { PageCache } from '../../server/hub/cache.js';
 import { Channel, type PageLimits } from '../../server/hub/channel.js';
+import { SERVICE } from '../../server/ports/principal.js';
 import { FakeClock, FakeLog, type LoggedRow, settle, silent } from '../support/fakes.js';
 import { seed } from './seed.js';
 
@@ -16,9 +17,14 @@ const CACHE = 1_500;
 const MAX_PAD = 300;
 const MAX_PAGE = 5 * (LIMITS.bytes + MAX_PAD + 200);
 
-/** A cursor, and a client behind it that looks at every row it gets. */
-class Follower {
-  readonly cursor: Cursor;
+/** A subscription, and a client behind it that looks at every row it gets. */
+class Follower implements Owner {
+  readonly subscription: Subscription;
+  readonly hub: Owner['hub'];
+  readonly access = { hold: async () => ({ release: () => {} }) };
+  readonly principal = SERVICE;
+  readonly fresh = false;
+  readonly #eager: boolean;
   readonly #log: FakeLog;
   epoch: string;
   place: number;
@@ -29,17 +35,33 @@ class Follower {
     this.#log = log;
     this.epoch = channel.state.epoch;
     this.place = after;
-    this.cursor = new Cursor(channel, after, {
-      onReady: () => eager && this.drain(),
-      onReset: (_, reason, position) => this.#reset(reason, position),
-      onEnd: (cursor) => channel.leave(cursor),
-    });
-    channel.join(this.cursor);
+    this.#eager = eager;
+    this.hub = { hold: async () => channel, release: () => {} };
+    this.subscription = new Subscription(NAME, `${this.epoch}.${after}`, this);
+    this.subscription.begin(1, channel);
   }
+
+  send(frame: Frame): void {
+    if (frame.type !== 'reset') return;
+    const position = parsePosition(frame.position);
+    if (position === null) throw new Error(`no position: ${frame.position}`);
+    this.#reset(frame.reason, position);
+  }
+
+  /** Also while it is being made. */
+  ready(subscription: Subscription): void {
+    if (this.#eager) while (this.#takeOf(subscription));
+  }
+
+  remove(): void {}
 
   /** Takes one frame, if there is one in memory. */
   take(): boolean {
-    const data = this.cursor.take();
+    return this.#takeOf(this.subscription);
+  }
+
+  #takeOf(subscription: Subscription): boolean {
+    const data = subscription.take();
     if (data === null) return false;
     const { type, channel, from, events } = JSON.parse(data.toString()) as {
       type: string;
@@ -56,7 +78,7 @@ class Follower {
         throw new Error(`${epoch}.${seq} came as ${this.epoch}.${this.place}`);
       }
     }
-    expect(this.cursor.after).toBe(this.place);
+    expect(subscription.after).toBe(this.place);
     return true;
   }
 
@@ -102,13 +124,12 @@ class World {
   join(after: number, eager = true): Follower {
     const follower = new Follower(this.log, this.channel, after, eager);
     this.followers.push(follower);
-    follower.cursor.advance();
     return follower;
   }
 
   leave(index: number): void {
     const [follower] = this.followers.splice(index % Math.max(1, this.followers.length), 1);
-    if (follower !== undefined) this.channel.leave(follower.cursor);
+    follower?.subscription.close();
   }
 
   /** What the tail does when it reads: tells the movement, or that only a new state can tell what happened. */
@@ -132,7 +153,7 @@ class World {
       if (
         this.log.idle &&
         this.channel.state.epoch === this.log.state(NAME)?.epoch &&
-        this.followers.every(({ cursor }) => !cursor.behind)
+        this.followers.every(({ subscription }) => !subscription.behind)
       )
         return;
     }

@@ -1,6 +1,5 @@
 import { Access } from '../../server/access/access.js';
-import { Refusal } from '../../server/ground/refusal.js';
-import { Unavailable } from '../../server/ports/database.js';
+import { Refusal, Unavailable } from '../../server/ground/refusal.js';
 import type { AccessQuestion, Credentials, Principal } from '../../server/ports/principal.js';
 import { Client, World } from './clients.js';
 

@@ -1,6 +1,6 @@
 import { Doorbell } from '../../server/doorbell/doorbell.js';
 import { Metrics } from '../../server/ground/metrics.js';
-import { Unavailable } from '../../server/ports/database.js';
+import { Unavailable } from '../../server/ground/refusal.js';
 import type { Gate, ReadableTail, TailRead } from '../../server/ports/doorbell.js';
 import { FakeClock, settle } from './fakes.js';
 

@@ -2,9 +2,9 @@ import { type Command, type Frame, parseFrame } from '../../client/protocol/inde
 import type { Environment } from '../../client/session/environment.js';
 import type { Link, LinkEvents, Rung, TransportName } from '../../client/transport/rung.js';
 import { makeLogger } from '../../server/ground/logger.js';
+import { Unavailable } from '../../server/ground/refusal.js';
 import type { PageLimits } from '../../server/hub/channel.js';
 import type { Clock } from '../../server/ports/clock.js';
-import { Unavailable } from '../../server/ports/database.js';
 import { type Transport, textOf } from '../../server/ports/door.js';
 import type { ChannelState, Feed, Movement, Pages, RunOfRows, StoredRow } from '../../server/ports/feed.js';
 

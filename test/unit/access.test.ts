@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Access } from '../../server/access/access.js';
-import { Unavailable } from '../../server/ports/database.js';
+import { Unavailable } from '../../server/ground/refusal.js';
 import type { AccessQuestion, Authorizer, Principal } from '../../server/ports/principal.js';
 import { FakeClock, settle } from '../support/fakes.js';
 

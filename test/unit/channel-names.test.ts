@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { InvalidChannel } from '../../server/ports/feed.js';
+import { Refusal } from '../../server/ground/refusal.js';
 import { checkKey, type Stream, splitChannel } from '../../server/postgres/streams.js';
 import { seed } from '../property/seed.js';
 
@@ -22,7 +22,7 @@ function accepts(keyType: Stream['key_type'], key: string): boolean {
     checkKey(stream, key);
     return true;
   } catch (error) {
-    if (error instanceof InvalidChannel) return false;
+    if (error instanceof Refusal && error.code === 'invalid_channel') return false;
     throw error;
   }
 }
@@ -49,7 +49,7 @@ describe('splitChannel', () => {
     'mes sage:a',
     `${'a'.repeat(41)}:a`,
   ])('%j is no channel, and the refusal shows how to write one', (channel) => {
-    expect(() => splitChannel(channel)).toThrow(InvalidChannel);
+    expect(() => splitChannel(channel)).toThrow(expect.objectContaining({ code: 'invalid_channel' }));
     expect(() => splitChannel(channel)).toThrow('<stream>:<key>');
   });
 });

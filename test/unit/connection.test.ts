@@ -1,8 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { type ErrorCode, errors } from '../../client/protocol/index.js';
-import { Refusal } from '../../server/ground/refusal.js';
-import { Unavailable } from '../../server/ports/database.js';
-import { InvalidChannel } from '../../server/ports/feed.js';
+import { Refusal, Unavailable } from '../../server/ground/refusal.js';
 import type { Authenticator, Principal } from '../../server/ports/principal.js';
 import { ask, Client, CONNECT_TIMEOUT, meet, REFRESH_TIMEOUT, World } from '../property/clients.js';
 import { settle } from '../support/fakes.js';
@@ -74,7 +72,7 @@ describe('refusals', () => {
   });
 
   test.each([
-    ['invalid_channel', new InvalidChannel('write it so')],
+    ['invalid_channel', new Refusal('invalid_channel', 'write it so')],
     ['internal', new Error('SELECT secret')],
   ] as const)('%s: what the log says about a name', async (code, error) => {
     const { world, client } = await meet();

@@ -1,7 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { isTransient, type Retry, retrying } from '../../server/executions/retrying.js';
-import { Refusal } from '../../server/ground/refusal.js';
-import { Unavailable } from '../../server/ports/database.js';
+import { Refusal, Unavailable } from '../../server/ground/refusal.js';
 
 const coded = (code: string) => Object.assign(new Error(code), { code });
 const TRANSIENT = [
