@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { type ErrorEntry, errors } from '../client/protocol/index.js';
 import { packageRoot } from '../server/ground/package-root.js';
-import { defaultOf, settings } from '../server/settings/config.js';
 import type { Setting } from '../server/settings/setting.js';
+import { defaultOf, settings } from '../server/settings/table.js';
 
 const note = (source: string) => `<!-- Generated from ${source} by \`npm run docs\`. Do not edit. -->`;
 
@@ -43,7 +43,7 @@ function settingsPage(): string {
   ]);
   return `# Settings
 
-${note('`settings` in server/config.ts')}
+${note('`settings` in server/settings/')}
 
 Every setting is an environment variable, read once when a command starts. An empty variable counts as left out.
 A variable that begins with \`ROWCAST_\` and is not listed here is an error, so that a typing mistake does not go

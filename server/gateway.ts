@@ -97,7 +97,7 @@ export async function startGateway(
   });
   const doorbell = new Doorbell({
     tail,
-    gate: config.doorbell === 'gated' ? new AdvisoryGate(databaseUrl, logger) : null,
+    gate: new AdvisoryGate(databaseUrl, logger),
     clock,
     metrics,
     wakeRate,

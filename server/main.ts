@@ -15,7 +15,8 @@ import { type VerifyOptions, verify } from './cli/verify.js';
 import { type WatchOptions, watch } from './cli/watch.js';
 import { packageRoot } from './ground/package-root.js';
 import { ROLES } from './ports/principal.js';
-import { ConfigError, defaultOf, readConfig, settings } from './settings/config.js';
+import { ConfigError, readConfig } from './settings/config.js';
+import { defaultOf, settings } from './settings/table.js';
 import { BadHistory } from './verify/line.js';
 
 /** Exit codes: 0 as asked, 1 failed, 2 called wrongly (arguments or settings). */

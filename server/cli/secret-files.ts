@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { ConfigError, settings } from '../settings/config.js';
+import { ConfigError } from '../settings/config.js';
 import type { Setting } from '../settings/setting.js';
+import { settings } from '../settings/table.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

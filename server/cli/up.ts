@@ -48,7 +48,7 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     let databaseUrl = config.databaseUrl;
     if (databaseUrl === undefined) {
       const log = (line: string) => logger.debug({ postgres: line });
-      const embedded = await startEmbedded({ dataDir: config.dataDir, port: config.databasePort, log });
+      const embedded = await startEmbedded({ dataDir: config.dataDir, log });
       ends.push(() => embedded.stop());
       databaseUrl = embedded.url;
       failed = embedded.exited.then(() => {

@@ -1,62 +1,62 @@
-import { bytes, count, KiB, type Setting, whole } from './setting.js';
+import { bytes, count, KiB, milliseconds, type Setting, whole } from './setting.js';
 
-/** What clients may take of the gateway. */
+/** How much of the gateway clients may use: all of them, one address, one user, one connection. */
 export const limitSettings = {
   maxConnections: {
     env: 'ROWCAST_MAX_CONNECTIONS',
     schema: count.default(10_000),
     unit: 'connections',
-    about: 'Clients connected at once.',
+    about: 'Connections at once.',
   },
   addressConnections: {
     env: 'ROWCAST_ADDRESS_CONNECTIONS',
     schema: count.default(5000),
     unit: 'connections',
-    about: 'Of these, from one address: by default half of them, so that no single address takes all.',
+    about: 'Connections at once from one address: by default half of all, so that no address takes all of them.',
   },
   connectRate: {
     env: 'ROWCAST_CONNECT_RATE',
     schema: count.default(500),
     unit: 'connections per second',
-    about: 'New connections that are admitted; twice as many at once after a rest. The others hear when to come back.',
+    about: 'New connections; after a pause, twice as many at once. Further clients are told when to come back.',
   },
   addressConnectRate: {
     env: 'ROWCAST_ADDRESS_CONNECT_RATE',
     schema: count.default(250),
     unit: 'connections per second',
-    about: 'The same for one address. An IPv6 network /64 counts as one.',
+    about: 'New connections from one address. An IPv6 network /64 is one address.',
   },
   addressRequestRate: {
     env: 'ROWCAST_ADDRESS_REQUEST_RATE',
     schema: count.default(50),
     unit: 'requests per second',
     about:
-      'HTTP requests from one address, but for `/healthz`, `/readyz` and those with a limit of their own; twice as many at once after a rest.',
+      'HTTP requests from one address, except `/healthz`, `/readyz` and requests that have a limit of their own; after a pause, twice as many at once.',
   },
   addressPollRate: {
     env: 'ROWCAST_ADDRESS_POLL_RATE',
     schema: count.default(500),
     unit: 'requests per second',
-    about: 'The same for polls, commands, tickets, reads of Durable Streams and the HTTP API.',
+    about: 'Polls, commands, tickets, reads of Durable Streams and requests to the HTTP API from one address.',
   },
   userConnections: {
     env: 'ROWCAST_USER_CONNECTIONS',
     schema: count.default(1000),
     unit: 'connections',
-    about: 'Connections of one user at once, from wherever. A service with the role `service_role` has no such limit.',
+    about: 'Connections at once of one user, from all addresses. The role `service_role` has no such limit.',
   },
   userRate: {
     env: 'ROWCAST_USER_RATE',
     schema: count.default(100),
     unit: 'requests per second',
     about:
-      'Requests of one user, with whatever token: new connections, polls, commands, tickets and the HTTP API; twice as many at once after a rest.',
+      'Requests of one user, with all its tokens: new connections, polls, commands, tickets and the HTTP API; after a pause, twice as many at once.',
   },
   trustProxy: {
     env: 'ROWCAST_TRUST_PROXY',
     schema: whole(0, 10).default(0),
     unit: 'proxies',
-    about: 'Proxies in front of the gateway that add to `X-Forwarded-For`; 0 takes the address of the socket.',
+    about: 'Number of proxies in front of the gateway that add to `X-Forwarded-For`; 0 uses the address of the socket.',
   },
   maxSubscriptions: {
     env: 'ROWCAST_MAX_SUBSCRIPTIONS',
@@ -64,30 +64,37 @@ export const limitSettings = {
     unit: 'subscriptions',
     about: 'Subscriptions of one connection.',
   },
-  maxFrameBytes: {
-    env: 'ROWCAST_MAX_FRAME_BYTES',
-    schema: bytes.default(64 * KiB),
-    unit: 'bytes',
-    about: 'The largest command. One over 16 times this size ends its connection.',
-  },
   frameRate: {
     env: 'ROWCAST_FRAME_RATE',
     schema: count.default(100),
     unit: 'frames per second',
     about:
-      'Frames of one client, after a burst of one second and two per subscription that it may have. It is read no faster.',
+      'Frames from one client, and 655 bytes for each of them (64 KiB per second by default). More is sent at once after a pause: two frames per subscription that the client may have, and 1 MiB. A client that sends more is read more slowly.',
   },
-  byteRate: {
-    env: 'ROWCAST_BYTE_RATE',
-    schema: bytes.default(64 * KiB),
-    unit: 'bytes per second',
-    about:
-      'What one client may send, after a burst of one second and 16 times the largest command. It is read no faster.',
-  },
-  sendBufferBytes: {
-    env: 'ROWCAST_SEND_BUFFER_BYTES',
+  pageBytes: {
+    env: 'ROWCAST_PAGE_BYTES',
     schema: bytes.default(256 * KiB),
     unit: 'bytes',
-    about: 'What may wait in one connection before its cursors stand still.',
+    about:
+      'Size of one page of events, and of what may wait to be sent on one connection before it is given no more. A larger row is a page of its own.',
+  },
+  cacheBytes: {
+    env: 'ROWCAST_CACHE_BYTES',
+    schema: bytes.default(32 * 1024 * KiB),
+    unit: 'bytes',
+    about: 'Pages kept in memory, for all channels together.',
+  },
+  heartbeat: {
+    env: 'ROWCAST_HEARTBEAT',
+    schema: whole(100, 600_000).default(25_000),
+    unit: 'ms',
+    about:
+      'Interval at which the gateway pings each client. A client that was silent for two of them is disconnected before the third is over.',
+  },
+  connectTimeout: {
+    env: 'ROWCAST_CONNECT_TIMEOUT',
+    schema: milliseconds.default(10_000),
+    unit: 'ms',
+    about: 'How long a new connection may take to send `connect`.',
   },
 } as const satisfies Record<string, Setting>;

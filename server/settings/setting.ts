@@ -5,7 +5,7 @@ export interface Setting {
   readonly schema: z.ZodType<unknown, string | undefined>;
   readonly unit: string;
   readonly about: string;
-  /** A secret: it may also be given as the path of a file, in the variable of the same name and `_FILE`. */
+  /** A secret, which may also be read from a file: the variable of the same name with `_FILE` holds the path. */
   readonly file?: boolean;
 }
 
@@ -20,7 +20,7 @@ export const count = whole(1, 1_000_000);
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/;
 
-/** Whether a host, as it stands in a URL, is this machine. */
+/** Whether a host name, as written in a URL, is a loopback address. */
 export function isLoopback(hostname: string): boolean {
   return LOOPBACK.test(hostname);
 }

@@ -96,7 +96,7 @@ test('I1 I2 I3: PostgreSQL restarts under the gateway: readyz says so, and all g
   const dataDir = await mkdtemp(join(tmpdir(), 'rowcast-restart-'));
   let cluster = await startEmbedded({ dataDir });
   await migrate(cluster.url);
-  const gateway = await startTestGateway(cluster.url, { ROWCAST_LOG_LEVEL: 'silent', ROWCAST_SAFETY_INTERVAL: '200' });
+  const gateway = await startTestGateway(cluster.url, { ROWCAST_LOG_LEVEL: 'silent' }, { safetyInterval: 200 });
   const client = testClient({ url: gateway.url });
   const ready = async () => (await fetch(`${gateway.url}/readyz`)).status;
   const followers: Follower[] = [];

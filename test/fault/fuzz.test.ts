@@ -52,14 +52,11 @@ beforeAll(async () => {
   await writer.query(`INSERT INTO orders SELECT i % 10, 'x' FROM generate_series(1, 100) i`);
   await writer.query(`SELECT rowcast.publish('message:fuzz' || i % 10, 'x', '{}') FROM generate_series(1, 100) i`);
   await log(writer, await newExecution(writer));
-  gateway = await startGatewayProcess(database.url, {
-    ...INSPECTED,
-    ...NO_RATES,
-    ROWCAST_JWT_SECRET: SECRET,
-    ROWCAST_MAX_FRAME_BYTES: `${MAX_FRAME_BYTES}`,
-    ROWCAST_MAX_SUBSCRIPTIONS: '20',
-    ROWCAST_CHANNEL_LINGER: '500',
-  });
+  gateway = await startGatewayProcess(
+    database.url,
+    { ...INSPECTED, ...NO_RATES, ROWCAST_JWT_SECRET: SECRET, ROWCAST_MAX_SUBSCRIPTIONS: '20' },
+    { maxFrameBytes: MAX_FRAME_BYTES, channelLinger: 500 },
+  );
   token = await signed('fuzz');
 });
 afterAll(async () => {

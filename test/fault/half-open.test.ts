@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
 import { Listener } from '../../server/postgres/listener.js';
 import { endsInSilence } from '../../server/postgres/silence.js';
+import type { Config } from '../../server/settings/config.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { settle, silent } from '../support/fakes.js';
@@ -38,8 +39,12 @@ afterAll(async () => {
   await database.drop();
 });
 
-async function gatewayOn(url: string, settings: Record<string, string> = {}): Promise<Gateway> {
-  const gateway = await startTestGateway(url, { ...SETTINGS, ROWCAST_LOG_LEVEL: 'silent', ...settings });
+async function gatewayOn(
+  url: string,
+  settings: Record<string, string> = {},
+  values: Partial<Config> = {},
+): Promise<Gateway> {
+  const gateway = await startTestGateway(url, { ...SETTINGS, ROWCAST_LOG_LEVEL: 'silent', ...settings }, values);
   gateways.push(gateway);
   return gateway;
 }
@@ -105,9 +110,8 @@ describe('between the gateway and the database', () => {
   );
 
   test('I9: a gateway that is cut off while it holds the gate keeps nobody from ringing for long', async () => {
-    const never = '3600000';
-    const awake = await gatewayOn(proxy.via(database.url), { ROWCAST_WAKE_RATE: '1', ROWCAST_SLEEP_RATE: '1' });
-    const other = await gatewayOn(database.url, { ROWCAST_SAFETY_INTERVAL: never, ROWCAST_WAKE_RATE: '1000000' });
+    const awake = await gatewayOn(proxy.via(database.url), { ROWCAST_WAKE_RATE: '1' }, { sleepRate: 1 });
+    const other = await gatewayOn(database.url, { ROWCAST_WAKE_RATE: '1000000' }, { safetyInterval: 3_600_000 });
     const execution = await newExecution(writer);
     const follower = follow(testClient({ url: other.url }), `execution:${execution}`);
     await follower.live();

@@ -14,7 +14,7 @@ import { connectWriter } from '../support/writer.js';
 /** What a row may wait for on another gateway when the ringer fails, in milliseconds. */
 const LONGEST_WAIT = 250;
 /** One ring wakes it; as long as one row comes each half second it stays awake. */
-const RINGER = { ROWCAST_WAKE_RATE: '2', ROWCAST_SLEEP_RATE: '1' };
+const RINGER = { ROWCAST_WAKE_RATE: '2' };
 const SLEEPER = { ROWCAST_WAKE_RATE: '1000000' };
 /** The lease is two seconds; the server looks for it when it likes. */
 const LEASE_ENDS = 4_000;

@@ -17,8 +17,8 @@ const SECONDS = Number(process.env.ROWCAST_SOAK_SECONDS || 18);
 const WRITERS = 4;
 const STRAGGLERS = 2;
 /** Easily woken and soon asleep again. The first gateway makes no safety read in all that time. */
-const RATES = { ROWCAST_WAKE_RATE: '60', ROWCAST_SLEEP_RATE: '40' };
-const GATEWAYS = [{ ...RATES, ROWCAST_SAFETY_INTERVAL: '3600000' }, RATES];
+const RATES = { wakeRate: 60, sleepRate: 40 };
+const GATEWAYS = [{ ...RATES, safetyInterval: 3_600_000 }, RATES];
 /**
  * What a row may wait for, in milliseconds: while nothing dies, and while sessions are lost and found again. Less than
  * a silence of the writers, whose next ring would find what was left behind.
@@ -66,8 +66,8 @@ test(
   'I9: every row reaches both gateways in order, while they wake, sleep and lose their sessions',
   async () => {
     const counts = GATEWAYS.map(() => new Counts());
-    for (const [index, settings] of GATEWAYS.entries()) {
-      const config = readConfig({ ROWCAST_PORT: '0', ...settings });
+    for (const [index, values] of GATEWAYS.entries()) {
+      const config = { ...readConfig({ ROWCAST_PORT: '0' }), ...values };
       gateways.push(await startGateway(config, database.url, silent, counts[index]));
     }
     let mood: Mood = 'trickle';

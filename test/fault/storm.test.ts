@@ -84,10 +84,11 @@ async function counter(url: string, name: string): Promise<number> {
 test('I1 I2 I3: thousands of clients come back after kill -9, at the rate that is admitted; each page is read once', async () => {
   const clients = await clientsThatFit();
   const port = `${await freePort()}`;
-  const settings = { ROWCAST_PORT: port, ROWCAST_PAGE_ROWS: `${PAGE_ROWS}` };
+  const settings = { ROWCAST_PORT: port };
+  const values = { pageRows: PAGE_ROWS };
   const heads = new Map<string, number>();
   await write(BEFORE, heads);
-  const first = await startGatewayProcess(database.url, { ...settings, ...NO_RATES });
+  const first = await startGatewayProcess(database.url, { ...settings, ...NO_RATES }, values);
   const present = startCrowd({ url: first.url, clients, channels: CHANNELS });
   crowd = present;
   /** The report in which every client is connected by the best way and has every row; null before that. */
@@ -104,7 +105,7 @@ test('I1 I2 I3: thousands of clients come back after kill -9, at the rate that i
   await present.forget();
   await write(WHILE_AWAY, heads);
   const restarted = Date.now();
-  const second = await startGatewayProcess(database.url, settings);
+  const second = await startGatewayProcess(database.url, settings, values);
   const finish = writeSteadily(heads);
   const connected = async () => {
     const report = await present.report();

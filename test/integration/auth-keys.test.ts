@@ -4,7 +4,7 @@ import { makeAuthenticator } from '../../server/auth/authenticator.js';
 import { makeLogger } from '../../server/ground/logger.js';
 import { Refusal } from '../../server/ground/refusal.js';
 import type { Authenticator } from '../../server/ports/principal.js';
-import { readConfig } from '../../server/settings/config.js';
+import { type Config, readConfig } from '../../server/settings/config.js';
 import { Issuer, type SigningKey, signingKey, signWith } from '../support/issuer.js';
 import { until } from '../support/until.js';
 
@@ -17,8 +17,8 @@ beforeAll(async () => {
 });
 afterEach(() => issuer.stop());
 
-function trusting(times: Record<string, string> = {}): Authenticator {
-  const config = readConfig({ ROWCAST_JWT_JWKS_URL: issuer.url, ...times });
+function trusting(times: Partial<Config> = {}): Authenticator {
+  const config = { ...readConfig({ ROWCAST_JWT_JWKS_URL: issuer.url }), ...times };
   const tickets = { issue: () => Promise.reject(new Error('none')), redeem: async () => null };
   return makeAuthenticator(config, { tickets, logger: makeLogger('silent') });
 }
@@ -42,7 +42,7 @@ const AWAY = 'unavailable: the issuer of tokens cannot be asked for its keys';
 
 test('I5: keys rotate: both are good while both are published, the old one is refused after', async () => {
   issuer = await Issuer.start([old]);
-  const authenticator = trusting({ ROWCAST_JWT_JWKS_COOLDOWN: '0', ROWCAST_JWT_JWKS_REFRESH: '1' });
+  const authenticator = trusting({ jwksCooldown: 0, jwksRefresh: 1 });
   expect(await outcome(authenticator, old)).toBe('ann');
   expect(await outcome(authenticator, fresh)).toBe(UNKNOWN);
   issuer.publish(old, fresh);
@@ -68,8 +68,7 @@ test('I5: tokens with unknown keys do not make the gateway flood the issuer, and
 
 test('while the issuer is away known keys are good for their time, and nobody is told that a token is wrong', async () => {
   issuer = await Issuer.start([old]);
-  const times = { ROWCAST_JWT_JWKS_COOLDOWN: '0', ROWCAST_JWT_JWKS_REFRESH: '1', ROWCAST_JWT_JWKS_MAX_AGE: '2' };
-  const [patient, brief] = [trusting(), trusting(times)];
+  const [patient, brief] = [trusting(), trusting({ jwksCooldown: 0, jwksRefresh: 1, jwksMaxAge: 2 })];
   for (const authenticator of [patient, brief]) expect(await outcome(authenticator, old)).toBe('ann');
   await issuer.stop();
   const late = trusting();

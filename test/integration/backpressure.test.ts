@@ -20,7 +20,7 @@ let writer: pg.Client;
 
 beforeAll(async () => {
   database = await createDatabase();
-  gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_PAGE_ROWS: '1' });
+  gateway = await startTestGateway(database.url, NO_RATES, { pageRows: 1 });
   writer = await connectWriter(database.url);
 });
 afterAll(async () => {

@@ -18,11 +18,11 @@ let guarded: Gateway;
 beforeAll(async () => {
   database = await createDatabase();
   gateway = await startTestGateway(database.url, { ROWCAST_MAX_SUBSCRIPTIONS: '2' });
-  guarded = await startTestGateway(database.url, {
-    ROWCAST_JWT_SECRET: SECRET,
-    ROWCAST_CONNECT_TIMEOUT: '200',
-    ROWCAST_REFRESH_TIMEOUT: '200',
-  });
+  guarded = await startTestGateway(
+    database.url,
+    { ROWCAST_JWT_SECRET: SECRET, ROWCAST_CONNECT_TIMEOUT: '200' },
+    { refreshTimeout: 200 },
+  );
 });
 afterAll(async () => {
   await gateway.stop();

@@ -141,7 +141,7 @@ describe('the server', () => {
   });
 
   test('has a gateway that is awake, and holds the gate as it should', async () => {
-    const gateway = await startTestGateway(database.url, { ROWCAST_WAKE_RATE: '2', ROWCAST_SLEEP_RATE: '1' });
+    const gateway = await startTestGateway(database.url, { ROWCAST_WAKE_RATE: '2' });
     const execution = await newExecution(writer);
     const held = () => findings().then((all) => all.find(({ name }) => name === 'gate'));
     const found = await until(

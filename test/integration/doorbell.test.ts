@@ -10,9 +10,9 @@ import { until } from '../support/until.js';
 import { connectWriter, processId } from '../support/writer.js';
 
 // Far longer than any test waits: what arrives was rung for or read on the interval, not found by the safety read.
-const NO_SAFETY = { ROWCAST_SAFETY_INTERVAL: '600000' };
+const NO_SAFETY = { safetyInterval: 600_000 };
 // So low that a gateway also wakes by the rings that another passes on while the machine is busy.
-const EASILY_WOKEN = { ...NO_SAFETY, ROWCAST_WAKE_RATE: '40', ROWCAST_SLEEP_RATE: '20' };
+const EASILY_WOKEN = { ROWCAST_WAKE_RATE: '40' };
 
 describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
   let database: TestDatabase;
@@ -24,7 +24,7 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
 
   beforeAll(async () => {
     database = await createDatabase(cluster);
-    gateway = await startTestGateway(database.url, EASILY_WOKEN);
+    gateway = await startTestGateway(database.url, EASILY_WOKEN, NO_SAFETY);
     writer = await connectWriter(database.url);
     straggler = await connectWriter(database.url);
     ear = await connectWriter(database.url);
@@ -120,7 +120,7 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
 
   test('I9: what writers leave to the gateway that is awake, it passes on to those that sleep', async () => {
     // It never wakes by itself, and reads only when it is rung.
-    const sleeper = await startTestGateway(database.url, { ...NO_SAFETY, ROWCAST_WAKE_RATE: '1000000' });
+    const sleeper = await startTestGateway(database.url, { ROWCAST_WAKE_RATE: '1000000' }, NO_SAFETY);
     const client = testClient({ url: sleeper.url });
     const follower = follow(client, 'message:passed on');
     await follower.live();
@@ -139,7 +139,7 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
   });
 
   test('I9: when the gateway that is awake dies, another that is busy takes the gate', async () => {
-    const first = await startGatewayProcess(database.url, EASILY_WOKEN);
+    const first = await startGatewayProcess(database.url, EASILY_WOKEN, NO_SAFETY);
     const client = testClient({ url: gateway.url });
     const follower = follow(client, 'message:inherited');
     await follower.live();
@@ -160,9 +160,9 @@ describe.each(clusters())('the doorbell on PostgreSQL $version', (cluster) => {
     client.close();
   });
 
-  test('I8: with doorbell always the gate is left alone, and every insert rings', async () => {
+  test('I8: below the wake rate the gate is left alone, and every insert rings', async () => {
     const second = await createDatabase(cluster);
-    const always = await startTestGateway(second.url, { ...NO_SAFETY, ROWCAST_DOORBELL: 'always' });
+    const always = await startTestGateway(second.url, { ROWCAST_WAKE_RATE: '1000000' }, NO_SAFETY);
     const client = testClient({ url: always.url });
     const follower = follow(client, 'message:always');
     await follower.live();

@@ -20,7 +20,7 @@ beforeAll(async () => {
   await writer.query(`CREATE TABLE orders (customer text NOT NULL, n int NOT NULL);
                       SELECT rowcast.attach('orders', 'customer')`);
   // Small pages, so that catching up takes many answers.
-  gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_PAGE_ROWS: '50', ROWCAST_PAGE_BYTES: '4096' });
+  gateway = await startTestGateway(database.url, NO_RATES, { pageRows: 50, pageBytes: 4_096 });
 });
 afterAll(async () => {
   await writer.end();

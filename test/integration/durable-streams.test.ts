@@ -23,7 +23,7 @@ beforeAll(async () => {
   writer = await connectWriter(database.url);
   await writer.query(`CREATE TABLE orders (customer text NOT NULL, note json);
                       SELECT rowcast.attach('orders', 'customer')`);
-  gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_PAGE_ROWS: '5', ROWCAST_PAGE_BYTES: '1024' });
+  gateway = await startTestGateway(database.url, NO_RATES, { pageRows: 5, pageBytes: 1_024 });
 });
 afterAll(async () => {
   await writer.end();

@@ -14,7 +14,7 @@ import { connectWriter } from '../support/writer.js';
 const REQUESTS = 10_000;
 const CONNECTIONS = 50;
 
-const PAGED = { ...NO_RATES, ROWCAST_PAGE_ROWS: '20', ROWCAST_PAGE_BYTES: '2048' };
+const PAGED = { pageRows: 20, pageBytes: 2_048 };
 
 let database: TestDatabase;
 let gateways: Gateway[];
@@ -24,8 +24,11 @@ let epoch: string;
 
 beforeAll(async () => {
   database = await createDatabase();
-  gateways = [await startTestGateway(database.url, PAGED), await startTestGateway(database.url, PAGED)];
-  shared = await startTestGateway(database.url, { ...PAGED, ROWCAST_CACHE: 'public' });
+  gateways = [
+    await startTestGateway(database.url, NO_RATES, PAGED),
+    await startTestGateway(database.url, NO_RATES, PAGED),
+  ];
+  shared = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_CACHE: 'public' }, PAGED);
   writer = await connectWriter(database.url);
   for (const channel of ['message:a', 'message:b']) await publish(channel, 200);
   const { positions } = await poll(shared.url, [['message:a', 'now']], 0);

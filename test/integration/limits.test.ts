@@ -4,6 +4,7 @@ import { connect as connectSocket, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { WebSocket } from 'ws';
+import type { Config } from '../../server/settings/config.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow } from '../support/follow.js';
@@ -27,8 +28,8 @@ afterAll(async () => {
   await database.drop();
 });
 
-async function gatewayWith(settings: Record<string, string>): Promise<string> {
-  const gateway = await startTestGateway(database.url, settings);
+async function gatewayWith(settings: Record<string, string>, values: Partial<Config> = {}): Promise<string> {
+  const gateway = await startTestGateway(database.url, settings, values);
   ends.push(() => gateway.stop());
   return gateway.url;
 }
@@ -215,7 +216,7 @@ test('frames: one that sends too many is read no faster than it may send; nobody
 }, 60_000);
 
 test('bytes: whatever they are made of, they are read no faster than they may come', async () => {
-  const url = await gatewayWith({ ROWCAST_BYTE_RATE: '65536', ROWCAST_MAX_FRAME_BYTES: '1024' });
+  const url = await gatewayWith({}, { maxFrameBytes: 1_024 });
   let pongs = 0;
   const client = await openRawWebSocket(url, (_, payload) => {
     if (payload.includes('"pong"')) pongs += 1;

@@ -133,7 +133,7 @@ describe.each(clusters())('partitions on PostgreSQL $version', (cluster) => {
 
   test('I9: an INSERT rings, into the table or straight into a partition', async () => {
     await attach();
-    gateway = await startTestGateway(database.url, { ROWCAST_SAFETY_INTERVAL: '3600000' });
+    gateway = await startTestGateway(database.url, {}, { safetyInterval: 3_600_000 });
     const reader = follow(testClient({ url: gateway.url }), 'readings:1');
     await reader.live();
     await insert('readings', 1, '2026-01-02');

@@ -26,11 +26,7 @@ let gateway: Gateway;
 beforeAll(async () => {
   database = await createDatabase();
   writer = await connectWriter(database.url);
-  gateway = await startTestGateway(database.url, {
-    ...NO_RATES,
-    ROWCAST_JWT_SECRET: SECRET,
-    ROWCAST_JWT_CLOCK_TOLERANCE: '0',
-  });
+  gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: SECRET }, { jwtClockTolerance: 0 });
 });
 afterAll(async () => {
   await gateway.stop();

@@ -222,7 +222,7 @@ describe('positions that cannot be served', () => {
     const total = 20_000;
     const busy = await newExecution(writer);
     await log(writer, busy, total);
-    const gateway = await startTestGateway(database.url, { ROWCAST_PAGE_ROWS: '10', ROWCAST_CACHE_BYTES: '1024' });
+    const gateway = await startTestGateway(database.url, { ROWCAST_CACHE_BYTES: '1024' }, { pageRows: 10 });
     const reader = follow(testClient({ url: gateway.url }), `execution:${busy}`);
     await reader.count(200);
     const { rows } = await writer.query(

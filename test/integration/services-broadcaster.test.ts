@@ -14,11 +14,11 @@ const ANN = { subject: 'ann', role: 'authenticated', claims: '{"sub":"ann"}', ex
 beforeAll(async () => {
   database = await createDatabase();
   writer = await connectWriter(database.url);
-  gateway = await startTestGateway(database.url, {
-    ROWCAST_SEND_BUFFER_BYTES: '4096',
-    ROWCAST_LOG_LEVEL: 'silent',
-    ROWCAST_REFRESH_TIMEOUT: '100',
-  });
+  gateway = await startTestGateway(
+    database.url,
+    { ROWCAST_LOG_LEVEL: 'silent' },
+    { sendBufferBytes: 4_096, refreshTimeout: 100 },
+  );
 });
 afterAll(async () => {
   await gateway.stop();

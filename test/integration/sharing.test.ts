@@ -181,12 +181,13 @@ test('`share` changes nothing where the platform cannot do it, as Node.js before
 
 describe('I5: with tokens', () => {
   let guarded: Gateway;
-  const settings = { ...NO_RATES, ROWCAST_JWT_SECRET: SECRET, ROWCAST_JWT_CLOCK_TOLERANCE: '0' };
+  const settings = { ...NO_RATES, ROWCAST_JWT_SECRET: SECRET };
+  const values = { jwtClockTolerance: 0 };
   const token = (claims: Claims, secret = SECRET) =>
     signWith(Buffer.from(secret), { alg: 'HS256' })({ role: 'service_role', ...claims });
 
   beforeAll(async () => {
-    guarded = await startTestGateway(database.url, settings);
+    guarded = await startTestGateway(database.url, settings, values);
   });
   afterAll(() => guarded.stop());
 
@@ -210,7 +211,7 @@ describe('I5: with tokens', () => {
     sub = 'bob';
     const { port } = new URL(guarded.url);
     await guarded.stop();
-    guarded = await startTestGateway(database.url, { ...settings, ROWCAST_PORT: port });
+    guarded = await startTestGateway(database.url, { ...settings, ROWCAST_PORT: port }, values);
     await write(3);
     for (const { follower } of [first, second]) await follower.count(3);
     for (const { follower } of [first, second]) expectAll(follower, 3);

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { SignJWT } from 'jose';
 import type pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
+import type { Config } from '../../server/settings/config.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type EventStream, type EventStreamOptions, openEventStream } from '../support/event-stream.js';
 import { seqs } from '../support/follow.js';
@@ -34,8 +35,12 @@ afterAll(async () => {
   await database.drop();
 });
 
-async function start(settings: Record<string, string> = {}, databaseUrl = database.url): Promise<Gateway> {
-  const { url, stop } = await startTestGateway(databaseUrl, { ...NO_RATES, ...settings });
+async function start(
+  settings: Record<string, string> = {},
+  databaseUrl = database.url,
+  values: Partial<Config> = {},
+): Promise<Gateway> {
+  const { url, stop } = await startTestGateway(databaseUrl, { ...NO_RATES, ...settings }, values);
   let stopped: Promise<void> | undefined;
   const gateway = { url, stop: () => (stopped ??= stop()) };
   ends.push(gateway.stop);
@@ -167,7 +172,7 @@ test('I2: a stream of which one channel cannot be had now ends, and its id still
 });
 
 test('I5: after the end of its token a stream brings nothing and ends; a refresh in time prolongs it', async () => {
-  const guarded = await start({ ROWCAST_JWT_SECRET: SECRET, ROWCAST_REFRESH_TIMEOUT: '1500' });
+  const guarded = await start({ ROWCAST_JWT_SECRET: SECRET }, database.url, { refreshTimeout: 1_500 });
   const ann = bearing(await token('ann', 2));
   const [short, long, unnamed] = [
     await open(guarded, 'channel=message:a&session=short', ann),

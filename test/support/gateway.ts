@@ -1,6 +1,6 @@
 import { type LocalGateway, startGateway } from '../../server/gateway.js';
 import { makeLogger } from '../../server/ground/logger.js';
-import { readConfig } from '../../server/settings/config.js';
+import { type Config, readConfig } from '../../server/settings/config.js';
 
 /** Settings for a test that goes faster than a client may. */
 export const NO_RATES = {
@@ -10,11 +10,14 @@ export const NO_RATES = {
   ROWCAST_ADDRESS_POLL_RATE: '1000000',
   ROWCAST_USER_RATE: '1000000',
   ROWCAST_FRAME_RATE: '1000000',
-  ROWCAST_BYTE_RATE: `${1024 ** 3}`,
 };
 
-/** A gateway in this process, on a free port. Settings as in the environment. */
-export function startTestGateway(databaseUrl: string, settings: Record<string, string> = {}): Promise<LocalGateway> {
-  const config = readConfig({ ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'error', ...settings });
+/** A gateway in this process, on a free port. Settings as in the environment; `values` also of what is no setting. */
+export function startTestGateway(
+  databaseUrl: string,
+  settings: Record<string, string> = {},
+  values: Partial<Config> = {},
+): Promise<LocalGateway> {
+  const config = { ...readConfig({ ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'error', ...settings }), ...values };
   return startGateway(config, databaseUrl, makeLogger(config.logLevel));
 }

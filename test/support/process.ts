@@ -5,6 +5,7 @@ import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../server/ground/package-root.js';
+import type { Config } from '../../server/settings/config.js';
 
 export interface RowcastProcess {
   readonly child: ChildProcess;
@@ -77,13 +78,17 @@ export interface GatewayProcess {
   stop(): Promise<void>;
 }
 
-/** `rowcast up` as a process of its own, so that it can be killed and measured. Resolves when it listens. */
+/** `rowcast up` as a process of its own, so that it can be killed and measured; `values`: of what is no setting. Resolves when it listens. */
 export async function startGatewayProcess(
   databaseUrl: string,
   env: Record<string, string> = {},
+  values?: Partial<Config>,
 ): Promise<GatewayProcess> {
   const settings = { DATABASE_URL: databaseUrl, ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'warn', ...env };
-  const rowcast = runRowcast(['up', '--no-demo'], settings);
+  const rowcast =
+    values === undefined
+      ? runRowcast(['up', '--no-demo'], settings)
+      : runNode([join(packageRoot(), 'test/support/gateway-main.ts'), JSON.stringify(values)], settings);
   const { child, exited } = rowcast;
   const listening = new Promise<string>((resolve) => {
     child.stdout?.on('data', () => {

@@ -6,7 +6,7 @@ import { Tokens } from '../../server/auth/tokens.js';
 import { makeLogger } from '../../server/ground/logger.js';
 import { Refusal } from '../../server/ground/refusal.js';
 import type { Tickets } from '../../server/ports/principal.js';
-import { ConfigError, needsToken, readConfig } from '../../server/settings/config.js';
+import { type Config, ConfigError, needsToken, readConfig } from '../../server/settings/config.js';
 import { type Claims, signingKey, signWith } from '../support/issuer.js';
 import { until } from '../support/until.js';
 
@@ -24,8 +24,8 @@ const [rsa, ec, ed, otherRsa] = await Promise.all([
   signingKey('RS256', 'r'),
 ]);
 
-const guarded = (env: Record<string, string>, tickets = none) =>
-  makeAuthenticator(readConfig(env), { tickets, logger });
+const guarded = (env: Record<string, string>, tickets = none, values: Partial<Config> = {}) =>
+  makeAuthenticator({ ...readConfig(env), ...values }, { tickets, logger });
 const bySecret = (env: Record<string, string> = {}) => guarded({ ROWCAST_JWT_SECRET: SECRET, ...env });
 
 /** The code and the message of a refusal. */
@@ -112,13 +112,13 @@ test('a claim may write of characters that it does not hold', async () => {
 });
 
 test('clocks may differ by the tolerance, and no more', async () => {
-  const wide = bySecret({ ROWCAST_JWT_CLOCK_TOLERANCE: '120' });
+  const tolerating = (jwtClockTolerance: number) =>
+    guarded({ ROWCAST_JWT_SECRET: SECRET }, none, { jwtClockTolerance });
+  const wide = tolerating(120);
   const late = await byHmac({ exp: -100 });
   expect(await wide.authenticate({ token: late })).toMatchObject({ subject: 'ann' });
   expect(await wide.authenticate({ token: await byHmac({ nbf: Math.floor(Date.now() / 1000) + 100 }) })).toBeDefined();
-  expect(await refused(bySecret({ ROWCAST_JWT_CLOCK_TOLERANCE: '60' }).authenticate({ token: late }))).toMatch(
-    'token_expired',
-  );
+  expect(await refused(tolerating(60).authenticate({ token: late }))).toMatch('token_expired');
 });
 
 test('I5: a token that is shown again is not checked again, but ends when it ends', async () => {
@@ -240,14 +240,14 @@ test('a key that cannot be used is a fault at the start, in words, and without t
   );
   expect(fault('-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----')).toMatch('is not a public key');
   expect(fault(rsa.pem)).toBe('');
-  expect(faults({ ROWCAST_JWT_SECRET: rsa.pem })).toMatch('ROWCAST_JWT_SECRET: is a key of the format PEM');
+  expect(faults({ ROWCAST_JWT_SECRET: rsa.pem })).toMatch('ROWCAST_JWT_SECRET: is a PEM key');
 });
 
 test('keys come from one place, and over a safe way', () => {
   const jwks = (url: string) => faults({ ROWCAST_JWT_JWKS_URL: url });
   expect(jwks('https://id.example/keys')).toBe('');
   expect(jwks('http://127.0.0.1:9/keys')).toBe('');
-  expect(jwks('http://id.example/keys')).toBe('ROWCAST_JWT_JWKS_URL: must be https, or lead to this machine');
+  expect(jwks('http://id.example/keys')).toBe('ROWCAST_JWT_JWKS_URL: must be https, or a loopback address');
   expect(jwks('file:///keys')).toMatch('ROWCAST_JWT_JWKS_URL');
   const two = { ROWCAST_JWT_SECRET: SECRET, ROWCAST_JWT_PUBLIC_KEY: rsa.pem };
   expect(faults(two)).toMatch('ROWCAST_JWT_SECRET, ROWCAST_JWT_PUBLIC_KEY: set one of them');

@@ -119,7 +119,7 @@ describe('settings', () => {
     `${APP},`,
     'null',
   ])('%s is refused: no browser writes an origin so, or it would be too many', (text) => {
-    expect(read({ ROWCAST_ORIGINS: text })).toContain('is no origin: write each as https://app.example.com');
+    expect(read({ ROWCAST_ORIGINS: text })).toContain('is not an origin: write each as https://app.example.com');
   });
 
   test('I5: a cookie needs a list of origins', () => {
