@@ -18,11 +18,10 @@ import { limitedBy } from './http/limit.js';
 import { makeServer } from './http/server.js';
 import { ticketRoutes } from './http/tickets.js';
 import type { Hub } from './hub/hub.js';
-import { Admission } from './limits/admission.js';
-import { Quota } from './limits/quota.js';
-import { Rates } from './limits/rates.js';
-import { addressOf } from './network/address.js';
-import { refusing } from './network/origins.js';
+import { Limiter } from './limits/limiter.js';
+import { UserLimits } from './limits/users.js';
+import { clientAddress } from './network/address.js';
+import { originPolicy } from './network/origins.js';
 import { systemClock } from './ports/clock.js';
 import type { InProcess, Peers, Transport } from './ports/door.js';
 import { SERVICE, type Tickets } from './ports/principal.js';
@@ -71,10 +70,10 @@ export function makeDoors({
   const { connectTimeout, refreshTimeout } = config;
   const common = { hub, access, authenticator, clock: systemClock, logger, limits, connectTimeout, refreshTimeout };
   const tokenOf = showing(config.cookie);
-  const quota = new Quota({ connections: config.userConnections, rate: config.userRate }, () => performance.now());
+  const users = new UserLimits(new Limiter({ each: { places: config.userConnections, rate: config.userRate } }));
   const principalOf: PrincipalOf = async (request) => {
     const principal = await authenticator.authenticate({ token: tokenOf(request) });
-    quota.spend(principal);
+    users.spend(principal);
     return principal;
   };
   const connect = (
@@ -82,30 +81,25 @@ export function makeDoors({
     transport: Transport,
     request: IncomingMessage,
     options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
-  ) => new Connection({ ...common, id, transport, token: tokenOf(request), principalLimits: quota, ...options });
-  const admission = new Admission(
-    {
-      connections: config.maxConnections,
-      addressConnections: config.addressConnections,
-      rate: config.connectRate,
-      addressRate: config.addressConnectRate,
-    },
-    () => performance.now(),
-  );
+  ) => new Connection({ ...common, id, transport, token: tokenOf(request), principalLimits: users, ...options });
+  const addresses = new Limiter({
+    each: { places: config.addressConnections, rate: config.addressConnectRate },
+    all: { places: config.maxConnections, rate: config.connectRate },
+  });
   const credentials = config.cookie !== undefined;
-  const refusalOf = refusing({ origins: config.origins, local: !needsToken(config), cookie: credentials });
+  const refusalOf = originPolicy({ origins: config.origins, local: !needsToken(config), cookie: credentials });
   const edge = {
     sendBufferBytes: config.sendBufferBytes,
-    admission,
+    addresses,
     trustedProxies: config.trustProxy,
     heartbeat,
     metrics,
   };
   const compression = config.compression === 'on';
   const requests = new RequestDoor({ ...edge, pageBytes: config.pageBytes, connect, peers });
-  const limitTo = (perSecond: number) => {
-    const rates = new Rates(perSecond);
-    return limitedBy((request) => rates.take(addressOf(request, config.trustProxy), performance.now()));
+  const limitTo = (rate: number) => {
+    const limiter = new Limiter({ each: { rate } });
+    return limitedBy((request) => limiter.spend(clientAddress(request, config.trustProxy))?.retryAfter ?? 0);
   };
   const eventOptions = {
     door: requests,

@@ -1,11 +1,11 @@
 import cors from 'cors';
 import type { RequestHandler } from 'express';
 import type { Refusal } from '../ground/refusal.js';
-import type { Asker } from '../network/origins.js';
+import type { RequestOrigin } from '../network/origins.js';
 
 export interface CrossOriginOptions {
-  /** Why whoever asks, a page or a program, may not ask at all; null where it may. */
-  readonly refusalOf: (asker: Asker) => Refusal | null;
+  /** Why a request is refused because of where it comes from, or null. */
+  readonly refusalOf: (request: RequestOrigin) => Refusal | null;
   /** Whether every page may, so that one answer fits all. */
   readonly open: boolean;
   /** Whether a browser may show a cookie for a page of another origin. */

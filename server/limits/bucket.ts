@@ -1,15 +1,15 @@
-/** So many per second in the long run, and so many at once after a rest. */
+/** A rate: `perSecond` in the long run, and `burst` at once after a pause. */
 export interface Rate {
   readonly perSecond: number;
   readonly burst: number;
 }
 
-/** Sums of fractions are not exact; in milliseconds. */
+/** Tolerance for sums of fractions, in milliseconds. */
 const ROUNDING = 0.001;
 
 /**
- * A token bucket, kept as the moment at which it will be full again (the generic cell rate algorithm): no timer
- * fills it, and one that is full is worth nothing to remember. Times in milliseconds of a clock that never goes back.
+ * A token bucket, stored as the time at which it will be full (the generic cell rate algorithm). It needs no timer, and a
+ * full bucket can be dropped. Times are in milliseconds, from a clock that never goes back.
  */
 export class Bucket {
   readonly #interval: number;
@@ -18,22 +18,22 @@ export class Bucket {
   #fullAt = Number.NEGATIVE_INFINITY;
   #lastTurn = Number.NEGATIVE_INFINITY;
 
-  /** `longestWait`: the most that `take` says, in milliseconds; who hears it stands in no queue. */
+  /** `longestWait`: the most that `take` returns, in milliseconds. A caller that gets it has no turn reserved. */
   constructor({ perSecond, burst }: Rate, longestWait = Number.POSITIVE_INFINITY) {
     this.#interval = 1000 / perSecond;
     this.#depth = burst * this.#interval;
     this.#longestWait = longestWait;
   }
 
-  /** Takes `tokens`, on credit if need be: for how long nothing more may be taken until the debt is paid. */
+  /** Takes `tokens`, on credit if there are too few; returns the time until the debt is paid. */
   spend(now: number, tokens: number): number {
     this.#fullAt = Math.max(this.#fullAt, now) + tokens * this.#interval;
     return Math.max(0, this.#fullAt - this.#depth - now);
   }
 
   /**
-   * Takes one token and returns 0; where there is none, how long to stay away. Each of those turned away gets a turn
-   * of its own, one token apart, so that they do not come back together.
+   * Takes one token and returns 0. If there is none, returns how long to wait: each rejected caller gets its own
+   * turn, one token after the other, so that they do not all come back at the same time.
    */
   take(now: number): number {
     const fullAt = Math.max(this.#fullAt, now) + this.#interval;

@@ -1,22 +1,22 @@
 import { Refusal } from '../ground/refusal.js';
 
 export interface DeliveryBounds {
-  /** Answers up to so many bytes are not counted: connections are bounded, and one holds about as much in any case. */
+  /** Responses up to this many bytes are not counted: connections are bounded, and each holds about as much anyway. */
   readonly small: number;
-  /** Bytes of larger answers that were given and are not taken yet: by one subject, and by all. */
+  /** Bytes of larger responses that were sent and not read yet: of one subject, and of all. */
   readonly ofOne: number;
   readonly ofAll: number;
-  /** How long such an answer may take to be read, in milliseconds. */
-  readonly patience: number;
+  /** How long a client may take to read such a response, in milliseconds. */
+  readonly readTimeout: number;
 }
 
 const MIB = 1024 * 1024;
-const BOUNDS: DeliveryBounds = { small: 64 * 1024, ofOne: 16 * MIB, ofAll: 128 * MIB, patience: 30_000 };
+const BOUNDS: DeliveryBounds = { small: 64 * 1024, ofOne: 16 * MIB, ofAll: 128 * MIB, readTimeout: 30_000 };
 
-/** When to come back, in milliseconds. */
+/** Retry hint, in milliseconds. */
 const RETRY_AFTER = 1_000;
 
-/** What an HTTP response of Node has of it. */
+/** The part of an HTTP response of Node that is used. */
 interface Response {
   readonly destroyed: boolean;
   destroy(): void;
@@ -25,33 +25,34 @@ interface Response {
 }
 
 /**
- * Gives answers. Each stays in memory until it is read: where too much waits already no more is given, and whoever does
- * not read is sent away. One answer may be larger than the bounds, else it could never be given.
+ * Bounds the memory of responses. Each stays in memory until the client has read it: while too many bytes are unread no further
+ * response is sent, and a client that does not read is disconnected. A single response may exceed the bounds, else it could never
+ * be sent.
  */
 export class Delivery {
   readonly #bounds: DeliveryBounds;
-  readonly #waiting = new Map<string, number>();
+  readonly #unread = new Map<string, number>();
   #all = 0;
 
   constructor(bounds: Partial<DeliveryBounds> = {}) {
     this.#bounds = { ...BOUNDS, ...bounds };
   }
 
-  /** Throws `Refusal` (rate_limited) where this answer would be too much. */
+  /** Throws `Refusal` (rate_limited) if this response would be too much. */
   refuse(body: Buffer, subject: string): void {
     const { small, ofOne, ofAll } = this.#bounds;
     if (body.length <= small) return;
-    if ((this.#waiting.get(subject) ?? 0) < ofOne && this.#all < ofAll) return;
+    if ((this.#unread.get(subject) ?? 0) < ofOne && this.#all < ofAll) return;
     throw new Refusal('rate_limited', 'earlier answers wait to be read', RETRY_AFTER);
   }
 
-  /** Ends the response. */
+  /** Ends the response with this body. */
   give(response: Response, body: Buffer, subject: string): void {
-    const { small, patience } = this.#bounds;
-    // Whoever has gone takes nothing, and nothing would say so again.
+    const { small, readTimeout } = this.#bounds;
+    // A destroyed response emits no `close`: it would be counted for ever.
     if (body.length > small && !response.destroyed) {
       this.#count(subject, body.length);
-      const late = setTimeout(() => response.destroy(), patience);
+      const late = setTimeout(() => response.destroy(), readTimeout);
       response.once('close', () => {
         clearTimeout(late);
         this.#count(subject, -body.length);
@@ -62,8 +63,8 @@ export class Delivery {
 
   #count(subject: string, bytes: number): void {
     this.#all += bytes;
-    const waiting = (this.#waiting.get(subject) ?? 0) + bytes;
-    if (waiting > 0) this.#waiting.set(subject, waiting);
-    else this.#waiting.delete(subject);
+    const unread = (this.#unread.get(subject) ?? 0) + bytes;
+    if (unread > 0) this.#unread.set(subject, unread);
+    else this.#unread.delete(subject);
   }
 }

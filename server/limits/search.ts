@@ -1,27 +1,27 @@
 import { Refusal } from '../ground/refusal.js';
 
-/** Searches that run or wait for their turn, of all and of one subject; one more is refused. */
-const MAX_ASKED = 50;
-const MAX_ASKED_BY_ONE = 5;
-/** When to come back then, in milliseconds. */
+/** Searches that run or wait, of all subjects and of one; further ones are refused. */
+const MAX_SEARCHES = 50;
+const MAX_SEARCHES_OF_ONE = 5;
+/** Retry hint, in milliseconds. */
 const RETRY_AFTER = 2_000;
 
-/** Bounds searches, each of which may read a whole history. */
+/** Bounds searches, each of which may read the whole history of a channel. */
 export class Searches {
-  /** Who asked for each of them. */
-  readonly #asked: string[] = [];
+  /** The subject of each search that runs or waits. */
+  readonly #subjects: string[] = [];
 
-  /** Rejects with `Refusal` (rate_limited) where too many wait. */
+  /** Rejects with `Refusal` (rate_limited) if too many wait. */
   async run<T>(subject: string, search: () => Promise<T>): Promise<T> {
-    const own = this.#asked.filter((each) => each === subject).length;
-    if (own >= MAX_ASKED_BY_ONE || this.#asked.length >= MAX_ASKED) {
+    const own = this.#subjects.filter((each) => each === subject).length;
+    if (own >= MAX_SEARCHES_OF_ONE || this.#subjects.length >= MAX_SEARCHES) {
       throw new Refusal('rate_limited', 'too many searches wait already', RETRY_AFTER);
     }
-    this.#asked.push(subject);
+    this.#subjects.push(subject);
     try {
       return await search();
     } finally {
-      this.#asked.splice(this.#asked.indexOf(subject), 1);
+      this.#subjects.splice(this.#subjects.indexOf(subject), 1);
     }
   }
 }

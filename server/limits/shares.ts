@@ -1,7 +1,7 @@
 import { Refusal, Unavailable } from '../ground/refusal.js';
 import type { Database, DatabaseUse } from '../ports/database.js';
 
-/** When to come back, in milliseconds. */
+/** Retry hint, in milliseconds. */
 const RETRY_AFTER = 1_000;
 
 type Gone = DatabaseUse['gone'];
@@ -18,21 +18,21 @@ interface Line {
 }
 
 /**
- * The connections of a pool, shared by those who ask: one name has so many at most. So whoever asks for much, or waits for a
- * locked row, waits behind itself, and not in front of everybody else.
+ * Shares the connections of a pool: one name uses a bounded number of them at once, and its further transactions wait in a line of
+ * their own. So a name that sends many requests, or waits for a locked row, delays itself and not the others.
  */
 export class Shares {
   readonly #width: number;
-  readonly #most: number;
+  readonly #maxWaiting: number;
   readonly #lines = new Map<string, Line>();
 
-  /** `most`: transactions of one name that wait. */
-  constructor(width: number, most: number) {
+  /** `width`: transactions of one name that run at once. `maxWaiting`: those that wait. */
+  constructor(width: number, maxWaiting: number) {
     this.#width = width;
-    this.#most = most;
+    this.#maxWaiting = maxWaiting;
   }
 
-  /** The same database, in turns. Its transactions also reject with `Refusal` (rate_limited). */
+  /** The same database, whose transactions take turns. They also reject with `Refusal` (rate_limited). */
   of(name: string, database: Database, gone: Gone): Database {
     return { transaction: (work) => this.#take(name, gone, () => database.transaction(work)) };
   }
@@ -45,25 +45,25 @@ export class Shares {
     try {
       return await run();
     } finally {
-      leave(line);
+      dropGone(line);
       const next = line.waiting.shift();
       if (next === undefined) line.running -= 1;
-      else next.go(); // it runs in this one's place
+      else next.go(); // it takes over this one's place
       if (line.running === 0) this.#lines.delete(name);
     }
   }
 
   #turn(line: Line, gone: Gone): Promise<void> {
-    if (line.waiting.length >= this.#most) leave(line);
-    if (line.waiting.length >= this.#most) {
+    if (line.waiting.length >= this.#maxWaiting) dropGone(line);
+    if (line.waiting.length >= this.#maxWaiting) {
       throw new Refusal('rate_limited', 'too many requests of this user wait already', RETRY_AFTER);
     }
     return new Promise((go, drop) => line.waiting.push({ gone, go, drop }));
   }
 }
 
-/** Those for whom nobody waits leave the line. */
-function leave({ waiting }: Line): void {
+/** Removes transactions whose client has disconnected. */
+function dropGone({ waiting }: Line): void {
   for (const one of waiting.splice(0)) {
     if (one.gone()) one.drop(new Unavailable('the client has gone'));
     else waiting.push(one);

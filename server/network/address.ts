@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import ipaddr from 'ipaddr.js';
 import { parseAddress } from './forwarded.js';
 
-/** The network that an address stands for: IPv4 as it is, IPv6 the /64 that one host may choose from; else null. */
+/** The network of an address that limits apply to: an IPv4 address itself, or the IPv6 /64 that one host may choose from; null if it is no address. */
 function networkOf(text: string): string | null {
   const parsed = parseAddress(text);
   if (parsed === null) return null;
@@ -12,15 +12,15 @@ function networkOf(text: string): string | null {
 }
 
 /**
- * Whose connection it is, for the limits by address. Each trusted proxy has added the address of its peer to the
- * right of `X-Forwarded-For`; what is further left anybody can write.
+ * The address of a client, for the limits by address. Each trusted proxy has appended the address of its peer to
+ * `X-Forwarded-For`; entries further left are written by the client and not trusted.
  */
-export function addressOf(
+export function clientAddress(
   { socket, headers }: Pick<IncomingMessage, 'headers'> & { socket: { remoteAddress?: string | undefined } },
   trustedProxies: number,
 ): string {
   const peer = socket.remoteAddress ?? '';
-  const way = [...String(headers['x-forwarded-for'] ?? '').split(','), peer];
-  const client = trustedProxies === 0 ? peer : (way.at(-1 - trustedProxies) ?? way[0] ?? '');
+  const hops = [...String(headers['x-forwarded-for'] ?? '').split(','), peer];
+  const client = trustedProxies === 0 ? peer : (hops.at(-1 - trustedProxies) ?? hops[0] ?? '');
   return networkOf(client) ?? networkOf(peer) ?? peer;
 }

@@ -1,9 +1,9 @@
 import { Refusal } from '../ground/refusal.js';
 import { isLoopback } from '../settings/setting.js';
-import { type Forwarded, isForAnother } from './forwarded.js';
+import { type Forwarded, isForwardedForOthers } from './forwarded.js';
 
-/** What a request says of itself, as Node gives it: `host` whom it asks, `origin` the page that asks, if it is one; and for whom. */
-export interface Asker extends Forwarded {
+/** Headers that say where a request comes from: the host it is sent to, the origin of the page that sends it, and what proxies add. */
+export interface RequestOrigin extends Forwarded {
   readonly host?: string | undefined;
   readonly origin?: string | undefined;
 }
@@ -11,11 +11,11 @@ export interface Asker extends Forwarded {
 export type Origins = '*' | readonly string[];
 
 export interface OriginPolicy {
-  /** The origins whose pages are admitted. */
+  /** Origins whose pages are admitted. */
   readonly origins: Origins;
-  /** Nobody shows a token: who is on this machine is trusted, and nobody else. */
+  /** There are no tokens: clients of this machine are trusted, and no others are admitted. */
   readonly local: boolean;
-  /** Browsers show a token by themselves, for whichever page it is that asks. */
+  /** Browsers send the token as a cookie, for any page that makes the request. */
   readonly cookie: boolean;
 }
 
@@ -23,37 +23,37 @@ function isLoopbackOrigin(origin: string): boolean {
   return URL.canParse(origin) && isLoopback(new URL(origin).hostname);
 }
 
-/** The name of a stranger may be made to lead here: its page would be one of this machine's own. A browser always says the name. */
-function isLoopbackAsker({ host, origin }: Asker): boolean {
+/** A foreign host name can resolve to this machine (DNS rebinding), which makes the foreign page one of the same origin. Browsers always send the name. */
+function isFromLoopback({ host, origin }: RequestOrigin): boolean {
   return (
     (host === undefined || isLoopbackOrigin(`http://${host}`)) && (origin === undefined || isLoopbackOrigin(origin))
   );
 }
 
 /**
- * The page is one of the gateway's own address. Its scheme is not looked at, because TLS ends in front of the gateway: so
- * this does not count where there are cookies, which somebody on the way could then use from a page without TLS.
+ * Whether the page was served from the gateway's own address. The scheme is ignored, because TLS ends in front of the gateway.
+ * With cookies this does not count: an attacker on the network could use them from a page without TLS.
  */
-function isOwn({ host, origin }: Asker): boolean {
+function isSameHost({ host, origin }: RequestOrigin): boolean {
   return origin !== undefined && URL.canParse(origin) && new URL(origin).host === host?.toLowerCase();
 }
 
-const BROUGHT =
-  'a proxy brings this from another machine, and without a key for tokens the gateway serves its own machine only';
+const FORWARDED =
+  'a proxy forwards this from another machine, and without a key for tokens the gateway serves its own machine only';
 
-/** Without a key. A proxy on this machine comes from a loopback address itself, whomever it brings. */
-function refusingOthers(asker: Asker): Refusal | null {
-  if (isForAnother(asker)) return new Refusal('forbidden_origin', BROUGHT);
-  return isLoopbackAsker(asker) ? null : new Refusal('forbidden_origin');
+/** Without a key. A proxy on this machine connects from a loopback address for all its clients. */
+function refusalOfOthers(request: RequestOrigin): Refusal | null {
+  if (isForwardedForOthers(request)) return new Refusal('forbidden_origin', FORWARDED);
+  return isFromLoopback(request) ? null : new Refusal('forbidden_origin');
 }
 
-/** Why somebody may not ask at all, or null: by the page that asks. A program has no origin, and is judged by its token alone. */
-export function refusing({ origins, local, cookie }: OriginPolicy): (asker: Asker) => Refusal | null {
-  if (local) return refusingOthers;
+/** Returns why a request is refused, or null. Programs send no origin; their token alone decides. */
+export function originPolicy({ origins, local, cookie }: OriginPolicy): (request: RequestOrigin) => Refusal | null {
+  if (local) return refusalOfOthers;
   if (origins === '*') return () => null;
   const admitted = new Set(origins);
-  return (asker) => {
-    const admits = asker.origin === undefined || admitted.has(asker.origin) || (!cookie && isOwn(asker));
+  return (request) => {
+    const admits = request.origin === undefined || admitted.has(request.origin) || (!cookie && isSameHost(request));
     return admits ? null : new Refusal('forbidden_origin');
   };
 }

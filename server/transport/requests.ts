@@ -4,8 +4,8 @@ import { errors, type Frame } from '@rowcast/client/protocol';
 import type { Connection, ConnectionOptions } from '../connection/connection.js';
 import type { Metrics } from '../ground/metrics.js';
 import { Refusal } from '../ground/refusal.js';
-import type { Admission, TurnedAway } from '../limits/admission.js';
-import { addressOf } from '../network/address.js';
+import type { Limiter, Rejection } from '../limits/limiter.js';
+import { clientAddress } from '../network/address.js';
 import type { Asked, Door, Order, Peers, PollAnswer, Positions, Taken, Transport } from '../ports/door.js';
 import { PollTransport } from './poll.js';
 import { resumable, SseTransport } from './sse.js';
@@ -23,7 +23,8 @@ export interface RequestDoorOptions {
   readonly sendBufferBytes: number;
   /** Size at which the answer to a poll is full. */
   readonly pageBytes: number;
-  readonly admission: Admission;
+  /** Connections by address. */
+  readonly addresses: Limiter;
   readonly trustedProxies: number;
   /** In milliseconds. */
   readonly heartbeat: number;
@@ -60,10 +61,10 @@ export class RequestDoor implements Door {
   }
 
   async stream(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
-    const { admission, sendBufferBytes, heartbeat } = this.#options;
+    const { addresses, sendBufferBytes, heartbeat } = this.#options;
     const transport = new SseTransport(response, sendBufferBytes);
     try {
-      this.#admit(request, response, (address) => admission.enter(address));
+      this.#admit(request, response, (address) => addresses.enter(address));
       const connection = this.#connect(asked, request, response, transport, heartbeat);
       transport.onDrained = () => connection.drained();
       if (asked.format !== undefined) transport.format = asked.format(connection);
@@ -93,8 +94,8 @@ export class RequestDoor implements Door {
     asked: Asked,
     wait: number,
   ): Promise<PollAnswer | null> {
-    const { admission, pageBytes, heartbeat } = this.#options;
-    this.#admit(request, response, (address) => admission.join(address));
+    const { addresses, pageBytes, heartbeat } = this.#options;
+    this.#admit(request, response, (address) => addresses.join(address));
     return new Promise((resolve, reject) => {
       const transport = new PollTransport({ bytes: pageBytes, wait, replies: asked.replies }, () => {
         const { frames, writable } = transport;
@@ -151,16 +152,16 @@ export class RequestDoor implements Door {
     return 'taken';
   }
 
-  #admit(request: IncomingMessage, response: ServerResponse, enter: (address: string) => TurnedAway | null): void {
+  #admit(request: IncomingMessage, response: ServerResponse, enter: (address: string) => Rejection | null): void {
     if (this.#stopping) throw new Refusal('shutting_down');
-    const { admission, trustedProxies, metrics } = this.#options;
-    const address = addressOf(request, trustedProxies);
-    const turnedAway = enter(address);
-    if (turnedAway !== null) {
+    const { addresses, trustedProxies, metrics } = this.#options;
+    const address = clientAddress(request, trustedProxies);
+    const rejection = enter(address);
+    if (rejection !== null) {
       metrics.turnedAway.inc();
-      throw new Refusal(turnedAway.code, undefined, turnedAway.retryAfter);
+      throw new Refusal(rejection.code, undefined, rejection.retryAfter);
     }
-    response.once('close', () => admission.leave(address));
+    response.once('close', () => addresses.leave(address));
     response.emit('admitted');
   }
 

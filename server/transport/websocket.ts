@@ -7,9 +7,9 @@ import type { Connection } from '../connection/connection.js';
 import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
 import { bareAnswer, Refusal } from '../ground/refusal.js';
-import type { Admission, TurnedAway } from '../limits/admission.js';
-import { addressOf } from '../network/address.js';
-import type { Asker } from '../network/origins.js';
+import { type Limiter, LONGEST_WAIT, type Rejection } from '../limits/limiter.js';
+import { clientAddress } from '../network/address.js';
+import type { RequestOrigin } from '../network/origins.js';
 import type { Transport } from '../ports/door.js';
 import { type SocketLimits, SocketTransport } from './socket.js';
 
@@ -27,11 +27,11 @@ const DEFLATE = {
   concurrencyLimit: 4,
 };
 
-/** How long a client that was turned away may take to close, in milliseconds. */
+/** How long a rejected client may take to close, in milliseconds. */
 const LEAVE_TIMEOUT = 1_000;
 
-/** The log tells of those turned away at most so often, in milliseconds. */
-const TELL_INTERVAL = 60_000;
+/** Minimum time between two log lines about rejected clients, in milliseconds. */
+const LOG_INTERVAL = 60_000;
 
 export interface WebSocketOptions {
   readonly path: string;
@@ -43,13 +43,14 @@ export interface WebSocketOptions {
   /** What one connection may send, per second. */
   readonly frameRate: number;
   readonly byteRate: number;
-  readonly admission: Admission;
+  /** Connections by address. */
+  readonly addresses: Limiter;
   /** Proxies in front of the gateway that say whose connection it is. */
   readonly trustedProxies: number;
   /** In milliseconds. */
   readonly heartbeat: number;
-  /** Why whoever asks, a page or a program, may not ask at all; null where it may. */
-  readonly refusalOf: (asker: Asker) => Refusal | null;
+  /** Why a request is refused because of where it comes from, or null. */
+  readonly refusalOf: (request: RequestOrigin) => Refusal | null;
   readonly connect: (id: string, transport: Transport, request: IncomingMessage) => Connection;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -60,12 +61,12 @@ export class WebSocketDoor {
   readonly #options: WebSocketOptions;
   readonly #limits: SocketLimits;
   readonly #sockets: WebSocketServer;
-  /** For those that are told when to come back, and leave. */
-  readonly #porch: WebSocketServer;
+  /** For rejected clients, which get a retry hint and are closed. */
+  readonly #rejecting: WebSocketServer;
   readonly #open = new Map<SocketTransport, Connection>();
   readonly #leaving = new Set<WebSocket>();
   readonly #beat: NodeJS.Timeout;
-  #toldAt = Number.NEGATIVE_INFINITY;
+  #loggedAt = Number.NEGATIVE_INFINITY;
   #stopping = false;
 
   constructor(server: Server, options: WebSocketOptions) {
@@ -81,7 +82,7 @@ export class WebSocketDoor {
     const perMessageDeflate = options.compression && DEFLATE;
     this.#sockets = new WebSocketServer({ ...common, perMessageDeflate, maxPayload: HARD_LIMIT * maxFrameBytes });
     const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT }; // the latter is not in @types/ws
-    this.#porch = new WebSocketServer({ ...common, ...brief });
+    this.#rejecting = new WebSocketServer({ ...common, ...brief });
     server.on('websocket', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#beat = setInterval(() => {
       for (const transport of this.#open.keys()) transport.beat();
@@ -113,20 +114,21 @@ export class WebSocketDoor {
     if (socket.destroyed) return;
     const refusal = this.#refusal(request);
     if (refusal !== null) return refuse(socket, ...refusal);
-    const { admission, trustedProxies } = this.#options;
-    const address = addressOf(request, trustedProxies);
-    const turnedAway = admission.enter(address);
-    if (turnedAway === null) {
-      socket.once('close', () => admission.leave(address));
+    const { addresses, trustedProxies } = this.#options;
+    const address = clientAddress(request, trustedProxies);
+    const rejection = addresses.enter(address);
+    if (rejection === null) {
+      socket.once('close', () => addresses.leave(address));
       return this.#sockets.handleUpgrade(request, socket, head, (webSocket) =>
         this.#accept(webSocket, socket, request),
       );
     }
-    this.#tell(address, turnedAway, request);
-    if (turnedAway.curtly) {
-      return refuse(socket, '429 Too Many Requests', new Refusal(turnedAway.code, undefined, turnedAway.retryAfter));
+    this.#log(address, rejection, request);
+    // So many are rejected that accepting each to tell it why costs too much.
+    if (rejection.retryAfter >= LONGEST_WAIT) {
+      return refuse(socket, '429 Too Many Requests', new Refusal(rejection.code, undefined, rejection.retryAfter));
     }
-    this.#porch.handleUpgrade(request, socket, head, (webSocket) => this.#send(webSocket, socket, turnedAway));
+    this.#rejecting.handleUpgrade(request, socket, head, (webSocket) => this.#reject(webSocket, socket, rejection));
   }
 
   #refusal({ url, headers }: IncomingMessage): [status: string, refusal: Refusal] | null {
@@ -136,18 +138,18 @@ export class WebSocketDoor {
     return refusal === null ? null : ['403 Forbidden', refusal];
   }
 
-  #tell(address: string, { code }: TurnedAway, { headers }: IncomingMessage): void {
+  #log(address: string, { code }: Rejection, { headers }: IncomingMessage): void {
     this.#options.metrics.turnedAway.inc();
-    if (performance.now() - this.#toldAt < TELL_INTERVAL) return;
-    this.#toldAt = performance.now();
+    if (performance.now() - this.#loggedAt < LOG_INTERVAL) return;
+    this.#loggedAt = performance.now();
     // Where a proxy is not known as one, all its clients are one address, and limited as one.
     const unknownProxy = headers['x-forwarded-for'] !== undefined && this.#options.trustedProxies === 0;
     const hint = unknownProxy ? { hint: 'if a proxy of yours stands before the gateway, set ROWCAST_TRUST_PROXY' } : {};
     this.#options.logger.warn({ address, code, ...hint }, 'connections are turned away');
   }
 
-  /** A browser cannot read how an upgrade was refused: a client that is turned away hears it as a frame. */
-  #send(webSocket: WebSocket, socket: Duplex, { code, retryAfter }: TurnedAway): void {
+  /** A browser cannot read the response to a refused upgrade: the client is accepted, and gets the reason as a frame. */
+  #reject(webSocket: WebSocket, socket: Duplex, { code, retryAfter }: Rejection): void {
     this.#leaving.add(webSocket);
     webSocket.on('close', () => this.#leaving.delete(webSocket));
     const transport = new SocketTransport(webSocket, socket, this.#limits);

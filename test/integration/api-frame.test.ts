@@ -219,7 +219,7 @@ test('I6: who does not read large answers gets no more of them, and others do', 
 });
 
 test('I6: answers of all together have a bound, and a deadline to be taken by', async () => {
-  const delivery = new Delivery({ small: 10, ofOne: 2e7, ofAll: 2e7, patience: 1_000 });
+  const delivery = new Delivery({ small: 10, ofOne: 2e7, ofAll: 2e7, readTimeout: 1_000 });
   const server = createServer((request, response) => {
     const body = Buffer.alloc(request.url === '/small' ? 10 : 2e7);
     try {

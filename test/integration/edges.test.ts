@@ -125,7 +125,7 @@ describe.each(Object.entries(DOORS))('%s', (_, ask) => {
     for (const name of ['x-forwarded-for', 'forwarded']) {
       const answer = await ask(local, { [name]: name === 'forwarded' ? 'for=203.0.113.9' : '203.0.113.9' });
       expect(answer).toContain(REFUSED);
-      expect(answer).toContain('a proxy brings this from another machine');
+      expect(answer).toContain('a proxy forwards this from another machine');
     }
   });
 

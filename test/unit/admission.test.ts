@@ -1,10 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { Admission, type AdmissionLimits } from '../../server/limits/admission.js';
 import { Bucket } from '../../server/limits/bucket.js';
-import { Quota } from '../../server/limits/quota.js';
-import { Rates } from '../../server/limits/rates.js';
-import { addressOf } from '../../server/network/address.js';
+import { Limiter, type LimiterOptions } from '../../server/limits/limiter.js';
+import { UserLimits } from '../../server/limits/users.js';
+import { clientAddress } from '../../server/network/address.js';
 import type { Principal } from '../../server/ports/principal.js';
 import { seed } from '../property/seed.js';
 
@@ -65,121 +64,113 @@ describe('bucket', () => {
   });
 });
 
-describe('admission', () => {
-  const LIMITS: AdmissionLimits = { connections: 100, addressConnections: 10, rate: 20, addressRate: 4 };
-  const make = (limits: Partial<AdmissionLimits> = {}) => {
-    const time = { now: 0 };
-    return {
-      time,
-      admission: new Admission(
-        { ...LIMITS, ...limits },
-        () => time.now,
-        () => 0.5,
-      ),
-    };
+/** With a clock that stands still. */
+function limiterOf(bounds: Pick<LimiterOptions, 'each' | 'all'>) {
+  const time = { now: 0 };
+  return { time, limiter: new Limiter({ ...bounds, now: () => time.now, random: () => 0.5 }) };
+}
+
+describe('limiter', () => {
+  const make = ({ rate = 20, places = 100, rateOfOne = 4 } = {}) => {
+    const { time, limiter } = limiterOf({ each: { rate: rateOfOne, places: 10 }, all: { rate, places } });
+    return { time, addresses: limiter };
   };
 
   test('an address that asks too often is turned away, and takes nothing from the others', () => {
-    const { admission } = make();
-    const answers = Array.from({ length: 1_000 }, () => admission.enter('a'));
+    const { addresses } = make();
+    const answers = Array.from({ length: 1_000 }, () => addresses.enter('a'));
     expect(answers.filter((answer) => answer === null)).toHaveLength(8);
-    expect(answers[8]).toEqual({ code: 'rate_limited', retryAfter: 250, curtly: false });
-    for (let other = 0; other < 30; other += 1) expect(admission.enter(`b${other}`)).toBeNull();
+    expect(answers[8]).toEqual({ code: 'rate_limited', retryAfter: 250 });
+    for (let other = 0; other < 30; other += 1) expect(addresses.enter(`b${other}`)).toBeNull();
   });
 
-  test('beyond a minute of waiting they are turned away curtly', () => {
-    const { admission } = make();
-    const answers = Array.from({ length: 1_000 }, () => admission.enter('a'));
-    expect(answers.findIndex((answer) => answer?.curtly)).toBe(8 + 4 * 60 - 1);
-    expect(answers.at(-1)).toEqual({ code: 'rate_limited', retryAfter: 60_000, curtly: true });
+  test('beyond a minute of waiting no turn is reserved', () => {
+    const { addresses } = make();
+    const answers = Array.from({ length: 1_000 }, () => addresses.enter('a'));
+    expect(answers.findIndex((answer) => answer?.retryAfter === 60_000)).toBe(8 + 4 * 60 - 1);
+    expect(answers.at(-1)).toEqual({ code: 'rate_limited', retryAfter: 60_000 });
   });
 
   test('all addresses together are held to the rate of the gateway', () => {
-    const { admission, time } = make();
-    const enter = () => Array.from({ length: 200 }, (_, index) => admission.enter(`${time.now} ${index}`));
+    const { addresses, time } = make();
+    const enter = () => Array.from({ length: 200 }, (_, index) => addresses.enter(`${time.now} ${index}`));
     expect(enter().filter((answer) => answer === null)).toHaveLength(40);
     time.now = 1_000;
     expect(enter().filter((answer) => answer === null)).toHaveLength(20);
   });
 
   test('I6: connections at once are bounded, overall and by address, and a place that is left is free', () => {
-    const { admission, time } = make({ connections: 15, rate: 1_000, addressRate: 1_000 });
-    for (let index = 0; index < 10; index += 1) expect(admission.enter('a')).toBeNull();
-    expect(admission.enter('a')).toEqual({ code: 'too_many_connections', retryAfter: 30_000, curtly: false });
-    for (let index = 0; index < 5; index += 1) expect(admission.enter('b')).toBeNull();
-    expect(admission.enter('c')).toMatchObject({ code: 'too_many_connections' });
-    admission.leave('a');
+    const { addresses, time } = make({ places: 15, rate: 1_000, rateOfOne: 1_000 });
+    for (let index = 0; index < 10; index += 1) expect(addresses.enter('a')).toBeNull();
+    expect(addresses.enter('a')).toEqual({ code: 'too_many_connections', retryAfter: 30_000 });
+    for (let index = 0; index < 5; index += 1) expect(addresses.enter('b')).toBeNull();
+    expect(addresses.enter('c')).toMatchObject({ code: 'too_many_connections' });
+    addresses.leave('a');
     time.now += 1_000;
-    expect(admission.enter('c')).toBeNull();
-    expect([admission.connections, admission.addresses]).toEqual([15, 3]);
-    for (let index = 0; index < 9; index += 1) admission.leave('a');
-    expect(admission.addresses).toBe(2);
+    expect(addresses.enter('c')).toBeNull();
+    expect([addresses.present, addresses.names]).toEqual([15, 3]);
+    for (let index = 0; index < 9; index += 1) addresses.leave('a');
+    expect(addresses.names).toBe(2);
   });
 
   test('I6: the table of addresses is bounded, and forgets the one that was quiet longest', () => {
-    const rates = new Rates(1);
-    const use = (address: string) => [0, 0, 0].map(() => rates.take(address, 0));
+    const { limiter } = limiterOf({ each: { rate: 1 } });
+    const take = (address: string) => limiter.spend(address)?.retryAfter ?? 0;
+    const use = (address: string) => [0, 0, 0].map(() => take(address));
     expect(use('busy')).toEqual([0, 0, 1_000]);
     expect(use('quiet')).toEqual([0, 0, 1_000]);
     for (let index = 0; index < 50_000; index += 1) {
-      rates.take(`attacker ${index}`, 0);
-      if (index % 1_000 === 0) expect(rates.take('busy', 0)).toBeGreaterThan(0);
+      take(`attacker ${index}`);
+      if (index % 1_000 === 0) expect(take('busy')).toBeGreaterThan(0);
     }
-    expect(rates.size).toBe(10_000);
-    expect(rates.take('quiet', 0)).toBe(0);
+    expect(limiter.remembered).toBe(10_000);
+    expect(take('quiet')).toBe(0);
   });
 });
 
-describe('quota', () => {
+describe('limits of a user', () => {
   const principal = (subject: string, role: Principal['role'] = 'authenticated'): Principal => ({
     subject,
     role,
     claims: '{}',
     expiresAt: null,
   });
-  const make = (connections: number, rate: number) => {
-    const time = { now: 0 };
-    return {
-      time,
-      quota: new Quota(
-        { connections, rate },
-        () => time.now,
-        () => 0.5,
-      ),
-    };
+  const make = (places: number, rate: number) => {
+    const { time, limiter } = limiterOf({ each: { places, rate } });
+    return { time, limiter, users: new UserLimits(limiter) };
   };
 
   test('I6: connections of one user are bounded; a place that is left is free; nothing is kept of who has left', () => {
-    const { quota } = make(2, 1_000);
-    const leave = [quota.enter(principal('ann')), quota.enter(principal('ann'))];
-    expect(() => quota.enter(principal('ann'))).toThrow(
+    const { users, limiter } = make(2, 1_000);
+    const leave = [users.enter(principal('ann')), users.enter(principal('ann'))];
+    expect(() => users.enter(principal('ann'))).toThrow(
       expect.objectContaining({ code: 'too_many_connections', retryAfter: 30_000 }),
     );
-    const bob = quota.enter(principal('bob'));
+    const bob = users.enter(principal('bob'));
     leave[0]?.();
-    leave.push(quota.enter(principal('ann')));
-    expect(quota.users).toBe(2);
+    leave.push(users.enter(principal('ann')));
+    expect(limiter.names).toBe(2);
     for (const end of [...leave.slice(1), bob]) end();
-    expect(quota.users).toBe(0);
+    expect(limiter.names).toBe(0);
   });
 
   test('requests and connections of one user are held to one rate; who is refused holds no place', () => {
-    const { quota, time } = make(100, 10);
+    const { users, limiter, time } = make(100, 10);
     const limited = expect.objectContaining({ code: 'rate_limited', retryAfter: 100 });
-    for (let index = 0; index < 10; index += 1) quota.spend(principal('ann'));
-    const leave = Array.from({ length: 10 }, () => quota.enter(principal('ann')));
-    expect(() => quota.enter(principal('ann'))).toThrow(limited);
-    quota.spend(principal('bob'));
+    for (let index = 0; index < 10; index += 1) users.spend(principal('ann'));
+    const leave = Array.from({ length: 10 }, () => users.enter(principal('ann')));
+    expect(() => users.enter(principal('ann'))).toThrow(limited);
+    users.spend(principal('bob'));
     for (const end of leave) end();
-    expect(quota.users).toBe(0);
+    expect(limiter.names).toBe(0);
     time.now = 200; // the turn after the one that was refused
-    quota.spend(principal('ann'));
+    users.spend(principal('ann'));
   });
 
   test.each(['service_role', 'anon'] as const)('%s is held by its address alone', (role) => {
-    const { quota } = make(1, 1);
-    for (let index = 0; index < 10; index += 1) quota.enter(principal('x', role));
-    expect(quota.users).toBe(0);
+    const { users, limiter } = make(1, 1);
+    for (let index = 0; index < 10; index += 1) users.enter(principal('x', role));
+    expect(limiter.names).toBe(0);
   });
 });
 
@@ -210,6 +201,6 @@ describe('address', () => {
     ['10.0.0.1', 'nonsense 17', 1, '10.0.0.1'],
     ['10.0.0.1', 'unknown', 1, '10.0.0.1'],
   ])('%s, forwarded %s, behind %i proxies: %s', (peer, forwarded, proxies, expected) => {
-    expect(addressOf(from(peer, forwarded), proxies)).toBe(expected);
+    expect(clientAddress(from(peer, forwarded), proxies)).toBe(expected);
   });
 });

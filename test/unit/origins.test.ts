@@ -1,13 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import { showing } from '../../server/http/credentials.js';
-import { type Asker, type OriginPolicy, refusing } from '../../server/network/origins.js';
+import { type OriginPolicy, originPolicy, type RequestOrigin } from '../../server/network/origins.js';
 import { ConfigError, readConfig } from '../../server/settings/config.js';
 
 const APP = 'https://app.example.com';
 const KEY = { ROWCAST_JWT_SECRET: 's'.repeat(32) };
 
 describe('who may ask', () => {
-  const admitting = (policy: OriginPolicy) => (asker: Asker) => refusing(policy)(asker) === null;
+  const admitting = (policy: OriginPolicy) => (asker: RequestOrigin) => originPolicy(policy)(asker) === null;
   const listed = admitting({ origins: [APP, 'http://[::1]:5173'], local: false, cookie: false });
 
   test.each([
@@ -58,7 +58,7 @@ describe('who may ask', () => {
     expect(admitting({ origins: [APP], local: true, cookie: false })({ host, origin })).toBe(expected);
   });
 
-  const local = refusing({ origins: '*', local: true, cookie: false });
+  const local = originPolicy({ origins: '*', local: true, cookie: false });
 
   test.each([
     { 'x-forwarded-for': '203.0.113.9' },
@@ -74,7 +74,7 @@ describe('who may ask', () => {
     const refusal = local({ host: '127.0.0.1:4400', ...headers });
     expect(refusal).toMatchObject({ code: 'forbidden_origin', message: expect.stringContaining('without a key') });
     for (const origins of ['*' as const, [APP]]) {
-      expect(refusing({ origins, local: false, cookie: false })({ host: 'x', ...headers })).toBeNull();
+      expect(originPolicy({ origins, local: false, cookie: false })({ host: 'x', ...headers })).toBeNull();
     }
   });
 

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from '@jest/globals';
 import { Backoff } from '../../client/ground/backoff.js';
 import { errors } from '../../client/protocol/index.js';
 import { Session } from '../../client/session/session.js';
-import { Admission } from '../../server/limits/admission.js';
+import { Limiter } from '../../server/limits/limiter.js';
 import { FakeClock, type FakeLink, FakeRung, settle } from '../support/fakes.js';
 
 const SESSIONS = 1_000;
@@ -15,7 +15,7 @@ interface Visit {
   readonly at: number;
 }
 
-/** A gateway that may be away, with the real admission, and the real sessions before it. */
+/** A gateway that may be away, with the real limiter, and the real sessions before it. */
 class Storm {
   readonly clock = new FakeClock();
   readonly sessions: Session[] = [];
@@ -25,7 +25,7 @@ class Storm {
   readonly told = new Map<number, number>();
   readonly early: Visit[] = [];
   readonly #links = new Set<FakeLink>();
-  #admission: Admission | null = null;
+  #addresses: Limiter | null = null;
 
   constructor() {
     for (let session = 0; session < SESSIONS; session += 1) {
@@ -54,12 +54,16 @@ class Storm {
   }
 
   up(rate: number): void {
-    const limits = { connections: 2 * SESSIONS, addressConnections: 2 * SESSIONS, rate, addressRate: 2 * rate };
-    this.#admission = new Admission(limits, () => this.clock.now());
+    const places = 2 * SESSIONS;
+    this.#addresses = new Limiter({
+      each: { places, rate: 2 * rate },
+      all: { places, rate },
+      now: () => this.clock.now(),
+    });
   }
 
   down(): void {
-    this.#admission = null;
+    this.#addresses = null;
     for (const link of this.#links) link.events.onClose(1006, '');
     this.#links.clear();
   }
@@ -72,10 +76,10 @@ class Storm {
     const visit = { session, at: this.clock.now() };
     this.visits.push(visit);
     if (visit.at < (this.told.get(session) ?? 0)) this.early.push(visit);
-    if (this.#admission === null) return link.events.onClose(1006, '');
+    if (this.#addresses === null) return link.events.onClose(1006, '');
     link.events.onOpen();
-    const turnedAway = this.#admission.enter('one address');
-    if (turnedAway === null) {
+    const rejection = this.#addresses.enter('one address');
+    if (rejection === null) {
       this.admitted.push(visit);
       this.#links.add(link);
       const limits = { maxFrameBytes: 1, maxSubscriptions: 1 };
@@ -83,7 +87,7 @@ class Storm {
       link.receive(JSON.stringify({ type: 'connected', id, session: 's', heartbeat: 600_000, limits }));
       return;
     }
-    const { code, retryAfter } = turnedAway;
+    const { code, retryAfter } = rejection;
     this.told.set(session, visit.at + retryAfter);
     link.receive(JSON.stringify({ type: 'error', code, message: '', retryAfter }));
     link.events.onClose(errors[code].close, '');
