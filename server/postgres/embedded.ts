@@ -36,10 +36,10 @@ const PORT_ATTEMPTS = 3;
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const dataDir = resolve(options.dataDir);
   const cluster = join(dataDir, 'pgdata');
-  await mkdir(dataDir, { recursive: true });
 
   const runAs = await serverUser(cluster);
   const binaries = await findBinaries(runAs, options.binDir);
+  await mkdir(dataDir, { recursive: true });
   if (!(await ownerOf(cluster))) await createCluster(cluster, binaries, runAs, options.log);
 
   for (let attempt = 1; ; attempt++) {

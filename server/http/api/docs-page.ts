@@ -1,7 +1,7 @@
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { Router } from 'express';
-// Not the package itself, which would load all of the page's script into this process.
-import getAbsoluteFSPath from 'swagger-ui-dist/absolute-path.js';
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -36,10 +36,17 @@ const SCRIPT = `SwaggerUIBundle({
 /** How long a browser may keep the files of the page, in seconds. */
 const KEEP = 3_600;
 
+/** The files of swagger-ui: the build copies them beside this module; the source takes them from the development dependency. */
+function swaggerUi(): string {
+  const copied = join(import.meta.dirname, 'swagger-ui');
+  if (existsSync(copied)) return copied;
+  return dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+}
+
 /** The document as a page to read and to try. All of it comes from this gateway: it works offline. */
 export function docsPage(): Router {
   const router = Router();
-  const folder = getAbsoluteFSPath();
+  const folder = swaggerUi();
   const files = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'];
   router.get('/', (_request, response) => {
     response.type('html').set('Cache-Control', 'no-cache').send(PAGE);
