@@ -19,13 +19,12 @@ const oneCore = {
 };
 
 await build({
-  entryPoints: ['client/index.ts'],
-  entryNames: 'rowcast',
+  entryPoints: { rowcast: 'client/index.ts', progress: 'client/progress/index.ts' },
   outdir: process.argv[2] ?? 'client/dist/browser',
   bundle: true,
   splitting: true,
   minify: true,
-  sourcemap: true,
+  sourcemap: 'external', // to look into it; not published, so the bundle names none
   legalComments: 'linked', // the licences of what is inside stand in a file beside it
   format: 'esm',
   target: 'es2022',
