@@ -15,9 +15,11 @@ export interface Environment {
   watch(onSign: () => void, onRest?: () => void): () => void;
 }
 
+type Target = Pick<EventTarget, 'addEventListener' | 'removeEventListener'>;
+
 /** The part of `globalThis` that is looked at. A browser has all of it, a worker no document, Node nothing. */
-export interface Scope extends Partial<Pick<EventTarget, 'addEventListener' | 'removeEventListener'>> {
-  readonly document?: Pick<Document, 'visibilityState' | 'addEventListener' | 'removeEventListener'>;
+export interface Scope extends Partial<Target> {
+  readonly document?: Target & { readonly visibilityState: string }; // `Document` is unknown where there is no DOM
 }
 
 /** A tick that comes this much too late means that the machine slept, or the page was frozen. In milliseconds. */

@@ -46,10 +46,21 @@ export async function runScript(
 function runNode(args: readonly string[], env: Record<string, string>, cwd?: string): RowcastProcess {
   const root = packageRoot();
   const loader = join(root, 'node_modules/tsx/dist/loader.mjs');
+  // The loader takes the paths of our packages from this file, whatever the working directory is.
+  const settled = { TSX_TSCONFIG_PATH: join(root, 'tsconfig.json'), ...env };
+  return runProgram(process.execPath, ['--import', loader, ...args], settled, cwd);
+}
+
+/** Runs a program in an environment that holds nothing but what is given. */
+export function runProgram(
+  file: string,
+  args: readonly string[],
+  env: Record<string, string>,
+  cwd?: string,
+): RowcastProcess {
   const { PATH = '', HOME = '' } = process.env;
-  const child = spawn(process.execPath, ['--import', loader, ...args], {
-    // The loader takes the paths of our packages from this file, whatever the working directory is.
-    env: { PATH, HOME, TSX_TSCONFIG_PATH: join(root, 'tsconfig.json'), ...env },
+  const child = spawn(file, args, {
+    env: { PATH, HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),
   });
@@ -85,19 +96,21 @@ export async function startGatewayProcess(
   values?: Partial<Config>,
 ): Promise<GatewayProcess> {
   const settings = { DATABASE_URL: databaseUrl, ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'warn', ...env };
-  const rowcast =
-    values === undefined
-      ? runRowcast(['up', '--no-demo'], settings)
-      : runNode([join(packageRoot(), 'test/support/gateway-main.ts'), JSON.stringify(values)], settings);
+  if (values === undefined) return listening(runRowcast(['up', '--no-demo'], settings));
+  return listening(runNode([join(packageRoot(), 'test/support/gateway-main.ts'), JSON.stringify(values)], settings));
+}
+
+/** The gateway of a `rowcast up`. Resolves when it listens. */
+export async function listening(rowcast: RowcastProcess): Promise<GatewayProcess> {
   const { child, exited } = rowcast;
-  const listening = new Promise<string>((resolve) => {
+  const said = new Promise<string>((resolve) => {
     child.stdout?.on('data', () => {
       const url = /^listening on (\S+)$/m.exec(rowcast.output())?.[1];
       if (url !== undefined) resolve(url);
     });
   });
   const url = await Promise.race([
-    listening,
+    said,
     exited.then((code) => Promise.reject(new Error(`rowcast up ended with ${code}: ${rowcast.errors()}`))),
   ]);
   return {

