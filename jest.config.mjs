@@ -5,6 +5,7 @@ const typescript = {
     '^@rowcast/client$': '<rootDir>/client/node.ts',
     '^@rowcast/client/(.*)$': '<rootDir>/client/$1/index.ts',
   },
+  testEnvironment: '<rootDir>/test/support/environment.mjs',
   transform: { '\\.ts$': '<rootDir>/test/support/transform.mjs' },
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/client/dist/'],
 };

@@ -1,0 +1,39 @@
+import vm from 'node:vm';
+import { TestEnvironment } from 'jest-environment-node';
+import { load } from './load.mjs';
+
+/** The timeout of a test is there for a hang. What waits for a condition gives up before, and says for what it waited. */
+const MARGIN = 2;
+
+/**
+ * Jest's environment for Node, with two differences.
+ *
+ * Its global object is a plain one. Jest makes it a proxy, to clean up after a test file, so that each `Map`, `Promise`
+ * or `performance` in the code is looked up through two hooks: code under test ran five times slower than in
+ * production. A context with a global object of its own isolates the files as well, and is collected as a whole. Jest
+ * has no option for that, but asks `vm` for the context.
+ *
+ * The timeouts of tests and hooks are meant for an idle machine: they grow with the load at their start.
+ */
+export default class extends TestEnvironment {
+  /** Of each test and hook, as it was written. */
+  #timeouts = new WeakMap();
+
+  constructor(config, context) {
+    const { createContext } = vm;
+    vm.createContext = () => createContext(vm.constants.DONT_CONTEXTIFY);
+    try {
+      super(config, context);
+    } finally {
+      vm.createContext = createContext;
+    }
+  }
+
+  handleTestEvent({ name, test, hook }, { testTimeout }) {
+    if (name !== 'test_fn_start' && name !== 'hook_start') return;
+    const timed = name === 'hook_start' ? hook : test;
+    const timeout = this.#timeouts.get(timed) ?? timed.timeout ?? testTimeout;
+    this.#timeouts.set(timed, timeout);
+    timed.timeout = timeout * MARGIN * load();
+  }
+}
