@@ -1,6 +1,6 @@
-import { join } from 'node:path';
 import { packageRoot } from '../../server/ground/package-root.js';
 import { startLeashed } from '../../server/postgres/leash.js';
+import { program } from '../support/programs.js';
 
 /** A running `rowcast up`. It cannot outlive this process, and Ctrl-C does not reach it. */
 export interface GatewayProcess {
@@ -20,16 +20,15 @@ export async function startGatewayProcess(
   env: Readonly<Record<string, string>>,
   log: (line: string) => void,
 ): Promise<GatewayProcess> {
-  const root = packageRoot();
   const { PATH = '', HOME = '' } = process.env;
   const settings = Object.entries({ PATH, HOME, ...env }).map(([name, value]) => `${name}=${value}`);
-  const node = [process.execPath, '--import', TELL_STATUS, '--import', join(root, 'node_modules/tsx/dist/loader.mjs')];
+  const node = [process.execPath, '--import', TELL_STATUS];
   const told = new Map<string, string>();
   const { exited } = await startLeashed(
     '/bin/sh',
-    ['-c', TELL_PID, 'gateway', 'env', '-i', ...settings, ...node, join(root, 'server/main.ts'), 'up', '--no-demo'],
+    ['-c', TELL_PID, 'gateway', 'env', '-i', ...settings, ...node, program('server/main.ts'), 'up', '--no-demo'],
     {
-      cwd: root,
+      cwd: packageRoot(),
       runAs: {},
       ready: 'listening on http',
       log(line) {

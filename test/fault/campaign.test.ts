@@ -4,9 +4,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
-import { packageRoot } from '../../server/ground/package-root.js';
 import { KINDS } from '../campaign/clients/plan.js';
 import type { Summary } from '../campaign/summary.js';
+import { program } from '../support/programs.js';
 
 /** Each comes once. The long campaign has all there are, again and again: docs/campaign.md. */
 const FAULTS = [
@@ -31,7 +31,6 @@ afterAll(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true,
 test('I1 I2 I3 I8 I9: a short campaign: two gateways, clients of every kind, one fault after the other', async () => {
   const out = await mkdtemp(join(tmpdir(), 'rowcast-faults-'));
   folders.push(out);
-  const root = packageRoot();
   const options = [
     '--once',
     '--minutes',
@@ -47,11 +46,7 @@ test('I1 I2 I3 I8 I9: a short campaign: two gateways, clients of every kind, one
   ];
   const campaign = spawn(
     process.execPath,
-    [
-      ...['--import', join(root, 'node_modules/tsx/dist/loader.mjs'), join(root, 'test/campaign/main.ts')],
-      ...options,
-      ...FAULTS.flatMap((name) => ['--nemesis', name]),
-    ],
+    [program('test/campaign/main.ts'), ...options, ...FAULTS.flatMap((name) => ['--nemesis', name])],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   let output = '';

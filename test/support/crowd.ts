@@ -1,7 +1,6 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
-import { packageRoot } from '../../server/ground/package-root.js';
+import { program } from './programs.js';
 
 export interface CrowdOptions {
   readonly url: string;
@@ -34,10 +33,7 @@ export interface Crowd {
 
 /** Thousands of clients of the library, in a process of their own. */
 export function startCrowd(options: CrowdOptions): Crowd {
-  const root = packageRoot();
-  const child = fork(join(root, 'test/support/crowd-process.ts'), [JSON.stringify(options)], {
-    execArgv: ['--import', join(root, 'node_modules/tsx/dist/loader.mjs')],
-  });
+  const child = fork(program('test/support/crowd-process.ts'), [JSON.stringify(options)], { execArgv: [] });
   const ask = async (question: string) => {
     const answer = once(child, 'message') as Promise<[CrowdReport]>;
     child.send(question);

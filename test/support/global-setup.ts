@@ -7,6 +7,7 @@ import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embe
 import { isAlive } from '../../server/postgres/leash.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { TEMPLATE } from './database.js';
+import { program } from './programs.js';
 
 const SETTINGS = {
   fsync: 'off',
@@ -27,6 +28,7 @@ export default async function setup(): Promise<void> {
   await removeAbandoned();
   const directory = join(tmpdir(), `rowcast-test-${process.pid}`);
   await mkdir(directory);
+  program('server/main.ts'); // once, for all workers
 
   const binDirs = [undefined, ...installedBinDirs()];
   const clusters = await Promise.all(binDirs.map((binDir, index) => startCluster(join(directory, `${index}`), binDir)));

@@ -4,8 +4,8 @@ import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../server/ground/package-root.js';
 import type { Config } from '../../server/settings/config.js';
+import { program } from './programs.js';
 
 export interface RowcastProcess {
   readonly child: ChildProcess;
@@ -23,12 +23,12 @@ export function killAll(): void {
   for (const child of running) child.kill('SIGKILL');
 }
 
-/** Runs `rowcast …` from the source, in an environment that holds nothing but what is given. */
+/** Runs `rowcast …`, in an environment that holds nothing but what is given. */
 export function runRowcast(args: readonly string[], env: Record<string, string> = {}, cwd?: string): RowcastProcess {
-  return runNode([join(packageRoot(), 'server/main.ts'), ...args], env, cwd);
+  return runNode([program('server/main.ts'), ...args], env, cwd);
 }
 
-/** Runs a program that uses `rowcast/server`, as its reader would save it, from the source. */
+/** Runs a program that uses `rowcast/server`, as its reader would save it. */
 export async function runScript(
   script: string,
   args: readonly string[] = [],
@@ -36,7 +36,7 @@ export async function runScript(
 ): Promise<RowcastProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'rowcast-script-'));
   const file = join(folder, 'script.mjs');
-  const library = JSON.stringify(join(packageRoot(), 'server/index.ts'));
+  const library = JSON.stringify(program('server/index.ts'));
   await writeFile(file, script.replaceAll("'rowcast/server'", library));
   const run = runNode([file, ...args], env);
   run.child.once('close', () => rmSync(folder, { recursive: true }));
@@ -44,11 +44,7 @@ export async function runScript(
 }
 
 function runNode(args: readonly string[], env: Record<string, string>, cwd?: string): RowcastProcess {
-  const root = packageRoot();
-  const loader = join(root, 'node_modules/tsx/dist/loader.mjs');
-  // The loader takes the paths of our packages from this file, whatever the working directory is.
-  const settled = { TSX_TSCONFIG_PATH: join(root, 'tsconfig.json'), ...env };
-  return runProgram(process.execPath, ['--import', loader, ...args], settled, cwd);
+  return runProgram(process.execPath, args, env, cwd);
 }
 
 /** Runs a program in an environment that holds nothing but what is given. */
@@ -97,7 +93,7 @@ export async function startGatewayProcess(
 ): Promise<GatewayProcess> {
   const settings = { DATABASE_URL: databaseUrl, ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'warn', ...env };
   if (values === undefined) return listening(runRowcast(['up', '--no-demo'], settings));
-  return listening(runNode([join(packageRoot(), 'test/support/gateway-main.ts'), JSON.stringify(values)], settings));
+  return listening(runNode([program('test/support/gateway-main.ts'), JSON.stringify(values)], settings));
 }
 
 /** The gateway of a `rowcast up`. Resolves when it listens. */

@@ -1,7 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
-import { packageRoot } from '../../../server/ground/package-root.js';
+import { program } from '../../support/programs.js';
 import type { ClientPlan, ClientReport, Order, Ports, Report } from './plan.js';
 
 const ANSWER_TIMEOUT = 60_000;
@@ -17,10 +16,7 @@ export class ClientHost {
 
   /** `doors`: the ports for those who go up and down. */
   constructor(plans: readonly ClientPlan[], ports: Ports, doors: Ports, folder: string) {
-    const root = packageRoot();
-    this.#child = fork(join(root, 'test/campaign/clients/main.ts'), {
-      execArgv: ['--import', join(root, 'node_modules/tsx/dist/loader.mjs')],
-    });
+    this.#child = fork(program('test/campaign/clients/main.ts'), { execArgv: [] });
     this.#exited = once(this.#child, 'exit');
     this.#tell({ type: 'start', clients: plans, ports, doors, folder });
   }
