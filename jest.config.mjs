@@ -6,6 +6,7 @@ const typescript = {
     '^@rowcast/client/(.*)$': '<rootDir>/client/$1/index.ts',
   },
   testEnvironment: '<rootDir>/test/support/environment.mjs',
+  setupFiles: ['<rootDir>/test/support/setup.ts'],
   transform: { '\\.ts$': '<rootDir>/test/support/transform.mjs' },
   modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/client/dist/'],
 };

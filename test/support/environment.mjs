@@ -6,7 +6,7 @@ import { load } from './load.mjs';
 const MARGIN = 2;
 
 /**
- * Jest's environment for Node, with two differences.
+ * Jest's environment for Node, with three differences.
  *
  * Its global object is a plain one. Jest makes it a proxy, to clean up after a test file, so that each `Map`, `Promise`
  * or `performance` in the code is looked up through two hooks: code under test ran five times slower than in
@@ -14,6 +14,8 @@ const MARGIN = 2;
  * has no option for that, but asks `vm` for the context.
  *
  * The timeouts of tests and hooks are meant for an idle machine: they grow with the load at their start.
+ *
+ * A test that fails says with which seed, which `setup.ts` has chosen for its file.
  */
 export default class extends TestEnvironment {
   /** Of each test and hook, as it was written. */
@@ -30,6 +32,9 @@ export default class extends TestEnvironment {
   }
 
   handleTestEvent({ name, test, hook }, { testTimeout }) {
+    if (name === 'test_done' && test.errors.length > 0) {
+      process.stderr.write(`ROWCAST_SEED=${this.global.process.env.ROWCAST_SEED} was the seed of: ${test.name}\n`);
+    }
     if (name !== 'test_fn_start' && name !== 'hook_start') return;
     const timed = name === 'hook_start' ? hook : test;
     const timeout = this.#timeouts.get(timed) ?? timed.timeout ?? testTimeout;
