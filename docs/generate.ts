@@ -45,13 +45,13 @@ function settingsPage(): string {
 
 ${note('`settings` in server/settings/')}
 
-Every setting is an environment variable, read once when a command starts. An empty variable counts as left out.
-A variable that begins with \`ROWCAST_\` and is not listed here is an error, so that a typing mistake does not go
-unnoticed. \`rowcast up --help\` prints the same table.
+Every setting is an environment variable, read once when a command starts. An empty variable counts as unset.
+A variable that begins with \`ROWCAST_\` and is not listed here is an error, so that a typo does not go unnoticed.
+\`rowcast up --help\` prints the same table.
 
 ${table([['Variable', 'Meaning', 'Default', 'Unit', 'Accepts'], ...rows])}
 
-What to change for production is said in [operations](../operations/README.md).
+[Operations](../operations/README.md) says what to change for production.
 `;
 }
 
@@ -67,10 +67,11 @@ function errorsPage(): string {
 
 ${note('`errors` in client/protocol/errors.ts')}
 
-Every code that the gateway answers with. **retry**: the same may work later, by itself. **stop**: it cannot work until
-somebody changes something. A code with a number ends the connection with that WebSocket close code: 4000 to 4499 mean
-retry, 4500 to 4999 mean stop. A client treats a code that it does not know as retry. When each code is sent is said in
-[the protocol](../protocol.md#13-errors).
+Every code that the gateway sends. **retry**: the same request may succeed later without a change. **stop**: it cannot
+succeed until something changes. A code with a number ends the connection with that WebSocket close code: 4000 to 4499 mean
+retry, 4500 to 4999 mean stop. A client treats an unknown code as retry. [The protocol](../protocol.md#13-errors) says when
+each code is sent, [troubleshooting](../operations/troubleshooting.md) what usually causes it, and
+[snapshot and live](../snapshots.md) how to recover from \`position_gone\` and from a reset.
 
 ${table([['Code', 'Meaning', 'Outcome', 'Close code', 'What to do'], ...rows])}
 `;

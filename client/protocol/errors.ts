@@ -1,6 +1,6 @@
 import { type ErrorCode, type Outcome, outcomes } from './outcomes.js';
 
-/** Codes that a subscriber, who is spared their bytes, never meets. */
+/** Codes of the HTTP API. A subscriber never receives them, so its bundle leaves them out. */
 const ofTheApi = {
   invalid_request: { outcome: 'stop' },
   method_not_allowed: { outcome: 'stop' },
@@ -10,7 +10,7 @@ const ofTheApi = {
   idempotency_key_reused: { outcome: 'stop' },
 } as const satisfies Record<string, Outcome>;
 
-/** Every code that a gateway answers with. */
+/** Every code that a gateway sends. */
 export type AnyErrorCode = ErrorCode | keyof typeof ofTheApi;
 
 interface Explanation {
@@ -24,38 +24,39 @@ export type ErrorEntry = Outcome & Explanation;
 const explanations: Record<AnyErrorCode, Explanation> = {
   invalid_json: {
     meaning: 'The frame, or the body of a request, is not JSON.',
-    action: 'Send one JSON object per text frame, and the JSON that a path takes as its body.',
+    action: 'Send one JSON object per text frame, and the JSON that the path expects as a body.',
   },
   unknown_type: {
-    meaning: 'The frame has a type that is no command.',
+    meaning: 'The type of the frame is not a command.',
     action: 'Send connect, subscribe, unsubscribe, refresh or ping.',
   },
   invalid_frame: {
-    meaning: 'A field of the command is missing or has the wrong form.',
+    meaning: 'A field of the command is missing or malformed.',
     action: 'The message names the field; see the protocol for its form.',
   },
   frame_too_large: {
     meaning: 'The frame, the body or the headers of a request are larger than the limit.',
-    action: 'Send smaller commands; `connected` has the limit. Events are written with SQL, not sent to the gateway.',
+    action:
+      'Send smaller commands; the frame `connected` has the limit. Events are written with SQL, not sent to the gateway.',
   },
   not_connected: {
-    meaning: 'A command came before the connect command was answered.',
-    action: 'Send connect first and wait for connected.',
+    meaning: 'A command arrived before the reply to `connect`.',
+    action: 'Send `connect` first and wait for `connected`.',
   },
   already_connected: {
-    meaning: 'A second connect command came on the same connection.',
-    action: 'Send refresh to change the token.',
+    meaning: 'A second `connect` arrived on the same connection.',
+    action: 'Send `refresh` to change the token.',
   },
   invalid_channel: {
-    meaning: 'The channel is not written <stream>:<key>, or its key is not written as the database writes it.',
+    meaning: 'The channel is not written `<stream>:<key>`, or its key is not spelled as PostgreSQL prints it.',
     action: 'The message shows the expected form.',
   },
   unknown_channel: {
-    meaning: 'There is no such stream, or nothing with that key.',
+    meaning: 'The stream does not exist, or nothing exists with that key.',
     action: 'Attach the table, or check the key.',
   },
   already_subscribed: {
-    meaning: 'This connection is subscribed to the channel already.',
+    meaning: 'This connection is already subscribed to the channel.',
     action: 'Unsubscribe first to move to another position.',
   },
   not_subscribed: {
@@ -63,101 +64,102 @@ const explanations: Record<AnyErrorCode, Explanation> = {
     action: 'Nothing to do.',
   },
   too_many_subscriptions: {
-    meaning: 'The connection has as many subscriptions as it may have.',
+    meaning: 'The connection has reached its maximum number of subscriptions.',
     action: 'Unsubscribe from a channel, or raise ROWCAST_MAX_SUBSCRIPTIONS.',
   },
   unknown_session: {
-    meaning: 'This gateway has no connection of that name, or not of this principal.',
-    action: "Open the connection anew with the channels it is to have; several gateways do not know each other's.",
+    meaning: 'This gateway has no connection with that name, or the connection belongs to another principal.',
+    action: 'Open a new connection with all its channels. Another gateway does not know the connections of this one.',
   },
   position_gone: {
-    meaning: 'What follows the position cannot be served: it was deleted, or the numbering is another one.',
-    action: 'Fetch a snapshot of what you show, and read on from now, or begin anew from the start.',
+    meaning: 'Events after the position cannot be served: they were deleted, or the numbering has changed.',
+    action:
+      'Load a snapshot together with its position and continue from that position, or begin again from the start.',
   },
   not_found: {
-    meaning: 'There is nothing at this path.',
+    meaning: 'Nothing exists at this path.',
     action: 'Look the path up in the protocol.',
   },
   forbidden: {
-    meaning: 'There is no such thing, or this principal may not have it.',
-    action: 'Ask whoever grants access. A subscription that ends with this code has lost its right.',
+    meaning: 'Not found, or you are not allowed to access it.',
+    action: 'Ask the operator for access. A subscription that ends with this code has lost its right.',
   },
   forbidden_origin: {
-    meaning: 'A page of this origin, or whoever comes by this proxy, may not connect.',
-    action: 'Have its origin listed in ROWCAST_ORIGINS. Without a key for tokens only this machine is served.',
+    meaning: 'This origin (or proxy) is not allowed.',
+    action: 'Add the origin to ROWCAST_ORIGINS. Without a key for tokens the gateway serves its own machine only.',
   },
   unavailable: {
-    meaning: 'The database cannot be reached right now, or cannot answer.',
-    action: 'Try again with a growing, random delay. The client library does.',
+    meaning: 'The database cannot be reached at the moment, or did not answer.',
+    action: 'Retry with exponential backoff and jitter. The client library does.',
   },
   internal: {
-    meaning: 'The gateway failed in a way that it did not expect.',
-    action: 'Try again; if it stays, look into the log of the gateway.',
+    meaning: 'The gateway failed unexpectedly.',
+    action: 'Retry. If the error persists, look into the log of the gateway.',
   },
   shutting_down: {
     meaning: 'This gateway is stopping.',
-    action: 'Connect again: another gateway, or this one restarted, goes on at your position.',
+    action: 'Reconnect: another gateway, or this one after its restart, continues from your position.',
   },
   connect_timeout: {
-    meaning: 'The connection was opened but no connect command came in time, or not all of a request did.',
-    action: 'Send connect as the first frame, and each request in one go.',
+    meaning: 'The connection was opened but `connect` did not arrive in time, or a request was incomplete.',
+    action: 'Send `connect` as the first frame, and each request without a pause.',
   },
   heartbeat_timeout: {
-    meaning: 'Nothing was heard from the gateway for two heartbeats; the client itself says so.',
-    action: 'Connect again.',
+    meaning: 'The client received nothing from the gateway for two heartbeats. The client itself reports this code.',
+    action: 'Reconnect.',
   },
   token_expired: {
     meaning: 'The token has expired.',
-    action: 'Send refresh with a fresh token, or connect again with one. The client library does.',
+    action: 'Send `refresh` with a new token, or reconnect with one. The client library does.',
   },
   too_many_connections: {
-    meaning: 'The gateway, this address or this user has as many connections as it may have.',
+    meaning: 'The gateway, this address or this user has reached its maximum number of connections.',
     action:
-      'Wait for retryAfter, or raise ROWCAST_MAX_CONNECTIONS, ROWCAST_ADDRESS_CONNECTIONS or ROWCAST_USER_CONNECTIONS.',
+      'Wait for `retryAfter`, or raise ROWCAST_MAX_CONNECTIONS, ROWCAST_ADDRESS_CONNECTIONS or ROWCAST_USER_CONNECTIONS.',
   },
   rate_limited: {
-    meaning: 'More came in a short time than the gateway admits, overall, from this address or from this user.',
-    action: 'Wait for retryAfter. The client library does.',
+    meaning: 'The gateway, this address or this user exceeded its rate limit.',
+    action: 'Wait for `retryAfter`. The client library does.',
   },
   unsupported_protocol: {
-    meaning: 'The gateway does not speak the requested version of the protocol.',
+    meaning: 'The gateway does not support the requested version of the protocol.',
     action: 'Use a client of the version that the message names.',
   },
   unauthorized: {
-    meaning: 'There is no token or ticket, or not a good one; the message says what is wrong with it.',
-    action: 'Get a valid token, or a new ticket, and connect with it.',
+    meaning: 'The token or ticket is missing or invalid; the message says why.',
+    action: 'Connect with a valid token or a new ticket.',
   },
   token_not_yet_valid: {
-    meaning: 'The token is for later: its nbf has not come.',
-    action: 'Connect again when it is valid; check the clocks of the issuer and of the gateway.',
+    meaning: 'The token is not valid yet: its `nbf` is in the future.',
+    action: 'Reconnect when it is valid. Check the clocks of the issuer and of the gateway.',
   },
   invalid_request: {
-    meaning: 'A parameter, a header or the body has the wrong form.',
-    action: 'The answer names each field that is wrong; the API reference has their forms.',
+    meaning: 'A parameter, a header or the body is malformed.',
+    action: 'The response names each wrong field; the API reference describes them.',
   },
   method_not_allowed: {
-    meaning: 'This path has no such method.',
-    action: 'The header Allow names those that it has.',
+    meaning: 'The path does not support this method.',
+    action: 'The header `Allow` lists the methods that it supports.',
   },
   unknown_venture: {
-    meaning: 'There is no such venture.',
+    meaning: 'The venture does not exist.',
     action: 'Check the id.',
   },
   unknown_execution: {
-    meaning: 'There is no such execution.',
+    meaning: 'The execution does not exist.',
     action: 'Check the id.',
   },
   state_conflict: {
-    meaning: 'The execution is in a state in which this cannot be done.',
-    action: 'The message says which states can follow; read the status again before you go on.',
+    meaning: 'The state of the execution does not allow this.',
+    action: 'The message names the states that can follow. Read the status again before you continue.',
   },
   idempotency_key_reused: {
-    meaning: 'The same Idempotency-Key came with another request before.',
-    action: 'Use a new key for each new request, and the same one only to repeat it.',
+    meaning: 'The same `Idempotency-Key` was used for another request.',
+    action: 'Use a new key for each new request, and reuse a key only to repeat its request.',
   },
   too_many_errors: {
-    meaning: 'The connection sent too many frames that were refused.',
-    action: 'Correct the client.',
+    meaning: 'The connection sent too many invalid frames.',
+    action: 'Fix the client.',
   },
 };
 
