@@ -15,7 +15,8 @@ export interface Pages {
 }
 
 /**
- * Serves test/browser/pages, and the client as one would put it on any web server: `/rowcast.js` and its chunks.
+ * Serves test/browser/pages, docs/examples, and the client as one would put it on any web server: `/rowcast.js` and its
+ * chunks.
  * `?connect=…` limits where a page may connect, by Content-Security-Policy.
  */
 export async function servePages(): Promise<Pages> {
@@ -29,6 +30,7 @@ export async function servePages(): Promise<Pages> {
     next();
   });
   app.use(express.static(join(import.meta.dirname, 'pages')));
+  app.use('/examples', express.static(join(packageRoot(), 'docs/examples')));
   const server = createServer(app);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
