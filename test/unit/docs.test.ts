@@ -75,12 +75,22 @@ test('every decision is in the list of decisions', () => {
   expect(decisions.filter((name) => !list.includes(`(${name})`))).toEqual([]);
 });
 
-test('each invariant is named by the tests that are said to enforce it', () => {
-  const rows = [...read('docs/invariants.md').matchAll(/^\| \*\*(I\d)\*\* .*$/gm)];
-  expect(rows.map(([, name]) => name)).toEqual(['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9']);
-  const wrong = rows.flatMap(([row, name]) =>
-    [...row.matchAll(/\]\(\.\.\/(test\/[^)]+)\)/g)]
-      .map(([, path = '']) => path)
+test('each invariant is named by the tests that are said to prove it', () => {
+  const page = read('docs/invariants.md');
+  const names = ['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9'];
+  const rows = [...page.matchAll(/^\| \*\*(I\d)\*\* .*$/gm)];
+  const lists = [...page.matchAll(/<summary><strong>(I\d)<\/strong>: (\d+) tests<\/summary>([\s\S]*?)<\/details>/g)];
+  expect(rows.map(([, name]) => name)).toEqual(names);
+  expect(lists.map(([, name]) => name)).toEqual(names);
+  const testsIn = (text: string) => [...text.matchAll(/\]\(\.\.\/(test\/[^)]+)\)/g)].map(([, path = '']) => path);
+  for (const [index, [row]] of rows.entries()) {
+    const [, , count, list = ''] = lists[index] ?? [];
+    expect(testsIn(list)).toHaveLength(Number(count));
+    expect(testsIn(row)).toHaveLength(1);
+    expect(testsIn(list)).toEqual(expect.arrayContaining(testsIn(row)));
+  }
+  const wrong = lists.flatMap(([, name, , list = '']) =>
+    testsIn(list)
       .filter((path) => !new RegExp(`['"\`][^'"\`\\n]*\\b${name}\\b`).test(read(path)))
       .map((path) => `${name}: ${path}`),
   );
