@@ -69,6 +69,21 @@ test('the protocol shows every type of frame', () => {
   expect(missing).toEqual([]);
 });
 
+test('every setting that a page names exists', () => {
+  const known = new Set(
+    [...read('docs/reference/settings.md').matchAll(/`(ROWCAST_[A-Z_]+)`/g)].map(([, name]) => name),
+  );
+  const current = pages.filter((page) => !page.startsWith('docs/decisions/') && page !== 'CHANGELOG.md');
+  const wrong = current.flatMap((page) =>
+    [...read(page).matchAll(/\bROWCAST_[A-Z]+(?:_[A-Z]+)*\b/g)]
+      .map(([name]) => name.replace(/_FILE$/, ''))
+      .filter((name) => !known.has(name))
+      .map((name) => `${page}: ${name}`),
+  );
+  expect(known.size).toBeGreaterThan(30);
+  expect(wrong).toEqual([]);
+});
+
 test('every decision is in the list of decisions', () => {
   const list = read('docs/decisions/README.md');
   const decisions = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
