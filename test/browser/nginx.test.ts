@@ -45,6 +45,17 @@ beforeAll(async () => {
 });
 afterAll(() => nginx?.close());
 
+test.each(['/v1/channels', '/api/openapi.json', '/api/docs/'])(
+  '%s reaches the gateway through nginx as documented',
+  async (path) => {
+    const [direct, proxied] = await Promise.all(
+      [`http://${gateway()}`, nginx.url].map((url) => fetch(`${url}${path}`)),
+    );
+    expect(proxied?.status).toBe(direct?.status);
+    expect(await proxied?.text()).toBe(await direct?.text());
+  },
+);
+
 test.each(['websocket', 'sse', 'long-poll'] as const)('I1, I2, I3: %s passes nginx as documented', async (by) => {
   const channels = world.channels(3);
   await world.publish(channels, 3);

@@ -63,6 +63,38 @@ test('docs/use-cases.md: a trigger makes events of every change of a table that 
   await writer.query('DELETE FROM orders');
 });
 
+test('I5: docs/reference/access.md: a guard and a policy let the right users read, and nothing else changes', async () => {
+  const page = readFileSync(join(packageRoot(), 'docs/reference/access.md'), 'utf8');
+  const [, own = ''] = page.split('## A table of your own');
+  const [section = ''] = own.split('\n## ');
+  for (const [, sql = ''] of section.matchAll(/```sql\n([\s\S]*?)```/g)) await writer.query(sql);
+  await writer.query(
+    `INSERT INTO shop_orders VALUES (1, 'ann'), (2, 'bob'); INSERT INTO rooms VALUES ('attic', 'ann')`,
+  );
+  const mayRead = async (sub: string, channel: string) => {
+    await writer.query('BEGIN');
+    await writer.query(`SELECT set_config('role', 'authenticated', true), set_config('request.jwt.claims', $1, true)`, [
+      JSON.stringify({ sub }),
+    ]);
+    const { rows } = await writer.query<{ yes: boolean }>('SELECT rowcast.can_read($1) AS yes', [channel]);
+    await writer.query('ROLLBACK');
+    return rows[0]?.yes;
+  };
+  const channels = ['order-log:1', 'order-log:2', 'message:lobby', 'message:user-ann', 'message:else', 'chat:attic'];
+  const readBy = async (sub: string) => {
+    const found: string[] = [];
+    for (const channel of channels) if (await mayRead(sub, channel)) found.push(channel);
+    return found;
+  };
+  expect(await readBy('ann')).toEqual(['order-log:1', 'message:lobby', 'message:user-ann', 'chat:attic']);
+  expect(await readBy('bob')).toEqual(['order-log:2', 'message:lobby']);
+  // The shop itself notices nothing of it.
+  const secured = await writer.query<{ relrowsecurity: boolean }>(
+    `SELECT relrowsecurity FROM pg_class WHERE oid = 'shop_orders'::regclass`,
+  );
+  expect(secured.rows).toEqual([{ relrowsecurity: false }]);
+});
+
 interface Order {
   readonly order_id: string | number;
   readonly status: string;
