@@ -1,23 +1,27 @@
-# The compiler comes as an optional package for each platform, so this stage leaves none out.
-FROM node:20-bookworm-slim AS build
+FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
+COPY client/package.json client/
 RUN npm ci
-COPY tsconfig.json tsconfig.build.json bundle.mjs ./
+COPY tsconfig.json tsconfig.build.json build.mjs bundle.mjs ./
 COPY client client
 COPY server server
 RUN npm run build
 
-# Without what is only for development, and without the embedded PostgreSQL.
-FROM node:20-bookworm-slim AS packages
+# Without what is only for development, the embedded PostgreSQL among it.
+FROM node:24-bookworm-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci --omit=dev --omit=optional
+COPY client/package.json client/
+RUN npm ci --omit=dev
 
-FROM node:20-bookworm-slim
+FROM node:24-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=packages /app/node_modules node_modules
+# node_modules/@rowcast/client is a link to this folder.
+COPY client/package.json client/
+COPY --from=build /app/client/dist client/dist
 COPY --from=build /app/dist dist
 COPY package.json ./
 COPY sql sql

@@ -195,16 +195,20 @@ test('with ws a program ends soon after its client was closed, though the gatewa
     cwd: service,
     stdio: ['pipe', 'inherit', 'inherit'],
   });
-  const exited = once(child, 'close');
-  const [socket] = await once(server, 'connection');
-  await once(socket, 'message');
-  socket.pause();
-  const began = performance.now();
-  child.stdin.end();
-  expect(await exited).toEqual([0, null]);
-  expect(performance.now() - began).toBeLessThan(15_000); // `ws` by itself: 30 seconds
-  socket.terminate();
-  server.close();
+  try {
+    const exited = once(child, 'close');
+    const [socket] = await once(server, 'connection');
+    await once(socket, 'message');
+    socket.pause();
+    const began = performance.now();
+    child.stdin.end();
+    expect(await exited).toEqual([0, null]);
+    expect(performance.now() - began).toBeLessThan(15_000); // `ws` by itself: 30 seconds
+  } finally {
+    child.kill('SIGKILL');
+    for (const socket of server.clients) socket.terminate();
+    server.close();
+  }
 });
 
 test('Vite builds a page from it without configuration', async () => {
