@@ -1,3 +1,4 @@
+/** @needs chromium */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { signWith } from '../support/issuer.js';
 import { until } from '../support/until.js';

@@ -1,3 +1,4 @@
+/** @needs chromium firefox */
 import { describe, test } from '@jest/globals';
 import { until } from '../support/until.js';
 import { type Engine, useBrowser } from './browser.js';

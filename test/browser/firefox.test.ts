@@ -1,3 +1,4 @@
+/** @needs firefox */
 import { expect, test } from '@jest/globals';
 import { until } from '../support/until.js';
 import { type Reader, type ReaderOptions, useReaders } from './reader.js';

@@ -1,3 +1,4 @@
+/** @needs chromium nginx */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';

@@ -1,3 +1,4 @@
+/** @needs chromium */
 import { expect, test } from '@jest/globals';
 import { until } from '../support/until.js';
 import { type Reader, useReaders, WAYS } from './reader.js';

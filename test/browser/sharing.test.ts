@@ -1,3 +1,4 @@
+/** @needs chromium */
 import { expect, test } from '@jest/globals';
 import type { Page } from 'puppeteer-core';
 import { until } from '../support/until.js';

@@ -4,19 +4,18 @@ import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { Listener } from '../../server/postgres/listener.js';
 import { silent } from '../support/fakes.js';
+import { lacks } from '../support/installed.mjs';
 import { startProxy } from '../support/proxy.js';
-import { standbyPrograms, startStandby } from '../support/standby.js';
+import { startStandby } from '../support/standby.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 
-const binDir = standbyPrograms();
-
-(binDir === null ? test.skip : test)(
+(lacks('a listener at a standby', 'postgresql') ? test.skip : test)(
   'a listener that came to a standby, which knows no LISTEN, tries until it is at a primary again',
   async () => {
     const folder = await mkdtemp(join(tmpdir(), 'rowcast-listen-'));
     await chmod(folder, 0o755); // PostgreSQL does not run as root
-    const { primary, url, stop } = await startStandby(folder, binDir ?? '');
+    const { primary, url, stop } = await startStandby(folder);
     const proxy = await startProxy(primary.port);
     let rings = 0;
     const listener = new Listener({

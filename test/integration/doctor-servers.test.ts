@@ -8,8 +8,9 @@ import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embe
 import { migrate } from '../../server/postgres/migrate.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
 import { complaints, findingsAt, fixFor } from '../support/doctor.js';
-import { startPgBouncer, whyNoPgBouncer } from '../support/pgbouncer.js';
-import { standbyPrograms, startStandby } from '../support/standby.js';
+import { lacks } from '../support/installed.mjs';
+import { startPgBouncer } from '../support/pgbouncer.js';
+import { startStandby } from '../support/standby.js';
 import { until } from '../support/until.js';
 import { connectWriter, processId } from '../support/writer.js';
 
@@ -31,10 +32,7 @@ test.each(clusters())('all is well on PostgreSQL $version', async (cluster) => {
   expect(about(all, 'version')?.found).toContain(`PostgreSQL ${cluster.version}`);
 });
 
-const noPooler = whyNoPgBouncer();
-if (noPooler !== null) process.stderr.write(`doctor: nothing is tested behind PgBouncer: ${noPooler}\n`);
-
-(noPooler === null ? describe : describe.skip)('behind PgBouncer', () => {
+(lacks('doctor behind PgBouncer', 'pgbouncer') ? describe.skip : describe)('behind PgBouncer', () => {
   let database: TestDatabase;
   beforeEach(async () => {
     database = await createDatabase();
@@ -197,13 +195,10 @@ describe('a server of its own', () => {
   });
 });
 
-const programs = standbyPrograms();
-if (programs === null) process.stderr.write('doctor: no standby is tested: there is no pg_basebackup here\n');
-
-(programs === null ? test.skip : test)(
+(lacks('doctor at a standby', 'postgresql') ? test.skip : test)(
   'a standby is named as such, and its primary as well',
   async () => {
-    const standby = await startStandby(folder, programs ?? '');
+    const standby = await startStandby(folder);
     try {
       const all = await findingsAt(standby.url);
       expect(about(all, 'primary')).toMatchObject({

@@ -13,6 +13,7 @@ import { testClient } from '../support/client.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
 import { follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
+import { lacks } from '../support/installed.mjs';
 import { until } from '../support/until.js';
 import { connectWriter, log, newExecution, processId } from '../support/writer.js';
 
@@ -27,9 +28,6 @@ const EVENTS = 500;
 const dumpable = clusters()
   .map((cluster) => ({ ...cluster, binDir: `/usr/lib/postgresql/${Number.parseInt(cluster.version, 10)}/bin` }))
   .find(({ binDir }) => existsSync(join(binDir, 'pg_dump')));
-if (dumpable === undefined) {
-  process.stderr.write('SKIPPED dump and restore: no pg_dump in /usr/lib/postgresql/*/bin that belongs to a cluster\n');
-}
 
 /** Uses up transaction numbers until `condition` holds of the next one. */
 async function burn(client: pg.Client, condition: string): Promise<void> {
@@ -45,108 +43,111 @@ async function countForeign(client: pg.Client): Promise<number> {
   return rows[0]?.n ?? 0;
 }
 
-(dumpable === undefined ? describe.skip : describe)('a dump that is restored in another cluster', () => {
-  const { binDir = '', ...cluster } = dumpable ?? { version: '', url: '' };
-  let directory: string;
-  let source: TestDatabase;
-  let target: EmbeddedPostgres;
-  let execution: string;
-  let highest: string;
-  let oldEpoch: string;
+(lacks('dump and restore', 'postgresql') ? describe.skip : describe)(
+  'a dump that is restored in another cluster',
+  () => {
+    const { binDir = '', ...cluster } = dumpable ?? { version: '', url: '' };
+    let directory: string;
+    let source: TestDatabase;
+    let target: EmbeddedPostgres;
+    let execution: string;
+    let highest: string;
+    let oldEpoch: string;
 
-  /** A dump has policies and rights for roles, but not the roles: those belong to the cluster. */
-  async function copyRoles(): Promise<void> {
-    const roles = join(directory, 'roles.sql');
-    await run(join(binDir, 'pg_dumpall'), ['--roles-only', '-d', source.url, '-f', roles]);
-    // Without --set=ON_ERROR_STOP: the superuser is there already.
-    await run(join(binDir, 'psql'), ['-qX', '-f', roles, '-d', target.url]);
-  }
+    /** A dump has policies and rights for roles, but not the roles: those belong to the cluster. */
+    async function copyRoles(): Promise<void> {
+      const roles = join(directory, 'roles.sql');
+      await run(join(binDir, 'pg_dumpall'), ['--roles-only', '-d', source.url, '-f', roles]);
+      // Without --set=ON_ERROR_STOP: the superuser is there already.
+      await run(join(binDir, 'psql'), ['-qX', '-f', roles, '-d', target.url]);
+    }
 
-  beforeAll(async () => {
-    directory = await mkdtemp(join(tmpdir(), 'rowcast-restore-'));
-    await chmod(directory, 0o755); // the server may run as another user
-    source = await createDatabase(cluster);
-    target = await startEmbedded({ dataDir: join(directory, 'target'), binDir, settings: { fsync: 'off' } });
-    const writer = await connectWriter(source.url);
-    await burn(writer, `next > ${AHEAD}`);
-    execution = await newExecution(writer);
-    for (let i = 0; i < EVENTS / 10; i++) await log(writer, execution, 10);
-    const { rows } = await writer.query<{ epoch: string; highest: string }>(
-      `SELECT epoch, (SELECT max(tx::text::bigint) FROM agent_execution_logs) AS highest
+    beforeAll(async () => {
+      directory = await mkdtemp(join(tmpdir(), 'rowcast-restore-'));
+      await chmod(directory, 0o755); // the server may run as another user
+      source = await createDatabase(cluster);
+      target = await startEmbedded({ dataDir: join(directory, 'target'), binDir, settings: { fsync: 'off' } });
+      const writer = await connectWriter(source.url);
+      await burn(writer, `next > ${AHEAD}`);
+      execution = await newExecution(writer);
+      for (let i = 0; i < EVENTS / 10; i++) await log(writer, execution, 10);
+      const { rows } = await writer.query<{ epoch: string; highest: string }>(
+        `SELECT epoch, (SELECT max(tx::text::bigint) FROM agent_execution_logs) AS highest
          FROM rowcast.streams WHERE name = 'execution'`,
-    );
-    oldEpoch = rows[0]?.epoch ?? '';
-    highest = rows[0]?.highest ?? '';
-    await writer.end();
-    await run(join(binDir, 'pg_dump'), ['-Fc', '-f', join(directory, 'dump'), source.url]);
-    await copyRoles();
-  }, 60_000);
-  afterAll(async () => {
-    await target?.stop();
-    await source?.drop();
-    await rm(directory, { recursive: true, force: true });
-  });
+      );
+      oldEpoch = rows[0]?.epoch ?? '';
+      highest = rows[0]?.highest ?? '';
+      await writer.end();
+      await run(join(binDir, 'pg_dump'), ['-Fc', '-f', join(directory, 'dump'), source.url]);
+      await copyRoles();
+    }, 60_000);
+    afterAll(async () => {
+      await target?.stop();
+      await source?.drop();
+      await rm(directory, { recursive: true, force: true });
+    });
 
-  async function restore(name: string): Promise<{ url: string; writer: pg.Client }> {
-    const admin = await connectWriter(target.url);
-    await admin.query(`CREATE DATABASE ${name}`);
-    await admin.end();
-    const url = new URL(`/${name}`, target.url).href;
-    await run(join(binDir, 'pg_restore'), ['--no-owner', '--exit-on-error', '-d', url, join(directory, 'dump')]);
-    expect(await migrate(url)).toEqual([]);
-    return { url, writer: await connectWriter(url) };
-  }
+    async function restore(name: string): Promise<{ url: string; writer: pg.Client }> {
+      const admin = await connectWriter(target.url);
+      await admin.query(`CREATE DATABASE ${name}`);
+      await admin.end();
+      const url = new URL(`/${name}`, target.url).href;
+      await run(join(binDir, 'pg_restore'), ['--no-owner', '--exit-on-error', '-d', url, join(directory, 'dump')]);
+      expect(await migrate(url)).toEqual([]);
+      return { url, writer: await connectWriter(url) };
+    }
 
-  /** What holds wherever the counter of the cluster stands. */
-  async function goesOn(gateway: Gateway, writer: pg.Client): Promise<ReturnType<typeof follow>> {
-    const channel = `execution:${execution}`;
-    const old = follow(testClient({ url: gateway.url }), channel, `${oldEpoch}.${EVENTS - 100}`);
-    const whole = follow(testClient({ url: gateway.url }), channel);
-    await whole.count(EVENTS);
-    await old.live();
-    await log(writer, execution, 3, 'after');
-    await whole.count(EVENTS + 3);
-    await old.count(3);
-    expect(whole.events.map(({ seq }) => seq)).toEqual(seqs(1, EVENTS + 3));
-    expect(whole.resets).toEqual([]);
-    expect(old.events.map(({ seq }) => seq)).toEqual(seqs(EVENTS + 1, 3));
-    expect(old.resets).toEqual([expect.stringMatching(new RegExp(`^epoch (?!${oldEpoch})[a-z0-9]+\\.${EVENTS}$`))]);
-    return whole;
-  }
+    /** What holds wherever the counter of the cluster stands. */
+    async function goesOn(gateway: Gateway, writer: pg.Client): Promise<ReturnType<typeof follow>> {
+      const channel = `execution:${execution}`;
+      const old = follow(testClient({ url: gateway.url }), channel, `${oldEpoch}.${EVENTS - 100}`);
+      const whole = follow(testClient({ url: gateway.url }), channel);
+      await whole.count(EVENTS);
+      await old.live();
+      await log(writer, execution, 3, 'after');
+      await whole.count(EVENTS + 3);
+      await old.count(3);
+      expect(whole.events.map(({ seq }) => seq)).toEqual(seqs(1, EVENTS + 3));
+      expect(whole.resets).toEqual([]);
+      expect(old.events.map(({ seq }) => seq)).toEqual(seqs(EVENTS + 1, 3));
+      expect(old.resets).toEqual([expect.stringMatching(new RegExp(`^epoch (?!${oldEpoch})[a-z0-9]+\\.${EVENTS}$`))]);
+      return whole;
+    }
 
-  test('I1 I2 I3: into one whose transaction numbers are far behind, and later when they come by', async () => {
-    const { url, writer } = await restore('behind');
-    expect(await countForeign(writer)).toBe(EVENTS);
-    await writer.query('SELECT name, rowcast.new_epoch(name) FROM rowcast.streams');
-    expect(await countForeign(writer)).toBe(0);
-    const gateway = await startTestGateway(url);
-    const whole = await goesOn(gateway, writer);
-    // A row is read as new when the counter reaches its number. None has a number that is still to come.
-    await burn(writer, `next > ${highest}`);
-    await log(writer, execution, 1, 'last');
-    await whole.count(EVENTS + 4);
-    expect(whole.events.map(({ seq }) => seq)).toEqual(seqs(1, EVENTS + 4));
-    await gateway.stop();
-    const early = await writer.query(
-      `SELECT FROM agent_execution_logs WHERE seq <= ${EVENTS} AND tx::text::bigint BETWEEN 3 AND ${highest}`,
-    );
-    expect(early.rowCount).toBe(0);
-    await writer.end();
-  });
+    test('I1 I2 I3: into one whose transaction numbers are far behind, and later when they come by', async () => {
+      const { url, writer } = await restore('behind');
+      expect(await countForeign(writer)).toBe(EVENTS);
+      await writer.query('SELECT name, rowcast.new_epoch(name) FROM rowcast.streams');
+      expect(await countForeign(writer)).toBe(0);
+      const gateway = await startTestGateway(url);
+      const whole = await goesOn(gateway, writer);
+      // A row is read as new when the counter reaches its number. None has a number that is still to come.
+      await burn(writer, `next > ${highest}`);
+      await log(writer, execution, 1, 'last');
+      await whole.count(EVENTS + 4);
+      expect(whole.events.map(({ seq }) => seq)).toEqual(seqs(1, EVENTS + 4));
+      await gateway.stop();
+      const early = await writer.query(
+        `SELECT FROM agent_execution_logs WHERE seq <= ${EVENTS} AND tx::text::bigint BETWEEN 3 AND ${highest}`,
+      );
+      expect(early.rowCount).toBe(0);
+      await writer.end();
+    });
 
-  test('I1 I2 I3: into one whose transaction numbers are far ahead', async () => {
-    const { url, writer } = await restore('ahead');
-    expect(await countForeign(writer)).toBe(0);
-    const before = await writer.query('SELECT xmin::text FROM agent_execution_logs ORDER BY seq');
-    await writer.query('SELECT name, rowcast.new_epoch(name) FROM rowcast.streams');
-    const after = await writer.query('SELECT xmin::text FROM agent_execution_logs ORDER BY seq');
-    expect(after.rows).toEqual(before.rows); // nothing had to be rewritten
-    const gateway = await startTestGateway(url);
-    await goesOn(gateway, writer);
-    await gateway.stop();
-    await writer.end();
-  });
-});
+    test('I1 I2 I3: into one whose transaction numbers are far ahead', async () => {
+      const { url, writer } = await restore('ahead');
+      expect(await countForeign(writer)).toBe(0);
+      const before = await writer.query('SELECT xmin::text FROM agent_execution_logs ORDER BY seq');
+      await writer.query('SELECT name, rowcast.new_epoch(name) FROM rowcast.streams');
+      const after = await writer.query('SELECT xmin::text FROM agent_execution_logs ORDER BY seq');
+      expect(after.rows).toEqual(before.rows); // nothing had to be rewritten
+      const gateway = await startTestGateway(url);
+      await goesOn(gateway, writer);
+      await gateway.stop();
+      await writer.end();
+    });
+  },
+);
 
 test.each(clusters())(
   'new_epoch on PostgreSQL $version: in the order of TRUNCATE, and no writer waits for it',

@@ -1,12 +1,14 @@
+import { basename } from 'node:path';
 import vm from 'node:vm';
 import { TestEnvironment } from 'jest-environment-node';
+import { lacks } from './installed.mjs';
 import { load } from './load.mjs';
 
 /** The timeout of a test is there for a hang. What waits for a condition gives up before, and says for what it waited. */
 const MARGIN = 2;
 
 /**
- * Jest's environment for Node, with three differences.
+ * Jest's environment for Node, with four differences.
  *
  * Its global object is a plain one. Jest makes it a proxy, to clean up after a test file, so that each `Map`, `Promise`
  * or `performance` in the code is looked up through two hooks: code under test ran five times slower than in
@@ -16,10 +18,13 @@ const MARGIN = 2;
  * The timeouts of tests and hooks are meant for an idle machine: they grow with the load at their start.
  *
  * A test that fails says with which seed, which `setup.ts` has chosen for its file.
+ *
+ * A file that begins with `@needs` in a comment is skipped where one of these programs is not installed.
  */
 export default class extends TestEnvironment {
   /** Of each test and hook, as it was written. */
   #timeouts = new WeakMap();
+  #lacks = false;
 
   constructor(config, context) {
     const { createContext } = vm;
@@ -29,9 +34,12 @@ export default class extends TestEnvironment {
     } finally {
       vm.createContext = createContext;
     }
+    const { needs = '' } = context.docblockPragmas;
+    this.#lacks = lacks(basename(context.testPath), ...String(needs).split(' ').filter(Boolean));
   }
 
-  handleTestEvent({ name, test, hook }, { testTimeout }) {
+  handleTestEvent({ name, test, hook }, { testTimeout, rootDescribeBlock }) {
+    if (name === 'run_start' && this.#lacks) rootDescribeBlock.mode = 'skip';
     if (name === 'test_done' && test.errors.length > 0) {
       process.stderr.write(`ROWCAST_SEED=${this.global.process.env.ROWCAST_SEED} was the seed of: ${test.name}\n`);
     }

@@ -1,4 +1,3 @@
-import { readdirSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +6,7 @@ import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embe
 import { isAlive } from '../../server/postgres/leash.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { TEMPLATE } from './database.js';
+import { postgresFolders } from './installed.mjs';
 import { program } from './programs.js';
 
 const SETTINGS = {
@@ -30,7 +30,7 @@ export default async function setup(): Promise<void> {
   await mkdir(directory);
   program('server/main.ts'); // once, for all workers
 
-  const binDirs = [undefined, ...installedBinDirs()];
+  const binDirs = [undefined, ...postgresFolders()];
   const clusters = await Promise.all(binDirs.map((binDir, index) => startCluster(join(directory, `${index}`), binDir)));
   globalThis.rowcastTestRun = { directory, clusters };
   process.env.ROWCAST_TEST_CLUSTERS = JSON.stringify(clusters.map(({ version, url }) => ({ version, url })));
@@ -45,14 +45,6 @@ async function startCluster(dataDir: string, binDir: string | undefined): Promis
   await admin.query(`ALTER DATABASE ${TEMPLATE} ALLOW_CONNECTIONS false`); // a template must not be in use
   await admin.end();
   return cluster;
-}
-
-function installedBinDirs(): string[] {
-  try {
-    return readdirSync('/usr/lib/postgresql').map((major) => `/usr/lib/postgresql/${major}/bin`);
-  } catch {
-    return [];
-  }
 }
 
 /** When Jest is killed, the servers go with it but their files stay, until the next run. */

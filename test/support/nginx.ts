@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../server/ground/free-port.js';
 import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
+import { programPath } from './installed.mjs';
 
-const PROGRAM = '/usr/sbin/nginx';
 const NOBODY = { uid: 65534, gid: 65534 };
 const TEMPORARY = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
 
@@ -38,14 +38,14 @@ export async function startNginx(configuration: NginxConfiguration): Promise<Ngi
     '}',
   ];
   await writeFile(config, `${lines.join('\n')}\n`);
-  const started = startLeashed(PROGRAM, ['-e', 'stderr', '-p', folder, '-c', config], {
+  const started = startLeashed(programPath('nginx') ?? '', ['-e', 'stderr', '-p', folder, '-c', config], {
     cwd: folder,
     runAs,
     ready: 'start worker process ',
   });
   const { stop } = await started.catch(async (error: unknown) => {
     await rm(folder, { recursive: true, force: true });
-    throw new Error('nginx did not start; where it is missing: on Debian, apt-get install nginx', { cause: error });
+    throw new Error('nginx did not start', { cause: error });
   });
   return {
     url: `http://127.0.0.1:${port}`,

@@ -1,11 +1,10 @@
-import { existsSync } from 'node:fs';
 import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../server/ground/free-port.js';
 import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
+import { programPath } from './installed.mjs';
 
-const PROGRAM = '/usr/sbin/pgbouncer';
 /** PgBouncer refuses to run as root. */
 const NOBODY = { uid: 65534, gid: 65534 };
 
@@ -21,11 +20,6 @@ export interface PgBouncerOptions {
   readonly poolMode: 'session' | 'transaction';
   /** Connections to the server. */
   readonly poolSize?: number;
-}
-
-/** Why tests that need PgBouncer cannot run here; null where they can. */
-export function whyNoPgBouncer(): string | null {
-  return existsSync(PROGRAM) ? null : `${PROGRAM} is not there (apt-get install pgbouncer)`;
 }
 
 /** Starts a PgBouncer in front of one server. It cannot outlive this process. */
@@ -52,7 +46,11 @@ export async function startPgBouncer({ databaseUrl, poolMode, poolSize = 100 }: 
   ];
   const config = join(folder, 'pgbouncer.ini');
   await writeFile(config, `${lines.join('\n')}\n`);
-  const { exited, stop } = await startLeashed(PROGRAM, [config], { cwd: folder, runAs, ready: 'process up' });
+  const { exited, stop } = await startLeashed(programPath('pgbouncer') ?? '', [config], {
+    cwd: folder,
+    runAs,
+    ready: 'process up',
+  });
   const pid = Number(await readFile(pidFile, 'utf8'));
   const url = new URL(databaseUrl);
   url.port = `${port}`;

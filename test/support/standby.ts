@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { chown, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { freePort } from '../../server/ground/free-port.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
 import { migrate } from '../../server/postgres/migrate.js';
+import { programPath } from './installed.mjs';
 
 const NOBODY = { uid: 65534, gid: 65534 };
 
@@ -16,8 +16,9 @@ export interface Standby {
   stop(): Promise<void>;
 }
 
-/** A primary of its own with the programs in `binDir`, and a standby that follows it. */
-export async function startStandby(folder: string, binDir: string): Promise<Standby> {
+/** A primary of its own, of the PostgreSQL that is installed, and a standby that follows it. */
+export async function startStandby(folder: string): Promise<Standby> {
+  const binDir = dirname(programPath('postgresql') ?? '');
   const primary = await startEmbedded({ dataDir: join(folder, 'primary'), binDir, settings: { fsync: 'off' } });
   await migrate(primary.url);
   const runAs: RunAs = process.getuid?.() === 0 ? NOBODY : {};
@@ -39,10 +40,4 @@ export async function startStandby(folder: string, binDir: string): Promise<Stan
       await primary.stop();
     },
   };
-}
-
-/** The programs of PostgreSQL 14 or later with which a standby can be made; null where there are none. */
-export function standbyPrograms(): string | null {
-  const folders = [18, 17, 16, 15, 14].map((major) => `/usr/lib/postgresql/${major}/bin`);
-  return folders.find((folder) => existsSync(join(folder, 'pg_basebackup'))) ?? null;
 }

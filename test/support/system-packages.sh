@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs the system packages that some tests need, where that is possible without asking: as root on Debian and its
-# relatives. Everywhere else it says what is missing: tests that need PgBouncer or a PostgreSQL of the system are then
-# skipped, those that need a browser, nginx, curl or Python fail.
+# relatives. Everywhere else it says what is missing: the tests that need it are then skipped, and fail where CI is set.
 set -u
 
 # Both of one major: pg_dump refuses a server that is newer than itself.
@@ -23,7 +22,7 @@ command -v python3 >/dev/null || missing="$missing python3"
 [ -z "$missing" ] && exit 0
 
 give_up() {
-  echo "system-packages: $1. Tests that need it are skipped or fail. On Debian: apt-get install$missing" >&2
+  echo "system-packages: $1. The tests that need it are skipped. On Debian: apt-get install$missing" >&2
   exit 0
 }
 

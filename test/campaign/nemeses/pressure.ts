@@ -2,7 +2,8 @@
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { startPgBouncer, whyNoPgBouncer } from '../../support/pgbouncer.js';
+import { whyLacking } from '../../support/installed.mjs';
+import { startPgBouncer } from '../../support/pgbouncer.js';
 import { until } from '../../support/until.js';
 import type { World } from '../world.js';
 import type { Nemesis } from './nemesis.js';
@@ -104,7 +105,7 @@ export const pressureNemeses: readonly Nemesis[] = [
     about: 'PgBouncer in session mode between a gateway and the database, killed and started again while in use',
     breaks: ['gateway', 'database'],
     lasts: [2_000, 6_000],
-    missing: () => whyNoPgBouncer(),
+    missing: () => whyLacking('pgbouncer'),
     async strike({ world, gateway, holdMs }) {
       const databaseUrl = new URL(world.database.url);
       databaseUrl.username = gateway.user;

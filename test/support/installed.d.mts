@@ -1,0 +1,13 @@
+/** What some tests need and npm does not install. */
+export type Program = 'chromium' | 'firefox' | 'nginx' | 'pgbouncer' | 'postgresql' | 'curl' | 'python3';
+
+/** The folders with the programs of each PostgreSQL that is installed, the newest first. */
+export function postgresFolders(): string[];
+
+export function programPath(program: Program): string | undefined;
+
+/** Which of these are missing, if any. */
+export function whyLacking(...programs: Program[]): string | null;
+
+/** Whether one of these is missing, so that `what` is skipped: a line says so. With `CI` in the environment it throws. */
+export function lacks(what: string, ...programs: Program[]): boolean;
