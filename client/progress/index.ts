@@ -1,4 +1,5 @@
 /** Events of an execution in, its progress out. Pure: the gateway and every client get the same from the same events. */
+export { type Health, type HealthReason, type HealthWord, healthOf } from './health.js';
 export type { Remaining } from './pace.js';
 export {
   advance,

@@ -37,9 +37,19 @@ export interface Steps {
   readonly counts: Readonly<Record<Status, number>>;
   /** Hundredths of steps done, by the number of the stage; under 0 those of no stage. */
   readonly credit: readonly number[];
+  /** Every end of a step is the end of one attempt: a step that failed and was begun again has several. */
+  readonly attempts: { readonly ended: number; readonly failed: number };
+  /** How many attempts succeeded and told or showed how long they took, and the sum of that in milliseconds. */
+  readonly timed: { readonly count: number; readonly total: number };
 }
 
-export const NO_STEPS: Steps = { kept: [], counts: { running: 0, done: 0, failed: 0 }, credit: [] };
+export const NO_STEPS: Steps = {
+  kept: [],
+  counts: { running: 0, done: 0, failed: 0 },
+  credit: [],
+  attempts: { ended: 0, failed: 0 },
+  timed: { count: 0, total: 0 },
+};
 
 /** An event that tells of a step. */
 export interface StepEvent {
@@ -68,7 +78,19 @@ export function stepAfter(steps: Steps, event: StepEvent): { steps: Steps; statu
   const known = steps.kept[index];
   if (event.type === 'task-progress' && known !== undefined && known.status !== 'running') return null;
   const step = changed(known ?? unknown(id, event), event);
-  return { steps: put(steps, index, step), status: step.status };
+  return { steps: counted(put(steps, index, step), known, step), status: step.status };
+}
+
+/** Counts the attempt that ended with the event. The same end told twice is one end. */
+function counted(steps: Steps, before: Step | undefined, { status, durationMs }: Step): Steps {
+  if (status === 'running' || before?.status === status) return steps;
+  const { attempts, timed } = steps;
+  const failed = status === 'failed';
+  return {
+    ...steps,
+    attempts: { ended: attempts.ended + 1, failed: attempts.failed + (failed ? 1 : 0) },
+    timed: failed || durationMs === null ? timed : { count: timed.count + 1, total: timed.total + durationMs },
+  };
 }
 
 /** Without an id an end is the end of one more step; a begin would stay open for ever. */
@@ -139,5 +161,5 @@ function put(steps: Steps, index: number, step: Step): Steps {
     const [left] = kept.splice(Math.max(0, ended), 1);
     if (left?.status === 'running') count(left, -1); // its end, if it comes, is that of a step not seen before
   }
-  return { kept, counts, credit };
+  return { ...steps, kept, counts, credit };
 }
