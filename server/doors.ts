@@ -1,74 +1,59 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Access } from './access/access.js';
 import { makeAuthenticator } from './auth/authenticator.js';
 import { Connection, type ConnectionOptions } from './connection/connection.js';
-import { durableStreamRoutes } from './durable-streams/routes.js';
-import { readRoutes } from './executions/api/routes.js';
-import { writeRoutes } from './executions/api/writes.js';
 import type { Logger } from './ground/logger.js';
 import type { Metrics } from './ground/metrics.js';
-import { type ApiOptions, apiRoutes } from './http/api/router.js';
-import { type AppOptions, makeApp } from './http/app.js';
-import { type PrincipalOf, showing } from './http/credentials.js';
+import { apiRoutes } from './http/api/router.js';
+import { makeApp } from './http/app.js';
+import { showing } from './http/credentials.js';
 import { crossOrigin } from './http/cross-origin.js';
 import { eventRoutes } from './http/events.js';
 import { limitedBy } from './http/limit.js';
 import { makeServer } from './http/server.js';
 import { ticketRoutes } from './http/tickets.js';
-import type { Hub } from './hub/hub.js';
 import { Limiter } from './limits/limiter.js';
 import { UserLimits } from './limits/users.js';
 import { clientAddress } from './network/address.js';
 import { originPolicy } from './network/origins.js';
-import { systemClock } from './ports/clock.js';
-import type { InProcess, Peers, Transport } from './ports/door.js';
-import { SERVICE, type Tickets } from './ports/principal.js';
+import type { Clock } from './ports/clock.js';
+import type { Peers, Transport } from './ports/door.js';
+import type { Extension, ExtensionContext } from './ports/extension.js';
+import type { PrincipalOf } from './ports/principal.js';
 import { type Config, needsToken } from './settings/config.js';
+import type { Sources } from './sources.js';
 import { InProcessDoor } from './transport/in-process.js';
 import { RequestDoor } from './transport/requests.js';
 import { WebSocketDoor } from './transport/websocket.js';
 
-export interface DoorsOptions extends Pick<AppOptions, 'health' | 'channels'> {
+export interface DoorsOptions {
   readonly config: Config;
-  readonly hub: Hub;
-  readonly access: Access;
-  readonly metrics: Metrics;
+  readonly sources: Sources;
+  readonly extensions: readonly Extension[];
+  readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly peers: Peers | null;
-  readonly tickets: Tickets;
-  readonly databaseFor: ApiOptions['databaseFor'];
 }
 
 /** Where clients come in: one HTTP server, and behind it a connection for each of them, whatever carries it. */
 export interface Doors {
-  readonly connections: number;
-  /** For subscribers in this process. */
-  readonly inProcess: InProcess;
+  /** What the extensions were given. */
+  readonly context: ExtensionContext;
   /** Listens; resolves to the address, `http://127.0.0.1:4400`. */
   open(): Promise<string>;
   /** Sends every client away to come back elsewhere. */
   close(): Promise<void>;
 }
 
-export function makeDoors({
-  config,
-  hub,
-  access,
-  metrics,
-  logger,
-  peers,
-  tickets,
-  databaseFor,
-  health,
-  channels,
-}: DoorsOptions): Doors {
+export function makeDoors({ config, sources, extensions, clock, logger, metrics, peers }: DoorsOptions): Doors {
+  const { hub, access, tickets, databaseFor } = sources;
   const { heartbeat } = config;
   const authenticator = makeAuthenticator(config, { tickets, logger });
   const limits = { maxFrameBytes: config.maxFrameBytes, maxSubscriptions: config.maxSubscriptions };
   const { connectTimeout, refreshTimeout } = config;
-  const common = { hub, access, authenticator, clock: systemClock, logger, limits, connectTimeout, refreshTimeout };
+  const common = { hub, access, authenticator, clock, logger, limits, connectTimeout, refreshTimeout };
   const tokenOf = showing(config.cookie);
   const users = new UserLimits(new Limiter({ each: { places: config.userConnections, rate: config.userRate } }));
   const principalOf: PrincipalOf = async (request) => {
@@ -109,9 +94,25 @@ export function makeDoors({
     compression,
     limit: limitTo(config.addressPollRate), // polls are many and cheap
   };
-  const everything = databaseFor({ principal: SERVICE, requestId: 'status', use: 'read', gone: () => false });
+  const inProcess = new InProcessDoor({
+    sendBufferBytes: config.sendBufferBytes,
+    connect: (id, transport, principal) =>
+      new Connection({ ...common, id, transport, heartbeat, authenticator: { authenticate: async () => principal } }),
+  });
+  const context: ExtensionContext = {
+    door: requests,
+    inProcess,
+    access,
+    databaseFor,
+    principalOf,
+    limit: eventOptions.limit,
+    cache: config.cache,
+    clock,
+    logger,
+    metrics,
+  };
   const api = apiRoutes({
-    routes: [...readRoutes({ access, everything }), ...writeRoutes()],
+    apis: extensions.flatMap((extension) => extension.api?.(context) ?? []),
     tokens: needsToken(config) ? { cookie: config.cookie, anonymous: config.anonymous === 'on' } : null,
     principalOf,
     databaseFor,
@@ -120,16 +121,21 @@ export function makeDoors({
     logger,
   });
   const app = makeApp({
-    crossOrigin: crossOrigin({ refusalOf, open: !credentials && config.origins === '*', credentials }),
+    crossOrigin: crossOrigin({
+      refusalOf,
+      open: !credentials && config.origins === '*',
+      exposedHeaders: extensions.flatMap(({ exposedHeaders = [] }) => exposedHeaders),
+      credentials,
+    }),
     routes: [
       api,
       eventRoutes(eventOptions),
-      durableStreamRoutes(eventOptions),
       ticketRoutes({ ...eventOptions, tickets }),
+      ...extensions.flatMap((extension) => extension.routes?.(context) ?? []),
     ],
     limit: limitTo(config.addressRequestRate),
-    health,
-    channels,
+    health: () => sources.health(),
+    channels: (limit) => sources.channels(limit),
     metrics: () => metrics.scrape(),
     principalOf,
     tokenOf,
@@ -147,16 +153,10 @@ export function makeDoors({
     refusalOf,
     connect: (id, transport, request) => connect(id, transport, request, { heartbeat }),
   });
-  const inProcess = new InProcessDoor({
-    sendBufferBytes: config.sendBufferBytes,
-    connect: (id, transport, principal) =>
-      new Connection({ ...common, id, transport, heartbeat, authenticator: { authenticate: async () => principal } }),
-  });
+  const connections = () => sockets.connections + requests.connections + inProcess.connections;
+  metrics.gauge('connections', 'Clients that are connected.', connections);
   return {
-    inProcess,
-    get connections() {
-      return sockets.connections + requests.connections + inProcess.connections;
-    },
+    context,
     async open() {
       server.listen(config.port, config.host);
       await once(server, 'listening');

@@ -24,14 +24,15 @@ export {
   type StepOptions,
   type TrackerOptions,
 } from './executions/service/progress-tracker.js';
-export type {
-  Broadcast,
-  BroadcastEvent,
-  BroadcastOptions,
+export {
+  type Broadcast,
+  type BroadcastEvent,
+  type BroadcasterOptions,
+  type BroadcastOptions,
   StatusBroadcaster,
 } from './executions/service/status-broadcaster.js';
 export type { Unwritten } from './executions/service/write-queue.js';
-export { type Gateway, type LocalGateway, startGateway } from './gateway.js';
+export { type Gateway, type GatewayOptions, type LocalGateway, startGateway } from './gateway.js';
 export { type Logger, makeLogger } from './ground/logger.js';
 export { Refusal, Unavailable } from './ground/refusal.js';
 export type { Database, Sql } from './ports/database.js';

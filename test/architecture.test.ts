@@ -72,13 +72,16 @@ const FLOORS: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ['server/limits', 'server/access', 'server/doorbell', 'server/hub', 'server/connection', 'server/verify'],
     ['server/auth', 'server/postgres', 'server/transport', 'server/http', 'server/doctor'],
     ['server/executions', 'server/durable-streams', 'server/demo.ts'],
-    ['server/doors.ts', 'server/gateway.ts'],
+    ['server/extensions.ts', 'server/sources.ts', 'server/doors.ts', 'server/gateway.ts'],
     ['server/cli', 'server/workers'],
     ['server/index.ts', 'server/main.ts', 'server/client.ts', 'server/progress.ts', 'server/protocol.ts'],
   ],
 };
 
 const PARTS = ['server/limits', 'server/access', 'server/doorbell', 'server/hub', 'server/connection'];
+
+/** Applications that live in the process of the gateway. */
+const EXTENSIONS = ['server/executions', 'server/durable-streams'];
 
 const isIn = (places: readonly string[]) => (path: string) =>
   places.some((place) => path === place || path.startsWith(`${place}/`));
@@ -161,6 +164,19 @@ test('a module imports from its own floor and from those below, never from above
       (name, importer) => !isLocal(name) || !upward(importer, name),
     ),
   ).toEqual([]);
+});
+
+test('the gateway knows no extension, and no extension another: one list has them', () => {
+  for (const extension of EXTENSIONS) {
+    expect(known).toContain(`${extension}/extension.ts`);
+    const others = EXTENSIONS.filter((other) => other !== extension);
+    expect(breaches(under(extension), (name) => !isIn(others)(name))).toEqual([]);
+  }
+  const core = (path: string) =>
+    under('server')(path) && !isIn([...EXTENSIONS, 'server/cli', 'server/index.ts', 'server/demo.ts'])(path);
+  const allowed = (name: string, importer: string) =>
+    !isIn(EXTENSIONS)(name) || (importer === 'server/extensions.ts' && name.endsWith('/extension.ts'));
+  expect(breaches(core, allowed)).toEqual([]);
 });
 
 test('no import leads back to its module, types included', () => {

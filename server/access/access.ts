@@ -1,18 +1,13 @@
 import { Refusal } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
-import type { Authorizer, Principal } from '../ports/principal.js';
-import { Decision, type OnLost } from './decision.js';
+import type { Authorizer, OnLost, Permit, Principal, Rights } from '../ports/principal.js';
+import { Decision } from './decision.js';
 
 export interface AccessOptions {
   readonly authorizer: Authorizer;
   readonly clock: Clock;
   /** No decision that is relied on is older than this, in milliseconds, while the database answers. */
   readonly interval: number;
-}
-
-/** A right to read a channel, until it is lost. */
-export interface Permit {
-  release(): void;
 }
 
 /** While it cannot be asked, a right is relied on for so many intervals. */
@@ -27,7 +22,7 @@ type ByChannel = Map<string, Decision>;
  * Who may read what, as Postgres decides it: remembered for a while, decided again on a schedule, and at once when the
  * doorbell says that somebody's rights have changed (I5).
  */
-export class Access {
+export class Access implements Rights {
   readonly #options: AccessOptions;
   /** By subject, then by its role and claims, which differ from token to token. */
   readonly #subjects = new Map<string, Map<string, ByChannel>>();
@@ -45,10 +40,6 @@ export class Access {
     return this.#size;
   }
 
-  /**
-   * Resolves to a right to read. `onLost` is called once when it is lost, and not after `release`. Rejects with
-   * `Refusal` (forbidden, unavailable) or `Unavailable`.
-   */
   async hold(principal: Principal, channel: string, onLost: OnLost): Promise<Permit> {
     const decision = this.#find(principal, channel);
     let granted = false;

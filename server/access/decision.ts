@@ -1,12 +1,9 @@
 import { Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
-import type { AccessQuestion, Authorizer } from '../ports/principal.js';
+import type { AccessQuestion, Authorizer, OnLost } from '../ports/principal.js';
 
 /** Before the database is asked again that did not answer, in milliseconds. */
 const RETRY = 250;
-
-/** Told when the right is lost, and gives the decision back then: `forbidden`, or `unavailable` where it cannot be decided. */
-export type OnLost = (code: 'forbidden' | 'unavailable') => void;
 
 /** Whether one principal may read one channel: what was decided, and who relies on it. */
 export class Decision {

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { Finding } from '../doctor/check.js';
 import { examine } from '../doctor/examine.js';
-import { connectionsOf } from '../gateway.js';
 import type { Config } from '../settings/config.js';
+import { connectionsOf } from '../sources.js';
 import { databaseOf } from './database.js';
 import { print, table } from './output.js';
 

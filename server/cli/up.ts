@@ -84,7 +84,7 @@ function startGateways(config: Config, databaseUrl: string, logger: Logger): Pro
   if (config.workers > 1) return startWorkers(config, databaseUrl, logger);
   const metrics = new Metrics();
   metrics.addProcess();
-  return startGateway(config, databaseUrl, logger, metrics);
+  return startGateway(config, databaseUrl, logger, { metrics });
 }
 
 function nextSignal(): Promise<NodeJS.Signals> {

@@ -1,11 +1,10 @@
 import { type ErrorCode, errors, type Frame, isErrorCode, type Limits, PROTOCOL } from '@rowcast/client/protocol';
-import type { Access } from '../access/access.js';
 import type { Logger } from '../ground/logger.js';
 import { asRefusal, Refusal } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
 import type { Clock } from '../ports/clock.js';
 import type { Positions, Transport } from '../ports/door.js';
-import type { Authenticator, Credentials, Principal } from '../ports/principal.js';
+import type { Authenticator, Credentials, Principal, Rights } from '../ports/principal.js';
 import { type ParsedCommand, parseCommand, RefusedFrame, readCommand } from './commands.js';
 import { type PrincipalLimits, Subscriptions } from './subscriptions.js';
 
@@ -13,7 +12,7 @@ export interface ConnectionOptions {
   readonly id: string;
   readonly transport: Transport;
   readonly hub: Pick<Hub, 'hold' | 'release'>;
-  readonly access: Pick<Access, 'hold'>;
+  readonly access: Rights;
   readonly authenticator: Authenticator;
   readonly clock: Clock;
   readonly logger: Logger;

@@ -7,17 +7,16 @@ import {
   type ResetReason,
   startAt,
 } from '@rowcast/client/protocol';
-import type { Access, Permit } from '../access/access.js';
 import { Refusal } from '../ground/refusal.js';
 import type { Channel, Reader } from '../hub/channel.js';
 import type { Hub } from '../hub/hub.js';
-import type { Principal } from '../ports/principal.js';
+import type { Permit, Principal, Rights } from '../ports/principal.js';
 import { RefusedFrame } from './commands.js';
 
 /** What a subscription needs of the connection that it belongs to. */
 export interface Owner {
   readonly hub: Pick<Hub, 'hold' | 'release'>;
-  readonly access: Pick<Access, 'hold'>;
+  readonly access: Rights;
   /** Whose rights count now. */
   readonly principal: Principal;
   /** The table is asked where a channel stands, even if the gateway has a place for it. */

@@ -1,9 +1,8 @@
 import type { Frame } from '@rowcast/client/protocol';
-import type { Access } from '../access/access.js';
 import { Refusal } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
 import type { Positions, Transport } from '../ports/door.js';
-import type { Principal } from '../ports/principal.js';
+import type { Principal, Rights } from '../ports/principal.js';
 import type { ParsedCommand } from './commands.js';
 import { type Owner, Subscription } from './subscription.js';
 
@@ -18,7 +17,7 @@ export interface PrincipalLimits {
 export interface SubscriptionsOptions {
   readonly transport: Pick<Transport, 'writable' | 'send'>;
   readonly hub: Pick<Hub, 'hold' | 'release'>;
-  readonly access: Pick<Access, 'hold'>;
+  readonly access: Rights;
   readonly maxSubscriptions: number;
   readonly fresh: boolean;
   readonly principalLimits?: PrincipalLimits | undefined;
@@ -30,7 +29,7 @@ export interface SubscriptionsOptions {
  */
 export class Subscriptions implements Owner {
   readonly hub: Pick<Hub, 'hold' | 'release'>;
-  readonly access: Pick<Access, 'hold'>;
+  readonly access: Rights;
   readonly fresh: boolean;
   readonly #transport: Pick<Transport, 'writable' | 'send'>;
   readonly #maxSubscriptions: number;

@@ -1,9 +1,10 @@
 import { PROTOCOL, type Since } from '@rowcast/client/protocol';
-import { type Request, type RequestHandler, type Response, Router } from 'express';
+import { type Request, type Response, Router } from 'express';
 import { searchOf } from '../http/asked.js';
 import { type CacheScope, isKnown, letKeep } from '../http/caching.js';
 import { refuseMethod } from '../http/methods.js';
 import type { Asked, Door, Place } from '../ports/door.js';
+import type { Handler } from '../ports/extension.js';
 import { nextCursor } from './cursor.js';
 import { endOf } from './ending.js';
 import { eventStream } from './event-stream.js';
@@ -23,7 +24,7 @@ export interface DurableStreamOptions {
   /** Of an event stream, in milliseconds. */
   readonly lifetime?: number;
   /** What every request has to pass first. */
-  readonly limit: RequestHandler;
+  readonly limit: Handler;
 }
 
 /** Reading a channel by the Durable Streams protocol. Writing is an INSERT, and has no route. */

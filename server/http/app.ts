@@ -1,8 +1,10 @@
-import express, { type ErrorRequestHandler, type Express, type RequestHandler, type Router } from 'express';
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import type { Logger } from '../ground/logger.js';
 import { asRefusal, Refusal, secondsUntilRetry } from '../ground/refusal.js';
+import type { Handler } from '../ports/extension.js';
+import type { PrincipalOf } from '../ports/principal.js';
 import { sendProblem } from './api/problem.js';
-import type { PrincipalOf, TokenOf } from './credentials.js';
+import type { TokenOf } from './credentials.js';
 import { securityHeaders } from './security-headers.js';
 import { STATUS } from './status.js';
 
@@ -26,8 +28,8 @@ export interface AppOptions {
   readonly metrics: () => Promise<string>;
   /** Lets in who may ask at all. */
   readonly crossOrigin: RequestHandler;
-  /** Where events are read. Their makers were given the limits that hold there. */
-  readonly routes: readonly Router[];
+  /** Everything that has limits of its own. */
+  readonly routes: readonly Handler[];
   /** What every other request has to pass, but for those about health. */
   readonly limit: RequestHandler;
   readonly principalOf: PrincipalOf;

@@ -1,12 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { parseCookie } from 'cookie';
-import type { Principal } from '../ports/principal.js';
 
 /** The token that a request shows, if it shows one. */
 export type TokenOf = (request: Pick<IncomingMessage, 'headers'>) => string | undefined;
-
-/** Who makes a request, which is one of those that a user may make. Rejects with `Refusal`. */
-export type PrincipalOf = (request: Pick<IncomingMessage, 'headers'>) => Promise<Principal>;
 
 /**
  * `Authorization: Bearer …`, or else the cookie of that name. The origin of a request was admitted before: no page

@@ -8,22 +8,14 @@ export interface CrossOriginOptions {
   readonly refusalOf: (request: RequestOrigin) => Refusal | null;
   /** Whether every page may, so that one answer fits all. */
   readonly open: boolean;
+  /** Headers of extensions that a page may read besides. */
+  readonly exposedHeaders: readonly string[];
   /** Whether a browser may show a cookie for a page of another origin. */
   readonly credentials: boolean;
 }
 
 /** What a page of another origin may read of an answer besides its body. */
-const EXPOSED = [
-  'ETag',
-  'Location',
-  'Retry-After',
-  'WWW-Authenticate',
-  'X-Request-Id',
-  'Idempotent-Replayed',
-  'Stream-Next-Offset',
-  'Stream-Cursor',
-  'Stream-Up-To-Date',
-];
+const EXPOSED = ['ETag', 'Location', 'Retry-After', 'WWW-Authenticate', 'X-Request-Id'];
 
 /** Those of all routes. What a path does not have it refuses itself. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PATCH'];
@@ -32,12 +24,12 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PATCH'];
 const REMEMBERED = 7_200;
 
 /** Pages of other origins: those that may not ask are refused here, before anything costs; the others may read the answer (CORS). */
-export function crossOrigin({ refusalOf, open, credentials }: CrossOriginOptions): RequestHandler {
+export function crossOrigin({ refusalOf, open, exposedHeaders, credentials }: CrossOriginOptions): RequestHandler {
   const readable = cors({
     origin: open ? '*' : true,
     credentials,
     methods: METHODS,
-    exposedHeaders: EXPOSED,
+    exposedHeaders: [...EXPOSED, ...exposedHeaders],
     maxAge: REMEMBERED,
   });
   return (request, response, next) => {

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { type Request, type RequestHandler, type Response, Router } from 'express';
 import { type Door, type PollAnswer, type Positions, textOf } from '../ports/door.js';
+import type { PrincipalOf } from '../ports/principal.js';
 import { forSession, inBody, inQuery, searchOf, waitOf } from './asked.js';
 import { bodyReader } from './body.js';
 import { type CacheScope, isKnown, letKeep } from './caching.js';
 import { endCompressed } from './compression.js';
-import type { PrincipalOf } from './credentials.js';
 import { refuseMethod } from './methods.js';
 
 export interface EventRoutesOptions {

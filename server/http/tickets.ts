@@ -1,7 +1,6 @@
 import { type RequestHandler, Router } from 'express';
 import { Refusal } from '../ground/refusal.js';
-import type { Tickets } from '../ports/principal.js';
-import type { PrincipalOf } from './credentials.js';
+import type { PrincipalOf, Tickets } from '../ports/principal.js';
 import { refuseMethod } from './methods.js';
 
 export interface TicketRoutesOptions {

@@ -145,7 +145,7 @@ export async function runWorker(config: Config, logger: Logger): Promise<void> {
   new AggregatorRegistry(); // answers the primary, with:
   AggregatorRegistry.setRegistries([metrics.registry]);
   try {
-    const gateway = await startGateway(config, config.databaseUrl ?? '', logger, metrics, otherWorkers());
+    const gateway = await startGateway(config, config.databaseUrl ?? '', logger, { metrics, peers: otherWorkers() });
     await say({ type: 'listening', url: gateway.url });
     await asked;
     await gateway.stop();

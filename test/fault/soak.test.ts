@@ -66,9 +66,9 @@ test(
   'I9: every row reaches both gateways in order, while they wake, sleep and lose their sessions',
   async () => {
     const counts = GATEWAYS.map(() => new Counts());
-    for (const [index, values] of GATEWAYS.entries()) {
-      const config = { ...readConfig({ ROWCAST_PORT: '0' }), ...values };
-      gateways.push(await startGateway(config, database.url, silent, counts[index]));
+    for (const [index, metrics] of counts.entries()) {
+      const config = { ...readConfig({ ROWCAST_PORT: '0' }), ...GATEWAYS[index] };
+      gateways.push(await startGateway(config, database.url, silent, { metrics }));
     }
     let mood: Mood = 'trickle';
     let phase: keyof typeof DEADLINE = 'calm';

@@ -6,13 +6,13 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { z } from 'zod';
 import { type Demo, startDemo } from '../../server/demo.js';
-import { readRoutes } from '../../server/executions/api/routes.js';
-import { writeRoutes } from '../../server/executions/api/writes.js';
+import { makeExtensions } from '../../server/extensions.js';
 import type { Gateway } from '../../server/gateway.js';
 import { makeLogger } from '../../server/ground/logger.js';
 import { openApi } from '../../server/http/api/openapi.js';
 import { problem } from '../../server/http/api/problem.js';
 import { apiRoutes } from '../../server/http/api/router.js';
+import type { ExtensionContext } from '../../server/ports/extension.js';
 import { ask, JWT_SECRET } from '../support/api.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
@@ -151,7 +151,9 @@ test('an example that is answered in another way is found', () => {
 });
 
 const unused = () => Promise.reject(new Error('nobody asks'));
-const routes = [...readRoutes({ access: { hold: unused }, everything: { transaction: unused } }), ...writeRoutes()];
+const used = { access: { hold: unused }, databaseFor: () => ({ transaction: unused }) };
+const apis = makeExtensions().flatMap((extension) => extension.api?.(used as unknown as ExtensionContext) ?? []);
+const routes = apis.flatMap((api) => api.routes);
 type Document = ReturnType<typeof JSON.parse>;
 const METHODS = ['get', 'post', 'patch', 'delete', 'put'];
 
@@ -164,7 +166,7 @@ function operationsOf(document: Document): string[] {
 test('the document has every route that is served, and no other', async () => {
   const { status, body } = await ask(gateway, '/api/openapi.json');
   expect(status).toBe(200);
-  expect(body).toEqual(JSON.parse(JSON.stringify(openApi(routes, null))));
+  expect(body).toEqual(JSON.parse(JSON.stringify(openApi(apis, null))));
   interface Layer {
     readonly route?: { readonly path: string; readonly methods: Record<string, boolean> };
     readonly handle: { readonly stack?: readonly Layer[] };
@@ -177,10 +179,10 @@ test('the document has every route that is served, and no other', async () => {
       ...mounted(handle.stack ?? []),
     ]);
   const router = apiRoutes({
-    routes,
+    apis,
     tokens: null,
     principalOf: unused,
-    databaseFor: () => ({ transaction: unused }),
+    databaseFor: used.databaseFor,
     limit: (_request, _response, next) => next(),
     maxBodyBytes: 1024,
     logger: makeLogger('silent'),
@@ -198,7 +200,7 @@ test('the document has every route that is served, and no other', async () => {
 });
 
 test('the document is sound: references lead somewhere, parameters are in their paths, refusals have one form', () => {
-  const document: Document = JSON.parse(JSON.stringify(openApi(routes, null)));
+  const document: Document = JSON.parse(JSON.stringify(openApi(apis, null)));
   const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)].map(([, path = '']) => path);
   const lost = references.filter((path) => path.split('/').reduce((at, name) => at?.[name], document) === undefined);
   expect(references.length).toBeGreaterThan(10);
@@ -266,7 +268,7 @@ test('every example of the document is one of its schema', () => {
       expect([id, name, body?.safeParse(example).error?.issues]).toEqual([id, name, undefined]);
     }
   }
-  const document: Document = JSON.parse(JSON.stringify(openApi(routes, null)));
+  const document: Document = JSON.parse(JSON.stringify(openApi(apis, null)));
   let count = 0;
   const walk = (at: Document, path: string) => {
     if (typeof at !== 'object' || at === null) return;

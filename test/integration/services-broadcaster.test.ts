@@ -1,6 +1,13 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import type { Broadcast, BroadcastEvent, LocalGateway, Progress } from '../../server/index.js';
+import { makeLogger } from '../../server/ground/logger.js';
+import {
+  type Broadcast,
+  type BroadcastEvent,
+  type LocalGateway,
+  type Progress,
+  StatusBroadcaster,
+} from '../../server/index.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { startTestGateway } from '../support/gateway.js';
 import { until } from '../support/until.js';
@@ -8,6 +15,7 @@ import { connectWriter, log, newExecution } from '../support/writer.js';
 
 let database: TestDatabase;
 let gateway: LocalGateway;
+let broadcaster: StatusBroadcaster;
 let writer: pg.Client;
 const ANN = { subject: 'ann', role: 'authenticated', claims: '{"sub":"ann"}', expiresAt: null } as const;
 
@@ -19,6 +27,7 @@ beforeAll(async () => {
     { ROWCAST_LOG_LEVEL: 'silent' },
     { sendBufferBytes: 4_096, refreshTimeout: 100 },
   );
+  broadcaster = new StatusBroadcaster(gateway, { logger: makeLogger('silent') });
 });
 afterAll(async () => {
   await gateway.stop();
@@ -33,7 +42,7 @@ test('I1 I2 I3 a subscriber in the process gets what was there and what comes, e
   await log(writer, id, 300);
   const events: BroadcastEvent[] = [];
   const progress: Progress[] = [];
-  const broadcast = await gateway.broadcaster.subscribe(`execution:${id}`, {
+  const broadcast = await broadcaster.subscribe(`execution:${id}`, {
     onEvent: (event) => void events.push(event),
     onProgress: (view) => void progress.push(view),
   });
@@ -49,7 +58,7 @@ test('I1 I2 I3 a subscriber in the process gets what was there and what comes, e
   const later: number[] = [];
   let answered = false;
   const early: number[] = [];
-  const resumed = await gateway.broadcaster.subscribe(`execution:${id}`, {
+  const resumed = await broadcaster.subscribe(`execution:${id}`, {
     since: events[598]?.position ?? '',
     onEvent({ seq }) {
       later.push(seq);
@@ -71,13 +80,13 @@ test('I2 I4 a slow subscriber holds up nobody, misses nothing, and hears nothing
     go = resolve;
   });
   const [first, second] = (await Promise.all([
-    gateway.broadcaster.subscribe(`execution:${id}`, {
+    broadcaster.subscribe(`execution:${id}`, {
       onEvent({ seq }) {
         slow.push(seq);
         return gate;
       },
     }),
-    gateway.broadcaster.subscribe(`execution:${id}`, { onEvent: ({ seq }) => void fast.push(seq) }),
+    broadcaster.subscribe(`execution:${id}`, { onEvent: ({ seq }) => void fast.push(seq) }),
   ])) as [Broadcast, Broadcast];
   for (let round = 0; round < 20; round += 1) await log(writer, id, 100, 'x'.repeat(200));
   await until(() => fast.length >= 2_000, { what: 'the fast one' });
@@ -90,7 +99,7 @@ test('I2 I4 a slow subscriber holds up nobody, misses nothing, and hears nothing
 
   // Within a frame, and while others wait.
   const heard: number[] = [];
-  const third = await gateway.broadcaster.subscribe(`execution:${id}`, {
+  const third = await broadcaster.subscribe(`execution:${id}`, {
     since: 'start',
     onEvent({ seq }) {
       heard.push(seq);
@@ -100,7 +109,7 @@ test('I2 I4 a slow subscriber holds up nobody, misses nothing, and hears nothing
   });
   await log(writer, id, 1);
   const fourth: number[] = [];
-  await gateway.broadcaster.subscribe(`execution:${id}`, {
+  await broadcaster.subscribe(`execution:${id}`, {
     since: 'start',
     onEvent: ({ seq }) => void fourth.push(seq),
   });
@@ -112,8 +121,8 @@ test('I2 I4 a slow subscriber holds up nobody, misses nothing, and hears nothing
 test('I5 a given principal is asked as every other: refused, admitted, and sent away when its right is gone', async () => {
   const id = await newExecution(writer);
   const channel = `execution:${id}`;
-  await expect(gateway.broadcaster.subscribe(channel, { principal: ANN })).rejects.toMatchObject({ code: 'forbidden' });
-  await expect(gateway.broadcaster.subscribe('nothing:1', {})).rejects.toMatchObject({ code: 'unknown_channel' });
+  await expect(broadcaster.subscribe(channel, { principal: ANN })).rejects.toMatchObject({ code: 'forbidden' });
+  await expect(broadcaster.subscribe('nothing:1', {})).rejects.toMatchObject({ code: 'unknown_channel' });
   await writer.query(
     `INSERT INTO venture_members SELECT venture_id, 'ann', 'viewer' FROM agent_executions WHERE execution_id = $1`,
     [id],
@@ -121,7 +130,7 @@ test('I5 a given principal is asked as every other: refused, admitted, and sent 
   const events: number[] = [];
   const ends: string[] = [];
   const subscribe = () =>
-    gateway.broadcaster.subscribe(channel, {
+    broadcaster.subscribe(channel, {
       principal: ANN,
       onEvent: ({ seq }) => void events.push(seq),
       onEnd: (code) => void ends.push(code),
@@ -147,7 +156,7 @@ test('I5 nothing comes after the token of a given principal has expired', async 
   const service = { ...ANN, role: 'service_role', expiresAt: Date.now() + 300 } as const;
   const events: number[] = [];
   const ends: string[] = [];
-  await gateway.broadcaster.subscribe(`execution:${id}`, {
+  await broadcaster.subscribe(`execution:${id}`, {
     principal: service,
     onEvent: ({ seq }) => void events.push(seq),
     onEnd: (code) => void ends.push(code),
@@ -163,7 +172,7 @@ test('I5 nothing comes after the token of a given principal has expired', async 
 test('a gateway that stops says so', async () => {
   const other = await startTestGateway(database.url);
   const ends: string[] = [];
-  await other.broadcaster.subscribe('message:lobby', { onEnd: (code) => void ends.push(code) });
+  await new StatusBroadcaster(other).subscribe('message:lobby', { onEnd: (code) => void ends.push(code) });
   await other.stop();
   expect(ends).toEqual(['shutting_down']);
 });

@@ -3,7 +3,7 @@ import { formatPosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
 import { cursor, pageLimit, pagination, paginationOf } from '../../http/api/paging.js';
 import { InvalidRequest } from '../../http/api/problem.js';
-import { type Route, route } from '../../http/api/route.js';
+import { type Route, route } from '../../ports/route.js';
 import { readMany, readOfVenture } from '../reads/lists.js';
 import type { Progresses } from '../reads/progress.js';
 import { metricsOfSnapshot, readSnapshot } from '../reads/snapshot.js';

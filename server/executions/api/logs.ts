@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { cursor, pageLimit, pagination, paginationOf, wholeNumber } from '../../http/api/paging.js';
-import { type Route, route } from '../../http/api/route.js';
 import type { Searches } from '../../limits/search.js';
+import { type Route, route } from '../../ports/route.js';
 import { type LogsQuestion, MAX_TOTAL, readLogs } from '../reads/logs.js';
 import { log } from '../rows.js';
 import * as parameters from './parameters.js';

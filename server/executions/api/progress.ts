@@ -1,7 +1,7 @@
 import { stepsOf } from '@rowcast/client/progress';
 import { z } from 'zod';
 import { cursor, pageLimit, pagination, paginationOf } from '../../http/api/paging.js';
-import { type Route, route } from '../../http/api/route.js';
+import { type Route, route } from '../../ports/route.js';
 import { readMetrics } from '../reads/lists.js';
 import type { Statuses } from '../reads/status.js';
 import { metric, position } from '../rows.js';

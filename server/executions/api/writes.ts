@@ -1,7 +1,7 @@
 import { following, isFinished, STATUSES } from '@rowcast/client/progress';
 import { z } from 'zod';
 import { InvalidRequest } from '../../http/api/problem.js';
-import { type Answer, type Route, route } from '../../http/api/route.js';
+import { type Answer, type Route, route } from '../../ports/route.js';
 import { writtenExecution } from '../execution-rows.js';
 import { appended, Executions, recorded } from '../executions.js';
 import type { Answered } from '../idempotency.js';

@@ -1,8 +1,7 @@
-import type { Access } from '../../access/access.js';
 import { Batch } from '../../ground/batch.js';
 import { Refusal } from '../../ground/refusal.js';
 import type { Database } from '../../ports/database.js';
-import type { Principal } from '../../ports/principal.js';
+import type { Principal, Rights } from '../../ports/principal.js';
 import { refuseUnseen } from '../existence.js';
 import type { Progresses, Standing } from './progress.js';
 
@@ -12,7 +11,7 @@ const STATEMENTS = 2;
 
 export interface StatusesOptions {
   readonly progresses: Progresses;
-  readonly access: Pick<Access, 'hold'>;
+  readonly access: Rights;
   /** Sees all: who may see what was decided before. */
   readonly everything: Database;
 }
@@ -22,7 +21,7 @@ export interface StatusesOptions {
  * what all principals ask at the same time is one statement: many may ask often.
  */
 export class Statuses {
-  readonly #access: Pick<Access, 'hold'>;
+  readonly #access: Rights;
   readonly #batch: Batch<string, Standing | undefined>;
 
   constructor({ progresses, access, everything }: StatusesOptions) {

@@ -1,7 +1,7 @@
 import { advance, begin, type Progress, type ProgressState, viewOf } from '@rowcast/client/progress';
 import { type Frame, formatPosition, parsePosition, type ResetReason, type Row } from '@rowcast/client/protocol';
-import type { Logger } from '../../ground/logger.js';
-import type { Clock } from '../../ports/clock.js';
+import { type Logger, makeLogger } from '../../ground/logger.js';
+import { type Clock, systemClock } from '../../ports/clock.js';
 import type { InProcess } from '../../ports/door.js';
 import { type Principal, SERVICE } from '../../ports/principal.js';
 
@@ -38,14 +38,24 @@ export interface Broadcast {
   close(): void;
 }
 
+export interface BroadcasterOptions {
+  readonly clock?: Clock;
+  /** For what listeners throw. Left out: warnings on standard error. */
+  readonly logger?: Logger;
+}
+
 /** Lets the process of the gateway subscribe to channels, in the way and with the promises of every client. */
 export class StatusBroadcaster {
   readonly #door: InProcess;
   readonly #clock: Clock;
   readonly #logger: Logger;
 
-  constructor(door: InProcess, clock: Clock, logger: Logger) {
-    this.#door = door;
+  /** Of a gateway, or of the context that an extension is given. */
+  constructor(
+    { inProcess }: { readonly inProcess: InProcess },
+    { clock = systemClock, logger = makeLogger('warn') }: BroadcasterOptions = {},
+  ) {
+    this.#door = inProcess;
     this.#clock = clock;
     this.#logger = logger;
   }

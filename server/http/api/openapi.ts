@@ -10,9 +10,9 @@ import {
 } from 'zod-openapi';
 import { packageRoot } from '../../ground/package-root.js';
 import { Refusal } from '../../ground/refusal.js';
+import type { Api, Route } from '../../ports/route.js';
 import { STATUS } from '../status.js';
 import { PROBLEM_TYPE, problem, problemOf } from './problem.js';
-import { type Route, TAGS } from './route.js';
 import { securityOf, type Tokens } from './security.js';
 
 /** What any request may be answered with. */
@@ -27,31 +27,28 @@ const ALWAYS: readonly AnyErrorCode[] = [
   'unavailable',
 ];
 
-const ABOUT = `Reads and writes agent executions over HTTP. Live events come over WebSocket, SSE or polls: take the
-\`position\` of an answer and subscribe to \`execution:<execution_id>\` with \`since=<position>\`. What you were given and
-what you receive then join without a gap.
-
-Every answer has an \`X-Request-Id\`: yours, if you sent one of 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. Every refusal is
+/** What holds for all parts of the API. */
+const ABOUT = `Every answer has an \`X-Request-Id\`: yours, if you sent one of 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. Every refusal is
 \`application/problem+json\` (RFC 9457); its \`code\` is for programs.`;
 
 const requestId = z.object({
   'X-Request-Id': z.string().meta({ description: 'The name of this request in logs and rows.' }),
 });
 
-/** The OpenAPI document of these routes; `tokens` is null where the gateway has no key. */
-export function openApi(routes: readonly Route[], tokens: Tokens | null): ReturnType<typeof createDocument> {
+/** The OpenAPI document of these parts; `tokens` is null where the gateway has no key. */
+export function openApi(apis: readonly Api[], tokens: Tokens | null): ReturnType<typeof createDocument> {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
   const paths: Record<string, Record<string, ZodOpenApiOperationObject>> = {};
-  for (const route of routes) {
+  for (const route of apis.flatMap(({ routes }) => routes)) {
     const path = `/api${route.path.replaceAll(/:(\w+)/g, '{$1}')}`;
     paths[path] = { ...paths[path], [route.method]: operation(route) };
   }
   return createDocument(
     {
       openapi: '3.1.0',
-      info: { title: 'Rowcast', version, description: ABOUT },
+      info: { title: 'Rowcast', version, description: [...apis.map(({ about }) => about), ABOUT].join('\n\n') },
       servers: [{ url: '/', description: 'This gateway' }],
-      tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
+      tags: apis.flatMap(({ tags }) => Object.entries(tags).map(([name, description]) => ({ name, description }))),
       paths,
       ...securityOf(tokens),
     },

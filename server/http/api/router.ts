@@ -4,19 +4,19 @@ import type { Logger } from '../../ground/logger.js';
 import { Refusal } from '../../ground/refusal.js';
 import { Delivery } from '../../limits/delivery.js';
 import type { DatabaseFor, Use } from '../../ports/database.js';
+import type { PrincipalOf } from '../../ports/principal.js';
+import type { Api, Route } from '../../ports/route.js';
 import { type BodyReader, bodyReader } from '../body.js';
 import { isKnown } from '../caching.js';
-import type { PrincipalOf } from '../credentials.js';
 import { refuseMethod } from '../methods.js';
 import { docsPage } from './docs-page.js';
 import { openApi } from './openapi.js';
 import { type Fault, InvalidRequest } from './problem.js';
 import { requestIdOf } from './request-id.js';
-import type { Route } from './route.js';
 import type { Tokens } from './security.js';
 
 export interface ApiOptions {
-  readonly routes: readonly Route[];
+  readonly apis: readonly Api[];
   /** Null where the gateway has no key. */
   readonly tokens: Tokens | null;
   readonly principalOf: PrincipalOf;
@@ -32,7 +32,8 @@ const EXACT = { caseSensitive: true, strict: true };
 
 /** The HTTP API: its routes, the document that describes them, and a page that shows it. */
 export function apiRoutes(options: ApiOptions): Router {
-  const { routes, tokens, limit, maxBodyBytes } = options;
+  const { apis, tokens, limit, maxBodyBytes } = options;
+  const routes = apis.flatMap((api) => api.routes);
   const router = Router(EXACT);
   router.use((request, response, next) => {
     requestIdOf(request, response);
@@ -41,7 +42,7 @@ export function apiRoutes(options: ApiOptions): Router {
   router.use(limit); // the page and the document as well: they are large, and for everybody
   let document: Buffer | undefined; // made when it is asked for
   router.get('/openapi.json', (_request, response) => {
-    document ??= Buffer.from(JSON.stringify(openApi(routes, tokens)));
+    document ??= Buffer.from(JSON.stringify(openApi(apis, tokens)));
     response.type('application/json').set('Cache-Control', 'no-cache').send(document);
   });
   router.use('/docs', docsPage());

@@ -1,7 +1,7 @@
 import type { AnyErrorCode } from '@rowcast/client/protocol';
 import type { z } from 'zod';
-import type { Database } from '../../ports/database.js';
-import type { Principal } from '../../ports/principal.js';
+import type { Database } from './database.js';
+import type { Principal } from './principal.js';
 
 /** What a handler is given: each part as its schema has made it. */
 export interface Given<Params, Query, Headers, Body> {
@@ -41,7 +41,8 @@ interface Description {
   readonly path: `/${string}`;
   /** The name of the operation for generated clients. */
   readonly id: string;
-  readonly tag: Tag;
+  /** One of the tags of its `Api`. */
+  readonly tag: string;
   readonly summary: string;
   /** Markdown. */
   readonly description?: string;
@@ -55,14 +56,6 @@ interface Description {
   /** Codes besides those that every route may answer with. */
   readonly refusals: readonly AnyErrorCode[];
 }
-
-/** The groups of the documentation, in its order. */
-export const TAGS = {
-  Executions: 'Agent executions: one, or many at once.',
-  Logs: 'What executions have said.',
-  Progress: 'How far they are: made for asking often.',
-} as const;
-export type Tag = keyof typeof TAGS;
 
 /** One operation of the API, declared once: it is served, and it is in the OpenAPI document. */
 export interface Route extends Description {
@@ -83,4 +76,13 @@ export function route<P extends z.ZodObject, Q extends z.ZodObject, H extends z.
   declaration: Declaration<P, Q, H, B>,
 ): Route {
   return declaration as unknown as Route;
+}
+
+/** A part of the HTTP API under `/api`, served and documented with the others. */
+export interface Api {
+  /** What it is for, in Markdown: a paragraph of the document. */
+  readonly about: string;
+  /** The groups of the documentation with what they are about, in its order. */
+  readonly tags: Readonly<Record<string, string>>;
+  readonly routes: readonly Route[];
 }

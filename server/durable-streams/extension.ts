@@ -1,0 +1,11 @@
+import type { Extension } from '../ports/extension.js';
+import { durableStreamRoutes } from './routes.js';
+
+/** Every channel as a stream of the Durable Streams protocol. */
+export function durableStreams(): Extension {
+  return {
+    name: 'durable-streams',
+    exposedHeaders: ['Stream-Next-Offset', 'Stream-Cursor', 'Stream-Up-To-Date'],
+    routes: (context) => [durableStreamRoutes(context)],
+  };
+}

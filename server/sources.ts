@@ -1,0 +1,163 @@
+import type pg from 'pg';
+import { Access } from './access/access.js';
+import { Doorbell } from './doorbell/doorbell.js';
+import type { Logger } from './ground/logger.js';
+import type { Metrics } from './ground/metrics.js';
+import type { Health, ListedChannel } from './http/app.js';
+import { Hub } from './hub/hub.js';
+import type { Clock } from './ports/clock.js';
+import type { DatabaseFor } from './ports/database.js';
+import type { Tickets } from './ports/principal.js';
+import { apiDatabase } from './postgres/api-database.js';
+import { PostgresAuthorizer } from './postgres/authorizer.js';
+import { AdvisoryGate } from './postgres/gate.js';
+import { Listener } from './postgres/listener.js';
+import { makePool } from './postgres/pool.js';
+import { Retention } from './postgres/retention.js';
+import { READ_SETTINGS, soon } from './postgres/session.js';
+import { TablePages } from './postgres/table-pages.js';
+import { Tail } from './postgres/tail.js';
+import { StoredTickets } from './postgres/tickets.js';
+import type { Config } from './settings/config.js';
+
+/** Connections to the database that decide who may read, and keep the tickets. */
+const ACCESS_POOL = 4;
+
+/** One policy may take so long, and all that are asked together; in milliseconds. */
+const DECISION_TIMEOUT = 2_000;
+
+/** How long a request of the API waits for another transaction, in milliseconds: others wait for its connection. */
+const API_LOCK_TIMEOUT = 2_000;
+
+/** Connections besides its pools: the tail, the listener, the gate, and for moments two more (retention, eviction). */
+const SINGLE_CONNECTIONS = 5;
+
+/** How many connections to the database one gateway opens, at most. */
+export function connectionsOf({ poolSize, apiPoolSize }: Pick<Config, 'poolSize' | 'apiPoolSize'>): number {
+  return SINGLE_CONNECTIONS + ACCESS_POOL + poolSize + apiPoolSize;
+}
+
+export interface SourcesOptions {
+  readonly config: Config;
+  readonly databaseUrl: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+/**
+ * The half of a gateway that faces the database: where events come from, who may read them, and what the HTTP API reads
+ * and writes. The parts are made in the direction of an event, each with the one that it calls; the tail alone is
+ * given its hub and its doorbell when it starts.
+ */
+export class Sources {
+  readonly hub: Hub;
+  readonly access: Access;
+  readonly tickets: Tickets;
+  /** For the HTTP API. */
+  readonly databaseFor: DatabaseFor;
+  readonly #clock: Clock;
+  /** The longest that a tail which is well goes without a read, in milliseconds. */
+  readonly #longestSilence: number;
+  readonly #tail: Tail;
+  readonly #pages: TablePages;
+  readonly #doorbell: Doorbell;
+  readonly #listener: Listener;
+  readonly #retention: Retention;
+  readonly #pools: readonly pg.Pool[];
+
+  constructor({ config, databaseUrl, clock, logger, metrics }: SourcesOptions) {
+    const { queryTimeout, silenceTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate } = config;
+    this.#clock = clock;
+    this.#longestSilence = safetyInterval + silenceTimeout;
+
+    const limits = { rows: config.pageRows, bytes: config.pageBytes };
+    const tail = new Tail({ databaseUrl, silenceTimeout, clock, logger, metrics });
+    const { catalog } = tail;
+    const { poolSize, cacheBytes, channelLinger: linger } = config;
+    const pages = new TablePages({ databaseUrl, poolSize, queryTimeout, limits, catalog, logger, metrics });
+    const hub = new Hub({ feed: tail, pages, clock, logger, limits, cacheBytes, linger });
+
+    // Before the client gives up the connection: an answer that says so leaves it usable.
+    const giveUp = (after: number) => `SET statement_timeout = ${Math.ceil(Math.min(after, queryTimeout / 2))}`;
+    const accessPool = makePool({
+      databaseUrl,
+      name: 'access',
+      size: ACCESS_POOL,
+      queryTimeout,
+      logger,
+      prepare: giveUp(DECISION_TIMEOUT),
+      lasting: true,
+    });
+    const authorizer = new PostgresAuthorizer(accessPool, logger);
+    const access = new Access({ authorizer, clock, interval: config.accessInterval });
+
+    const gate = new AdvisoryGate(databaseUrl, logger);
+    const rates = { wakeRate, sleepRate, awakeInterval, safetyInterval };
+    const doorbell = new Doorbell({ tail, gate, clock, metrics, ...rates });
+    const listener = new Listener({ databaseUrl, silenceTimeout, logger, doorbell, access });
+
+    const apiPool = makePool({
+      databaseUrl,
+      name: 'api',
+      size: config.apiPoolSize,
+      queryTimeout,
+      logger,
+      prepare: `${READ_SETTINGS}; ${giveUp(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
+    });
+
+    this.hub = hub;
+    this.access = access;
+    this.tickets = new StoredTickets(accessPool, config.ticketTtl);
+    this.databaseFor = apiDatabase(apiPool, config.apiPoolSize);
+    this.#tail = tail;
+    this.#pages = pages;
+    this.#doorbell = doorbell;
+    this.#listener = listener;
+    this.#retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });
+    this.#pools = [accessPool, apiPool];
+    metrics.gauge('channels', 'Channels that somebody reads.', () => hub.channels.size);
+    metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
+    metrics.gauge('cache_bytes', 'Pages in memory.', () => hub.cacheBytes);
+  }
+
+  /** The names of the streams. */
+  get streams(): readonly string[] {
+    return this.#tail.catalog.streams.map(({ name }) => name);
+  }
+
+  health(): Health {
+    return {
+      database: this.#tail.connected,
+      listen: this.#listener.connected,
+      tail: this.#clock.now() - this.#tail.lastRead < this.#longestSilence,
+    };
+  }
+
+  /** At most `limit` channels of each stream. */
+  async channels(limit: number): Promise<ListedChannel[]> {
+    const listed = await this.#pages.channels(limit);
+    return listed.map((entry) => ({ ...entry, subscribers: this.hub.channels.get(entry.channel)?.readers ?? 0 }));
+  }
+
+  /** Rejects if the database cannot be reached, and has to be stopped then. */
+  async start(): Promise<void> {
+    this.#tail.ringWhenConnected(this.#doorbell);
+    await this.#tail.start(this.hub);
+    await this.#listener.start();
+    this.#retention.start();
+  }
+
+  async stop(): Promise<void> {
+    this.hub.close();
+    this.access.stop();
+    await this.#doorbell.stop();
+    await Promise.all([
+      this.#listener.stop(),
+      this.#tail.stop(),
+      this.#pages.stop(),
+      this.#retention.stop(),
+      ...this.#pools.map((pool) => soon(pool.end())),
+    ]);
+  }
+}
