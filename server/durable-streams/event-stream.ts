@@ -1,7 +1,7 @@
 import type { Since } from '@rowcast/client/protocol';
 import type { EventFormat, Place } from '../ports/door.js';
+import { rowsOf } from '../ports/events-frame.js';
 import { endOf } from './ending.js';
-import { rowsOf } from './events-frame.js';
 import { formatOffset } from './offset.js';
 
 /** JSON has line breaks between its tokens only; each begins another line of the same event. */

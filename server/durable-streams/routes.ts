@@ -4,11 +4,11 @@ import { searchOf } from '../http/asked.js';
 import { type CacheScope, isKnown, letKeep } from '../http/caching.js';
 import { refuseMethod } from '../http/methods.js';
 import type { Asked, Door, Place } from '../ports/door.js';
+import { arrayOf, firstSeq } from '../ports/events-frame.js';
 import type { Handler } from '../ports/extension.js';
 import { nextCursor } from './cursor.js';
 import { endOf } from './ending.js';
 import { eventStream } from './event-stream.js';
-import { arrayOf, firstSeq } from './events-frame.js';
 import { formatOffset } from './offset.js';
 import { type Question, readQuestion } from './question.js';
 

@@ -1,3 +1,4 @@
+import { eventsFrame } from '../ports/events-frame.js';
 import type { StoredRow } from '../ports/feed.js';
 
 /** The events from + … to of one channel, encoded once for every cursor that needs just them. */
@@ -56,9 +57,8 @@ export class Page {
   frame(after: number): RangeFrame {
     const made = this.#frames.get(after);
     if (made !== undefined) return made;
-    const rows = this.#rows.slice(after + 1 - this.from).join(',');
-    const head = `{"type":"events","channel":${JSON.stringify(this.#channel)},"from":${after + 1},"events":[`;
-    const frame = { to: this.to, data: Buffer.from(`${head}${rows}]}`) };
+    const rows = this.#rows.slice(after + 1 - this.from);
+    const frame = { to: this.to, data: eventsFrame(this.#channel, after + 1, rows) };
     const oldest = this.#frames.size < FRAMES ? undefined : this.#frames.entries().next().value;
     if (oldest !== undefined) {
       this.#frames.delete(oldest[0]);

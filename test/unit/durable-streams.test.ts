@@ -4,11 +4,11 @@ import { type Frame, formatPosition } from '../../client/protocol/index.js';
 import { nextCursor } from '../../server/durable-streams/cursor.js';
 import { endOf } from '../../server/durable-streams/ending.js';
 import { eventStream } from '../../server/durable-streams/event-stream.js';
-import { arrayOf, firstSeq, rowsOf } from '../../server/durable-streams/events-frame.js';
 import { formatOffset, sinceOf } from '../../server/durable-streams/offset.js';
 import { readQuestion } from '../../server/durable-streams/question.js';
 import { Refusal } from '../../server/ground/refusal.js';
 import { Page } from '../../server/hub/page.js';
+import { arrayOf, firstSeq, rowsOf } from '../../server/ports/events-frame.js';
 import { seed } from '../property/seed.js';
 
 const parameters = { seed: seed('durable-streams'), numRuns: 500 };
