@@ -5,6 +5,7 @@ import { Metrics } from './ground/metrics.js';
 import { systemClock } from './ports/clock.js';
 import type { InProcess, Peers } from './ports/door.js';
 import type { Extension } from './ports/extension.js';
+import { installedExtensions } from './postgres/extensions.js';
 import type { Config } from './settings/config.js';
 import { Sources } from './sources.js';
 
@@ -24,7 +25,7 @@ export interface GatewayOptions {
   readonly metrics?: Metrics;
   /** The gateways that share its port. */
   readonly peers?: Peers | null;
-  /** What it serves besides channels. */
+  /** What it serves besides channels; if left out, what is installed in the database. */
   readonly extensions?: readonly Extension[];
 }
 
@@ -33,9 +34,10 @@ export async function startGateway(
   config: Config,
   databaseUrl: string,
   logger: Logger,
-  { metrics = new Metrics(), peers = null, extensions = makeExtensions() }: GatewayOptions = {},
+  { metrics = new Metrics(), peers = null, ...options }: GatewayOptions = {},
 ): Promise<LocalGateway> {
   const clock = systemClock;
+  const extensions = options.extensions ?? makeExtensions(await installedExtensions(databaseUrl));
   const sources = new Sources({ config, databaseUrl, clock, logger, metrics });
   const doors = makeDoors({ config, sources, extensions, clock, logger, metrics, peers });
   const stop = async () => {

@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { parsePosition } from '@rowcast/client/protocol';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { listChannels } from './cli/channels.js';
-import { attach, runMigrations } from './cli/database.js';
+import { attach, runMigrations, runUninstall } from './cli/database.js';
 import { doctor } from './cli/doctor.js';
 import { endWithReader, flushed, table } from './cli/output.js';
 import { withFiles } from './cli/secret-files.js';
@@ -15,6 +15,7 @@ import { type VerifyOptions, verify } from './cli/verify.js';
 import { type WatchOptions, watch } from './cli/watch.js';
 import { packageRoot } from './ground/package-root.js';
 import { ROLES } from './ports/principal.js';
+import { extensionSets } from './postgres/sql-sets.js';
 import { ConfigError, readConfig } from './settings/config.js';
 import { defaultOf, settings } from './settings/table.js';
 import { BadHistory } from './verify/line.js';
@@ -39,6 +40,17 @@ function parseSince(since: string): string {
   throw new InvalidArgumentError('Write start, now, a seq like 42, or a position like k3x9.42.');
 }
 
+/** `--with`, once for each extension. */
+function withExtensions(description: string): Option {
+  const names = extensionSets();
+  return new Option('--with <extension>', `${description} (${names.join(', ')}); may be repeated`).argParser(
+    (name: string, before: string[] | undefined) => {
+      if (!names.includes(name)) throw new InvalidArgumentError(`There are: ${names.join(', ')}.`);
+      return [...(before ?? []), name];
+    },
+  );
+}
+
 function makeProgram(): Command {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
   const program = new Command('rowcast')
@@ -59,8 +71,24 @@ function makeProgram(): Command {
     );
   program
     .command('migrate')
-    .description('bring the database up to date, and do nothing else')
-    .action(() => runMigrations(config()));
+    .description('bring the database up to date: the schema rowcast, and the extensions that are installed')
+    .addOption(withExtensions('install an extension as well'))
+    .option('--schema <name>', 'the schema for the tables of the extensions named with --with (default: public)')
+    .action((options: { with?: string[]; schema?: string }) => {
+      if (options.schema !== undefined && options.with === undefined) {
+        throw new InvalidArgumentError('--schema says where the extensions of --with have their tables.');
+      }
+      return runMigrations(options, config());
+    });
+  program
+    .command('uninstall')
+    .description('take Rowcast out of the database again: without --yes, only say what would be removed')
+    .addOption(withExtensions('remove this extension only'))
+    .option('--drop-data', 'also drop tables of extensions that have rows', false)
+    .option('--yes', 'do it', false)
+    .action(async ({ yes, ...options }: { yes: boolean; dropData: boolean; with?: string[] }) => {
+      if (!(await runUninstall({ ...options, confirmed: yes }, config()))) process.exitCode = FAILED;
+    });
   program
     .command('watch')
     .description('print the events of a channel as they come, until Ctrl-C')

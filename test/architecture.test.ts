@@ -71,7 +71,7 @@ const FLOORS: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ['server/ports'],
     ['server/limits', 'server/access', 'server/doorbell', 'server/hub', 'server/connection', 'server/verify'],
     ['server/auth', 'server/postgres', 'server/transport', 'server/http', 'server/doctor'],
-    ['server/executions', 'server/durable-streams', 'server/demo.ts'],
+    ['server/executions', 'server/durable-streams'],
     ['server/extensions.ts', 'server/sources.ts', 'server/doors.ts', 'server/gateway.ts'],
     ['server/cli', 'server/workers'],
     ['server/index.ts', 'server/main.ts', 'server/client.ts', 'server/progress.ts', 'server/protocol.ts'],

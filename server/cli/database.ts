@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { runningUrl } from '../postgres/embedded.js';
-import { migrate } from '../postgres/migrate.js';
+import { type MigrateOptions, migrate } from '../postgres/migrate.js';
+import { type UninstallOptions, uninstall } from '../postgres/uninstall.js';
 import type { Config } from '../settings/config.js';
 import { print } from './output.js';
 
@@ -12,9 +13,18 @@ export async function databaseOf({ databaseUrl, dataDir }: Config): Promise<stri
 }
 
 /** `rowcast migrate` */
-export async function runMigrations(config: Config): Promise<void> {
-  const ran = await migrate(await databaseOf(config));
+export async function runMigrations(options: MigrateOptions, config: Config): Promise<void> {
+  const ran = await migrate(await databaseOf(config), options);
   print(ran.length === 0 ? 'nothing to do: the database is up to date' : `ran ${ran.join(', ')}`);
+}
+
+/** `rowcast uninstall`: whether something was removed. */
+export async function runUninstall(options: UninstallOptions, config: Config): Promise<boolean> {
+  const { confirmed = false } = options;
+  const removed = await uninstall(await databaseOf(config), options);
+  print(confirmed ? 'removed:' : 'this would be removed:', ...removed.map((line) => `  ${line}`));
+  if (!confirmed) print('', 'Nothing was changed. To remove it, run this again with --yes.');
+  return confirmed;
 }
 
 /** `rowcast attach` */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Finding } from '../doctor/check.js';
 import { examine } from '../doctor/examine.js';
+import { executionsCheck } from '../executions/doctor.js';
 import type { Config } from '../settings/config.js';
 import { connectionsOf } from '../sources.js';
 import { databaseOf } from './database.js';
@@ -26,12 +27,8 @@ async function examineDatabase(config: Config): Promise<Finding[]> {
     const databaseUrl = await databaseOf(config);
     const found = config.databaseUrl === undefined ? `the embedded one of ${config.dataDir}` : 'DATABASE_URL';
     const gatewayConnections = connectionsOf(config) * config.workers;
-    const findings = await examine({
-      databaseUrl,
-      gatewayConnections,
-      longTransaction: LONG_TRANSACTION,
-      now: Date.now,
-    });
+    const circumstances = { databaseUrl, gatewayConnections, longTransaction: LONG_TRANSACTION, now: Date.now };
+    const findings = await examine(circumstances, [executionsCheck]);
     return [{ name, verdict: 'ok', found, fix: null }, ...findings];
   } catch (error) {
     return [{ name, verdict: 'fault', found: (error as Error).message, fix: 'npx rowcast up' }];

@@ -1,10 +1,14 @@
 import cluster from 'node:cluster';
-import { type Demo, startDemo } from '../demo.js';
+import { type Demo, startDemo } from '../executions/demo.js';
+import { EXTENSION as EXECUTIONS } from '../executions/schema.js';
 import { type Gateway, startGateway } from '../gateway.js';
 import { type Logger, makeLogger } from '../ground/logger.js';
 import { Metrics } from '../ground/metrics.js';
 import { startEmbedded } from '../postgres/embedded.js';
+import { installedExtensions } from '../postgres/extensions.js';
+import { OutdatedInstallation } from '../postgres/installation.js';
 import { migrate } from '../postgres/migrate.js';
+import { extensionSets } from '../postgres/sql-sets.js';
 import { type Config, needsToken } from '../settings/config.js';
 import { runWorker, startWorkers } from '../workers/workers.js';
 import { print } from './output.js';
@@ -56,11 +60,12 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
       });
       failed.catch(() => {}); // it also ends when it is told to
     }
-    const ran = await migrate(databaseUrl);
+    // The embedded database has all extensions; one of the user's own has those that were installed there.
+    const ran = await migrate(databaseUrl, config.databaseUrl === undefined ? { with: extensionSets() } : {});
     if (ran.length > 0) logger.info({ migrations: ran }, 'migrated');
     const gateway = await startGateways(config, databaseUrl, logger);
     ends.push(() => gateway.stop());
-    const demo = withDemo ? await startDemo(databaseUrl, logger) : null;
+    const demo = withDemo ? await demoIn(databaseUrl, logger) : null;
     if (demo !== null) ends.push(() => demo.stop());
     greet(gateway.url, config, databaseUrl, demo);
     return { failed, stop };
@@ -70,8 +75,23 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
   }
 }
 
+/** The demo needs executions, with a table of ventures that may be written to. */
+async function demoIn(databaseUrl: string, logger: Logger): Promise<Demo | null> {
+  const executions = (await installedExtensions(databaseUrl)).find(({ name }) => name === EXECUTIONS);
+  if (executions !== undefined && executions.adopted.length === 0) {
+    return startDemo(databaseUrl, executions.schema, logger);
+  }
+  const why = executions === undefined ? 'executions are not installed' : 'the ventures belong to the application';
+  logger.info(`no demo: in this database ${why}`);
+  return null;
+}
+
 /** With what mends it. */
-function explained(error: NodeJS.ErrnoException, { port }: Config): Error {
+function explained(error: NodeJS.ErrnoException, { port, databaseUrl, dataDir }: Config): Error {
+  if (error instanceof OutdatedInstallation && databaseUrl === undefined) {
+    const found = `the embedded database in ${dataDir} was made by a version of Rowcast that was never released`;
+    return new Error(`${found}: delete that folder, or name another one in ROWCAST_DATA_DIR`, { cause: error });
+  }
   const mended = {
     EADDRINUSE: `port ${port} is taken: stop what listens there, or set ROWCAST_PORT`,
     // SQLSTATE: insufficient_privilege
@@ -127,7 +147,7 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
     print(
       `  npx rowcast watch ${demo.execution} --since start${there}`,
       `  npx rowcast watch ${demo.venture}${there}`,
-      `  ${psql} "INSERT INTO agent_execution_logs (execution_id, message) VALUES ('${execution}', 'hello')"`,
+      `  ${psql} "INSERT INTO ${demo.schema}.agent_execution_logs (execution_id, message) VALUES ('${execution}', 'hello')"`,
       `  npx rowcast watch message:lobby${there}`,
     );
   }

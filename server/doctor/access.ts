@@ -36,14 +36,15 @@ const STREAMS = `
          quote_ident(o.rolname) AS owner, x.asked, s.guard, g.oid IS NOT NULL AS "guardIsThere",
          has_schema_privilege('authenticated', g.pronamespace, 'USAGE')
            AND has_function_privilege('authenticated', g.oid, 'EXECUTE') AS "guardIsOpen",
-         position(coalesce(s.guard || '($1)', format('EXISTS (SELECT FROM %s t WHERE t.%I = $1::%s)',
-           x.asked, x.key, k.atttypid::regtype)) IN f.prosrc) > 0 AS decides,
+         position(coalesce(s.guard || '($1)', format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I)',
+           x.asked, x.key, kt.typname)) IN f.prosrc) > 0 AS decides,
          ${sightOf('authenticated')} AS users, ${sightOf('anon')} AS anonymous
     FROM rowcast.streams s
     JOIN pg_class c ON c.oid = s.relation
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_roles o ON o.oid = c.relowner
     JOIN pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column
+    JOIN pg_type kt ON kt.oid = k.atttypid
     LEFT JOIN rowcast.parent_of(s) r ON true
     JOIN pg_class a ON a.oid = coalesce(r.relation, c.oid)
     JOIN pg_namespace m ON m.oid = a.relnamespace

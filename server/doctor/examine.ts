@@ -30,11 +30,14 @@ const CHECKS: readonly Check[] = [
   retention,
 ];
 
-/** Checks the way to the database, one thing after the other. Changes nothing, and does not throw. */
-export async function examine(circumstances: Circumstances): Promise<Finding[]> {
+/**
+ * Checks the way to the database, one thing after the other, and what the extensions add. Changes nothing, and does not
+ * throw.
+ */
+export async function examine(circumstances: Circumstances, extensions: readonly Check[] = []): Promise<Finding[]> {
   const findings = await make(connection, circumstances);
   const reached = findings.every(({ verdict }) => verdict !== 'fault');
-  for (const check of CHECKS) {
+  for (const check of [...CHECKS, ...extensions]) {
     findings.push(
       ...(reached ? await make(check, circumstances) : [{ name: check.name, ...skipped('no connection') }]),
     );

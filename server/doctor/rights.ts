@@ -1,8 +1,7 @@
 import { z } from 'zod';
+import { GRANTS, ROLES } from '../postgres/grants.js';
 import { GATEWAY_ROLE } from '../postgres/session.js';
 import { type Check, fault, type Outcome, ok, warning } from './check.js';
-
-const ROLES = ['anon', 'authenticated', 'service_role', GATEWAY_ROLE];
 
 /** Whether a session of the first role may SET ROLE to the second; before PostgreSQL 16 every member may. */
 const mayBecome = (member: string, role: string) => `pg_has_role(${member}, ${role},
@@ -26,27 +25,35 @@ const LOGIN = `
          ARRAY(SELECT w FROM unnest($1::text[]) w WHERE to_regrole(w) IS NULL) AS unmade
     FROM pg_roles r WHERE r.rolname = current_user`;
 
-const granted = z.object({ member: z.boolean(), missing: z.array(z.string()) });
+const roles = z.object({ member: z.boolean(), missing: z.array(z.string()) });
 
-/** Whether the login may be the gateway; and what the migrations grant and is not there, as statements. */
-const GRANTED = `
+/**
+ * Whether the login may be the gateway; and what the roles lack before the gateway can read the list of rights, as
+ * statements. From the catalogs of PostgreSQL, which every login may read.
+ */
+const ROLE_RIGHTS = `
   SELECT ${mayBecome('current_user', `'${GATEWAY_ROLE}'`)} AS member, ARRAY(
     SELECT format('GRANT %I TO ${GATEWAY_ROLE};', r) FROM unnest(ARRAY['anon', 'authenticated', 'service_role']) r
      WHERE NOT ${mayBecome(`'${GATEWAY_ROLE}'`, 'r')}
     UNION ALL
-    SELECT format('GRANT USAGE ON SCHEMA rowcast TO %I;', r) FROM unnest($1::text[]) r
-     WHERE NOT has_schema_privilege(r, 'rowcast', 'USAGE')
+    SELECT 'GRANT USAGE ON SCHEMA rowcast TO ${GATEWAY_ROLE};'
+     WHERE NOT has_schema_privilege('${GATEWAY_ROLE}', 'rowcast', 'USAGE')
     UNION ALL
-    SELECT format('GRANT %s ON rowcast.%I TO ${GATEWAY_ROLE};', privilege, c.relname)
-      FROM (VALUES ('streams', 'SELECT'), ('channels', 'SELECT'), ('catalog', 'SELECT'), ('retention', 'SELECT'), ('migrations', 'SELECT'),
-                   ('tickets', 'SELECT'), ('tickets', 'INSERT'), ('tickets', 'DELETE')) w (relation, privilege)
-      JOIN pg_class c ON c.relname = w.relation AND c.relnamespace = 'rowcast'::regnamespace
-     WHERE NOT has_table_privilege('${GATEWAY_ROLE}', c.oid, privilege)
-    UNION ALL
-    SELECT format('GRANT EXECUTE ON FUNCTION %s TO ${GATEWAY_ROLE};', p.oid::regprocedure)
-      FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname IN ('decide', 'prune_by_policy', 'sweep')
-       AND NOT has_function_privilege('${GATEWAY_ROLE}', p.oid, 'EXECUTE')
-  ) AS missing`;
+    SELECT 'GRANT SELECT ON rowcast.granted, rowcast.streams TO ${GATEWAY_ROLE};' FROM pg_class c
+     WHERE c.relnamespace = 'rowcast'::regnamespace AND c.relname IN ('granted', 'streams')
+       AND NOT has_table_privilege('${GATEWAY_ROLE}', c.oid, 'SELECT')
+     LIMIT 1) AS missing`;
+
+const statement = z.object({ statement: z.string() });
+
+/** What the migrations granted in the schema rowcast and is not there. The rights to the tables of streams are a matter of each stream. */
+const GONE = `
+  SELECT format('GRANT %s ON %s TO %s;', g.privilege, g.object, g.grantee) AS statement FROM (
+      SELECT schema, object, privilege, grantee FROM rowcast.granted EXCEPT (${GRANTS})) g
+   WHERE g.schema = 'rowcast' AND NOT (g.grantee = '${GATEWAY_ROLE}' AND g.object IN (
+     SELECT format('%I.%I', n.nspname, c.relname) FROM rowcast.streams s
+       JOIN pg_class c ON c.oid = s.relation JOIN pg_namespace n ON n.oid = c.relnamespace))
+   ORDER BY 1`;
 
 /** What the login and its sessions may do in the schema; their rights on the tables are a matter of each stream. */
 export const rights: Check = {
@@ -60,11 +67,13 @@ export const rights: Check = {
         `${make} Then npx rowcast migrate; or, if a dump was restored without them, restore it again.`,
       );
     }
-    const { member, missing } = await probe.readOne(granted, GRANTED, [ROLES]);
+    const { member, missing } = await probe.readOne(roles, ROLE_RIGHTS);
     const wrong: Outcome[] = [];
     if (!member) {
       const found = `${name} may not become ${GATEWAY_ROLE}: no gateway can start with it`;
       wrong.push(fault(found, `GRANT ${GATEWAY_ROLE} TO ${name};`));
+    } else if (missing.length === 0) {
+      missing.push(...(await probe.readAsGateway(statement, GONE, [ROLES])).map((gone) => gone.statement));
     }
     if (missing.length > 0) {
       const what = missing.map((grant) => grant.replace(/^GRANT /, '').replace(/;$/, '')).join(', ');

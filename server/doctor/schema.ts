@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { readMigrations } from '../postgres/migrate.js';
 import { GATEWAY_ROLE } from '../postgres/session.js';
+import { CORE, extensionSets, migrationsOf } from '../postgres/sql-sets.js';
 import { type Check, fault, type Outcome, ok, warning } from './check.js';
 
 const MIGRATE = 'npx rowcast migrate';
@@ -22,22 +22,30 @@ export const migrations: Check = {
     }
     const row = z.object({ name: z.string(), checksum: z.string() });
     const ran = await probe.read(row, 'SELECT name, checksum FROM rowcast.migrations ORDER BY name');
-    return compare(await readMigrations(), ran);
+    if (ran.some(({ name }) => !name.includes('/'))) {
+      return fault('set up by a version of Rowcast that was never released', 'Use another database.');
+    }
+    const extension = z.object({ name: z.string(), schema: z.string() });
+    const extensions = await probe.read(extension, 'SELECT name, schema FROM rowcast.extensions ORDER BY name');
+    return compare(extensions, ran);
   },
 };
 
-interface Migration {
+interface Ran {
   readonly name: string;
   readonly checksum: string;
 }
 
-function compare(files: readonly Migration[], ran: readonly Migration[]): Outcome | Outcome[] {
+function compare(extensions: readonly { name: string; schema: string }[], ran: readonly Ran[]): Outcome | Outcome[] {
+  const ours = extensionSets();
+  const sets = [CORE, ...extensions.map(({ name }) => name).filter((name) => ours.includes(name))];
+  const files = sets.flatMap(migrationsOf);
   const done = new Map(ran.map(({ name, checksum }) => [name, checksum]));
   const known = new Set(files.map(({ name }) => name));
   const pending = files.filter(({ name }) => !done.has(name));
   const changed = files.filter(({ name, checksum }) => done.has(name) && done.get(name) !== checksum);
   const newer = ran.filter(({ name }) => !known.has(name));
-  const names = (list: readonly Migration[]) => list.map(({ name }) => name).join(', ');
+  const names = (list: readonly Ran[]) => list.map(({ name }) => name).join(', ');
   const outcomes: Outcome[] = [];
   if (pending.length > 0) outcomes.push(fault(`not run yet: ${names(pending)}`, MIGRATE));
   if (changed.length > 0) {
@@ -52,5 +60,7 @@ function compare(files: readonly Migration[], ran: readonly Migration[]): Outcom
       ),
     );
   }
-  return outcomes.length > 0 ? outcomes : ok(`${files.length} of ${files.length} ran, none was changed since`);
+  if (outcomes.length > 0) return outcomes;
+  const what = [CORE, ...extensions.map(({ name, schema }) => `${name} in the schema ${schema}`)].join(', ');
+  return ok(`${what}: ${files.length} of ${files.length} ran, none was changed since`);
 }

@@ -20,7 +20,8 @@ export type Locked = z.output<typeof locked>;
  * many that shared one could keep a change waiting for ever. Rejects with `Refusal` (unknown_execution, forbidden).
  */
 export async function lock(sql: Sql, id: string): Promise<Locked> {
-  const text = 'SELECT status, stage_number FROM public.agent_executions WHERE execution_id = $1 FOR NO KEY UPDATE';
+  const text =
+    'SELECT status, stage_number FROM @extschema@.agent_executions WHERE execution_id = $1 FOR NO KEY UPDATE';
   const [row] = await sql.query(text, [id], locked);
   if (row !== undefined) return row;
   return refuseUnseen(sql, 'execution', id); // whoever may only look sees the row, and cannot lock it
@@ -29,7 +30,7 @@ export async function lock(sql: Sql, id: string): Promise<Locked> {
 export async function readExecution(sql: Sql, id: string): Promise<WrittenExecution> {
   const [found] = await sql.query(
     `SELECT row_to_json(x) AS row FROM (SELECT e.execution_id, e.venture_id, e.status, e.stage_number, e.metadata,
-       e.created_at, e.updated_at, ${POSITION} AS position FROM public.agent_executions e WHERE e.execution_id = $1) x`,
+       e.created_at, e.updated_at, ${POSITION} AS position FROM @extschema@.agent_executions e WHERE e.execution_id = $1) x`,
     [id],
     z.object({ row: writtenExecution }),
   );
@@ -39,7 +40,7 @@ export async function readExecution(sql: Sql, id: string): Promise<WrittenExecut
 
 /** Where the channel stands after what this transaction has written. */
 export async function readPosition(sql: Sql, id: string): Promise<string> {
-  const text = `SELECT ${POSITION} AS position FROM public.agent_executions e WHERE e.execution_id = $1`;
+  const text = `SELECT ${POSITION} AS position FROM @extschema@.agent_executions e WHERE e.execution_id = $1`;
   const [found] = await sql.query(text, [id], z.object({ position }));
   return found?.position ?? '';
 }
@@ -66,7 +67,7 @@ export async function changeExecution(
   const { status: to = from.status, stage_number: stage = from.stage_number, metadata } = change;
   refuseJump(id, from.status, to);
   const changed = await sql.query(
-    `UPDATE public.agent_executions e SET status = $2, stage_number = $3, metadata = CASE WHEN $4 THEN $5 ELSE e.metadata END
+    `UPDATE @extschema@.agent_executions e SET status = $2, stage_number = $3, metadata = CASE WHEN $4 THEN $5 ELSE e.metadata END
       WHERE e.execution_id = $1 AND (e.status, e.stage_number, e.metadata)
         IS DISTINCT FROM ($2, $3, CASE WHEN $4 THEN $5 ELSE e.metadata END) RETURNING true AS changed`,
     [id, to, stage, metadata !== undefined, asJson(metadata)],
@@ -86,9 +87,9 @@ export async function insertLogs(
   logs: z.output<typeof newLogs>,
 ): Promise<number[]> {
   const rows = await sql.query(
-    `INSERT INTO public.agent_execution_logs (log_id, execution_id, event_type, log_level, stage_number, message, context)
+    `INSERT INTO @extschema@.agent_execution_logs (log_id, execution_id, event_type, log_level, stage_number, message, context)
      SELECT coalesce(l.log_id, gen_random_uuid()), $1, l.event_type, l.log_level, l.stage_number, l.message, l.context
-       FROM ROWS FROM (json_to_recordset($2) AS (log_id uuid, event_type text, log_level public.log_level, stage_number int,
+       FROM ROWS FROM (json_to_recordset($2) AS (log_id uuid, event_type text, log_level rowcast.log_level, stage_number int,
          message text, context jsonb)) WITH ORDINALITY AS l(log_id, event_type, log_level, stage_number, message, context, n)
       ORDER BY l.n ON CONFLICT (log_id) DO NOTHING RETURNING seq`,
     [

@@ -31,6 +31,7 @@ import {
 } from './inputs.js';
 import { retrying } from './retrying.js';
 import { metric, position } from './rows.js';
+import { ofExecutions } from './schema.js';
 
 /** The numbers of the rows in the channel: first_seq to last_seq, without another row between them. */
 export const appended = z
@@ -59,7 +60,7 @@ export class Executions {
   readonly #database: Database;
 
   constructor(database: Database) {
-    this.#database = database;
+    this.#database = ofExecutions(database);
   }
 
   async create(input: NewExecution, key?: string): Promise<Answered<WrittenExecution>> {
@@ -67,7 +68,7 @@ export class Executions {
     return this.#write(['create', wanted], key, writtenExecution, async (sql) => {
       await findVenture(sql, wanted.venture_id);
       const [created] = await sql.query(
-        'INSERT INTO public.agent_executions (venture_id, status, metadata) VALUES ($1, $2, $3) RETURNING execution_id',
+        'INSERT INTO @extschema@.agent_executions (venture_id, status, metadata) VALUES ($1, $2, $3) RETURNING execution_id',
         [wanted.venture_id, wanted.initial_status, asJson(wanted.metadata)],
         writtenExecution.pick({ execution_id: true }),
       );
@@ -134,7 +135,7 @@ export class Executions {
       refuseFinished(id, await lock(sql, id));
       const rows = await sql.query(
         `WITH added AS (
-           INSERT INTO public.execution_metrics (execution_id, metric_name, metric_value)
+           INSERT INTO @extschema@.execution_metrics (execution_id, metric_name, metric_value)
            SELECT $1, m.metric_name, m.metric_value FROM ROWS FROM (json_to_recordset($2)
              AS (metric_name text, metric_value numeric)) WITH ORDINALITY AS m(metric_name, metric_value, n)
             ORDER BY m.n RETURNING metric_id, metric_name, metric_value, recorded_at)

@@ -7,15 +7,24 @@ const KINDS = {
   execution: { exists: 'rowcast.execution_exists', code: 'unknown_execution' },
 } as const;
 
-/** Refuses what was not found: it is not there, or it is not for this principal. */
-export async function refuseUnseen(sql: Sql, kind: keyof typeof KINDS, id: string): Promise<never> {
-  const { exists, code } = KINDS[kind];
-  const [found] = await sql.query(`SELECT ${exists}($1) AS there`, [id], z.object({ there: z.boolean() }));
-  throw found?.there ? new Refusal('forbidden', `no right to do this with this ${kind}`) : new Refusal(code);
+async function exists(sql: Sql, kind: keyof typeof KINDS, id: string): Promise<boolean> {
+  const text = `SELECT ${KINDS[kind].exists}($1) AS there`;
+  const [found] = await sql.query(text, [id], z.object({ there: z.boolean() }));
+  return found?.there ?? false;
 }
 
-/** Rejects with `Refusal` (unknown_venture, forbidden) where the principal sees no such venture. */
+/** Refuses what was not found: it is not there, or it is not for this principal. */
+export async function refuseUnseen(sql: Sql, kind: keyof typeof KINDS, id: string): Promise<never> {
+  if (!(await exists(sql, kind, id))) throw new Refusal(KINDS[kind].code);
+  throw new Refusal('forbidden', `no right to do this with this ${kind}`);
+}
+
+const SEES_VENTURE = `SELECT rowcast.can_read('venture:' || $1::text) AS seen, pg_has_role('service_role', 'USAGE') AS service`;
+const seesVenture = z.object({ seen: z.boolean(), service: z.boolean() });
+
+/** Rejects with `Refusal` (unknown_venture, forbidden) where the principal may not read the channel of such a venture. */
 export async function findVenture(sql: Sql, id: string): Promise<void> {
-  const seen = await sql.query('SELECT FROM public.ventures WHERE venture_id = $1', [id], z.unknown());
-  if (seen.length === 0) await refuseUnseen(sql, 'venture', id);
+  const [found] = await sql.query(SEES_VENTURE, [id], seesVenture);
+  if (found?.service && !(await exists(sql, 'venture', id))) throw new Refusal('unknown_venture'); // it may read them all
+  if (!found?.seen) await refuseUnseen(sql, 'venture', id);
 }

@@ -12,14 +12,14 @@ const TAGS = {
   Progress: 'How far they are: made for asking often.',
 };
 
-/** Agent executions: their part of the HTTP API. */
-export function executions(): Extension {
+/** Agent executions, whose tables are in `schema` (the name as SQL writes it): their part of the HTTP API. */
+export function executions(schema: string): Extension {
   return {
     name: 'executions',
     exposedHeaders: ['Idempotent-Replayed'],
     api({ access, databaseFor }) {
       const everything = databaseFor({ principal: SERVICE, requestId: 'status', use: 'read', gone: () => false });
-      return { about: ABOUT, tags: TAGS, routes: executionApi({ access, everything }) };
+      return { about: ABOUT, tags: TAGS, routes: executionApi({ schema, access, everything }) };
     },
   };
 }

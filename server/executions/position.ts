@@ -6,7 +6,7 @@ export const FLOOR = 'coalesce(rowcast.execution_floor(e.execution_id), 1)';
 
 /** The seq of the last event of the execution `e`, in SQL: also where its rows were deleted. */
 export const HEAD = `greatest(
-    (SELECT max(l.seq) FROM public.agent_execution_logs l WHERE l.execution_id = e.execution_id),
+    (SELECT max(l.seq) FROM @extschema@.agent_execution_logs l WHERE l.execution_id = e.execution_id),
     ${FLOOR} - 1)`;
 
 /** The position of the execution `e` in the snapshot of the statement, in SQL: whoever subscribes from it misses nothing. */

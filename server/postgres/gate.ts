@@ -8,7 +8,7 @@ import { endsInSilence } from './silence.js';
 
 const NAME = 'rowcast gate';
 
-/** See sql/0002_doorbell.sql. */
+/** See sql/core/04-doorbell.sql. */
 const LOCK = `SELECT pg_advisory_lock(${LOCK_CLASS}, ${locks.gate})`;
 const UNLOCK = `SELECT pg_advisory_unlock(${LOCK_CLASS}, ${locks.gate})`;
 

@@ -1,90 +1,137 @@
-import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
-import { packageRoot } from '../ground/package-root.js';
-import { LOCK_CLASS, locks } from './locks.js';
+import type pg from 'pg';
+import { inSchema, isUsableSchema } from '../ground/in-schema.js';
+import { type InstalledExtension, readInstalled } from './extensions.js';
+import { GRANTS, ROLES } from './grants.js';
+import { changeInstallation, runScript } from './installation.js';
+import { CORE, extensionSets, type Migration, migrationsOf } from './sql-sets.js';
 
-const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${locks.migrations}) AS locked`;
-/** In milliseconds. */
-const LOCK_POLL = 50;
-const LOCK_DEADLINE = 60_000;
-
-const CREATE_MIGRATIONS = `
-  CREATE SCHEMA IF NOT EXISTS rowcast;
-  CREATE TABLE rowcast.migrations (
-    name text PRIMARY KEY, checksum text NOT NULL, run_at timestamptz NOT NULL DEFAULT now())`;
-
-interface Migration {
-  readonly name: string;
-  readonly sql: string;
-  readonly checksum: string;
-}
+/** Where an extension has its tables if nothing else is said. */
+const DEFAULT_SCHEMA = 'public';
 
 /** A migration that ran once has been edited since: the database and the files tell different stories. */
 export class MigrationChanged extends Error {
   override readonly name = 'MigrationChanged';
 }
 
+export interface MigrateOptions {
+  /** Extensions to install, if they are not installed yet. */
+  readonly with?: readonly string[];
+  /** The schema for their tables, which is made if it is not there. Left out: `public`, or where they are. */
+  readonly schema?: string;
+}
+
+interface Granted {
+  readonly schema: string;
+  readonly object: string;
+  readonly privilege: string;
+  readonly grantee: string;
+}
+
 /**
- * Runs the migrations of `sql/` that have not run yet, each in a transaction of its own, and returns their names.
- * Safe to call from many processes at once. Throws `MigrationChanged`, or what Postgres said.
+ * Brings a database up to date: installs the core, and the extensions that are asked for, and runs the migrations of all that is
+ * installed that have not run yet. All of it is one transaction: what fails leaves nothing behind. Returns the names of
+ * the migrations that ran. Safe to call from many processes at once.
+ * Throws `MigrationChanged`, `OutdatedInstallation`, or what Postgres said.
  */
-export async function migrate(databaseUrl: string): Promise<string[]> {
-  const client = new pg.Client({ connectionString: databaseUrl, application_name: 'rowcast migrate' });
-  client.on('error', () => {}); // the query that was under way rejects as well
-  await client.connect();
-  try {
-    // Polled, not awaited inside Postgres: a session that waits holds a snapshot, on which an index build by the
-    // session that migrates (CREATE INDEX CONCURRENTLY) would wait in turn.
-    const deadline = Date.now() + LOCK_DEADLINE;
-    while (!(await client.query<{ locked: boolean }>(TRY_LOCK)).rows[0]?.locked) {
-      if (Date.now() > deadline) throw new Error('another migration has held the lock for a minute');
-      await delay(LOCK_POLL);
-    }
-    return await runPending(client, await readMigrations());
-  } finally {
-    await client.end();
+export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<string[]> {
+  const { with: wanted = [], schema } = options;
+  const known = extensionSets();
+  const unknown = wanted.filter((name) => !known.includes(name));
+  if (unknown.length > 0) throw new Error(`no such extension: ${unknown.join(', ')}; there are: ${known.join(', ')}`);
+  if (schema !== undefined && !isUsableSchema(schema)) {
+    throw new Error(`the schema of an extension has a name without quotes, $, % and backslashes, not ${schema}`);
   }
+  return changeInstallation(databaseUrl, async (client) => {
+    const ran = await runPending(client, CORE, migrationsOf(CORE));
+    const installed = await readInstalled(client);
+    for (const name of wanted) await install(client, name, schema, installed);
+    for (const { name, schema } of await readInstalled(client)) {
+      // One that this version does not bring is left as it is.
+      const files = known.includes(name) ? migrationsOf(name) : [];
+      ran.push(...(await runPending(client, name, files, schema)));
+    }
+    return { result: ran, keep: true };
+  });
 }
 
-export async function readMigrations(): Promise<Migration[]> {
-  const folder = join(packageRoot(), 'sql');
-  const names = (await readdir(folder)).filter((name) => /^\d{4}_.*\.sql$/.test(name)).sort();
-  return Promise.all(
-    names.map(async (name) => {
-      const sql = await readFile(join(folder, name), 'utf8');
-      return { name, sql, checksum: createHash('sha256').update(sql).digest('hex') };
-    }),
-  );
+async function install(
+  client: pg.Client,
+  name: string,
+  schema: string | undefined,
+  installed: readonly InstalledExtension[],
+): Promise<void> {
+  const present = installed.find((extension) => extension.name === name);
+  if (present !== undefined) {
+    if (schema === undefined || (await quoted(client, schema)) === present.schema) return;
+    throw new Error(
+      `${name} is installed already, in the schema ${present.schema}: npx rowcast uninstall --with ${name}`,
+    );
+  }
+  const target = schema ?? DEFAULT_SCHEMA;
+  const { rowCount: there } = await client.query('SELECT FROM pg_namespace WHERE nspname = $1', [target]);
+  if (!there) await client.query(`CREATE SCHEMA ${await quoted(client, target)}`);
+  await client.query('INSERT INTO rowcast.extensions (name, schema, made_schema) VALUES ($1, $2, $3)', [
+    name,
+    target,
+    !there,
+  ]);
 }
 
-async function runPending(client: pg.Client, migrations: readonly Migration[]): Promise<string[]> {
-  await client.query('SET client_min_messages = warning');
-  // Asked first: IF NOT EXISTS needs the right to create even where there is nothing to do.
-  const { rowCount: exists } = await client.query(`SELECT WHERE to_regclass('rowcast.migrations') IS NOT NULL`);
-  if (!exists) await client.query(CREATE_MIGRATIONS);
+/** A name as SQL writes it. */
+async function quoted(client: pg.Client, name: string): Promise<string> {
+  const { rows } = await client.query<{ quoted: string }>('SELECT quote_ident($1) AS quoted', [name]);
+  return rows[0]?.quoted ?? name;
+}
+
+async function runPending(
+  client: pg.Client,
+  set: string,
+  migrations: readonly Migration[],
+  schema = '',
+): Promise<string[]> {
+  const done = await readDone(client);
+  const changed = migrations.find(({ name, checksum }) => (done.get(name) ?? checksum) !== checksum);
+  if (changed !== undefined) {
+    throw new MigrationChanged(`${changed.name} was changed after it ran: add a new migration instead`);
+  }
+  const pending = migrations.filter(({ name }) => !done.has(name));
+  let before = pending.length > 0 ? await readGrants(client) : [];
+  for (const { name, sql, checksum } of pending) {
+    await runScript(client, name, set === CORE ? sql : inSchema(sql, schema));
+    await client.query('INSERT INTO rowcast.migrations (name, checksum) VALUES ($1, $2)', [name, checksum]);
+    const after = await readGrants(client);
+    await remember(client, name, before, after);
+    before = after;
+  }
+  return pending.map(({ name }) => name);
+}
+
+async function readDone(client: pg.Client): Promise<Map<string, string>> {
+  const { rowCount: there } = await client.query(`SELECT WHERE to_regclass('rowcast.migrations') IS NOT NULL`);
+  if (!there) return new Map();
   const { rows } = await client.query<{ name: string; checksum: string }>(
     'SELECT name, checksum FROM rowcast.migrations',
   );
-  const done = new Map(rows.map(({ name, checksum }) => [name, checksum]));
-  const ran: string[] = [];
-  for (const { name, sql, checksum } of migrations) {
-    const known = done.get(name);
-    if (known === checksum) continue;
-    if (known !== undefined)
-      throw new MigrationChanged(`${name} was changed after it ran: add a new migration instead`);
-    try {
-      await client.query('BEGIN');
-      await client.query(sql);
-      await client.query('INSERT INTO rowcast.migrations (name, checksum) VALUES ($1, $2)', [name, checksum]);
-      await client.query('COMMIT');
-    } catch (error) {
-      const { message, hint } = error as pg.DatabaseError;
-      throw new Error([`migration ${name} failed: ${message}`, hint].filter(Boolean).join('\n'), { cause: error });
-    }
-    ran.push(name);
-  }
-  return ran;
+  return new Map(rows.map(({ name, checksum }) => [name, checksum]));
+}
+
+async function readGrants(client: pg.Client): Promise<Granted[]> {
+  return (await client.query<Granted>(GRANTS, [ROLES])).rows;
+}
+
+/** What a migration granted: what is granted after it and was not before. */
+async function remember(
+  client: pg.Client,
+  migration: string,
+  before: readonly Granted[],
+  after: readonly Granted[],
+): Promise<void> {
+  const known = new Set(before.map((granted) => JSON.stringify(granted)));
+  const added = after.filter((granted) => !known.has(JSON.stringify(granted)));
+  await client.query(
+    `INSERT INTO rowcast.granted (migration, schema, object, privilege, grantee)
+     SELECT $1, g.schema, g.object, g.privilege, g.grantee
+       FROM json_to_recordset($2) AS g (schema text, object text, privilege text, grantee text) ON CONFLICT DO NOTHING`,
+    [migration, JSON.stringify(added)],
+  );
 }

@@ -156,7 +156,7 @@ function show(what: string, unit: string, off: number, on: number): void {
 
 const dataDir = await mkdtemp(join(tmpdir(), 'rowcast-bench-'));
 const cluster = await startEmbedded({ dataDir, settings: { fsync: 'off' } });
-await migrate(cluster.url);
+await migrate(cluster.url, { with: ['executions'] });
 const writer = new pg.Client({ connectionString: cluster.url });
 await writer.connect();
 const start = (compression: string) =>

@@ -17,7 +17,7 @@ const dataDir = await mkdtemp(join(tmpdir(), 'rowcast-bench-'));
 const cluster = await startEmbedded({ dataDir, settings: { max_wal_size: '4GB' } });
 const writer = new pg.Client({ connectionString: cluster.url });
 try {
-  await migrate(cluster.url);
+  await migrate(cluster.url, { with: ['executions'] });
   await writer.connect();
   await writer.query(`
     CREATE TABLE plain (LIKE agent_execution_logs INCLUDING ALL);

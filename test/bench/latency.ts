@@ -52,7 +52,7 @@ function bell() {
 
 const dataDir = await mkdtemp(join(tmpdir(), 'rowcast-bench-'));
 const cluster = await startEmbedded({ dataDir });
-await migrate(cluster.url);
+await migrate(cluster.url, { with: ['executions'] });
 const gateway = await startTestGateway(cluster.url);
 const client = createClient({ url: gateway.url });
 const writer = new pg.Client({ connectionString: cluster.url });

@@ -37,7 +37,7 @@ const cluster = await startEmbedded({ dataDir, settings: { shared_preload_librar
 const writer = new pg.Client({ connectionString: cluster.url });
 const growing = new AbortController();
 let growth: Promise<void> = Promise.resolve();
-await migrate(cluster.url);
+await migrate(cluster.url, { with: ['executions'] });
 await writer.connect();
 await writer.query('CREATE EXTENSION pg_stat_statements');
 const gateway = await startGatewayProcess(cluster.url, {

@@ -66,7 +66,7 @@ export class Database {
     const server = await startEmbedded({ dataDir: folder, settings: SETTINGS, log: (line) => log.write(`${line}\n`) });
     const database = new Database(folder, server, log);
     try {
-      await migrate(server.url);
+      await migrate(server.url, { with: ['executions'] });
       await database.query(SCHEMA);
       await database.#useSmallDisk();
       return database;

@@ -95,7 +95,7 @@ test('I2 I9: sessions of the gateway are terminated, one after the other, while 
 test('I1 I2 I3: PostgreSQL restarts under the gateway: readyz says so, and all goes on', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'rowcast-restart-'));
   let cluster = await startEmbedded({ dataDir });
-  await migrate(cluster.url);
+  await migrate(cluster.url, { with: ['executions'] });
   const gateway = await startTestGateway(cluster.url, { ROWCAST_LOG_LEVEL: 'silent' }, { safetyInterval: 200 });
   const client = testClient({ url: gateway.url });
   const ready = async () => (await fetch(`${gateway.url}/readyz`)).status;

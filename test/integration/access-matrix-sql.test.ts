@@ -49,7 +49,7 @@ const MAY: Readonly<Record<string, Readonly<Record<string, Allowed>>>> = {
   'public.agent_execution_logs': {
     SELECT: { ...MEMBERS, gateway: 'A B' },
     INSERT: EDITORS,
-    'UPDATE log_id, execution_id, event_type, log_level, stage_number, message, context, created_at, seq, tx, request_id':
+    'UPDATE log_id, execution_id, event_type, log_level, stage_number, message, context, created_at, request_id, seq, tx':
       SERVICE,
     DELETE: SERVICE,
   },
@@ -64,6 +64,8 @@ const MAY: Readonly<Record<string, Readonly<Record<string, Allowed>>>> = {
   'rowcast.streams': { SELECT: NUMBERING },
   'rowcast.channels': { SELECT: { gateway: 'A B -' } },
   'rowcast.migrations': { SELECT: { gateway: '-' } },
+  'rowcast.granted': { SELECT: { gateway: '-' } },
+  'rowcast.extensions': { SELECT: NUMBERING },
   'rowcast.catalog': { SELECT: { gateway: '-' } },
   'rowcast.retention': { SELECT: { gateway: '-' } },
   'rowcast.tickets': { SELECT: { gateway: 'A' }, INSERT: { gateway: 'A B' }, DELETE: { gateway: 'A' } },
@@ -281,7 +283,7 @@ test('I5: a trigger of Rowcast does nothing for the table of somebody else', asy
      WHERE p.pronamespace = 'rowcast'::regnamespace AND p.prosecdef AND p.prorettype = 'trigger'::regtype`);
   for (const { name } of rows) {
     await admin.query(`BEGIN; SET LOCAL ROLE ${PRINCIPALS.stranger.role};
-      CREATE TEMP TABLE mine (execution_id uuid, venture_id uuid, status public.execution_status, stage_number int)`);
+      CREATE TEMP TABLE mine (execution_id uuid, venture_id uuid, status rowcast.execution_status, stage_number int)`);
     const hung = admin.query(`CREATE TRIGGER mine AFTER INSERT ON mine EXECUTE FUNCTION ${name}`).then(
       () => admin.query('INSERT INTO mine DEFAULT VALUES; RESET ROLE').then(numbering),
       (error: pg.DatabaseError) => error.code,

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { z } from 'zod';
-import { type Demo, startDemo } from '../../server/demo.js';
+import { type Demo, startDemo } from '../../server/executions/demo.js';
 import { makeExtensions } from '../../server/extensions.js';
 import type { Gateway } from '../../server/gateway.js';
 import { makeLogger } from '../../server/ground/logger.js';
@@ -28,7 +28,7 @@ beforeAll(async () => {
   writer = new pg.Client({ connectionString: database.url, application_name: TEST_SESSION });
   await writer.connect();
   gateway = await startTestGateway(database.url, NO_RATES);
-  demo = await startDemo(database.url, makeLogger('error'));
+  demo = await startDemo(database.url, 'public', makeLogger('error'));
   await until(async () => (await steps()) >= 2, { what: 'two steps of the demo' });
   await demo.stop(); // so that an execution that the page looks at twice is the same
   // The demo records one with every fourth step.
@@ -152,7 +152,9 @@ test('an example that is answered in another way is found', () => {
 
 const unused = () => Promise.reject(new Error('nobody asks'));
 const used = { access: { hold: unused }, databaseFor: () => ({ transaction: unused }) };
-const apis = makeExtensions().flatMap((extension) => extension.api?.(used as unknown as ExtensionContext) ?? []);
+const apis = makeExtensions([{ name: 'executions', schema: 'public' }]).flatMap(
+  (extension) => extension.api?.(used as unknown as ExtensionContext) ?? [],
+);
 const routes = apis.flatMap((api) => api.routes);
 type Document = ReturnType<typeof JSON.parse>;
 const METHODS = ['get', 'post', 'patch', 'delete', 'put'];

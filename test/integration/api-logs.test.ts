@@ -55,7 +55,7 @@ async function ventureOf(rows: readonly (readonly [message: string, execution: n
   for (const [message, execution, level = 'info'] of rows) {
     executions[execution] ??= await createExecution(writer, venture, 'pending');
     await writer.query(
-      'INSERT INTO agent_execution_logs (execution_id, message, log_level) VALUES ($1, $2, $3::log_level)',
+      'INSERT INTO agent_execution_logs (execution_id, message, log_level) VALUES ($1, $2, $3::rowcast.log_level)',
       [executions[execution], message, level],
     );
   }

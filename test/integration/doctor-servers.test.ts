@@ -89,7 +89,7 @@ describe('a server of its own', () => {
         max_notify_queue_pages: '64',
       },
     });
-    await migrate(server.url);
+    await migrate(server.url, { with: ['executions'] });
     writer = await connectWriter(server.url);
   }, 30_000);
   afterAll(async () => {

@@ -90,12 +90,12 @@ describe('the command', () => {
 
 describe('the schema', () => {
   test('that is not there, or not up to date, or edited', async () => {
-    await writer.query(`UPDATE rowcast.migrations SET checksum = 'x' WHERE name LIKE '0002%'`);
-    await writer.query(`UPDATE rowcast.migrations SET name = '9999_later.sql' WHERE name LIKE '0001%'`);
+    await writer.query(`UPDATE rowcast.migrations SET checksum = 'x' WHERE name LIKE 'core/02%'`);
+    await writer.query(`UPDATE rowcast.migrations SET name = 'core/99-later.sql' WHERE name LIKE 'core/01%'`);
     expect(complaints(await findings())).toEqual([
-      'migrations fault: not run yet: 0001_streams.sql',
-      'migrations fault: changed after they ran: 0002_doorbell.sql',
-      'migrations warning: ran, but unknown here: 9999_later.sql',
+      'migrations fault: not run yet: core/01-installation.sql',
+      'migrations fault: changed after they ran: core/02-roles.sql',
+      'migrations warning: ran, but unknown here: core/99-later.sql',
     ]);
     await writer.query('DROP SCHEMA rowcast CASCADE');
     expect(complaints(await findings())).toEqual([

@@ -21,13 +21,13 @@ test('many at once: each migration runs once, and a second run does nothing', as
   const url = new URL('/empty', clusters()[0]?.url).href;
   const ran = await Promise.all([migrate(url), migrate(url), migrate(url), migrate(url)]);
   expect(ran.filter((names) => names.length > 0)).toHaveLength(1);
-  expect(ran.flat()[0]).toBe('0001_streams.sql');
+  expect(ran.flat()[0]).toBe('core/01-installation.sql');
   expect(await migrate(url)).toEqual([]);
   await admin.query('DROP DATABASE empty');
 });
 
 test('a migration that was edited after it ran is refused', async () => {
-  await admin.query(`UPDATE rowcast.migrations SET checksum = 'x' WHERE name = '0002_doorbell.sql'`);
+  await admin.query(`UPDATE rowcast.migrations SET checksum = 'x' WHERE name = 'core/04-doorbell.sql'`);
   await expect(migrate(database.url)).rejects.toThrow(MigrationChanged);
 });
 
@@ -47,6 +47,9 @@ test('the schema is the one that was reviewed', async () => {
       UNION ALL
       SELECT format('function %s%s', oid::regprocedure, CASE WHEN prosecdef THEN ' security definer' ELSE '' END)
         FROM pg_proc WHERE pronamespace = 'rowcast'::regnamespace
+      UNION ALL
+      SELECT format('type %s: %s', t.oid::regtype, string_agg(e.enumlabel, ', ' ORDER BY e.enumsortorder))
+        FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid GROUP BY t.oid
       UNION ALL
       SELECT format('row-level security of %s.%s: %s', n.nspname, c.relname,
                     CASE WHEN c.relforcerowsecurity THEN 'forced' WHEN c.relrowsecurity THEN 'on' ELSE 'off' END)
@@ -81,6 +84,14 @@ test('the schema is the one that was reviewed', async () => {
         FROM pg_roles r WHERE rolname IN ('anon', 'authenticated', 'service_role', 'rowcast_gateway')
     ) lines ORDER BY line COLLATE "C"`);
   expect(rows.map(({ line }) => line).join('\n')).toMatchSnapshot();
+});
+
+test('the functions are those that were reviewed', async () => {
+  const { rows } = await admin.query<{ definition: string }>(
+    `SELECT pg_get_functiondef(p.oid) AS definition FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+      WHERE n.nspname IN ('public', 'rowcast') ORDER BY p.proname COLLATE "C"`,
+  );
+  expect(rows.map(({ definition }) => definition.trim()).join('\n\n')).toMatchSnapshot();
 });
 
 test('SECURITY DEFINER functions all pin their search path', async () => {

@@ -53,7 +53,7 @@ export async function createExecution(
   status = 'running',
 ): Promise<string> {
   const { rows } = await writer.query<{ id: string }>(
-    'INSERT INTO agent_executions (venture_id, status) VALUES ($1, $2::execution_status) RETURNING execution_id AS id',
+    'INSERT INTO agent_executions (venture_id, status) VALUES ($1, $2::rowcast.execution_status) RETURNING execution_id AS id',
     [venture, status],
   );
   return rows[0]?.id ?? '';

@@ -41,7 +41,7 @@ async function startCluster(dataDir: string, binDir: string | undefined): Promis
   const admin = new pg.Client({ connectionString: cluster.url });
   await admin.connect();
   await admin.query(`CREATE DATABASE ${TEMPLATE}`);
-  await migrate(new URL(`/${TEMPLATE}`, cluster.url).href);
+  await migrate(new URL(`/${TEMPLATE}`, cluster.url).href, { with: ['executions'] });
   await admin.query(`ALTER DATABASE ${TEMPLATE} ALLOW_CONNECTIONS false`); // a template must not be in use
   await admin.end();
   return cluster;

@@ -20,7 +20,7 @@ export interface Standby {
 export async function startStandby(folder: string): Promise<Standby> {
   const binDir = dirname(programPath('postgresql') ?? '');
   const primary = await startEmbedded({ dataDir: join(folder, 'primary'), binDir, settings: { fsync: 'off' } });
-  await migrate(primary.url);
+  await migrate(primary.url, { with: ['executions'] });
   const runAs: RunAs = process.getuid?.() === 0 ? NOBODY : {};
   const home = join(folder, 'standby');
   await mkdir(home);

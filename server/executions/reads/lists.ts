@@ -31,7 +31,7 @@ export function readOfVenture(database: Database, progresses: Progresses, questi
   const { ventureId, statuses, limit, after } = question;
   return database.transaction(async (sql) => {
     const text = `
-      SELECT e.execution_id AS id FROM public.agent_executions e
+      SELECT e.execution_id AS id FROM @extschema@.agent_executions e
        WHERE e.venture_id = $1 AND ($2::text[] IS NULL OR e.status::text = ANY ($2))
          AND ($3::timestamptz IS NULL OR (e.created_at, e.execution_id) < ($3, $4::uuid))
        ORDER BY e.created_at DESC, e.execution_id DESC LIMIT $5`;
@@ -64,11 +64,11 @@ export function readMetrics(database: Database, question: MetricsQuestion): Prom
     const text = `
       SELECT ${POSITION} AS position, (
         SELECT coalesce(json_agg(m ORDER BY m.recorded_at DESC, m.metric_id DESC), '[]') FROM (
-          SELECT m.metric_id, m.metric_name, m.metric_value, m.recorded_at FROM public.execution_metrics m
+          SELECT m.metric_id, m.metric_name, m.metric_value, m.recorded_at FROM @extschema@.execution_metrics m
            WHERE m.execution_id = e.execution_id AND ($2::text IS NULL OR m.metric_name = $2)
              AND ($3::timestamptz IS NULL OR (m.recorded_at, m.metric_id) < ($3, $4::uuid))
            ORDER BY m.recorded_at DESC, m.metric_id DESC LIMIT $5) m) AS metrics
-        FROM public.agent_executions e WHERE e.execution_id = $1`;
+        FROM @extschema@.agent_executions e WHERE e.execution_id = $1`;
     const row = z.object({ position: z.string(), metrics: z.array(metric) });
     const values = [executionId, name ?? null, after?.at ?? null, after?.id ?? null, limit + 1];
     const [found] = await sql.query(text, values, row);

@@ -70,8 +70,8 @@ export function readLogs(database: Database, question: LogsQuestion): Promise<Lo
 function readNewest(sql: Sql, question: LogsQuestion): Promise<Place[]> {
   const { values, add } = parameters();
   const text = `
-    SELECT e.execution_id AS id, l.created_at::text, l.log_id FROM public.agent_executions e CROSS JOIN LATERAL (
-        SELECT l.created_at, l.log_id FROM public.agent_execution_logs l
+    SELECT e.execution_id AS id, l.created_at::text, l.log_id FROM @extschema@.agent_executions e CROSS JOIN LATERAL (
+        SELECT l.created_at, l.log_id FROM @extschema@.agent_execution_logs l
          WHERE ${inTime(add, question)} ORDER BY l.created_at DESC, l.log_id DESC LIMIT 1) l
      WHERE ${ofExecutions(add, question)}
      ORDER BY l.created_at DESC, l.log_id DESC LIMIT ${add(executionsOn(question))}`;
@@ -146,7 +146,7 @@ function pageStatement(question: LogsQuestion, places: readonly Place[], until: 
   const text = `
     WITH page AS (
       SELECT l.* FROM unnest(${add(places.map(({ id }) => id))}::uuid[]) e(execution_id) CROSS JOIN LATERAL (
-          SELECT ${LOG_COLUMNS} FROM public.agent_execution_logs l
+          SELECT ${LOG_COLUMNS} FROM @extschema@.agent_execution_logs l
            WHERE ${conditions.filter(Boolean).join(' AND ')} ORDER BY l.created_at DESC, l.log_id DESC LIMIT ${most}) l
        ORDER BY l.created_at DESC, l.log_id DESC OFFSET ${add(question.offset ?? 0)} LIMIT ${add(question.limit + 1)}),
     encoded AS (
@@ -162,7 +162,7 @@ async function countLogs(sql: Sql, question: LogsQuestion): Promise<number | nul
   const { values, add } = parameters();
   const text = `
     SELECT count(*)::int AS total FROM (
-      SELECT FROM public.agent_executions e JOIN public.agent_execution_logs l ON ${inTime(add, question)} AND ${saying(add, question)}
+      SELECT FROM @extschema@.agent_executions e JOIN @extschema@.agent_execution_logs l ON ${inTime(add, question)} AND ${saying(add, question)}
        WHERE ${ofExecutions(add, question)} LIMIT ${MAX_TOTAL + 1}) matching`;
   const [counted] = await sql.query(text, values, z.object({ total: z.int() }));
   return counted === undefined || counted.total > MAX_TOTAL ? null : counted.total;

@@ -74,14 +74,14 @@ const standings = (more: string) => `
     FROM (SELECT ${EPOCH} AS epoch) s
     CROSS JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) WITH ORDINALITY w(id, from_was, after, at)
     JOIN LATERAL (SELECT execution_id, venture_id, status, stage_number, metadata, created_at, updated_at
-                    FROM public.agent_executions WHERE execution_id = w.id) e ON true
+                    FROM @extschema@.agent_executions WHERE execution_id = w.id) e ON true
     CROSS JOIN LATERAL (SELECT ${HEAD} AS head, ${FLOOR} AS floor) h
     CROSS JOIN LATERAL (SELECT json_agg(x.event ORDER BY x.seq) AS events FROM (
       SELECT r.seq, row_to_json(r) AS event, row_number() OVER seqs AS nth,
              sum(octet_length(row_to_json(r)::text)) OVER seqs AS bytes
         FROM (
           SELECT l.seq, l.event_type, l.stage_number, left(l.message, 1000) AS message, ${CONTEXT} AS context, l.created_at
-            FROM public.agent_execution_logs l
+            FROM @extschema@.agent_execution_logs l
            WHERE l.execution_id = e.execution_id AND l.seq > CASE WHEN w.from_was = s.epoch || '.' || h.floor THEN w.after ELSE h.floor - 1 END
            ORDER BY l.seq LIMIT ${FOLD_ROWS} / cardinality($1)) r
       WINDOW seqs AS (ORDER BY r.seq)) x

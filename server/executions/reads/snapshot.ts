@@ -73,7 +73,7 @@ function contentsOf({ limit }: LogsWanted, since: number | undefined): More<z.ou
     SELECT coalesce(json_agg(row ORDER BY seq), '[]') FROM (
       SELECT row_to_json(r) AS row, r.seq, row_number() OVER w AS nth,
              sum(octet_length(row_to_json(r)::text)) OVER w AS bytes
-        FROM (SELECT ${LOG_COLUMNS} FROM public.agent_execution_logs l
+        FROM (SELECT ${LOG_COLUMNS} FROM @extschema@.agent_execution_logs l
                WHERE l.execution_id = e.execution_id AND l.seq > $5
                ORDER BY l.seq ${order} LIMIT $4) r
       WINDOW w AS (ORDER BY r.seq ${order})) x
@@ -82,7 +82,7 @@ function contentsOf({ limit }: LogsWanted, since: number | undefined): More<z.ou
     SELECT coalesce(json_agg(m ORDER BY metric_name), '[]') FROM (
       SELECT DISTINCT ON (metric_name) metric_id, metric_name, metric_value, recorded_at,
              count(*) OVER (PARTITION BY metric_name) AS count
-        FROM public.execution_metrics m WHERE m.execution_id = e.execution_id
+        FROM @extschema@.execution_metrics m WHERE m.execution_id = e.execution_id
        ORDER BY metric_name, recorded_at DESC, metric_id DESC LIMIT ${MAX_NAMES}) m)`;
   return {
     json: `json_build_object('logs', ${logs}, 'metrics', ${metrics})`,

@@ -6,6 +6,7 @@ import type { WrittenExecution } from '../execution-rows.js';
 import { Executions } from '../executions.js';
 import { NAME, type NewExecution, type NewLog, newLogs, newMetrics, requestsOf } from '../inputs.js';
 import { type Retry, type RetryPolicy, retrying } from '../retrying.js';
+import { ofExecutions } from '../schema.js';
 import { contextOf, jsonOf, messageOf } from './json.js';
 import { type Unwritten, WriteQueue } from './write-queue.js';
 
@@ -62,7 +63,7 @@ export class ProgressTracker {
 
   constructor(database: Database, options: TrackerOptions = {}) {
     const { executionId, maxWaiting = MAX_WAITING, patience = PATIENCE, logger = makeLogger('warn') } = options;
-    this.#database = database;
+    this.#database = ofExecutions(database);
     this.#executions = new Executions(database);
     this.#writes = new WriteQueue({ maxWaiting, patience, logger });
     this.#execution = executionId;
@@ -172,7 +173,7 @@ export class ProgressTracker {
     const id = this.executionId;
     return this.#database.transaction((sql) =>
       sql.query(
-        `SELECT l.seq, to_jsonb(l) - 'seq' - 'tx' AS row FROM agent_execution_logs l
+        `SELECT l.seq, to_jsonb(l) - 'seq' - 'tx' AS row FROM @extschema@.agent_execution_logs l
           WHERE l.execution_id = $1 AND l.seq > $2 ORDER BY l.seq LIMIT $3`,
         [id, after, Math.min(limit, HISTORY)],
         z.object({ seq: z.coerce.number(), row: z.record(z.string(), z.unknown()) }),

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import type { Logger } from './ground/logger.js';
+import { inSchema } from '../ground/in-schema.js';
+import type { Logger } from '../ground/logger.js';
 
-/** The demo's venture: always the same, so that its channel can be watched across restarts. */
+/** The venture of the demo: always the same, so that its channel can be watched across restarts. */
 const VENTURE = '00000000-0000-4000-8000-000000000001';
-/** Its executions; somebody else may have begun some in that venture as well. */
+/** Its executions; others may have begun some in that venture as well. */
 const OWN = `venture_id = $1 AND metadata ->> 'agent' = 'demo'`;
 /** Executions that are kept: the demo must not fill a disk. */
 const KEPT = 20;
@@ -24,40 +25,50 @@ export interface Demo {
   /** The channels to watch. */
   readonly venture: string;
   readonly execution: string;
+  /** Where its tables are, as SQL writes the name. */
+  readonly schema: string;
   /** Pauses the execution that runs, to be resumed at the next start. */
   stop(): Promise<void>;
 }
 
+/** A connection for the SQL of the demo, which writes @extschema@ for the schema of the tables. */
+interface Tables {
+  query<Row extends pg.QueryResultRow>(text: string, values: unknown[]): Promise<pg.QueryResult<Row>>;
+}
+
 /**
- * A make-believe agent: one execution after the other, written with plain SQL like that of every service. Nothing of it
- * knows Rowcast. It finds in the tables where it stopped, and goes on there.
+ * A simulated agent: one execution after the other, written with plain SQL like that of every service. Nothing of it
+ * knows Rowcast. It finds in the tables where it stopped, and continues there. `schema` is the name as SQL writes it.
  */
-export async function startDemo(databaseUrl: string, logger: Logger): Promise<Demo> {
+export async function startDemo(databaseUrl: string, schema: string, logger: Logger): Promise<Demo> {
   const stopping = new AbortController();
-  const database = new pg.Pool({
+  const pool = new pg.Pool({
     connectionString: databaseUrl,
     application_name: 'rowcast demo',
     max: 1,
     onConnect: (client) => client.query('SET ROLE service_role'),
   });
-  database.on('error', () => {}); // the next query connects again, or fails
-  await database.query(`INSERT INTO ventures VALUES ($1, 'Demo') ON CONFLICT DO NOTHING`, [VENTURE]);
+  pool.on('error', () => {}); // the next query connects again, or fails
+  const database: Tables = { query: (text, values) => pool.query(inSchema(text, schema), values) };
+  const create = `INSERT INTO @extschema@.ventures (venture_id, name) VALUES ($1, 'Demo') ON CONFLICT DO NOTHING`;
+  await database.query(create, [VENTURE]);
   const first = await resumeOrBegin(database);
   const running = run(database, first, stopping.signal, logger);
   return {
     venture: `venture:${VENTURE}`,
     execution: `execution:${first}`,
+    schema,
     async stop() {
       stopping.abort();
       await running;
-      const pause = `UPDATE agent_executions SET status = 'paused' WHERE ${OWN} AND status = 'running'`;
+      const pause = `UPDATE @extschema@.agent_executions SET status = 'paused' WHERE ${OWN} AND status = 'running'`;
       await database.query(pause, [VENTURE]).catch(() => {}); // the database may be gone already
-      await database.end();
+      await pool.end();
     },
   };
 }
 
-async function run(database: pg.Pool, first: string, signal: AbortSignal, logger: Logger): Promise<void> {
+async function run(database: Tables, first: string, signal: AbortSignal, logger: Logger): Promise<void> {
   let execution: string | null = first;
   while (!signal.aborted) {
     try {
@@ -71,14 +82,14 @@ async function run(database: pg.Pool, first: string, signal: AbortSignal, logger
   }
 }
 
-async function resumeOrBegin(database: pg.Pool): Promise<string> {
-  const resume = `UPDATE agent_executions SET status = 'running' WHERE execution_id =
-    (SELECT execution_id FROM agent_executions WHERE ${OWN} AND status IN ('paused', 'running')
+async function resumeOrBegin(database: Tables): Promise<string> {
+  const resume = `UPDATE @extschema@.agent_executions SET status = 'running' WHERE execution_id =
+    (SELECT execution_id FROM @extschema@.agent_executions WHERE ${OWN} AND status IN ('paused', 'running')
       ORDER BY created_at DESC LIMIT 1) RETURNING execution_id`;
-  const begin = `INSERT INTO agent_executions (venture_id, status, metadata)
+  const begin = `INSERT INTO @extschema@.agent_executions (venture_id, status, metadata)
     VALUES ($1, 'running', '{"agent":"demo"}') RETURNING execution_id`;
-  const forget = `DELETE FROM agent_executions WHERE execution_id IN
-    (SELECT execution_id FROM agent_executions WHERE ${OWN} ORDER BY created_at DESC OFFSET $2)`;
+  const forget = `DELETE FROM @extschema@.agent_executions WHERE execution_id IN
+    (SELECT execution_id FROM @extschema@.agent_executions WHERE ${OWN} ORDER BY created_at DESC OFFSET $2)`;
   await database.query(forget, [VENTURE, KEPT]);
   for (const sql of [resume, begin]) {
     const { rows } = await database.query<{ execution_id: string }>(sql, [VENTURE]);
@@ -88,28 +99,30 @@ async function resumeOrBegin(database: pg.Pool): Promise<string> {
 }
 
 /** Does the next step of the execution. False when it was the last one, and the execution is completed. */
-async function step(database: pg.Pool, execution: string): Promise<boolean> {
+async function step(database: Tables, execution: string): Promise<boolean> {
   const { rows } = await database.query<{ done: number }>(
-    `SELECT count(*)::int AS done FROM agent_execution_logs WHERE execution_id = $1 AND event_type = 'task-completed'`,
+    `SELECT count(*)::int AS done FROM @extschema@.agent_execution_logs WHERE execution_id = $1 AND event_type = 'task-completed'`,
     [execution],
   );
   const done = rows[0]?.done ?? 0;
   const next = STEPS[done];
   if (next === undefined) {
-    await database.query(`UPDATE agent_executions SET status = 'completed' WHERE execution_id = $1`, [execution]);
+    await database.query(`UPDATE @extschema@.agent_executions SET status = 'completed' WHERE execution_id = $1`, [
+      execution,
+    ]);
     return false;
   }
   await database.query(
-    'UPDATE agent_executions SET stage_number = $2 WHERE execution_id = $1 AND stage_number IS DISTINCT FROM $2',
+    'UPDATE @extschema@.agent_executions SET stage_number = $2 WHERE execution_id = $1 AND stage_number IS DISTINCT FROM $2',
     [execution, next.number],
   );
   await database.query(
-    `INSERT INTO agent_execution_logs (execution_id, event_type, stage_number, message, context)
+    `INSERT INTO @extschema@.agent_execution_logs (execution_id, event_type, stage_number, message, context)
      VALUES ($1, 'task-completed', $2, $3, $4)`,
     [execution, next.number, next.task, { stage: next.stage, step: done + 1, steps: STEPS.length }],
   );
   if ((done + 1) % 4 === 0) {
-    const record = `INSERT INTO execution_metrics (execution_id, metric_name, metric_value) VALUES ($1, 'tokens', $2)`;
+    const record = `INSERT INTO @extschema@.execution_metrics (execution_id, metric_name, metric_value) VALUES ($1, 'tokens', $2)`;
     await database.query(record, [execution, (done + 1) * 731]);
   }
   return true;

@@ -1,4 +1,4 @@
--- Retention: deletes the old end of each channel, and remembers how much of each stream is kept.
+-- Retention: deletes the old end of each channel, remembers how much of each stream is kept, and drops old partitions.
 
 -- One row per stream that has a policy or was pruned. Without `keep` and `keep_rows` everything is kept.
 CREATE TABLE rowcast.retention (
@@ -90,7 +90,7 @@ BEGIN
       USING ERRCODE = 'invalid_parameter_value';
   END IF;
   target := rowcast.prunable(stream, NULL);
-  -- The table first, as whoever attaches it does. One batch of a stream at a time.
+  -- The table first, as attach does. One batch of a stream at a time.
   EXECUTE format('LOCK TABLE %s IN ROW EXCLUSIVE MODE', target.relation);
   INSERT INTO rowcast.retention (stream_id) VALUES (target.stream_id) ON CONFLICT DO NOTHING;
   SELECT r.* INTO state FROM rowcast.retention r WHERE r.stream_id = target.stream_id FOR UPDATE;
@@ -132,7 +132,7 @@ BEGIN
       go_on := '';
     END LOOP;
 
-    -- Only now, so that nobody is held up while it walks. A key that is not locked becomes null, which joins no row.
+    -- Only now, so that no writer is held up while it walks. A key that is not locked becomes null, which joins no row.
     holds := false;
     FOR i IN 1 .. cardinality(keys) LOOP
       PERFORM FROM rowcast.channels c WHERE c.stream_id = target.stream_id AND c.key = keys[i]
@@ -155,20 +155,23 @@ BEGIN
       holds := holds OR keys[i] IS NOT NULL;
     END LOOP;
 
-    -- An event that somebody updates just now stays, and with it what follows it: a prefix goes, or nothing.
+    -- An event that is being updated stays, and with it what follows it: a prefix goes, or nothing. Triggers of the
+    -- table run with the search_path of its owner, so here all that it could give another meaning has its schema.
+    PERFORM set_config('search_path', rowcast.owner_search_path(target.relation), true);
     EXECUTE format($sql$
       WITH free AS MATERIALIZED (
         SELECT t.%2$I AS key, t.seq, w.first FROM unnest($1::text[]::%3$s[], $2, $3) w(key, first, last)
-          JOIN %1$s t ON t.%2$I = w.key AND t.seq >= w.first AND t.seq <= w.last %4$s
+          JOIN %1$s t ON t.%2$I OPERATOR(pg_catalog.=) w.key AND t.seq >= w.first AND t.seq <= w.last %4$s
           FOR UPDATE OF t SKIP LOCKED),
-      numbered AS (SELECT *, row_number() OVER (PARTITION BY key ORDER BY seq) AS nth FROM free),
-      prefix AS (SELECT key, first, max(seq) AS last FROM numbered WHERE seq = first + nth - 1 GROUP BY key, first)
-      DELETE FROM %1$s t USING prefix p WHERE t.%2$I = p.key AND t.seq >= p.first AND t.seq <= p.last %4$s $sql$,
+      numbered AS (SELECT *, pg_catalog.row_number() OVER (PARTITION BY key ORDER BY seq) AS nth FROM free),
+      prefix AS (SELECT key, first, pg_catalog.max(seq) AS last FROM numbered WHERE seq = first + nth - 1 GROUP BY key, first)
+      DELETE FROM %1$s t USING prefix p WHERE t.%2$I OPERATOR(pg_catalog.=) p.key AND t.seq >= p.first AND t.seq <= p.last %4$s $sql$,
       target.relation, target.key_column, key_type,
       -- Says nothing new, but which partitions need not be looked at.
       CASE WHEN keep IS NULL THEN '' ELSE format('AND t.%I < $4', state.time_column) END)
       USING keys, firsts, lasts, cutoff;
     GET DIAGNOSTICS deleted = ROW_COUNT;
+    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
     EXIT WHEN deleted > 0 OR state.next_key = '';
     -- Nothing from there on: 0 is only answered when nothing was found from the first channel on.
     state.next_key := '';
@@ -176,4 +179,78 @@ BEGIN
   UPDATE rowcast.retention r SET next_key = go_on
     WHERE r.stream_id = target.stream_id AND r.next_key <> go_on;
   RETURN deleted;
+END $$;
+
+-- Prunes a stream by its own policy, which is all that a gateway may ask for. Null where it has none.
+CREATE FUNCTION rowcast.prune_by_policy(stream text) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT rowcast.prune(s.name, r.keep, r.keep_rows) FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
+   WHERE s.name = stream AND (r.keep IS NOT NULL OR r.keep_rows IS NOT NULL)
+$$;
+
+-- Gives up the events of a partition, and with them all that came before them in their channels: raises the floors,
+-- detaches the partition and drops it, at once or not at all. Returns how many channels had events in it.
+--
+-- No writer fails because of it, and none waits long: it takes the table before the partition, as writers do, waits
+-- for it holding nothing, and gives up (55P03) rather than wait on, since all others queue behind a lock that waits.
+CREATE FUNCTION rowcast.drop_partition(partition regclass) RETURNS bigint
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp SET row_security = off SET lock_timeout = '1s'
+AS $$
+DECLARE
+  target       rowcast.streams;
+  range_column name;
+  counted      text;
+  began        xid8 := pg_snapshot_xmin(pg_current_snapshot());
+  bound        text;
+  keys         text[];
+  floors       bigint[];
+  late_keys    text[];
+  late_floors  bigint[];
+  older        boolean;
+  touched      bigint;
+BEGIN
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a partition is dropped in READ COMMITTED only' USING ERRCODE = 'feature_not_supported';
+  END IF;
+  SELECT s.* INTO target FROM rowcast.streams s
+    JOIN pg_inherits i ON i.inhparent = s.relation WHERE i.inhrelid = partition;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '% is not a partition of a stream', partition USING ERRCODE = 'wrong_object_type';
+  END IF;
+  range_column := rowcast.range_column(target.relation);
+  counted := format('SELECT min(first)::text, array_agg(key), array_agg(floor) FROM (
+      SELECT %I::text AS key, max(seq) + 1 AS floor, min(%I) AS first FROM %s WHERE tx >= $1 GROUP BY 1) c',
+    target.key_column, range_column, partition);
+  -- All of it without a lock; what was written since `began` is looked at again.
+  EXECUTE counted INTO bound, keys, floors USING xid8 '0';
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I < %L)', target.relation, range_column, bound) INTO older;
+  IF older THEN
+    RAISE EXCEPTION 'there are older events than those of %', partition
+      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop the oldest partition first.';
+  END IF;
+
+  BEGIN
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', target.relation);
+    -- A session that holds one of the others may wait for the table now. Far less than deadlock_timeout, or the deadlock
+    -- would be found, and a writer could be the one that fails.
+    SET LOCAL lock_timeout = '100ms';
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
+    IF NOT EXISTS (SELECT FROM rowcast.streams s WHERE s.stream_id = target.stream_id AND s.epoch = target.epoch) THEN
+      RAISE lock_not_available; -- what was counted belongs to another numbering
+    END IF;
+    EXECUTE counted INTO bound, late_keys, late_floors USING began;
+    EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', target.relation, partition);
+    -- Takes the tables that it refers to as well.
+    EXECUTE format('DROP TABLE %s', partition);
+    INSERT INTO rowcast.channels AS c (stream_id, key, floor)
+      SELECT target.stream_id, f.key, max(f.floor)
+        FROM unnest(keys || late_keys, floors || late_floors) f(key, floor) GROUP BY f.key
+      ON CONFLICT (stream_id, key) DO UPDATE SET floor = greatest(c.floor, excluded.floor);
+    GET DIAGNOSTICS touched = ROW_COUNT;
+  EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION '% or a table that it refers to is in use', target.relation USING ERRCODE = 'lock_not_available',
+      HINT = 'Nothing was changed. Try again later; a transaction or a query that is open for long is in the way.';
+  END;
+  RETURN touched;
 END $$;

@@ -1,4 +1,5 @@
--- Partitions: a table that is partitioned by a range of time can be a stream, and gives up its old partitions whole.
+-- attach and detach: make a table a stream, and an ordinary table again. attach adds the columns seq and tx, their indexes,
+-- triggers, and rights for gateways; detach takes away all of that.
 
 -- The column by whose ranges a table is partitioned; null where it is not partitioned, or in another way.
 CREATE FUNCTION rowcast.range_column(relation regclass) RETURNS name
@@ -9,7 +10,8 @@ AS $$
    WHERE p.partrelid = relation AND p.partstrat = 'r' AND p.partnatts = 1
 $$;
 
-CREATE OR REPLACE FUNCTION rowcast.check_attachable(relation regclass, key name) RETURNS void
+-- Says why a table cannot be a stream, before anything is changed.
+CREATE FUNCTION rowcast.check_attachable(relation regclass, key name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -51,25 +53,9 @@ BEGIN
   END IF;
 END $$;
 
--- Runs a statement with the triggers of a table off: to them it is no change of a row, and they may forbid one.
-CREATE FUNCTION rowcast.without_triggers(relation regclass, statement text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  own    record;
-  enable text := 'SELECT;';
-BEGIN
-  FOR own IN SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal AND tgenabled <> 'D' LOOP
-    EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', relation, own.tgname);
-    enable := enable || format('ALTER TABLE %s ENABLE %s TRIGGER %I;', relation,
-      CASE own.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END, own.tgname);
-  END LOOP;
-  EXECUTE statement;
-  EXECUTE enable;
-END $$;
-
--- seq and tx for the rows that are there already: in the order of their partitions, and as they lie in the table.
-CREATE OR REPLACE FUNCTION rowcast.add_numbers(relation regclass, key name) RETURNS void
+-- seq and tx for the rows that are there already: in the order of their partitions, and as they lie in the table. The
+-- inner ORDER BY keeps the rows of the rewritten table in that order.
+CREATE FUNCTION rowcast.add_numbers(relation regclass, key name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -81,7 +67,8 @@ BEGIN
   END IF;
   EXECUTE format('ALTER TABLE %s ADD COLUMN seq bigint, ADD COLUMN tx xid8 NOT NULL DEFAULT pg_current_xact_id()', relation);
   PERFORM rowcast.without_triggers(relation, format('UPDATE %s t SET seq = n.seq FROM (
-      SELECT tableoid, ctid, row_number() OVER (PARTITION BY %I ORDER BY %sctid) AS seq FROM %1$s) n
+      SELECT tableoid, ctid, pg_catalog.row_number() OVER (PARTITION BY %I ORDER BY %sctid) AS seq FROM %1$s
+       ORDER BY tableoid, ctid) n
     WHERE n.tableoid = t.tableoid AND n.ctid = t.ctid', relation, key, quote_ident(range_column) || ', tableoid, '));
   EXECUTE format('ALTER TABLE %s ALTER COLUMN seq SET NOT NULL', relation);
   -- In a partitioned table it could only be unique together with the time, which would say nothing.
@@ -90,7 +77,7 @@ BEGIN
 END $$;
 
 -- Refuses to renumber an event: readers hold its seq as their position.
-CREATE OR REPLACE FUNCTION rowcast.refuse_renumbering() RETURNS trigger
+CREATE FUNCTION rowcast.refuse_renumbering() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -107,7 +94,7 @@ BEGIN
     HINT = 'Delete from the partitioned table, or drop the partition: SELECT rowcast.drop_partition(…);';
 END $$;
 
--- Says which table a DELETE names: its partitions let go of rows only if it is the partitioned table.
+-- Tells the partitions which table a DELETE names: they let go of rows only if it is the partitioned table.
 CREATE FUNCTION rowcast.deleting() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -116,8 +103,18 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE FUNCTION rowcast.truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM rowcast.channels c USING rowcast.streams s
+    WHERE s.relation = TG_RELID AND c.stream_id = s.stream_id;
+  PERFORM rowcast.new_epoch(s.name) FROM rowcast.streams s WHERE s.relation = TG_RELID;
+  RETURN NULL;
+END $$;
+
 -- The trigger functions of one stream, with its names written in, so that their statements are planned once.
-CREATE OR REPLACE FUNCTION rowcast.make_triggers(stream rowcast.streams) RETURNS void
+CREATE FUNCTION rowcast.make_triggers(stream rowcast.streams) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $make$
 DECLARE
@@ -161,7 +158,7 @@ BEGIN
             USING ERRCODE = 'feature_not_supported';$sql$, stream.relation)
     END);
 
-  -- Readers count on a channel without holes, so whoever deletes an event gives up all that came before it.
+  -- Readers count on a channel without holes, so to delete an event is to give up all that came before it.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION rowcast.%1$I() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -183,18 +180,17 @@ BEGIN
   EXECUTE format('CREATE TRIGGER zz_rowcast_number BEFORE INSERT ON %s
     FOR EACH ROW EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_number');
   EXECUTE format('CREATE TRIGGER zz_rowcast_keep BEFORE UPDATE ON %s FOR EACH ROW
-    WHEN (OLD.seq <> NEW.seq OR OLD.tx <> NEW.tx OR OLD.%2$I IS DISTINCT FROM NEW.%2$I
-      OR OLD.%3$I IS DISTINCT FROM NEW.%3$I)
+    WHEN (OLD.seq <> NEW.seq OR OLD.tx <> NEW.tx OR OLD.%2$I IS DISTINCT FROM NEW.%2$I%3$s)
     EXECUTE FUNCTION rowcast.refuse_renumbering(%4$s)', stream.relation, stream.key_column,
-    -- An event that moved to another partition would be inserted there, and numbered anew.
-    coalesce(range_column, stream.key_column),
-    CASE WHEN range_column IS NULL THEN '' ELSE quote_literal('seq, tx, the key and ' || range_column) END);
+    -- An event that moved to another partition would be inserted there, and numbered again.
+    ' OR OLD.' || quote_ident(range_column) || ' IS DISTINCT FROM NEW.' || quote_ident(range_column),
+    quote_literal('seq, tx, the key and ' || range_column));
   EXECUTE format('CREATE TRIGGER zz_rowcast_floor AFTER DELETE ON %s REFERENCING OLD TABLE AS deleted
     FOR EACH STATEMENT EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_raise_floor');
   EXECUTE format('CREATE TRIGGER zz_rowcast_truncated AFTER TRUNCATE ON %s
     FOR EACH STATEMENT EXECUTE FUNCTION rowcast.truncated()', stream.relation);
-  -- A trigger for each row is also one of each partition, for those who write there directly; one for each statement
-  -- is not.
+  -- A trigger for each row is also one of each partition, and so fires for rows that are written to a partition directly;
+  -- one for each statement does not.
   EXECUTE format('CREATE TRIGGER zz_rowcast_ring AFTER INSERT ON %s
     FOR EACH %s EXECUTE FUNCTION rowcast.ring()', stream.relation,
     CASE WHEN range_column IS NULL THEN 'STATEMENT' ELSE 'ROW' END);
@@ -209,68 +205,72 @@ BEGIN
   END IF;
 END $make$;
 
--- Gives up the events of a partition, and with them all that came before them in their channels: raises the floors,
--- detaches the partition and drops it, at once or not at all. Returns how many channels had events in it.
---
--- No writer fails because of it, and none waits long: it takes the table before the partition, as writers do, waits
--- for it holding nothing, and gives up (55P03) rather than wait on, since all others queue behind a lock that waits.
-CREATE FUNCTION rowcast.drop_partition(partition regclass) RETURNS bigint
-LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp SET row_security = off SET lock_timeout = '1s'
+CREATE FUNCTION rowcast.drop_triggers(relation regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  target       rowcast.streams;
-  range_column name;
-  counted      text;
-  began        xid8 := pg_snapshot_xmin(pg_current_snapshot());
-  bound        text;
-  keys         text[];
-  floors       bigint[];
-  late_keys    text[];
-  late_floors  bigint[];
-  older        boolean;
-  touched      bigint;
+  trigger name;
 BEGIN
-  IF current_setting('transaction_isolation') <> 'read committed' THEN
-    RAISE EXCEPTION 'a partition is dropped in READ COMMITTED only' USING ERRCODE = 'feature_not_supported';
-  END IF;
-  SELECT s.* INTO target FROM rowcast.streams s
-    JOIN pg_inherits i ON i.inhparent = s.relation WHERE i.inhrelid = partition;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION '% is not a partition of a stream', partition USING ERRCODE = 'wrong_object_type';
-  END IF;
-  range_column := rowcast.range_column(target.relation);
-  counted := format('SELECT min(first)::text, array_agg(key), array_agg(floor) FROM (
-      SELECT %I::text AS key, max(seq) + 1 AS floor, min(%I) AS first FROM %s WHERE tx >= $1 GROUP BY 1) c',
-    target.key_column, range_column, partition);
-  -- All of it without a lock; what was written since `began` is looked at again.
-  EXECUTE counted INTO bound, keys, floors USING xid8 '0';
-  EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I < %L)', target.relation, range_column, bound) INTO older;
-  IF older THEN
-    RAISE EXCEPTION 'there are older events than those of %', partition
-      USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Drop the oldest partition first.';
-  END IF;
+  FOR trigger IN SELECT tgname FROM pg_trigger WHERE tgrelid = relation AND tgname LIKE 'zz\_rowcast\_%' LOOP
+    EXECUTE format('DROP TRIGGER %I ON %s', trigger, relation);
+  END LOOP;
+END $$;
 
-  BEGIN
-    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', target.relation);
-    -- Whoever holds one of the others may wait for the table now. Far less than deadlock_timeout, or the deadlock
-    -- would be found, and a writer could be the one that fails.
-    SET LOCAL lock_timeout = '100ms';
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', partition);
-    IF NOT EXISTS (SELECT FROM rowcast.streams s WHERE s.stream_id = target.stream_id AND s.epoch = target.epoch) THEN
-      RAISE lock_not_available; -- what was counted belongs to another numbering
-    END IF;
-    EXECUTE counted INTO bound, late_keys, late_floors USING began;
-    EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', target.relation, partition);
-    -- Takes the tables that it refers to as well.
-    EXECUTE format('DROP TABLE %s', partition);
-    INSERT INTO rowcast.channels AS c (stream_id, key, floor)
-      SELECT target.stream_id, f.key, max(f.floor)
-        FROM unnest(keys || late_keys, floors || late_floors) f(key, floor) GROUP BY f.key
-      ON CONFLICT (stream_id, key) DO UPDATE SET floor = greatest(c.floor, excluded.floor);
-    GET DIAGNOSTICS touched = ROW_COUNT;
-  EXCEPTION WHEN lock_not_available THEN
-    RAISE EXCEPTION 'somebody uses % or a table that it refers to', target.relation USING ERRCODE = 'lock_not_available',
-      HINT = 'Nothing was changed. Try again later; a transaction or a query that is open for long is in the way.';
-  END;
-  RETURN touched;
+-- Makes a table a stream; every row inserted from now on is an event of the channel `<name>:<key>`.
+-- Run it again after renaming the table or its key, or after a foreign key of the key came or went: it writes the
+-- triggers and functions again and keeps the numbering.
+CREATE FUNCTION rowcast.attach(relation regclass, key name, name text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  stream rowcast.streams;
+  wanted text := coalesce(name, (SELECT lower(c.relname) FROM pg_class c WHERE c.oid = relation));
+BEGIN
+  PERFORM rowcast.check_attachable(relation, key);
+  -- The table first, as its writers do, or they and this could wait for each other.
+  EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', relation);
+  SELECT s.* INTO stream FROM rowcast.streams s WHERE s.relation = attach.relation FOR UPDATE;
+  IF FOUND AND attach.name IS NOT NULL AND stream.name <> attach.name THEN
+    RAISE EXCEPTION '% is attached already, as stream %', relation, stream.name USING ERRCODE = 'duplicate_object',
+      HINT = format('SELECT rowcast.detach(%L);', stream.name);
+  ELSIF FOUND THEN
+    UPDATE rowcast.streams s SET key_column = attach.key WHERE s.stream_id = stream.stream_id RETURNING s.* INTO stream;
+  ELSE
+    PERFORM rowcast.add_numbers(relation, key);
+    INSERT INTO rowcast.streams (name, relation, key_column) VALUES (wanted, attach.relation, attach.key)
+      RETURNING * INTO stream;
+    EXECUTE format('INSERT INTO rowcast.channels (stream_id, key) SELECT DISTINCT %s, %I::text FROM %s',
+      stream.stream_id, key, relation);
+  END IF;
+  PERFORM rowcast.make_triggers(stream);
+  PERFORM rowcast.make_access(stream);
+  RETURN stream.name;
+END $$;
+
+-- Undoes attach: the table and its rows stay.
+CREATE FUNCTION rowcast.detach(stream text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  target   rowcast.streams;
+  parent   regclass;
+  is_there boolean;
+BEGIN
+  SELECT s.* INTO target FROM rowcast.streams s WHERE s.name = stream;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no stream %', quote_literal(stream) USING ERRCODE = 'undefined_object';
+  END IF;
+  is_there := EXISTS (SELECT FROM pg_class c WHERE c.oid = target.relation); -- else it was dropped
+  IF is_there THEN
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', target.relation);
+    parent := (SELECT p.relation FROM rowcast.parent_of(target) p);
+  END IF;
+  DELETE FROM rowcast.streams s WHERE s.stream_id = target.stream_id;
+  PERFORM rowcast.drop_triggers(target.relation);
+  EXECUTE format('DROP FUNCTION IF EXISTS rowcast.%I(), rowcast.%I(), rowcast.%I(text)',
+    stream || '_number', stream || '_raise_floor', stream || '_can_read');
+  IF is_there THEN
+    EXECUTE format('ALTER TABLE %s DROP COLUMN seq, DROP COLUMN tx', target.relation);
+    PERFORM rowcast.close_to_gateway(target.relation), rowcast.close_to_gateway(parent);
+  END IF;
 END $$;

@@ -9,7 +9,7 @@ CREATE FUNCTION rowcast.ring() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- One expression: a writer that is cancelled between the two would keep the gate shut.
+  -- One expression: a writer that is cancelled between the two calls would keep the gate shut.
   IF pg_try_advisory_lock_shared(1919907683, 1) AND pg_advisory_unlock_shared(1919907683, 1) THEN
     PERFORM pg_notify('rowcast', '');
   END IF;

@@ -1,0 +1,35 @@
+import { z } from 'zod';
+import { inSchema } from '../ground/in-schema.js';
+import type { Database } from '../ports/database.js';
+
+export const EXTENSION = 'executions';
+
+/** The schema, as SQL writes it. */
+const SCHEMA = 'SELECT quote_ident(schema) AS schema FROM rowcast.extensions WHERE name = $1';
+const row = z.object({ schema: z.string() });
+
+const wrapped = new WeakMap<Database, Database>();
+
+/**
+ * The database for the SQL of executions, which writes @extschema@ for the schema of their tables. That of a gateway is known;
+ * else the first transaction asks the database where they are installed, and rejects if they are not.
+ */
+export function ofExecutions(database: Database, known?: string): Database {
+  const present = wrapped.get(database);
+  if (present !== undefined) return present;
+  let schema = known;
+  const own: Database = {
+    transaction: (work) =>
+      database.transaction(async (sql) => {
+        schema ??= (await sql.query(SCHEMA, [EXTENSION], row))[0]?.schema;
+        if (schema === undefined) {
+          throw new Error('executions are not installed in this database: npx rowcast migrate --with executions');
+        }
+        const there = schema;
+        return work({ query: (text, values, row) => sql.query(inSchema(text, there), values, row) });
+      }),
+  };
+  wrapped.set(database, own);
+  wrapped.set(own, own);
+  return own;
+}

@@ -1,0 +1,41 @@
+import pg from 'pg';
+import { z } from 'zod';
+import { CONNECT_TIMEOUT } from './session.js';
+
+const extension = z.object({
+  name: z.string(),
+  /** Where its tables are; the name as SQL writes it. */
+  schema: z.string(),
+  /** Tables of the application that it uses as they are. */
+  adopted: z.array(z.string()),
+});
+export type InstalledExtension = Readonly<z.output<typeof extension>>;
+
+/** All that is known without the table is that nothing is installed: the database was not migrated. */
+const IS_THERE = `SELECT to_regclass('rowcast.extensions') IS NOT NULL AS there`;
+const INSTALLED =
+  'SELECT name, quote_ident(schema) AS schema, adopted FROM rowcast.extensions ORDER BY installed_at, name';
+
+/** For a question of a connection that is there already. */
+export async function readInstalled(client: Pick<pg.ClientBase, 'query'>): Promise<InstalledExtension[]> {
+  const { rows } = await client.query<{ there: boolean }>(IS_THERE);
+  if (!rows[0]?.there) return [];
+  return z.array(extension).parse((await client.query(INSTALLED)).rows);
+}
+
+/** What is installed in a database, as its gateway sees it. Rejects with what the driver says. */
+export async function installedExtensions(databaseUrl: string): Promise<InstalledExtension[]> {
+  const client = new pg.Client({
+    connectionString: databaseUrl,
+    application_name: 'rowcast extensions',
+    connectionTimeoutMillis: CONNECT_TIMEOUT,
+    query_timeout: CONNECT_TIMEOUT,
+  });
+  client.on('error', () => {}); // the query that was under way rejects as well
+  await client.connect();
+  try {
+    return await readInstalled(client);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,27 @@
+/** The roles that Rowcast grants rights to. */
+export const ROLES = ['anon', 'authenticated', 'service_role', 'rowcast_gateway'] as const;
+
+/**
+ * The rights that the roles $1 have been granted in this database, and the memberships of and in the last one, which have
+ * no privilege. As in `rowcast.granted`: the object as GRANT names it, whatever the search_path.
+ */
+export const GRANTS = `
+  SELECT DISTINCT g.schema, g.object, g.privilege, r.rolname AS grantee FROM (
+    SELECT n.nspname AS schema, 'SCHEMA ' || quote_ident(n.nspname) AS object, a.privilege_type AS privilege, a.grantee
+      FROM pg_namespace n CROSS JOIN aclexplode(n.nspacl) a
+    UNION ALL
+    SELECT n.nspname, format('%I.%I', n.nspname, c.relname), a.privilege_type, a.grantee
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN aclexplode(c.relacl) a
+    UNION ALL
+    SELECT n.nspname, format('%I.%I', n.nspname, c.relname), format('%s (%I)', a.privilege_type, k.attname), a.grantee
+      FROM pg_attribute k JOIN pg_class c ON c.oid = k.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+      CROSS JOIN aclexplode(k.attacl) a WHERE NOT k.attisdropped
+    UNION ALL
+    SELECT n.nspname, format('FUNCTION %I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
+           a.privilege_type, a.grantee
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace CROSS JOIN aclexplode(p.proacl) a) g
+    JOIN pg_roles r ON r.oid = g.grantee WHERE r.rolname = ANY ($1)
+  UNION
+  SELECT '', quote_ident(r.rolname), '', quote_ident(m.rolname)
+    FROM pg_auth_members b JOIN pg_roles r ON r.oid = b.roleid JOIN pg_roles m ON m.oid = b.member
+   WHERE 'rowcast_gateway' IN (r.rolname, m.rolname)`;

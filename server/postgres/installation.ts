@@ -1,0 +1,66 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+import { LOCK_CLASS, locks } from './locks.js';
+
+const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${locks.migrations}) AS locked`;
+/** In milliseconds. */
+const LOCK_POLL = 50;
+const LOCK_DEADLINE = 60_000;
+
+/** Names in the SQL sets have their schema; with this path one that has not fails, whatever the login. */
+const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED;
+  SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL client_min_messages = warning`;
+
+/** A database of an earlier version of Rowcast, which cannot be brought up to date. */
+export class OutdatedInstallation extends Error {
+  override readonly name = 'OutdatedInstallation';
+}
+
+/** Migrations that this version has put into other files. */
+const OUTDATED = `SELECT WHERE to_regclass('rowcast.migrations') IS NOT NULL`;
+const OUTDATED_NAMES = `SELECT FROM rowcast.migrations WHERE name NOT LIKE '%/%'`;
+
+/**
+ * Changes what is installed in a database: one process at a time, in one transaction, all of it or nothing. What `work`
+ * resolves to decides whether it is kept. Throws `OutdatedInstallation`.
+ */
+export async function changeInstallation<T>(
+  databaseUrl: string,
+  work: (client: pg.Client) => Promise<{ readonly result: T; readonly keep: boolean }>,
+): Promise<T> {
+  const client = new pg.Client({ connectionString: databaseUrl, application_name: 'rowcast migrate' });
+  client.on('error', () => {}); // the query that was under way rejects as well
+  await client.connect();
+  try {
+    // Polled, not awaited inside Postgres: a session that waits holds a snapshot, on which an index build by the
+    // session that migrates (CREATE INDEX CONCURRENTLY) would wait in turn.
+    const deadline = Date.now() + LOCK_DEADLINE;
+    while (!(await client.query<{ locked: boolean }>(TRY_LOCK)).rows[0]?.locked) {
+      if (Date.now() > deadline) throw new Error('another migration has held the lock for a minute');
+      await delay(LOCK_POLL);
+    }
+    await client.query(BEGIN);
+    if ((await client.query(OUTDATED)).rowCount && (await client.query(OUTDATED_NAMES)).rowCount) {
+      throw new OutdatedInstallation(
+        'this database was set up by a version of Rowcast that was never released, and cannot be brought up to date: use another database, or drop the schema rowcast and the tables of the executions in this one',
+      );
+    }
+    const { result, keep } = await work(client);
+    await client.query(keep ? 'COMMIT' : 'ROLLBACK');
+    return result;
+  } finally {
+    await client.end(); // a transaction that failed is rolled back
+  }
+}
+
+/** Runs a script of an SQL set. Rejects with what Postgres says, and how to fix it. */
+export async function runScript(client: pg.Client, name: string, sql: string): Promise<void> {
+  try {
+    await client.query(sql);
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw error;
+    const { message, detail, hint, code } = error;
+    const said = [`${name}: ${message}`, detail, hint].filter(Boolean).join('\n');
+    throw Object.assign(new Error(said, { cause: error }), { code });
+  }
+}

@@ -1,0 +1,39 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../ground/package-root.js';
+
+/**
+ * The SQL sets, one folder of `sql/` each: the core, and one for each extension. A set is a list of numbered migrations
+ * and a script that takes away what they made.
+ */
+export interface Migration {
+  /** With its set: `core/01-installation.sql`. */
+  readonly name: string;
+  readonly sql: string;
+  readonly checksum: string;
+}
+
+export const CORE = 'core';
+
+const folder = (...path: string[]) => join(packageRoot(), 'sql', ...path);
+
+/** The names of the extensions that have a set. */
+export function extensionSets(): string[] {
+  return readdirSync(folder()).filter((name) => name !== CORE);
+}
+
+/** The migrations of a set, in their order. */
+export function migrationsOf(set: string): Migration[] {
+  return readdirSync(folder(set))
+    .filter((file) => /^\d\d-.*\.sql$/.test(file))
+    .sort()
+    .map((file) => {
+      const sql = readFileSync(folder(set, file), 'utf8');
+      return { name: `${set}/${file}`, sql, checksum: createHash('sha256').update(sql).digest('hex') };
+    });
+}
+
+export function uninstallOf(set: string): string {
+  return readFileSync(folder(set, 'uninstall.sql'), 'utf8');
+}

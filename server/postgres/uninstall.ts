@@ -1,0 +1,84 @@
+import pg from 'pg';
+import { inSchema } from '../ground/in-schema.js';
+import { changeInstallation, runScript } from './installation.js';
+import { CORE, uninstallOf } from './sql-sets.js';
+
+export interface UninstallOptions {
+  /** These extensions alone. Left out: all of them, and the core. */
+  readonly with?: readonly string[];
+  /** Also tables of extensions that have rows. */
+  readonly dropData?: boolean;
+  /** Without it nothing is removed. */
+  readonly confirmed?: boolean;
+}
+
+interface Extension {
+  readonly name: string;
+  readonly schema: string;
+  readonly made_schema: boolean;
+}
+
+const INSTALLED =
+  'SELECT name, quote_ident(schema) AS schema, made_schema FROM rowcast.extensions ORDER BY installed_at DESC, name DESC';
+
+/** How long it waits for a table that others use, in milliseconds: writers queue behind it. */
+const LOCK_TIMEOUT = 5_000;
+
+/**
+ * Takes Rowcast out of a database: what is left is what was there before. Returns what was removed, line by line; what would
+ * be, where it is not confirmed: then all of it is done and rolled back. Rejects with what is in the way.
+ */
+export async function uninstall(databaseUrl: string, options: UninstallOptions = {}): Promise<string[]> {
+  const { with: wanted, dropData = false, confirmed = false } = options;
+  return changeInstallation(databaseUrl, async (client) => {
+    const removed: string[] = [];
+    client.on('notice', ({ severity, message }) => {
+      if (severity === 'INFO' && message !== undefined) removed.push(message);
+    });
+    const { rowCount: there } = await client.query(`SELECT WHERE to_regclass('rowcast.extensions') IS NOT NULL`);
+    if (!there) throw new Error('Rowcast is not installed in this database');
+    await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT}`);
+    await client.query(`SELECT set_config('rowcast.drop_data', $1, true)`, [dropData ? 'on' : 'off']);
+    const installed = (await client.query<Extension>(INSTALLED)).rows;
+    const missing = (wanted ?? []).filter((name) => !installed.some((extension) => extension.name === name));
+    if (missing.length > 0) throw new Error(`not installed: ${missing.join(', ')}`);
+    for (const extension of installed) {
+      if (wanted === undefined || wanted.includes(extension.name)) {
+        removed.push(...(await removeExtension(client, extension)));
+      }
+    }
+    if (wanted === undefined) await runScript(client, `${CORE}/uninstall.sql`, uninstallOf(CORE));
+    return { result: removed, keep: confirmed };
+  });
+}
+
+/** Returns what it has removed besides what the script of the set says. */
+async function removeExtension(client: pg.Client, { name, schema, made_schema }: Extension): Promise<string[]> {
+  const { rows: granted } = await client.query<{ privilege: string; object: string; grantee: string }>(
+    `SELECT privilege, object, grantee FROM rowcast.granted
+      WHERE migration LIKE $1 AND object LIKE 'SCHEMA %' AND grantee <> 'rowcast_gateway'`,
+    [`${name}/%`],
+  );
+  await runScript(client, `${name}/uninstall.sql`, inSchema(uninstallOf(name), schema));
+  for (const { privilege, object, grantee } of granted) {
+    await client.query(`REVOKE ${privilege} ON ${object} FROM ${grantee}`);
+  }
+  await client.query('DELETE FROM rowcast.migrations WHERE name LIKE $1', [`${name}/%`]);
+  await client.query('DELETE FROM rowcast.extensions WHERE name = $1', [name]);
+  return made_schema ? dropSchema(client, schema) : [];
+}
+
+const DEPENDENT_OBJECTS = '2BP01';
+
+/** The schema that was made for an extension, unless the application has put something into it. */
+async function dropSchema(client: pg.Client, schema: string): Promise<string[]> {
+  await client.query('SAVEPOINT before_schema');
+  try {
+    await client.query(`DROP SCHEMA ${schema}`);
+    return [`the schema ${schema}`];
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError) || error.code !== DEPENDENT_OBJECTS) throw error;
+    await client.query('ROLLBACK TO SAVEPOINT before_schema');
+    return [`(the schema ${schema} stays: it is not empty)`];
+  }
+}

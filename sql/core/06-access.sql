@@ -1,0 +1,204 @@
+-- Access: who may read a channel, and the bell that rings when that changes.
+--
+-- Policies and guards belong to the application, so what leads to them has no search_path of its own and names everything
+-- with its schema: they run with that of the session, and for a gateway with that of the owner of the table.
+
+-- The subject of the token. Written as RETURN, so that no search_path gives it another meaning.
+CREATE FUNCTION rowcast.subject() RETURNS text
+LANGUAGE sql STABLE
+RETURN nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub';
+
+-- Lets the gateway read a column, or all: a policy that hid a row from it would make a hole in a channel.
+CREATE FUNCTION rowcast.open_to_gateway(relation regclass, only_column name DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  schema name := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
+BEGIN
+  IF NOT has_schema_privilege('rowcast_gateway', schema, 'USAGE') THEN
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO rowcast_gateway', schema);
+  END IF;
+  IF only_column IS NULL AND NOT has_table_privilege('rowcast_gateway', relation, 'SELECT') THEN
+    EXECUTE format('GRANT SELECT ON %s TO rowcast_gateway', relation);
+  ELSIF only_column IS NOT NULL AND NOT has_column_privilege('rowcast_gateway', relation, only_column, 'SELECT') THEN
+    EXECUTE format('GRANT SELECT (%I) ON %s TO rowcast_gateway', only_column, relation);
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = relation AND p.polname = 'rowcast_gateway') THEN
+    EXECUTE format('CREATE POLICY rowcast_gateway ON %s FOR SELECT TO rowcast_gateway USING (true)', relation);
+  END IF;
+END $$;
+
+-- Takes these rights away where no stream needs them any more.
+CREATE FUNCTION rowcast.close_to_gateway(relation regclass) RETURNS void
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
+AS $$
+DECLARE
+  used   oid[] := ARRAY(SELECT unnest(ARRAY[s.relation::oid, p.relation::oid])
+                          FROM rowcast.streams s LEFT JOIN LATERAL rowcast.parent_of(s) p ON true);
+  schema pg_namespace := (SELECT n FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
+BEGIN
+  IF relation::oid = ANY (used) THEN
+    RETURN;
+  END IF;
+  EXECUTE format('DROP POLICY IF EXISTS rowcast_gateway ON %s', relation);
+  EXECUTE format('REVOKE SELECT ON %s FROM rowcast_gateway', relation); -- also from each column
+  IF schema.nspname <> 'rowcast'
+    AND NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = schema.oid AND c.oid = ANY (used))
+    AND EXISTS (SELECT FROM aclexplode(schema.nspacl) a WHERE a.grantee = 'rowcast_gateway'::regrole)
+  THEN
+    EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM rowcast_gateway', schema.nspname);
+  END IF;
+END $$;
+
+-- Who may read a channel of this stream: those that its guard admits; else those that see the row that the key refers to;
+-- else those that see a row of the channel. A function of its own for each stream, so that its statement is planned once.
+CREATE FUNCTION rowcast.make_access(stream rowcast.streams) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $make$
+DECLARE
+  parent     regclass;
+  parent_key name;
+  own        text[] := ARRAY[stream.name || '_number', stream.name || '_raise_floor'];
+  key_type   name := (SELECT t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                        WHERE a.attrelid = stream.relation AND a.attname = stream.key_column);
+BEGIN
+  SELECT p.relation, p.key INTO parent, parent_key FROM rowcast.parent_of(stream) p;
+  -- A trigger asks for the right to its function only when it is made: a role that may make a table of any kind could
+  -- put these on it, and number the channels of others. The owner needs them for new partitions.
+  EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I() FROM PUBLIC, anon, authenticated, service_role', own[1], own[2]);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I() TO %s', own[1], own[2],
+    (SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = stream.relation));
+  PERFORM rowcast.open_to_gateway(stream.relation);
+  IF parent IS NOT NULL THEN
+    PERFORM rowcast.open_to_gateway(parent, parent_key);
+  END IF;
+  EXECUTE format($sql$
+    CREATE OR REPLACE FUNCTION rowcast.%1$I(text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$ BEGIN RETURN %2$s; END $$ $sql$,
+    stream.name || '_can_read',
+    CASE WHEN stream.guard IS NOT NULL THEN stream.guard || '($1)'
+    ELSE format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I)', coalesce(parent, stream.relation),
+      coalesce(parent_key, stream.key_column), key_type)
+    END);
+END $make$;
+
+-- Whether the present role, with the present claims, may read a channel. A service may read all of them, also those
+-- that are not there: it is told so when it reads.
+CREATE FUNCTION rowcast.can_read(channel text) RETURNS boolean
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  stream  pg_catalog.text := pg_catalog.split_part(channel, ':', 1);
+  allowed pg_catalog.bool;
+BEGIN
+  IF pg_catalog.pg_has_role('service_role', 'USAGE') THEN
+    RETURN true;
+  END IF;
+  IF pg_catalog.to_regprocedure(pg_catalog.format('rowcast.%I(pg_catalog.text)', stream || '_can_read')) IS NULL THEN
+    RETURN false;
+  END IF;
+  EXECUTE pg_catalog.format('SELECT rowcast.%I($1)', stream || '_can_read') INTO allowed
+    USING pg_catalog.substr(channel, pg_catalog.length(stream) + 2);
+  RETURN coalesce(allowed, false);
+EXCEPTION
+  -- No right to the table at all, or no key of this stream.
+  WHEN insufficient_privilege OR invalid_text_representation OR numeric_value_out_of_range THEN
+    RETURN false;
+END $$;
+
+-- For a gateway: whether each principal may read its channel. `allowed` is null where a policy or a guard failed, and
+-- `problem` says how. They run with the search_path of the owner of the stream's table.
+CREATE FUNCTION rowcast.decide(roles text[], claims text[], channels text[])
+RETURNS TABLE (allowed boolean, problem text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  stream text;
+  known  text;
+  path   text;
+BEGIN
+  FOR i IN 1 .. cardinality(channels) LOOP
+    allowed := NULL;
+    problem := NULL;
+    stream := split_part(channels[i], ':', 1);
+    IF stream IS DISTINCT FROM known THEN
+      known := stream;
+      path := coalesce((SELECT rowcast.owner_search_path(s.relation) FROM rowcast.streams s WHERE s.name = stream),
+        'pg_catalog, pg_temp');
+    END IF;
+    BEGIN
+      PERFORM set_config('search_path', path, true), set_config('role', roles[i], true),
+        set_config('request.jwt.claims', claims[i], true);
+      allowed := rowcast.can_read(channels[i]);
+      -- Undoes what a guard has set: the next principal must not find it.
+      RAISE EXCEPTION USING ERRCODE = 'RC000';
+    EXCEPTION
+      WHEN SQLSTATE 'RC000' THEN NULL;
+      WHEN OTHERS OR assert_failure THEN -- of one principal: the others must not go without an answer
+        problem := format('%s (%s)', SQLERRM, SQLSTATE);
+    END;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+-- Rings every gateway: it decides again what it has decided for a user, or for all. As a trigger for each row it
+-- is given the column that names the user.
+CREATE FUNCTION rowcast.access_changed() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  affected text;
+BEGIN
+  IF TG_LEVEL = 'STATEMENT' THEN
+    PERFORM pg_notify('rowcast', 'access');
+    RETURN NULL;
+  END IF;
+  FOREACH affected IN ARRAY ARRAY[to_jsonb(OLD) ->> TG_ARGV[0], to_jsonb(NEW) ->> TG_ARGV[0]] LOOP
+    CONTINUE WHEN affected IS NULL;
+    -- A notification has room for 8,000 bytes.
+    PERFORM pg_notify('rowcast', CASE WHEN octet_length(affected) < 4000 THEN 'access:' || affected ELSE 'access' END);
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+-- Tells Rowcast that rows of this table decide who may read: a change of one reaches open connections at once.
+-- `user_column` names the subject that a row is about; without it everything is decided again.
+CREATE FUNCTION rowcast.watch_access(relation regclass, user_column name DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
+AS $$
+BEGIN
+  IF user_column IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a
+    WHERE a.attrelid = relation AND a.attname = user_column AND a.attnum > 0 AND NOT a.attisdropped)
+  THEN
+    RAISE EXCEPTION '% has no column %', relation, quote_ident(user_column) USING ERRCODE = 'undefined_column';
+  END IF;
+  EXECUTE format('DROP TRIGGER IF EXISTS rowcast_access ON %s', relation);
+  EXECUTE format('DROP TRIGGER IF EXISTS rowcast_access_truncated ON %s', relation);
+  EXECUTE format('CREATE TRIGGER rowcast_access AFTER INSERT OR UPDATE OR DELETE ON %s
+    FOR EACH %s EXECUTE FUNCTION rowcast.access_changed(%s)', relation,
+    CASE WHEN user_column IS NULL THEN 'STATEMENT' ELSE 'ROW' END, coalesce(quote_literal(user_column), ''));
+  EXECUTE format('CREATE TRIGGER rowcast_access_truncated AFTER TRUNCATE ON %s
+    FOR EACH STATEMENT EXECUTE FUNCTION rowcast.access_changed()', relation);
+END $$;
+
+-- Gives a stream a guard: a function of one text, the key of a channel, that says whether the present role and claims
+-- may read it. Null takes it away.
+CREATE FUNCTION rowcast.guard(stream text, guard regproc) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  target rowcast.streams;
+  called text := (SELECT format('%I.%I', n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.oid = guard.guard AND p.prorettype = 'boolean'::regtype AND p.proargtypes = ARRAY['text'::regtype]::oidvector);
+BEGIN
+  IF guard IS NOT NULL AND called IS NULL THEN
+    RAISE EXCEPTION '% is no function of one text that returns a boolean', guard USING ERRCODE = 'undefined_function';
+  END IF;
+  UPDATE rowcast.streams s SET guard = called WHERE s.name = stream RETURNING s.* INTO target;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no stream %', quote_literal(stream) USING ERRCODE = 'undefined_object';
+  END IF;
+  PERFORM rowcast.make_access(target);
+  PERFORM pg_notify('rowcast', 'access');
+END $$;
