@@ -1,125 +1,160 @@
-import { Backoff } from './ground/backoff.js';
-import { type Clock, systemClock } from './ground/clock.js';
+/** A client: its subscriptions over one connection, which is a session, a shared one, or a poller. */
 import { RowcastError } from './ground/error.js';
-import { call } from './ground/notify.js';
-import type { PollingOptions } from './polling/settings.js';
-import { type Polling, PollingShell } from './polling/shell.js';
-import type { Carrier, SessionEvents, SessionState } from './session/connection.js';
-import { BACKOFF, type ConnectionOptions, directCarrier, rungsOf, tokenOf } from './session/open.js';
-import { type SubscribeOptions, Subscription } from './subscription/subscription.js';
-import { loadedCarrier } from './tabs/load.js';
+import { notify } from './ground/notify.js';
+import { checkNames } from './ground/options.js';
+import type { Poller } from './polling/poller.js';
+import { checkPolling, NO_STATS, type PollingOptions, type PollingStats } from './polling/settings.js';
+import type {
+  Connection,
+  ConnectionEvents,
+  ConnectionHealth,
+  SessionState,
+  StateListener,
+} from './session/connection.js';
+import { LazyConnection } from './session/lazy-connection.js';
+import { type ConnectionOptions, fetchOf, openSession, rungsOf, tokenOf } from './session/open.js';
+import { SharedChannels, type Timing } from './subscription/shared-channels.js';
+import { ChannelSubscription, type SubscribeOptions, type Subscription } from './subscription/subscription.js';
 import type { TransportName } from './transport/rung.js';
 
 export interface ClientOptions extends ConnectionOptions {
-  /** The state has changed; `connected` comes again where another transport took over. */
-  readonly onState?: (state: SessionState, error?: RowcastError) => void;
-  /** Tabs of one origin share one connection: all that say `true`, or all that give the same name. */
-  readonly share?: boolean | string;
+  /** Called when the state has changed. `connected` is repeated when another transport has taken over. */
+  readonly onState?: StateListener | undefined;
+  /** One connection for all tabs of an origin that pass `true`, or the same name. */
+  readonly share?: boolean | string | undefined;
 }
 
-export interface Client {
+export interface Client extends ConnectionHealth {
   readonly state: SessionState;
-  /** What the client is connected by; null while it is not. */
+  /** The transport in use; null while not connected. */
   readonly transport: TransportName | null;
-  /** Follows a channel, `<stream>:<key>`. Throws `already_subscribed` while this client follows it already. */
+  /**
+   * Subscribes to a channel, `<stream>:<key>`. Several subscriptions to one channel share one subscription at the
+   * gateway; each has its own `since`, position and listeners.
+   */
   subscribe(channel: string, options?: SubscribeOptions): Subscription;
-  /** Ends every subscription and the connection. Nothing of the client runs on. */
+  /** Calls `listener` with each change of the state, as `onState`. The returned function ends that. */
+  watch(listener: StateListener): () => void;
+  /** Connects anew if there is a connection; else makes the next attempt now, or as early as the gateway allows. */
+  reconnect(): void;
+  /** Ends all subscriptions and the connection. No timer, socket or listener of the client remains. */
   close(): void;
 }
 
-/** With `poll` alone the client keeps no connection: it asks from time to time. */
+/** With `poll` as its only transport a client keeps no connection, and polls on an interval. */
 export interface PollingClientOptions extends Omit<ClientOptions, 'transports'> {
   readonly transports: readonly ['poll'];
-  readonly polling?: PollingOptions;
+  readonly polling?: PollingOptions | undefined;
 }
 
-export interface PollingClient extends Client, Polling {}
+export interface PollingClient extends Client {
+  stats(): PollingStats;
+  /** Makes no request until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** Makes a request now, for finished executions as well; while paused, once. */
+  refresh(): void;
+}
 
-/** A client of one gateway. It connects at the first subscription and reconnects by itself from then on. */
+const OPTIONS = ['url', 'token', 'transports', 'share', 'polling', 'WebSocket', 'fetch', 'onState'] satisfies (
+  | keyof ClientOptions
+  | keyof PollingClientOptions
+)[];
+
+/**
+ * A client of a gateway. It connects with the first subscription, and reconnects by itself. Throws `TypeError` for an
+ * option that does not exist, and if the platform has none of the transports.
+ */
 export function createClient(options: PollingClientOptions): PollingClient;
 export function createClient(options: ClientOptions): Client;
 export function createClient(options: ClientOptions & Pick<PollingClientOptions, 'polling'>): Client {
-  if (String(options.transports) === 'poll') return pollingClient(options, options.polling);
-  const { share = false, onState } = options;
-  if (share === false) return clientOver((events) => directCarrier(options, events), onState);
-  return clientOver((events) => loadedCarrier(options, share === true ? '' : share, events), onState);
+  checkNames('createClient', options, OPTIONS);
+  rungsOf(options); // throws if the other options are wrong, before anything is loaded
+  const { share = false, transports, polling = {}, onState } = options;
+  if (String(transports) === 'poll') return pollingClient(options, polling);
+  if (share === false) return clientOver((events) => openSession(options, events), onState);
+  const load = async (events: ConnectionEvents) =>
+    (await import('./tabs/share.js')).sharedConnection(options, share === true ? '' : share, events);
+  return clientOver((events) => new LazyConnection(() => load(events), events), onState);
 }
 
-function pollingClient(options: ClientOptions, polling: PollingOptions = {}): PollingClient {
-  rungsOf(options); // throws where there is no fetch
-  const { url, fetch = globalThis.fetch } = options;
-  let shell!: PollingShell;
+function pollingClient(options: ClientOptions, polling: PollingOptions): PollingClient {
+  checkPolling(polling);
+  const { url, onState } = options;
+  const fetch = fetchOf(options) as NonNullable<ConnectionOptions['fetch']>; // `rungsOf` has found one
+  let poller!: LazyConnection<Poller>;
   const client = clientOver((events) => {
-    shell = new PollingShell({
-      url,
-      fetch: (...request) => fetch(...request),
-      token: tokenOf(options),
-      polling,
-      events,
-    });
-    return shell;
-  }, options.onState);
+    poller = new LazyConnection(async () => {
+      const { makePoller } = await import('./polling/service.js');
+      return makePoller({ url, fetch, token: tokenOf(options), polling, events });
+    }, events);
+    return poller;
+  }, onState);
+  let paused = false;
+  const setPaused = (value: boolean) => {
+    paused = value;
+    poller.use((loaded) => (value ? loaded.pause() : loaded.resume()));
+  };
   return Object.assign(client, {
-    stats: () => shell.stats(),
-    pause: () => shell.pause(),
-    resume: () => shell.resume(),
-    refresh: () => shell.refresh(),
+    stats: () => poller.loaded?.stats ?? { ...NO_STATS, paused },
+    pause: () => setPaused(true),
+    resume: () => setPaused(false),
+    refresh: () => poller.use((loaded) => loaded.refresh()),
   });
 }
 
-/** The subscriptions of one client, over whatever carries them. */
+/** A client over a given connection. */
 export function clientOver(
-  makeCarrier: (events: SessionEvents) => Carrier,
-  onState: ClientOptions['onState'],
-  clock: Clock = systemClock,
+  open: (events: ConnectionEvents) => Connection,
+  onState?: StateListener,
+  timing?: Timing,
 ): Client {
-  const subscriptions = new Map<string, Subscription>();
-
-  const carrier = makeCarrier({
+  const listeners = new Set<StateListener>(onState && [onState]);
+  const subscriptions = new Set<ChannelSubscription>();
+  const channels = new SharedChannels(() => connection, timing);
+  const connection: Connection = open({
     onState(state, error) {
-      call(onState, state, error);
-      for (const subscription of [...subscriptions.values()]) {
-        if (state === 'closed') subscription.fail(error ?? new RowcastError('unavailable', 'the client was closed'));
-        else subscription.onConnection(state === 'connected');
+      for (const listener of [...listeners]) notify(listener, state, error);
+      if (state === 'closed') {
+        const reason = error ?? new RowcastError('unavailable', 'the client was closed');
+        for (const subscription of [...subscriptions]) subscription.fail(reason);
       }
+      channels.onState();
     },
-    onFrame(frame) {
-      if ('channel' in frame) subscriptions.get(frame.channel)?.onFrame(frame);
-    },
+    onFrame: (frame) => channels.onFrame(frame),
   });
 
   return {
     get state() {
-      return carrier.state;
+      return connection.state;
     },
     get transport() {
-      return carrier.transport;
+      return connection.transport;
+    },
+    get heardAt() {
+      return connection.heardAt;
+    },
+    get roundTrip() {
+      return connection.roundTrip;
+    },
+    get retryAt() {
+      return connection.retryAt;
     },
     subscribe(channel, options = {}) {
-      if (carrier.state === 'closed') throw new RowcastError('unavailable', 'the client is closed');
-      if (subscriptions.has(channel)) throw new RowcastError('already_subscribed');
-      const subscription = new Subscription(
-        {
-          get connected() {
-            return carrier.state === 'connected';
-          },
-          clock,
-          backoff: () => new Backoff(BACKOFF),
-          request: (command, onReply) => carrier.request(command, onReply),
-          forget: (closed) => {
-            if (subscriptions.get(channel) === closed) subscriptions.delete(channel);
-          },
-        },
-        channel,
-        options,
-      );
-      if (subscription.state !== 'closed') subscriptions.set(channel, subscription);
-      carrier.start();
+      if (connection.state === 'closed') throw new RowcastError('unavailable', 'the client is closed');
+      const subscription = new ChannelSubscription(channel, options, channels, subscriptions);
+      if (subscription.state !== 'closed') connection.start();
       return subscription;
     },
+    watch(listener) {
+      const own: StateListener = (state, error) => listener(state, error);
+      listeners.add(own);
+      return () => listeners.delete(own);
+    },
+    reconnect: () => connection.reconnect(),
     close() {
-      for (const subscription of [...subscriptions.values()]) subscription.close();
-      carrier.close();
+      for (const subscription of [...subscriptions]) subscription.close();
+      connection.close();
     },
   };
 }

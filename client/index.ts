@@ -6,10 +6,12 @@ export {
   type PollingClientOptions,
 } from './client.js';
 export { RowcastError } from './ground/error.js';
-export type { ExecutionState, StateOf } from './polling/channels.js';
+export type { AbortSignalLike, WebSocketConstructor } from './ground/platform.js';
+export type { StateOf } from './polling/pacing.js';
 export type { PollingOptions, PollingStats } from './polling/settings.js';
 export type { Warning } from './polling/statistics.js';
-export type { SessionState } from './session/connection.js';
+export type { ExecutionState } from './progress/activity.js';
+export type { SessionState, StateListener } from './session/connection.js';
 export type { Transport } from './session/open.js';
 export type {
   Reset,
@@ -18,4 +20,3 @@ export type {
   Subscription,
   SubscriptionState,
 } from './subscription/subscription.js';
-export type { WebSocketConstructor } from './transport/websocket.js';

@@ -6,7 +6,7 @@ import {
   type PollingClient,
   type PollingClientOptions,
 } from './client.js';
-import type { WebSocketConstructor } from './transport/websocket.js';
+import type { WebSocketConstructor } from './ground/platform.js';
 
 export * from './index.js';
 

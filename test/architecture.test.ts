@@ -63,7 +63,7 @@ const FLOORS: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ['client/transport'],
     ['client/session'],
     ['client/subscription'],
-    ['client/polling', 'client/tabs', 'client/late.ts', 'client/client.ts'],
+    ['client/polling', 'client/tabs', 'client/client.ts'],
     ['client/index.ts', 'client/node.ts'],
   ],
   server: [

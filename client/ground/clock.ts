@@ -1,7 +1,8 @@
-/** Time as the client's state machines see it, so that tests can turn it by hand. Times in milliseconds. */
+/** The clock of the client's state machines. Tests use one that they set by hand. Times are in milliseconds. */
 export interface Clock {
+  /** Milliseconds since 1970. */
   now(): number;
-  /** Runs `task` once after `delay`, unless the returned function was called before. */
+  /** Runs `task` once after `delay`. The returned function cancels that. */
   after(delay: number, task: () => void): () => void;
 }
 

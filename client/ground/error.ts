@@ -1,9 +1,9 @@
 import { outcomeOf } from '../protocol/index.js';
 
-/** What went wrong, with its code from the table of errors in `rowcast/protocol`. */
+/** An error with a code from the table of errors (`rowcast/protocol`). */
 export class RowcastError extends Error {
   readonly code: string;
-  /** Whether the client goes on trying by itself. */
+  /** Whether the client tries again by itself. */
   readonly retries: boolean;
 
   constructor(code: string, message?: string, retries?: boolean) {
@@ -14,7 +14,10 @@ export class RowcastError extends Error {
   }
 }
 
-/** Why something failed, for a person. `fetch` says only that it did, and why in its cause; `localhost` has two addresses. */
+/**
+ * A readable reason for a failed request. An error of `fetch` has the reason in its `cause`, which lists several errors
+ * where a name such as `localhost` has several addresses.
+ */
 export function causeOf(reason: unknown): string {
   const { cause = reason } = Object(reason) as { cause?: unknown };
   const { errors = [] } = Object(cause) as { errors?: readonly unknown[] };

@@ -1,17 +1,17 @@
-/** The marks between which a reader that is slower than the stream lets it stand still. In events. */
+/** The numbers of waiting events at which the stream is stopped, and resumed. */
 const HIGH = 1_000;
 const LOW = 100;
 
 export interface QueueEvents {
-  /** The reader is behind: send nothing more. */
+  /** The loop is behind: deliver no more events. */
   onFull(): void;
-  /** The reader has caught up: go on. */
+  /** The loop has caught up: deliver events again. */
   onDrained(): void;
-  /** The reader has left the loop. */
+  /** The application left the loop. */
   onReturn(): void;
 }
 
-/** The events that wait for a `for await` loop. It never holds much more than HIGH of them. */
+/** The events that wait for a `for await` loop. It holds little more than HIGH of them (I6). */
 export class EventQueue<T> implements AsyncIterableIterator<T> {
   readonly #events: QueueEvents;
   readonly #waiting: T[] = [];
@@ -33,7 +33,7 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
     this.#events.onFull();
   }
 
-  /** Ends the loop after what is waiting; with an error, by throwing it. */
+  /** Ends the loop after the events that wait; with an error, by throwing it. */
   end(error?: Error): void {
     this.#end ??= error === undefined ? {} : { error };
     for (const reader of this.#readers.splice(0)) this.next().then(reader.resolve, reader.reject);

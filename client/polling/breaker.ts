@@ -1,16 +1,13 @@
-/** `closed`: requests pass. `open`: none, until a delay is over. `half-open`: one is on trial. */
+/** `closed`: requests are made. `open`: none, until a delay is over. `half-open`: one request is on trial. */
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
-/**
- * A circuit breaker: after so many failures in a row the gateway is left alone, and then asked once. It keeps no time:
- * whoever begins a request while it is open begins the trial.
- */
+/** A circuit breaker without a clock: a request that begins while it is open is the trial. */
 export class Breaker {
   readonly #limit: number;
   #failures = 0;
   #state: BreakerState = 'closed';
 
-  /** `limit`: how many failures in a row open it. */
+  /** `limit`: the number of failures in a row that open it. */
   constructor(limit: number) {
     this.#limit = limit;
   }
@@ -19,7 +16,7 @@ export class Breaker {
     return this.#state;
   }
 
-  /** A request begins. One that is given up, or put off by the gateway, leaves the trial to the next. */
+  /** A request begins. If it is given up, or the gateway gives a retry hint, the next request is the trial. */
   begin(): void {
     if (this.#state === 'open') this.#state = 'half-open';
   }

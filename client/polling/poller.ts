@@ -1,64 +1,104 @@
+/**
+ * Polls the gateway on an interval, for all channels in one request, one request at a time. To the subscriptions it is a
+ * connection that stands from the first response until a request fails.
+ *
+ *              start           due                 response
+ *    idle ───────────► resting ─────► requesting ────────────► resting
+ *                         ▲               │
+ *                         └───────────────┘  failure, retry hint, pause, network hint, no network
+ *
+ *   idle        not started
+ *   resting     the next request is due after a delay, or none is planned: all is read, or paused, or there is no network
+ *   requesting  a request is out, or its response is being read; `again`: another one is to follow at once
+ *   closed      follows from each phase: no timer and no request remains (I7)
+ *
+ * Beside the phase there are the `session`, null from a failure until the next request, and whether the application has
+ * paused polling.
+ */
 import type { Backoff } from '../ground/backoff.js';
 import type { Clock } from '../ground/clock.js';
 import { causeOf, RowcastError } from '../ground/error.js';
-import { call } from '../ground/notify.js';
+import { notify } from '../ground/notify.js';
 import { PROTOCOL, type Reply } from '../protocol/index.js';
-import type { Carrier, Request, SessionEvents, SessionState } from '../session/connection.js';
-import { type Environment, HURRY_INTERVAL, SLOW } from '../session/environment.js';
-import { Roster } from '../transport/roster.js';
-import type { Answer, Exchange } from './answer.js';
+import type { Connection, ConnectionEvents, Request, SessionState } from '../session/connection.js';
+import { type Environment, SLOW_ATTEMPT } from '../session/environment.js';
+import { Replies } from '../session/replies.js';
+import { StandingCommands } from '../transport/standing-commands.js';
 import { Breaker } from './breaker.js';
-import { Channels } from './channels.js';
+import { Pacing } from './pacing.js';
+import type { Poll, PollResponse } from './poll.js';
+import { Schedule } from './schedule.js';
 import type { PollingSettings, PollingStats } from './settings.js';
 import { Statistics } from './statistics.js';
 
 export interface PollerOptions {
   readonly settings: PollingSettings;
-  readonly exchange: Exchange;
+  readonly poll: Poll;
   readonly token: () => Promise<string | undefined>;
   readonly clock: Clock;
   readonly backoff: Backoff;
   readonly environment: Environment;
   /** False while the platform knows that there is no network. */
   readonly online: () => boolean;
-  readonly events: SessionEvents;
+  readonly events: ConnectionEvents;
 }
 
-/**
- * Asks the gateway from time to time, for all channels in one request, one request at a time. To the subscriptions it
- * is a connection that stands from the first answer until a request fails. `close` ends its request and timer (I7).
- */
-export class Poller implements Carrier {
-  readonly #options: PollerOptions;
+type Phase =
+  | { readonly name: 'idle' }
+  | { readonly name: 'resting' }
+  | { readonly name: 'requesting'; readonly abort: AbortController; again: boolean }
+  | { readonly name: 'closed' };
+
+export type PollerPhase = Phase['name'];
+
+/** What the gateway was told since the last failure, and is told again with each request. */
+interface PollSession {
+  readonly commands: StandingCommands;
+  /** The token has expired: the next request has a fresh one. Another such refusal counts as a failure. */
+  expired: boolean;
+}
+
+export class Poller implements Connection {
+  readonly #settings: PollingSettings;
+  readonly #poll: Poll;
+  readonly #token: () => Promise<string | undefined>;
+  readonly #clock: Clock;
+  readonly #backoff: Backoff;
+  readonly #environment: Environment;
+  readonly #online: () => boolean;
+  readonly #events: ConnectionEvents;
   readonly #breaker: Breaker;
   readonly #statistics: Statistics;
-  readonly #channels: Channels;
-  readonly #replies = new Map<number, (reply: Reply) => void>();
+  readonly #pacing: Pacing;
+  readonly #schedule: Schedule;
+  readonly #replies = new Replies();
+  #phase: Phase = { name: 'idle' };
+  #session: PollSession | null = null;
   #state: SessionState = 'waiting';
-  #started = false;
   #paused = false;
-  /** The commands that stand; null from a failure until the next request. */
-  #roster: Roster | null = null;
-  #lastId = 0;
-  /** The request that is out, or whose answer is being read. */
-  #request: AbortController | null = null;
-  #begunAt = Number.NEGATIVE_INFINITY;
-  /** The token that stands has expired: the next request brings a fresh one. Another such refusal counts as a failure. */
-  #expired = false;
-  /** Another request follows that one at once. */
-  #wanted = false;
-  /** The gateway said to come back then, not before. */
-  #earliest = 0;
   #interval: number | null = null;
-  #cancelTimer: () => void = () => {};
+  #heardAt: number | null = null;
+  #roundTrip: number | null = null;
+  #cancelTimeout: () => void = () => {};
   #unwatch: () => void = () => {};
 
-  constructor(options: PollerOptions) {
-    const { settings, clock } = options;
-    this.#options = options;
+  constructor({ settings, poll, token, clock, backoff, environment, online, events }: PollerOptions) {
+    this.#settings = settings;
+    this.#poll = poll;
+    this.#token = token;
+    this.#clock = clock;
+    this.#backoff = backoff;
+    this.#environment = environment;
+    this.#online = online;
+    this.#events = events;
     this.#breaker = new Breaker(settings.breakerFailures);
     this.#statistics = new Statistics(clock, settings.thresholds);
-    this.#channels = new Channels(settings, settings.stateOf);
+    this.#pacing = new Pacing(settings, settings.stateOf);
+    this.#schedule = new Schedule(clock, () => this.#begin());
+  }
+
+  get phase(): PollerPhase {
+    return this.#phase.name;
   }
 
   get state(): SessionState {
@@ -69,62 +109,78 @@ export class Poller implements Carrier {
     return this.#state === 'connected' ? 'poll' : null;
   }
 
+  get heardAt(): number | null {
+    return this.#heardAt;
+  }
+
+  get roundTrip(): number | null {
+    return this.#roundTrip;
+  }
+
+  get retryAt(): number | null {
+    return this.#state === 'waiting' ? this.#schedule.dueAt : null;
+  }
+
   get stats(): PollingStats {
     const { state: breaker } = this.#breaker;
     return { ...this.#statistics.stats, interval: this.#interval, breaker, paused: this.#paused };
   }
 
   start(): void {
-    if (this.#started) return;
-    this.#started = true;
-    this.#unwatch = this.#options.environment.watch(
-      () => this.#doubt(),
-      () => this.#abort(),
+    if (this.#phase.name !== 'idle') return;
+    this.#phase = { name: 'resting' };
+    this.#unwatch = this.#environment.watch(
+      () => this.#onNetworkHint(),
+      () => this.#rest(),
     );
-    if (!this.#paused) this.#want();
+    if (!this.#paused) this.#requestSoon();
   }
 
-  request(command: Request, onReply: (reply: Reply) => void = () => {}): void {
-    this.#lastId += 1;
-    const id = this.#lastId;
-    this.#replies.set(id, onReply);
-    if (command.type === 'subscribe') this.#channels.owe(command.channel);
-    const replies = this.#roster?.take({ ...command, id }) ?? [];
-    for (const reply of replies) this.#reply(reply.id, reply);
+  request(command: Request, onReply?: (reply: Reply) => void): void {
+    const id = this.#replies.add(onReply);
+    if (command.type === 'subscribe') this.#pacing.subscribed(command.channel);
+    const replies = this.#session?.commands.add({ ...command, id }) ?? [];
+    for (const reply of replies) this.#replies.settle(reply.id, reply);
     if (replies.length > 0) return;
-    // While paused a request is out only because somebody wanted it, and this belongs to it.
-    if (!this.#paused || this.#request !== null) this.#want();
+    // While paused there is a request only after `refresh`, and a command that comes meanwhile belongs to it.
+    if (!this.#paused || this.#phase.name === 'requesting') this.#requestSoon();
   }
 
-  /** No request until `resume`; one that is out is given up, and its commands are said again. */
+  reconnect(): void {
+    this.start();
+    this.#onNetworkHint();
+  }
+
+  /** Makes no request until `resume`. One that is out is given up, and its commands are sent again later. */
   pause(): void {
-    if (this.#paused || this.#state === 'closed') return;
+    if (this.#paused || this.#phase.name === 'closed') return;
     this.#paused = true;
     this.#interval = null;
-    this.#abort();
+    this.#rest();
     if (this.#state === 'connecting') this.#enter('waiting');
-    this.#tell();
+    this.#report();
   }
 
   resume(): void {
-    if (!this.#paused || this.#state === 'closed') return;
+    if (!this.#paused || this.#phase.name === 'closed') return;
     this.#paused = false;
     this.refresh();
-    this.#tell();
+    this.#report();
   }
 
-  /** Asks now, for what was finished as well; while paused, once. */
+  /** Makes a request now, for finished executions as well; while paused, once. */
   refresh(): void {
-    this.#channels.doubt();
-    this.#want();
+    this.#pacing.recheck();
+    this.#requestSoon();
   }
 
   close(): void {
-    if (this.#state !== 'closed') this.#end();
+    if (this.#phase.name !== 'closed') this.#end();
   }
 
   #end(error?: RowcastError): void {
     this.#leave();
+    this.#phase = { name: 'closed' };
     this.#interval = null;
     this.#unwatch();
     this.#enter('closed', error);
@@ -132,187 +188,166 @@ export class Poller implements Carrier {
 
   #enter(state: SessionState, error?: RowcastError): void {
     this.#state = state;
-    this.#options.events.onState(state, error);
+    this.#events.onState(state, error);
   }
 
-  #tell(): void {
-    if (this.#state === 'closed') return;
-    const { onStats, onWarning } = this.#options.settings;
-    call(onStats, this.stats);
-    for (const warning of this.#statistics.warnings()) call(onWarning, warning);
+  #report(): void {
+    if (this.#phase.name === 'closed') return;
+    const { onStats, onWarning } = this.#settings;
+    notify(onStats, this.stats);
+    for (const warning of this.#statistics.warnings()) notify(onWarning, warning);
   }
 
-  #abort(): void {
-    this.#cancelTimer();
-    this.#request?.abort();
-    this.#request = null;
-    this.#wanted = false;
+  /** Gives up the request that is out, or the plan of the next one. */
+  #rest(): void {
+    this.#schedule.cancel();
+    this.#cancelTimeout();
+    if (this.#phase.name !== 'requesting') return;
+    this.#phase.abort.abort();
+    this.#phase = { name: 'resting' };
   }
 
-  /** Forgets what stands: the subscriptions say it again. */
+  /** Ends the session. The subscriptions send their commands again in the next one. */
   #leave(): void {
-    this.#abort();
-    this.#roster = null;
-    this.#expired = false;
+    this.#rest();
+    this.#session = null;
     this.#replies.clear();
   }
 
-  /** The way to the gateway may be another one. */
-  #doubt(): void {
-    const { clock, online } = this.#options;
-    if (!online()) return this.#offline();
-    const fresh = this.#request !== null && clock.now() - this.#begunAt < SLOW;
-    if (this.#paused || fresh) return;
-    this.#abort();
-    this.#hurry();
+  #onNetworkHint(): void {
+    if (!this.#online()) return this.#offline();
+    const young = this.#phase.name === 'requesting' && this.#clock.now() - this.#schedule.begunAt < SLOW_ATTEMPT;
+    if (this.#paused || young || this.#phase.name === 'idle') return;
+    this.#rest();
+    this.#schedule.early();
   }
 
-  /** Nothing can be asked, and that is nobody's failure. A sign comes with the network. */
+  /** Without a network no request is made, and that is no failure. A network hint follows. */
   #offline(): void {
     this.#leave();
     this.#interval = null;
     if (this.#state !== 'waiting') this.#enter('waiting', new RowcastError('unavailable', 'there is no network'));
   }
 
-  /** Asks as soon as may be. */
-  #want(): void {
-    if (!this.#started || this.#state === 'closed') return;
-    if (this.#request !== null) this.#wanted = true;
-    else if (this.#state === 'connected') this.#arm(0);
-    else this.#hurry();
+  #requestSoon(): void {
+    if (this.#phase.name === 'requesting') this.#phase.again = true;
+    else if (this.#phase.name === 'resting' && this.#state === 'connected') this.#schedule.after(0);
+    else if (this.#phase.name === 'resting') this.#schedule.early();
   }
 
-  /** Without waiting for its turn, but not more often than that. */
-  #hurry(): void {
-    this.#arm(this.#begunAt + HURRY_INTERVAL - this.#options.clock.now());
-  }
-
-  #arm(delay: number): void {
-    const { clock } = this.#options;
-    this.#cancelTimer();
-    this.#cancelTimer = clock.after(Math.max(0, delay, this.#earliest - clock.now()), () => this.#ask());
-  }
-
-  /** The next request in its turn; null: none before one is wanted. */
+  /** Plans the next request in turn; null: none. */
   #plan(interval: number | null): void {
     this.#interval = this.#paused ? null : interval;
-    if (this.#interval !== null) this.#arm(this.#interval);
+    if (this.#interval !== null) this.#schedule.after(this.#interval);
   }
 
-  readonly #asks = (channel: string) => this.#channels.asks(channel);
+  readonly #includes = (channel: string) => this.#pacing.includes(channel);
 
-  #ask(): void {
-    const { clock, online, settings } = this.#options;
-    if (!online()) return this.#offline();
-    if (this.#state === 'connected' && !this.#roster?.channels.some(this.#asks)) return this.#plan(null);
+  #begin(): void {
+    if (!this.#online()) return this.#offline();
+    const channels = this.#session?.commands.channels ?? [];
+    if (this.#state === 'connected' && !channels.some(this.#includes)) return this.#plan(null);
     const trial = this.#breaker.state === 'open';
     this.#breaker.begin();
-    const request = new AbortController();
-    const current = () => request === this.#request;
-    this.#request = request;
-    this.#begunAt = clock.now();
-    this.#cancelTimer = clock.after(settings.timeout, () => this.#fail('there was no answer in time'));
-    if (trial) this.#tell();
+    const phase = { name: 'requesting' as const, abort: new AbortController(), again: false };
+    const current = () => this.#phase === phase;
+    this.#phase = phase;
+    this.#schedule.begunAt = this.#clock.now();
+    this.#cancelTimeout = this.#clock.after(this.#settings.timeout, () => this.#fail('request timeout'));
+    if (trial) this.#report();
     if (current() && this.#state === 'waiting') this.#enter('connecting');
-    if (!current()) return; // a listener paused or closed
-    this.#exchange(request.signal).then(
-      (answer) => current() && this.#digest(answer, current),
+    if (!current()) return; // a listener paused or closed the client
+    this.#exchange(phase.abort.signal).then(
+      (response) => current() && this.#receive(response, current),
       (reason: unknown) => current() && this.#fail(causeOf(reason)),
     );
   }
 
-  async #exchange(signal: AbortSignal): Promise<Answer> {
-    const { token, clock, exchange } = this.#options;
-    if (this.#roster === null || this.#expired) {
-      const value = await token();
+  async #exchange(signal: AbortSignal): Promise<PollResponse> {
+    if (this.#session === null || this.#session.expired) {
+      const token = await this.#token();
       signal.throwIfAborted();
-      this.#lastId += 1;
-      if (this.#roster === null) this.#roster = this.#connect(this.#lastId, value);
-      else if (value !== undefined) this.#roster.take({ type: 'refresh', id: this.#lastId, token: value });
-      this.#begunAt = clock.now();
+      if (this.#session === null) this.#session = { commands: this.#connect(token), expired: false };
+      else if (token !== undefined) this.#session.commands.add({ type: 'refresh', id: this.#replies.add(), token });
+      this.#schedule.begunAt = this.#clock.now();
     }
-    return exchange(this.#roster.commands(this.#asks), signal);
+    return this.#poll(this.#session.commands.list(this.#includes), signal);
   }
 
-  #connect(id: number, token: string | undefined): Roster {
-    const roster = new Roster();
-    this.#replies.set(id, ({ type }) => {
+  #connect(token: string | undefined): StandingCommands {
+    const commands = new StandingCommands();
+    const id = this.#replies.add(({ type }) => {
       if (type === 'connected') this.#enter('connected');
     });
-    roster.take({ type: 'connect', id, protocol: PROTOCOL, ...(token === undefined ? {} : { token }) });
-    return roster;
+    commands.add({ type: 'connect', id, protocol: PROTOCOL, ...(token === undefined ? {} : { token }) });
+    return commands;
   }
 
-  #digest({ frames, positions }: Answer, current: () => boolean): void {
-    const time = this.#options.clock.now() - this.#begunAt;
+  #receive({ frames, positions }: PollResponse, current: () => boolean): void {
+    this.#heardAt = this.#clock.now();
+    this.#roundTrip = this.#heardAt - this.#schedule.begunAt;
     for (const frame of frames) {
-      const heard = this.#roster?.digest(frame) ?? null;
-      if (heard === null) continue;
-      if (heard.type === 'error' && heard.id === undefined) {
-        return this.#refused(new RowcastError(heard.code, heard.message), heard.retryAfter);
+      const passed = this.#session?.commands.translate(frame) ?? null;
+      if (passed === null) continue;
+      if (passed.type === 'error' && passed.id === undefined) {
+        return this.#refused(new RowcastError(passed.code, passed.message), passed.retryAfter);
       }
-      this.#channels.see(heard);
-      if ('id' in heard && heard.id !== undefined) this.#reply(heard.id, heard as Reply);
-      else this.#options.events.onFrame(heard);
-      if (!current()) return; // a listener paused or closed: the rest is asked for again
+      this.#pacing.observe(passed);
+      if ('id' in passed && passed.id !== undefined) this.#replies.settle(passed.id, passed as Reply);
+      else this.#events.onFrame(passed);
+      if (!current()) return; // a listener paused or closed the client: the rest is requested again
     }
-    // The gateway answers, but has no database: to whoever asks for events that is a failure.
+    // The gateway answers but has no database: for a reader of events that is a failure.
     if (frames.some((frame) => 'code' in frame && frame.code === 'unavailable')) return this.#fail();
-    this.#answered(time, frames, positions);
+    this.#answered(frames, positions);
   }
 
-  #answered(time: number, frames: Answer['frames'], positions: Answer['positions']): void {
-    const standing = this.#roster?.channels ?? [];
-    this.#expired = false;
-    this.#channels.settle(frames, positions, standing);
-    this.#statistics.answered(time);
-    // That `connect` is answered proves little: what proves something follows at once.
-    if (standing.length === 0 || frames.some(({ type }) => type === 'subscribed')) {
+  #answered(frames: PollResponse['frames'], positions: PollResponse['positions']): void {
+    const channels = this.#session?.commands.channels ?? [];
+    if (this.#session !== null) this.#session.expired = false;
+    this.#pacing.settle(frames, positions, channels);
+    this.#statistics.answered(this.#roundTrip ?? 0);
+    // A reply to `connect` alone does not show that the gateway can serve channels. The next request, at once, does.
+    if (channels.length === 0 || frames.some(({ type }) => type === 'subscribed')) {
       this.#breaker.succeed();
-      this.#options.backoff.reset();
+      this.#backoff.reset();
       this.#statistics.recovered();
     }
     const moved = frames.some(({ type }) => type === 'events' || type === 'reset');
-    const more = this.#wanted || (moved && this.#channels.owed);
-    this.#abort();
-    if (more) this.#arm(0);
-    else this.#plan(this.#channels.interval(standing));
-    this.#tell();
+    const again = (this.#phase.name === 'requesting' && this.#phase.again) || (moved && this.#pacing.behind);
+    this.#rest();
+    if (again) this.#schedule.after(0);
+    else this.#plan(this.#pacing.interval(channels));
+    this.#report();
   }
 
-  #reply(id: number, reply: Reply): void {
-    const onReply = this.#replies.get(id);
-    this.#replies.delete(id);
-    onReply?.(reply);
-  }
-
-  /** The gateway does not serve the request. Where it says when to come back it is well, and nothing has failed. */
+  /** The gateway refused the request. If it gives a retry hint it is well, and nothing has failed. */
   #refused(error: RowcastError, retryAfter: number | undefined): void {
     if (!error.retries) return this.#end(error);
-    if (error.code === 'token_expired' && this.#state === 'connected' && !this.#expired) {
-      this.#expired = true;
-      this.#abort();
-      return this.#arm(0);
+    const session = this.#session;
+    if (error.code === 'token_expired' && this.#state === 'connected' && session?.expired === false) {
+      session.expired = true;
+      this.#rest();
+      return this.#schedule.after(0);
     }
     if (retryAfter === undefined) return this.#fail(error.message, error.code);
-    const { backoff, clock } = this.#options;
-    const delay = backoff.after(retryAfter);
-    this.#earliest = clock.now() + delay;
+    const delay = this.#backoff.after(retryAfter);
+    this.#schedule.hold(delay);
     this.#wait(delay, error);
   }
 
   #fail(message?: string, code = 'unavailable'): void {
-    const { backoff, settings } = this.#options;
     this.#statistics.failed();
     this.#breaker.fail();
     const open = this.#breaker.state === 'open';
-    this.#wait(open ? backoff.after(settings.breakerCooldown) : backoff.next(), new RowcastError(code, message));
+    const delay = open ? this.#backoff.after(this.#settings.breakerCooldown) : this.#backoff.next();
+    this.#wait(delay, new RowcastError(code, message));
   }
 
   #wait(delay: number, error: RowcastError): void {
     this.#leave();
     this.#plan(delay);
     this.#enter('waiting', error);
-    this.#tell();
+    this.#report();
   }
 }

@@ -1,10 +1,10 @@
 import { Backoff } from '../ground/backoff.js';
 import { systemClock } from '../ground/clock.js';
-import type { SessionEvents } from '../session/connection.js';
+import type { Fetch } from '../ground/platform.js';
+import { stateOfExecution } from '../progress/activity.js';
+import type { ConnectionEvents } from '../session/connection.js';
 import { platformEnvironment } from '../session/environment.js';
-import type { Fetch } from '../transport/http.js';
-import { stateOfExecution } from './channels.js';
-import { exchangeWith } from './exchange.js';
+import { pollOf } from './poll.js';
 import { Poller } from './poller.js';
 import type { PollingOptions, PollingSettings } from './settings.js';
 
@@ -28,20 +28,20 @@ export interface ServiceOptions {
   readonly fetch: Fetch;
   readonly token: () => Promise<string | undefined>;
   readonly polling: PollingOptions;
-  readonly events: SessionEvents;
+  readonly events: ConnectionEvents;
 }
 
-/** What is given as undefined is left out, so that it has its default. */
-function given<T extends object>(options: T | undefined): Partial<T> {
+/** Leaves out the options that are undefined, so that their defaults apply. */
+function given<T extends object>(options: T | undefined): { [K in keyof T]?: Exclude<T[K], undefined> } {
   const entries = Object.entries(options ?? {}).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as Partial<T>;
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
 
-/** The poller, with the clock, the network and the signs of this platform. */
+/** A poller with the clock, the network and the network hints of this platform. */
 export function makePoller({ url, fetch, token, polling, events }: ServiceOptions): Poller {
   return new Poller({
     settings: { ...DEFAULTS, ...given(polling), thresholds: { ...DEFAULTS.thresholds, ...given(polling.thresholds) } },
-    exchange: exchangeWith(url, fetch),
+    poll: pollOf(url, fetch),
     token,
     clock: systemClock,
     backoff: new Backoff(BACKOFF),

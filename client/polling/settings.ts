@@ -1,5 +1,6 @@
+import { checkNames } from '../ground/options.js';
 import type { BreakerState } from './breaker.js';
-import type { Intervals, StateOf } from './channels.js';
+import type { Intervals, StateOf } from './pacing.js';
 import type { RequestStats, Thresholds, Warning } from './statistics.js';
 
 /** How a polling client polls. Times in milliseconds. */
@@ -7,30 +8,32 @@ export interface PollingSettings extends Intervals {
   readonly stateOf: StateOf;
   /** How long a request may take. */
   readonly timeout: number;
-  /** So many failures in a row open the breaker. */
+  /** The number of failures in a row that open the breaker. */
   readonly breakerFailures: number;
-  /** How long it then stays open. */
+  /** How long the breaker stays open. */
   readonly breakerCooldown: number;
   readonly thresholds: Thresholds;
-  /** Told after each request, and whenever something of it changes. */
-  readonly onStats?: (stats: PollingStats) => void;
-  /** Told once when a value rises above its threshold. */
-  readonly onWarning?: (warning: Warning) => void;
+  /** Called after each request, and when something else in the statistics has changed. */
+  readonly onStats?: ((stats: PollingStats) => void) | undefined;
+  /** Called once when a value rises above its threshold. */
+  readonly onWarning?: ((warning: Warning) => void) | undefined;
 }
 
-export interface PollingOptions extends Partial<Omit<PollingSettings, 'thresholds'>> {
-  readonly thresholds?: Partial<Thresholds>;
+type Optional<T> = { readonly [K in keyof T]?: T[K] | undefined };
+
+export interface PollingOptions extends Optional<Omit<PollingSettings, 'thresholds'>> {
+  readonly thresholds?: Optional<Thresholds> | undefined;
 }
 
-/** How the polling goes. Times in milliseconds. */
+/** The statistics of polling. Times in milliseconds. */
 export interface PollingStats extends RequestStats {
-  /** From the last answer, or failure, to the next request in its turn; null while none is to come. */
+  /** From the last response, or failure, to the next request in turn; null while none is planned. */
   readonly interval: number | null;
   readonly breaker: BreakerState;
   readonly paused: boolean;
 }
 
-/** What there is to tell before the first request. */
+/** The statistics before the first request. */
 export const NO_STATS: PollingStats = {
   requests: 0,
   failures: 0,
@@ -42,3 +45,23 @@ export const NO_STATS: PollingStats = {
   breaker: 'closed',
   paused: false,
 };
+
+/** The longest delay of a timer, in milliseconds. A longer one fires at once. */
+const LONGEST = 2 ** 31 - 1;
+
+const TIMES = ['interval', 'running', 'pending', 'timeout', 'breakerFailures', 'breakerCooldown'] as const;
+const THRESHOLDS = ['failureRate', 'response', 'recovery'] as const;
+
+/** Throws `TypeError` for an option that does not exist, and `RangeError` for a number that no timer can keep. */
+export function checkPolling(polling: PollingOptions): void {
+  const { thresholds = {} } = polling;
+  checkNames('polling', polling, [...TIMES, 'stateOf', 'thresholds', 'onStats', 'onWarning']);
+  checkNames('polling.thresholds', thresholds, THRESHOLDS);
+  for (const name of TIMES) check(name, polling[name], Number.MIN_VALUE, LONGEST);
+  for (const name of THRESHOLDS) check(`thresholds.${name}`, thresholds[name], 0, Number.POSITIVE_INFINITY);
+}
+
+function check(name: string, value: number | undefined, least: number, most: number): void {
+  if (value !== undefined && !(typeof value === 'number' && value >= least && value <= most))
+    throw new RangeError(`polling.${name}: ${value}`);
+}

@@ -1,14 +1,14 @@
 import type { Clock } from '../ground/clock.js';
 
-/** Of the last requests, at most so many. */
+/** The number of latest requests that rates and means are computed over. */
 const WINDOW = 100;
 
-/** With fewer requests than this a rate or a mean says nothing, and nobody is warned. */
+/** With fewer requests a rate or a mean is not significant, and no warning is given. */
 const MIN_REQUESTS = 10;
 
-/** Above these somebody should look. */
+/** The values above which a warning is given. */
 export interface Thresholds {
-  /** Failed requests, as a part of all: 0 to 1. */
+  /** The share of requests that failed: 0 to 1. */
   readonly failureRate: number;
   /** The mean response time in milliseconds. */
   readonly response: number;
@@ -23,18 +23,19 @@ export interface Warning {
   readonly threshold: number;
 }
 
-/** What is known of the requests. Times in milliseconds. */
+/** The statistics of requests. Times in milliseconds. */
 export interface RequestStats {
-  /** How many were answered or have failed, ever. */
+  /** The number of requests that were answered or have failed. */
   readonly requests: number;
-  /** How many of them have failed. */
+  /** The number of those that have failed. */
   readonly failures: number;
-  /** Of the last 100 requests: the part that was answered. 1 where there was none. */
+  /** The share of the last 100 requests that was answered; 1 without requests. */
   readonly successRate: number;
-  /** From sending to the whole answer, of those that were answered; 0 where none was. */
+  /** From sending to the whole response, over those of the last 100 that were answered; 0 if none was. */
   readonly meanResponse: number;
   readonly p95Response: number;
-  /** From the first failure in a row until channels were served again, or until now; null where nothing ever failed. */
+  /** How long the last outage took, or the present one has taken: from the first failure in a row until channels were
+   * served again. Null if nothing has failed. */
   readonly recovery: number | null;
 }
 
@@ -43,11 +44,11 @@ interface Outage {
   to: number | null;
 }
 
-/** Counts requests, and remembers the last of them. */
+/** Counts requests, and keeps the response times of the latest. */
 export class Statistics {
   readonly #clock: Clock;
   readonly #thresholds: Thresholds;
-  /** Response times of the last requests; null for one that failed. */
+  /** The response times of the latest requests; null for one that failed. */
   readonly #window: (number | null)[] = [];
   readonly #exceeded = new Set<keyof Thresholds>();
   #requests = 0;
@@ -59,12 +60,12 @@ export class Statistics {
     this.#thresholds = thresholds;
   }
 
-  /** `time`: from sending to the whole answer. */
+  /** `time`: from sending to the whole response. */
   answered(time: number): void {
     this.#add(time);
   }
 
-  /** The gateway serves again, if it did not. */
+  /** The gateway serves channels: an outage, if there was one, is over. */
   recovered(): void {
     if (this.#outage !== null) this.#outage.to ??= this.#clock.now();
   }
@@ -88,7 +89,7 @@ export class Statistics {
     };
   }
 
-  /** The values that have risen above their threshold since this was last asked: each is told once, until it was below. */
+  /** The values that have risen above their thresholds since the last call. Each is returned once until it was below. */
   warnings(): Warning[] {
     const { meanResponse, recovery } = this.stats;
     const enough = this.#window.length >= MIN_REQUESTS;

@@ -1,50 +1,56 @@
+/** Tries better rungs from time to time, beside the connection in use, until the best one works. */
 import type { Clock } from '../ground/clock.js';
 import type { TransportName } from '../transport/rung.js';
 import type { Visit, VisitEvents } from './visit.js';
 
-/** Before a trial, in milliseconds: the first delay, which doubles with each trial, and the longest. */
+/** The delay before the first trial, which doubles with each trial, and the longest delay; in milliseconds. */
 const FIRST_DELAY = 2_000;
 const LAST_DELAY = 600_000;
 
 export interface ClimbOptions {
   readonly clock: Clock;
-  /** From 0 to 1: clients that went down together do not come up together. */
+  /** From 0 to 1. Spreads the trials of clients that lost their connection at the same moment. */
   readonly random: () => number;
   visit(name: TransportName, events: VisitEvents): Visit;
-  /** A better rung stands: the visit to it is handed over, connected. */
+  /** A trial has worked: takes over its visit, which is connected. */
   take(visit: Visit): void;
 }
 
-/** Tries the better rungs from time to time, beside the connection that there is, until the best one stands. */
 export class Climb {
-  readonly #options: ClimbOptions;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #visit: ClimbOptions['visit'];
+  readonly #take: ClimbOptions['take'];
   #better: readonly TransportName[] = [];
   #delay = FIRST_DELAY;
   #trial: Visit | null = null;
   #due = 0;
   #cancelTimer: (() => void) | null = null;
 
-  constructor(options: ClimbOptions) {
-    this.#options = options;
+  constructor({ clock, random, visit, take }: ClimbOptions) {
+    this.#clock = clock;
+    this.#random = random;
+    this.#visit = visit;
+    this.#take = take;
   }
 
-  /** The rungs that are better than the present one, the best first. Where there is none it rests. */
+  /** Sets the rungs that are better than the present one, the best first. Without any, trials end. */
   aim(better: readonly TransportName[]): void {
     this.#better = better;
     if (better.length === 0) return this.stop();
     if (this.#cancelTimer === null && this.#trial === null) this.#wait();
   }
 
-  /** What did not work before may work now. */
-  hurry(): void {
+  /** After a network hint: the delays begin anew, and the next trial is due after the first of them. */
+  onNetworkHint(): void {
     this.reset();
-    // Signs come in bursts: one that came later must not put off what the first brought near.
-    if (this.#cancelTimer === null || this.#due - this.#options.clock.now() <= FIRST_DELAY) return;
+    // Hints come in bursts: a later one must not postpone the trial that the first one brought forward.
+    if (this.#cancelTimer === null || this.#due - this.#clock.now() <= FIRST_DELAY) return;
     this.stop();
     this.#wait();
   }
 
-  /** The best rung was good: if it is lost, that may be for a moment. One that keeps breaking is tried less and less. */
+  /** The delays begin anew: the best rung has worked for a while, so it may be lost for a moment only. */
   reset(): void {
     this.#delay = FIRST_DELAY;
   }
@@ -57,10 +63,10 @@ export class Climb {
   }
 
   #wait(least = 0): void {
-    const varied = Math.max(least, this.#delay * (0.75 + this.#options.random() / 2));
+    const delay = Math.max(least, this.#delay * (0.75 + this.#random() / 2));
     this.#delay = Math.min(2 * this.#delay, LAST_DELAY);
-    this.#due = this.#options.clock.now() + varied;
-    this.#cancelTimer = this.#options.clock.after(varied, () => {
+    this.#due = this.#clock.now() + delay;
+    this.#cancelTimer = this.#clock.after(delay, () => {
       this.#cancelTimer = null;
       this.#try(this.#better);
     });
@@ -69,16 +75,16 @@ export class Climb {
   #try([name, ...others]: readonly TransportName[]): void {
     this.#trial = null;
     if (name === undefined) return this.#wait();
-    const trial = this.#options.visit(name, {
+    const trial = this.#visit(name, {
       onConnected: () => {},
       onFrame: () => {},
       onProven: () => {
         this.#trial = null;
-        this.#options.take(trial);
+        this.#take(trial);
       },
       onEnd: ({ retryAfter = 0 }) => {
         this.#trial = null;
-        // The gateway would say so on every rung. It is not trusted blindly.
+        // A retry hint holds for every rung. It is bounded, because a wrong one would end the trials.
         if (retryAfter > 0) this.#wait(Math.min(retryAfter, LAST_DELAY));
         else this.#try(others.filter((other) => this.#better.includes(other)));
       },

@@ -1,26 +1,27 @@
+/** Decides which rung is visited next, and how long its handshake may take. It holds no timer and no connection. */
 import type { TransportName } from '../transport/rung.js';
 
-/** A link that died sooner than this after it was connected does not speak for its rung. In milliseconds. */
+/** A connection shorter than this is no evidence that its transport works. In milliseconds. */
 export const STABLE = 5_000;
 
-/** So many links in a row that failed or died soon, and a rung that once stood is left. */
-const STRIKES = 3;
+/** A rung that has worked is left after this many failures in a row. */
+const MAX_FAILURES = 3;
 
-/** How long a handshake may take in the first round, and in any; in milliseconds. */
-const FIRST_PATIENCE = 4_000;
-const LAST_PATIENCE = 10_000;
+/** How long a handshake may take in the first round, and in any round; in milliseconds. */
+const FIRST_HANDSHAKE_TIMEOUT = 4_000;
+const LAST_HANDSHAKE_TIMEOUT = 10_000;
 
 /** How a visit to a rung ended. */
-export interface Fate {
-  /** How long it was connected, in milliseconds; null where the way was never proven to carry anything. */
+export interface VisitResult {
+  /** How long it was connected, in milliseconds; null if the transport was never proven to carry data. */
   readonly lived: number | null;
-  /** It was not the way that failed: the gateway spoke, or there was no token. */
-  readonly blameless: boolean;
+  /** Whether the transport may be the cause: not if the gateway answered, nor if there was no token. */
+  readonly transportAtFault: boolean;
 }
 
 /**
- * Decides which rung is visited next. In one round each rung is tried once, the best first; only then a new round
- * begins. A rung that has stood is left only after three failures in a row, others after the first.
+ * In each round every rung is tried once, the best first. A rung that has worked is left after three failures in a row,
+ * any other after its first failure.
  */
 export class Ladder {
   readonly #names: readonly TransportName[];
@@ -28,7 +29,7 @@ export class Ladder {
   #rung: TransportName;
   #round = 0;
   #stood = false;
-  #strikes = 0;
+  #failures = 0;
 
   /** `names`: the best first, at least one. `first`: where the first round begins. */
   constructor(names: readonly TransportName[], first?: TransportName) {
@@ -43,46 +44,46 @@ export class Ladder {
     return this.#rung;
   }
 
-  /** How long a handshake may take now, in milliseconds: less where the rung may lead nowhere and another one is to be tried. */
-  get patience(): number {
+  /** How long a handshake may take now, in milliseconds. It is shorter while another rung is still to be tried. */
+  get handshakeTimeout(): number {
     const last = this.#names.every((name) => name === this.#rung || this.#tried.has(name));
-    if (last || this.#stood) return LAST_PATIENCE;
-    return Math.min(FIRST_PATIENCE * 2 ** this.#round, LAST_PATIENCE);
+    if (last || this.#stood) return LAST_HANDSHAKE_TIMEOUT;
+    return Math.min(FIRST_HANDSHAKE_TIMEOUT * 2 ** this.#round, LAST_HANDSHAKE_TIMEOUT);
   }
 
-  /** The rungs above, the best first. */
+  /** The rungs above the present one, the best first. */
   get better(): readonly TransportName[] {
     return this.#names.slice(0, this.#names.indexOf(this.#rung));
   }
 
-  /** The present rung carries a connection, or `rung` does, which is the present one from now on. */
+  /** A connection on `rung` works: it is the present rung from now on. */
   stands(rung = this.#rung): void {
     if (rung !== this.#rung) this.#begin();
     this.#rung = rung;
     this.#stood = true;
   }
 
-  /** The visit is over. Whether the next rung is to be visited at once; else only after a delay. */
-  lost({ lived, blameless }: Fate): boolean {
+  /** A visit has ended. Returns whether the next rung is to be visited at once; if not, after a delay. */
+  lost({ lived, transportAtFault }: VisitResult): boolean {
     if (lived !== null && lived >= STABLE) {
       this.#begin();
       return false;
     }
-    if (blameless) return false;
-    this.#strikes += 1;
-    if (this.#stood && this.#strikes < STRIKES) return false;
+    if (!transportAtFault) return false;
+    this.#failures += 1;
+    if (this.#stood && this.#failures < MAX_FAILURES) return false;
     return this.#leave();
   }
 
   #begin(): void {
-    this.#strikes = 0;
+    this.#failures = 0;
     this.#round = 0;
     this.#tried.clear();
   }
 
   #leave(): boolean {
     this.#stood = false;
-    this.#strikes = 0;
+    this.#failures = 0;
     this.#tried.add(this.#rung);
     const next = this.#names.find((name) => !this.#tried.has(name));
     this.#rung = next ?? (this.#names[0] as TransportName);

@@ -1,39 +1,40 @@
 import { Backoff, type BackoffLimits } from '../ground/backoff.js';
 import { systemClock } from '../ground/clock.js';
-import type { Fetch } from '../transport/http.js';
+import type { Fetch, WebSocketConstructor } from '../ground/platform.js';
 import { pollRung } from '../transport/poll.js';
 import type { Rung } from '../transport/rung.js';
 import { sseRung } from '../transport/sse.js';
-import { type WebSocketConstructor, websocketRung } from '../transport/websocket.js';
-import type { Carrier, SessionEvents } from './connection.js';
+import { websocketRung } from '../transport/websocket.js';
+import type { Connection, ConnectionEvents } from './connection.js';
 import { platformEnvironment } from './environment.js';
-import { remembered } from './remembered.js';
-import { type Remembered, Session } from './session.js';
+import { Session, type TransportMemory } from './session.js';
+import { transportMemory } from './transport-memory.js';
 
-/** What leads to a gateway, the best first. */
+/** The transports to a gateway, the best first. */
 export const LADDER = ['websocket', 'sse', 'poll'] as const;
 export type Transport = (typeof LADDER)[number];
 
-/** Between attempts, in milliseconds. */
+/** The delays between attempts to connect, in milliseconds. */
 export const BACKOFF: BackoffLimits = { base: 250, cap: 30_000 };
 
 export interface ConnectionOptions {
-  /** Where the gateway is: `http://127.0.0.1:4400`. */
+  /** The URL of the gateway, for example `http://127.0.0.1:4400`. */
   readonly url: string;
-  /** A token, or where to get one: asked anew for each connection. */
-  readonly token?: string | (() => string | Promise<string>);
-  /** Which ways to the gateway may be used; all of them, unless said otherwise. They are tried in the order `websocket`, `sse`, `poll`. */
-  readonly transports?: readonly Transport[];
-  /** Where the platform's own is not to be used, or it has none, as Node 20: that of the package `ws`. */
-  readonly WebSocket?: WebSocketConstructor;
-  readonly fetch?: Fetch;
+  /** A token, or a function that returns one. The function is called for each connection. */
+  readonly token?: string | (() => string | undefined | Promise<string | undefined>) | undefined;
+  /** The transports that may be used; all by default. They are tried in the order `websocket`, `sse`, `poll`. */
+  readonly transports?: readonly Transport[] | undefined;
+  /** Replaces the WebSocket of the platform, or supplies one. Node.js 20 has none: pass that of the package `ws`. */
+  readonly WebSocket?: WebSocketConstructor | undefined;
+  /** Replaces the `fetch` of the platform, for SSE and polling. */
+  readonly fetch?: Fetch | undefined;
 }
 
-/** A session of its own with the gateway. Throws `TypeError` where the platform has none of the transports. */
-export function directCarrier(options: ConnectionOptions, events: SessionEvents): Carrier {
+/** A session with the gateway. Throws `TypeError` if the platform has none of the transports. */
+export function openSession(options: ConnectionOptions, events: ConnectionEvents): Connection {
   return new Session({
     rungs: rungsOf(options),
-    remembered: memoryOf(options),
+    memory: memoryOf(options),
     token: tokenOf(options),
     clock: systemClock,
     backoff: new Backoff(BACKOFF),
@@ -42,26 +43,30 @@ export function directCarrier(options: ConnectionOptions, events: SessionEvents)
   });
 }
 
-/** A client that may not use every way neither learns nor teaches which one is the best. */
-export function memoryOf({ url, transports }: ConnectionOptions): Remembered | undefined {
-  return transports === undefined ? remembered(url, systemClock) : undefined;
+/** A client that is limited to some transports does not use the remembered transport, and does not change it. */
+export function memoryOf({ url, transports }: ConnectionOptions): TransportMemory | undefined {
+  return transports === undefined ? transportMemory(url, systemClock) : undefined;
 }
 
 export function tokenOf({ token }: ConnectionOptions): () => Promise<string | undefined> {
   return async () => (typeof token === 'function' ? token() : token);
 }
 
-/** The ways that this platform has. Throws `TypeError` where it has none, and for options that name none. */
-export function rungsOf({ url, transports = LADDER, ...given }: ConnectionOptions): readonly Rung[] {
+/** `fetch`, bound to its window: a browser refuses to call it as a method of another object. */
+export function fetchOf({ fetch = globalThis.fetch }: ConnectionOptions): Fetch | undefined {
+  return fetch && ((input, init) => fetch(input, init));
+}
+
+/** The rungs that this platform has. Throws `TypeError` if it has none, or if the options are wrong. */
+export function rungsOf(options: ConnectionOptions): readonly Rung[] {
+  const { url, transports = LADDER, WebSocket = globalThis.WebSocket } = options;
   if (!Array.isArray(transports) || transports.length === 0 || !transports.every((name) => LADDER.includes(name)))
     throw new TypeError(`transports: a list of some of ${LADDER.join(', ')}`);
-  const { WebSocket = globalThis.WebSocket, fetch = globalThis.fetch } = given;
-  // A browser's fetch works only as a method of its window.
-  const bound: Fetch = (input, init) => fetch(input, init);
-  const makers: Record<Transport, () => Rung | null> = {
-    websocket: () => (WebSocket === undefined ? null : websocketRung(url, WebSocket)),
-    sse: () => (fetch === undefined ? null : sseRung(url, bound)),
-    poll: () => (fetch === undefined ? null : pollRung(url, bound)),
+  const fetch = fetchOf(options);
+  const makers: Record<Transport, () => Rung | undefined> = {
+    websocket: () => WebSocket && websocketRung(url, WebSocket),
+    sse: () => fetch && sseRung(url, fetch),
+    poll: () => fetch && pollRung(url, fetch),
   };
   const rungs = LADDER.filter((name) => transports.includes(name)).flatMap((name) => makers[name]() ?? []);
   if (rungs.length === 0) throw new TypeError(`this platform has none of ${transports}`);

@@ -1,16 +1,21 @@
+/**
+ * Keeps one connection to the gateway over whatever transport works: visits the rung that the ladder names, visits the
+ * next one when the connection is lost, and moves to a better one when that works. `close` ends all visits and timers
+ * (I7).
+ */
 import type { Backoff } from '../ground/backoff.js';
 import type { Clock } from '../ground/clock.js';
 import type { RowcastError } from '../ground/error.js';
 import type { Reply } from '../protocol/index.js';
 import type { Rung, TransportName } from '../transport/rung.js';
 import { Climb } from './climb.js';
-import type { Carrier, Request, SessionEvents, SessionState } from './connection.js';
-import { type Environment, HURRY_INTERVAL, SLOW } from './environment.js';
+import type { Connection, ConnectionEvents, Request, SessionState } from './connection.js';
+import { type Environment, HINT_INTERVAL, SLOW_ATTEMPT } from './environment.js';
 import { Ladder, STABLE } from './ladder.js';
-import { type Ending, Visit, type VisitEvents } from './visit.js';
+import { Visit, type VisitEnd, type VisitEvents } from './visit.js';
 
-/** The rung that worked last, for the next session. */
-export interface Remembered {
+/** The transport that worked last, for the next session. */
+export interface TransportMemory {
   read(): string | null;
   write(name: TransportName): void;
 }
@@ -18,52 +23,70 @@ export interface Remembered {
 export interface SessionOptions {
   /** The best first. */
   readonly rungs: readonly Rung[];
-  readonly remembered?: Remembered | undefined;
+  readonly memory?: TransportMemory | undefined;
+  /** Asked for each connection. */
   readonly token: () => Promise<string | undefined>;
   readonly clock: Clock;
   readonly backoff: Backoff;
   readonly environment: Environment;
-  readonly events: SessionEvents;
+  readonly events: ConnectionEvents;
+  /** From 0 to 1. */
   readonly random?: () => number;
 }
 
-/** How long the handshake of a trial may take, in milliseconds: nobody waits for it. */
-const TRIAL_PATIENCE = 10_000;
+/** How long the handshake of a trial may take, in milliseconds. It delays nothing. */
+const TRIAL_HANDSHAKE_TIMEOUT = 10_000;
 
-/**
- * Keeps one connection to the gateway, whatever carries it: visits the rung that the ladder names, and the next one
- * when that is lost; moves to a better one when that stands. `close` ends every visit and timer (I7).
- */
-export class Session implements Carrier {
-  readonly #options: SessionOptions;
+export class Session implements Connection {
+  readonly #rungs: readonly Rung[];
+  readonly #memory: TransportMemory | undefined;
+  readonly #token: () => Promise<string | undefined>;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #backoff: Backoff;
+  readonly #environment: Environment;
+  readonly #events: ConnectionEvents;
+  readonly #visitEvents: VisitEvents;
   readonly #ladder: Ladder;
   readonly #climb: Climb;
-  readonly #events: VisitEvents;
   #state: SessionState = 'waiting';
   #started = false;
   #visit: Visit | null = null;
   #openedAt = 0;
-  /** No attempt is hurried before this time. */
-  #hurryFrom = 0;
+  #heardAt: number | null = null;
+  #roundTrip: number | null = null;
+  #retryAt: number | null = null;
+  /** No attempt is made before this time, neither after a network hint nor at the application's request. */
+  #earliest = 0;
   #cancelTimer: () => void = () => {};
   #unwatch: () => void = () => {};
 
-  constructor(options: SessionOptions) {
-    this.#options = options;
-    const names = options.rungs.map(({ name }) => name);
-    const first = names.find((name) => name === options.remembered?.read());
-    this.#ladder = new Ladder(names, first);
+  constructor({ rungs, memory, token, clock, backoff, environment, events, random = Math.random }: SessionOptions) {
+    this.#rungs = rungs;
+    this.#memory = memory;
+    this.#token = token;
+    this.#clock = clock;
+    this.#random = random;
+    this.#backoff = backoff;
+    this.#environment = environment;
+    this.#events = events;
+    const names = rungs.map(({ name }) => name);
+    const remembered = memory?.read();
+    this.#ladder = new Ladder(
+      names,
+      names.find((name) => name === remembered),
+    );
     this.#climb = new Climb({
-      clock: options.clock,
-      random: options.random ?? Math.random,
-      visit: (name, events) => this.#makeVisit(name, TRIAL_PATIENCE, events),
+      clock,
+      random,
+      visit: (name, events) => this.#makeVisit(name, TRIAL_HANDSHAKE_TIMEOUT, events),
       take: (visit) => this.#take(visit),
     });
-    this.#events = {
+    this.#visitEvents = {
       onConnected: () => this.#enter('connected'),
       onProven: () => this.#proven(),
-      onFrame: (frame) => options.events.onFrame(frame),
-      onEnd: (ending) => this.#ended(ending),
+      onFrame: (frame) => events.onFrame(frame),
+      onEnd: (end) => this.#ended(end),
     };
   }
 
@@ -75,18 +98,39 @@ export class Session implements Carrier {
     return this.#state === 'connected' ? (this.#visit?.transport ?? null) : null;
   }
 
+  get heardAt(): number | null {
+    return this.#visit?.heardAt ?? this.#heardAt;
+  }
+
+  get roundTrip(): number | null {
+    return this.#visit?.roundTrip ?? this.#roundTrip;
+  }
+
+  get retryAt(): number | null {
+    return this.#retryAt;
+  }
+
   start(): void {
     if (this.#started) return;
     this.#started = true;
-    this.#unwatch = this.#options.environment.watch(
-      () => this.#doubt(),
-      () => this.#rest(),
+    this.#unwatch = this.#environment.watch(
+      () => this.#onNetworkHint(),
+      () => this.#suspend(),
     );
     this.#open();
   }
 
   request(command: Request, onReply?: (reply: Reply) => void): void {
     this.#visit?.request(command, onReply);
+  }
+
+  reconnect(): void {
+    if (!this.#started || this.#state === 'closed') return this.start();
+    if (this.#state !== 'connected') return this.#onNetworkHint();
+    this.#leave();
+    this.#earliest = this.#openedAt + HINT_INTERVAL;
+    this.#retryNow();
+    this.#enter('waiting');
   }
 
   close(): void {
@@ -103,91 +147,97 @@ export class Session implements Carrier {
 
   #enter(state: SessionState, error?: RowcastError): void {
     this.#state = state;
-    this.#options.events.onState(state, error);
+    this.#events.onState(state, error);
   }
 
   #leave(): void {
+    this.#heardAt = this.heardAt;
+    this.#roundTrip = this.roundTrip;
     this.#cancelTimer();
+    this.#retryAt = null;
     this.#visit?.close();
     this.#visit = null;
   }
 
-  #makeVisit(name: TransportName, patience: number, events: VisitEvents): Visit {
-    const { rungs, token, clock, random = Math.random } = this.#options;
-    const rung = rungs.find((rung) => rung.name === name);
+  #makeVisit(name: TransportName, handshakeTimeout: number, events: VisitEvents): Visit {
+    const rung = this.#rungs.find((rung) => rung.name === name);
     if (rung === undefined) throw new Error(`no rung ${name}`);
-    return new Visit({ rung, token, clock, random, patience, events });
+    return new Visit({ rung, token: this.#token, clock: this.#clock, random: this.#random, handshakeTimeout, events });
   }
 
   #open(error?: RowcastError): void {
     this.#leave();
-    this.#openedAt = this.#options.clock.now();
-    const visit = this.#makeVisit(this.#ladder.rung, this.#ladder.patience, this.#events);
+    this.#openedAt = this.#clock.now();
+    const visit = this.#makeVisit(this.#ladder.rung, this.#ladder.handshakeTimeout, this.#visitEvents);
     this.#visit = visit;
     this.#enter('connecting', error);
-    if (this.#visit === visit) visit.begin(); // else the listener closed the session
+    if (this.#visit === visit) visit.begin(); // unless a listener closed the session
   }
 
   #proven(): void {
     this.#ladder.stands();
-    this.#options.remembered?.write(this.#ladder.rung);
+    this.#memory?.write(this.#ladder.rung);
     this.#climb.aim(this.#ladder.better);
   }
 
-  /** The better rung is connected before the present one is left; what was on its way there is asked for again here. */
+  /** Moves to a better rung, which is connected already. What was on its way over the old one is asked for again. */
   #take(visit: Visit): void {
     this.#leave();
     this.#visit = visit;
-    visit.handTo(this.#events);
+    visit.handOver(this.#visitEvents);
     this.#ladder.stands(visit.transport);
     this.#proven();
     this.#enter('connected');
   }
 
-  #ended(ending: Ending): void {
-    this.#visit = null;
-    if (ending.stops) return this.#stop(ending.error);
-    if (this.#ladder.lost(ending)) return this.#open(ending.error);
-    this.#retry(ending);
+  #ended(end: VisitEnd): void {
+    this.#leave();
+    if (end.stops) return this.#stop(end.error);
+    if (this.#ladder.lost(end)) return this.#open(end.error);
+    this.#retry(end);
   }
 
-  #retry({ error, lived, retryAfter, doubted }: Ending): void {
-    const { backoff, clock } = this.#options;
+  #retry({ error, lived, retryAfter, probed }: VisitEnd): void {
     if (lived !== null && lived >= STABLE) {
-      backoff.reset();
+      this.#backoff.reset();
       if (this.#ladder.better.length === 0) this.#climb.reset();
     }
-    const delay = retryAfter === undefined ? backoff.next() : backoff.after(retryAfter);
-    this.#hurryFrom = retryAfter === undefined ? this.#openedAt + HURRY_INTERVAL : clock.now() + delay;
-    this.#cancelTimer = clock.after(delay, () => this.#open());
-    if (doubted) this.#hurry();
+    const delay = retryAfter === undefined ? this.#backoff.next() : this.#backoff.after(retryAfter);
+    this.#earliest = retryAfter === undefined ? this.#openedAt + HINT_INTERVAL : this.#clock.now() + delay;
+    this.#openAfter(delay);
+    if (probed) this.#retryNow();
     this.#enter('waiting', error);
   }
 
-  /** Things may not be as they were: a link is asked, a delay is cut short, and a slow attempt begun anew. */
-  #doubt(): void {
-    this.#climb.hurry();
+  #openAfter(delay: number): void {
+    this.#cancelTimer();
+    this.#retryAt = this.#clock.now() + delay;
+    this.#cancelTimer = this.#clock.after(delay, () => this.#open());
+  }
+
+  /** Probes a connection, shortens a delay, and begins a slow attempt anew. */
+  #onNetworkHint(): void {
+    this.#climb.onNetworkHint();
     if (this.#state === 'connected') this.#visit?.probe();
-    else if (this.#state === 'waiting') this.#hurry();
-    else if (this.#options.clock.now() - this.#openedAt >= SLOW) {
-      this.#ladder.lost({ lived: null, blameless: false }); // else signs without end would keep it on a rung that hangs
+    else if (this.#state === 'waiting') this.#retryNow();
+    else if (this.#clock.now() - this.#openedAt >= SLOW_ATTEMPT) {
+      // Counts as a failure; otherwise hints in quick succession would keep the client on a rung that hangs.
+      this.#ladder.lost({ lived: null, transportAtFault: true });
       this.#open();
     }
   }
 
-  /** At once, this one time: the attempts after it wait as after any first failure. */
-  #hurry(): void {
-    const { backoff, clock } = this.#options;
-    backoff.reset();
-    this.#cancelTimer();
-    this.#cancelTimer = clock.after(Math.max(0, this.#hurryFrom - clock.now()), () => this.#open());
+  /** One attempt as early as the limits allow. Those after it wait as after a first failure. */
+  #retryNow(): void {
+    this.#backoff.reset();
+    this.#openAfter(Math.max(0, this.#earliest - this.#clock.now()));
   }
 
-  /** The page is left, and perhaps kept by the browser, which it does only without connections. A sign ends the rest. */
-  #rest(): void {
+  /** The page is left. The browser keeps it only if it has no connection; if it is shown again a network hint follows. */
+  #suspend(): void {
     this.#climb.stop();
     this.#leave();
-    this.#hurryFrom = 0;
+    this.#earliest = 0;
     this.#enter('waiting');
   }
 }

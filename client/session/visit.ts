@@ -1,3 +1,25 @@
+/**
+ * One visit to one rung, from the token to the end of the connection:
+ *
+ *            token       link opens         reply           proof *
+ *   token ─────────► opening ─────► connecting ─────► connected ◄────► paused
+ *     │                 │               │                 │    expired,   │
+ *     │ no token        │ closed, or    │ refused         │    refreshed  │ closed
+ *     │                 │ timeout       │                 │ closed, or    │
+ *     ▼                 ▼               ▼                 ▼ silence       ▼
+ *   over ◄──────────────┴───────────────┴─────────────────┴───────────────┘
+ *
+ *   token       the application is asked for a token
+ *   opening     the rung opens a link; the handshake timeout runs
+ *   connecting  `connect` was sent; the same timeout goes on
+ *   connected   commands go out; the heartbeat is watched
+ *   paused      the token has expired and a fresh one is fetched; commands wait, the heartbeat is watched
+ *   over        no timer runs, the link is closed, and no event is reported any more
+ *
+ * `close` leads from each state to `over` without a report. An event that a state does not expect has no effect.
+ * (*) Where a proxy may hold back the response, `connected` is proven only by data that follows; without it the visit
+ * ends as well.
+ */
 import { Backoff, type BackoffLimits } from '../ground/backoff.js';
 import type { Clock } from '../ground/clock.js';
 import { RowcastError } from '../ground/error.js';
@@ -13,27 +35,29 @@ import {
 } from '../protocol/index.js';
 import type { Link, Rung } from '../transport/rung.js';
 import type { Request } from './connection.js';
-import type { Fate } from './ladder.js';
+import type { VisitResult } from './ladder.js';
+import { Replies } from './replies.js';
+import { requestToken } from './token-request.js';
 
-/** How a visit ended of its own accord. */
-export interface Ending extends Fate {
+/** How a visit ended, unless `close` ended it. */
+export interface VisitEnd extends VisitResult {
   readonly error: RowcastError;
-  /** The gateway said to stay away. */
+  /** The gateway told the client not to come back. */
   readonly stops: boolean;
-  /** When the gateway said to come back, in milliseconds from now. */
+  /** The retry hint of the gateway: how long to wait before the next attempt, in milliseconds. */
   readonly retryAfter: number | undefined;
-  /** There had been reason to doubt the way, so that it may be another one now. */
-  readonly doubted: boolean;
+  /** A network hint had come and the connection did not answer, so the network is probably another one. */
+  readonly probed: boolean;
 }
 
 export interface VisitEvents {
   onConnected(): void;
-  /** After `onConnected`: the way is known to carry what is sent, as it is sent. */
+  /** After `onConnected`: the transport is known to carry data without holding it back. */
   onProven(): void;
-  /** Every frame that is no reply to a command. */
+  /** Called with each frame that is no reply to a command. */
   onFrame(frame: Frame): void;
-  /** Nothing more comes. */
-  onEnd(ending: Ending): void;
+  /** Nothing more is reported. */
+  onEnd(end: VisitEnd): void;
 }
 
 export interface VisitOptions {
@@ -42,208 +66,247 @@ export interface VisitOptions {
   readonly clock: Clock;
   /** From 0 to 1. */
   readonly random: () => number;
-  /** How long opening and introducing may take together, in milliseconds. */
-  readonly patience: number;
+  /** How long `opening` and `connecting` may take together, in milliseconds. */
+  readonly handshakeTimeout: number;
   readonly events: VisitEvents;
 }
 
-/** In milliseconds. */
-const TOKEN_TIMEOUT = 10_000;
-
-/** Between attempts to get a fresh token for a connection that stands, in milliseconds. */
+/** The delays between attempts to get a fresh token while paused, in milliseconds. */
 const REFRESH: BackoffLimits = { base: 500, cap: 8_000 };
 
-/** How long the other side may take to show that it lives, when there is reason to doubt it; in milliseconds. */
+/** How long the gateway may take to answer a probe, in milliseconds. */
 const PROBE_TIMEOUT = 3_000;
 
-/** The gateway writes a comment one second after it opened a stream; a proxy that holds it back for so long is buffering. */
+/** The gateway writes a comment one second after it opened a stream; a proxy that delays it for so long buffers. In milliseconds. */
 const PROOF_TIMEOUT = 4_000;
 
-/**
- * One visit to one rung, from the token to the end: opens a link, introduces itself, listens to its heart, and brings a
- * fresh token when the gateway pauses for one. It owns the timers and the link it makes; `close` ends them (I7).
- */
+/** The close code of a connection that ended without a closing handshake. */
+const BROKEN = 1006;
+
+interface Established {
+  readonly token: string | undefined;
+  readonly link: Link;
+  /** In milliseconds. */
+  readonly heartbeat: number;
+  /** Milliseconds since 1970. */
+  readonly since: number;
+}
+
+type Phase =
+  | { readonly name: 'token' }
+  | { readonly name: 'opening'; readonly token: string | undefined; readonly link: Link | null }
+  | { readonly name: 'connecting'; readonly token: string | undefined; readonly link: Link }
+  | ({ readonly name: 'connected' } & Established)
+  /** `held`: the commands that wait for the fresh token. */
+  | ({ readonly name: 'paused'; readonly held: (() => void)[] } & Established)
+  | { readonly name: 'over' };
+
+export type VisitPhase = Phase['name'];
+
+/** What the gateway said about the end of the connection before it came. */
+interface Farewell {
+  /** The gateway ended the connection, for a reason that may pass and is not the transport's fault. */
+  readonly excuses: boolean;
+  readonly retryAfter: number | undefined;
+}
+
 export class Visit {
-  readonly #options: VisitOptions;
+  readonly #rung: Rung;
+  readonly #token: () => Promise<string | undefined>;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #handshakeTimeout: number;
+  readonly #replies = new Replies();
   #events: VisitEvents;
-  readonly #replies = new Map<number, (reply: Reply) => void>();
-  /** What was said in a pause, to be said after it; null while there is none. */
-  #held: (() => void)[] | null = null;
-  #link: Link | null = null;
-  #over = false;
-  #lastId = 0;
-  #lastHeard = 0;
-  #heartbeat = 0;
-  #connectedAt: number | null = null;
+  #phase: Phase = { name: 'token' };
+  #farewell: Farewell = { excuses: false, retryAfter: undefined };
   #proven = false;
-  #retryAfter: number | undefined;
-  /** The gateway told why it ends the connection, and that is not the way's fault. */
-  #spoke = false;
-  /** A ping is out because there was reason to doubt, and nothing was heard since. */
-  #doubted = false;
-  /** The last one that was good. */
-  #token: string | undefined;
+  /** A ping was sent after a network hint, and nothing has arrived since. */
+  #probing = false;
+  #heardAt: number | null = null;
+  #roundTrip: number | null = null;
+  /** Of the handshake, the heartbeat or a probe. */
   #cancelTimer: () => void = () => {};
   #cancelToken: () => void = () => {};
   #cancelProof: () => void = () => {};
 
-  constructor(options: VisitOptions) {
-    this.#options = options;
-    this.#events = options.events;
-  }
-
-  get transport(): Rung['name'] {
-    return this.#options.rung.name;
-  }
-
-  begin(): void {
-    this.#ask(
-      (token) => {
-        this.#token = token;
-        this.#dial();
-      },
-      (reason) => this.#finish(new RowcastError('unavailable', `no token: ${reason}`), false, true),
-    );
-  }
-
-  /** From now on somebody else hears of it. */
-  handTo(events: VisitEvents): void {
+  constructor({ rung, token, clock, random, handshakeTimeout, events }: VisitOptions) {
+    this.#rung = rung;
+    this.#token = token;
+    this.#clock = clock;
+    this.#random = random;
+    this.#handshakeTimeout = handshakeTimeout;
     this.#events = events;
   }
 
-  /** Sends a command; `onReply` gets its one reply, or nothing if the visit ends before. */
-  request(request: Request, onReply: (reply: Reply) => void = () => {}): void {
-    if (this.#over) return;
-    if (this.#held !== null && request.type !== 'refresh' && request.type !== 'ping') {
-      this.#held.push(() => this.request(request, onReply));
-      return;
-    }
-    this.#lastId += 1;
-    this.#replies.set(this.#lastId, onReply);
-    if (this.#connectedAt !== null && !this.#proven) this.#awaitProof(); // a rung may make its request anew
-    this.#link?.send({ ...request, id: this.#lastId } as Command);
+  get phase(): VisitPhase {
+    return this.#phase.name;
   }
 
-  /** There is reason to doubt that the way still leads to the gateway: asks it. */
+  get transport(): Rung['name'] {
+    return this.#rung.name;
+  }
+
+  /** When data last arrived, in milliseconds since 1970; null before the first. */
+  get heardAt(): number | null {
+    return this.#heardAt;
+  }
+
+  /** How long the last ping, or `connect`, took to be answered, in milliseconds; null before the first. */
+  get roundTrip(): number | null {
+    return this.#roundTrip;
+  }
+
+  begin(): void {
+    this.#cancelToken = requestToken(
+      this.#token,
+      this.#clock,
+      (token) => this.#open(token),
+      (reason) => this.#finish({ error: new RowcastError('unavailable', `no token: ${reason}`), excused: true }),
+    );
+  }
+
+  /** Reports to `events` from now on. */
+  handOver(events: VisitEvents): void {
+    this.#events = events;
+  }
+
+  /** Sends a command; `onReply` gets its one reply, or is never called if the visit ends before. */
+  request(request: Request, onReply: (reply: Reply) => void = () => {}): void {
+    const phase = this.#phase;
+    if (phase.name === 'token' || phase.name === 'over') return;
+    if (phase.name === 'paused' && request.type !== 'refresh' && request.type !== 'ping') {
+      phase.held.push(() => this.request(request, onReply));
+      return;
+    }
+    const sentAt = this.#clock.now();
+    const id = this.#replies.add((reply) => {
+      if (request.type === 'ping' || request.type === 'connect') this.#roundTrip = this.#clock.now() - sentAt;
+      onReply(reply);
+    });
+    if (this.#established !== null && !this.#proven) this.#awaitProof(); // the rung may make its request anew
+    phase.link?.send({ ...request, id } as Command);
+  }
+
+  /** After a network hint: checks whether the gateway still answers. */
   probe(): void {
-    if (this.#doubted || this.#connectedAt === null) return; // it is being asked
-    this.#doubted = true;
+    const established = this.#established;
+    if (established === null || this.#probing) return;
+    this.#probing = true;
     this.request({ type: 'ping' });
     this.#cancelTimer();
-    this.#cancelTimer = this.#options.clock.after(Math.min(PROBE_TIMEOUT, this.#heartbeat), () => {
-      if (this.#doubted) this.#silent('nothing was heard when it was asked');
-      else this.#listen();
+    this.#cancelTimer = this.#clock.after(Math.min(PROBE_TIMEOUT, established.heartbeat), () => {
+      if (this.#probing) this.#silent('the gateway did not answer after a network hint');
+      else this.#watchHeartbeat(established.heartbeat);
     });
   }
 
   close(): void {
-    this.#over = true;
+    const phase = this.#phase;
+    this.#phase = { name: 'over' };
     this.#cancelTimer();
     this.#cancelToken();
     this.#cancelProof();
     this.#replies.clear();
-    this.#link?.close();
+    if ('link' in phase) phase.link?.close();
   }
 
-  /** Asks for a token, and calls one of the two, once, unless the visit ends before. */
-  #ask(onToken: (token: string | undefined) => void, onNone: (reason: unknown) => void): void {
-    const { token, clock } = this.#options;
-    const late = new Promise<never>((_, reject) => {
-      this.#cancelToken = clock.after(TOKEN_TIMEOUT, () => reject('none came in time'));
-    });
-    Promise.race([token(), late])
-      .finally(() => this.#cancelToken())
-      .then(
-        (token) => this.#over || onToken(token),
-        (reason) => this.#over || onNone(reason),
-      );
+  get #over(): boolean {
+    return this.#phase.name === 'over';
   }
 
-  #dial(): void {
-    const { rung, clock, patience } = this.#options;
-    this.#cancelTimer = clock.after(patience, () => this.#end(1006, 'no connection in time'));
-    this.#link = rung.open({
-      onOpen: () => this.#over || this.#introduce(),
+  get #established(): Established | null {
+    return this.#phase.name === 'connected' || this.#phase.name === 'paused' ? this.#phase : null;
+  }
+
+  #open(token: string | undefined): void {
+    this.#phase = { name: 'opening', token, link: null };
+    this.#cancelTimer = this.#clock.after(this.#handshakeTimeout, () => this.#end(BROKEN, 'handshake timeout'));
+    const link = this.#rung.open({
+      onOpen: () => this.#connect(),
       onFrame: (frame) => this.#over || this.#receive(frame),
-      onHeard: () => this.#over || this.#comment(),
+      onHeard: () => this.#over || this.#onHeard(),
       onClose: (code, reason) => {
-        this.#spoke ||= codeOfClose(code) !== null;
+        if (codeOfClose(code) !== null) this.#farewell = { ...this.#farewell, excuses: true };
         if (!this.#over) this.#end(code, reason);
       },
     });
+    this.#phase = { name: 'opening', token, link };
   }
 
-  #introduce(): void {
-    const token = this.#token;
+  #connect(): void {
+    if (this.#phase.name !== 'opening' || this.#phase.link === null) return;
+    const { token, link } = this.#phase;
+    this.#phase = { name: 'connecting', token, link };
     this.request({ type: 'connect', protocol: PROTOCOL, ...(token === undefined ? {} : { token }) }, (reply) => {
       if (reply.type === 'error') {
-        const error = new RowcastError(reply.code, reply.message);
-        this.#retryAfter = reply.retryAfter;
-        return this.#finish(error, !error.retries, error.retries);
+        const { code, message, retryAfter } = reply;
+        const error = new RowcastError(code, message);
+        this.#farewell = { ...this.#farewell, retryAfter };
+        return this.#finish({ error, stops: !error.retries, excused: error.retries });
       }
       if (reply.type !== 'connected') return;
-      this.#connectedAt = this.#options.clock.now();
-      this.#heartbeat = reply.heartbeat;
+      const { heartbeat } = reply;
+      this.#phase = { name: 'connected', token, link, heartbeat, since: this.#clock.now() };
       this.#cancelTimer();
-      this.#listen();
+      this.#watchHeartbeat(heartbeat);
       this.#awaitProof();
       this.#events.onConnected();
-      if (!this.#options.rung.mayBuffer) this.#prove();
+      if (!this.#rung.mayBuffer) this.#prove();
     });
   }
 
   #heard(): void {
-    this.#lastHeard = this.#options.clock.now();
-    this.#doubted = false;
+    this.#heardAt = this.#clock.now();
+    this.#probing = false;
   }
 
   #receive(frame: Frame): void {
     this.#heard();
     const id = 'id' in frame ? frame.id : undefined;
     if (frame.type === 'error' && id === undefined) {
-      // What cannot be had this way may be had by another.
-      this.#spoke = outcomeOf(frame.code).outcome === 'retry';
-      this.#retryAfter = frame.retryAfter;
+      // An error that says stop may not say so over another transport.
+      this.#farewell = { excuses: outcomeOf(frame.code).outcome === 'retry', retryAfter: frame.retryAfter };
     }
     if (frame.type === 'paused') return this.#pause();
     if (id === undefined) return this.#events.onFrame(frame);
-    const onReply = this.#replies.get(id);
-    this.#replies.delete(id);
-    onReply?.(frame as Reply);
+    this.#replies.settle(id, frame as Reply);
   }
 
-  /** Nothing is lost in a pause, and the gateway ends the connection that brings no fresh token. */
+  /** No event is lost while the connection is paused. The gateway ends it if no fresh token comes. */
   #pause(): void {
-    if (this.#held !== null) return;
-    this.#held = [];
-    this.#refresh(new Backoff(REFRESH, this.#options.random));
+    if (this.#phase.name !== 'connected') return;
+    this.#phase = { ...this.#phase, name: 'paused', held: [] };
+    this.#refresh(new Backoff(REFRESH, this.#random));
   }
 
   #refresh(backoff: Backoff): void {
-    const again = () => {
-      this.#cancelToken = this.#options.clock.after(backoff.next(), () => this.#refresh(backoff));
+    const retry = () => {
+      this.#cancelToken = this.#clock.after(backoff.next(), () => this.#refresh(backoff));
     };
-    this.#ask((token) => {
-      if (token === undefined || token === this.#token) return again(); // it is known to have expired
+    const onToken = (token: string | undefined) => {
+      const phase = this.#phase;
+      if (phase.name !== 'paused') return;
+      if (token === undefined || token === phase.token) return retry(); // it is known to have expired
       this.request({ type: 'refresh', token }, ({ type }) => {
-        if (type !== 'refreshed') return again(); // unless a close follows: the gateway could not tell
-        this.#token = token;
-        const held = this.#held ?? [];
-        this.#held = null;
-        for (const say of held) say();
+        if (type !== 'refreshed') return retry(); // the gateway closes the connection unless it may work later
+        const { held, ...established } = phase;
+        this.#phase = { ...established, name: 'connected', token };
+        for (const send of held) send();
       });
-    }, again);
+    };
+    this.#cancelToken = requestToken(this.#token, this.#clock, onToken, retry);
   }
 
-  #comment(): void {
+  #onHeard(): void {
     this.#heard();
-    if (this.#connectedAt !== null) this.#prove();
+    if (this.#established !== null) this.#prove();
   }
 
   #awaitProof(): void {
-    if (!this.#options.rung.mayBuffer) return;
+    if (!this.#rung.mayBuffer) return;
     this.#cancelProof();
-    this.#cancelProof = this.#options.clock.after(PROOF_TIMEOUT, () => this.#end(1006, 'the stream is held back'));
+    this.#cancelProof = this.#clock.after(PROOF_TIMEOUT, () => this.#end(BROKEN, 'a proxy holds the stream back'));
   }
 
   #prove(): void {
@@ -254,15 +317,16 @@ export class Visit {
   }
 
   /**
-   * A socket may say OPEN long after the other side is gone: only what arrives proves that it lives. Silence counts
-   * up to when this was due: what came to a machine that slept, or to a page that was frozen, is still to be read.
+   * Only data that arrives proves that the gateway is there: a socket may stay OPEN long after. The silence is counted up
+   * to the moment at which the check was due, because what arrived while the machine slept, or the page was frozen, has
+   * not been read yet.
    */
-  #listen(due = this.#options.clock.now()): void {
-    const silence = due - this.#lastHeard;
-    if (silence >= 2 * this.#heartbeat) return this.#silent('nothing was heard for two heartbeats');
-    if (silence >= this.#heartbeat / 2) this.request({ type: 'ping' });
-    const next = this.#options.clock.now() + this.#heartbeat / 2;
-    this.#cancelTimer = this.#options.clock.after(this.#heartbeat / 2, () => this.#listen(next));
+  #watchHeartbeat(heartbeat: number, due = this.#clock.now()): void {
+    const silence = due - (this.#heardAt ?? due);
+    if (silence >= 2 * heartbeat) return this.#silent('no data for two heartbeats');
+    if (silence >= heartbeat / 2) this.request({ type: 'ping' });
+    const next = this.#clock.now() + heartbeat / 2;
+    this.#cancelTimer = this.#clock.after(heartbeat / 2, () => this.#watchHeartbeat(heartbeat, next));
   }
 
   #silent(reason: string): void {
@@ -272,14 +336,15 @@ export class Visit {
   #end(code: number, reason: string): void {
     const stops = closeStops(code);
     const error = new RowcastError(codeOfClose(code) ?? 'unavailable', reason || 'the connection was lost', !stops);
-    this.#finish(error, stops, this.#spoke);
+    this.#finish({ error, stops, excused: this.#farewell.excuses });
   }
 
-  #finish(error: RowcastError, stops: boolean, blameless: boolean): void {
-    const connectedAt = this.#proven ? this.#connectedAt : null;
-    const lived = connectedAt === null ? null : this.#options.clock.now() - connectedAt;
-    const doubted = this.#doubted;
+  #finish({ error, stops = false, excused }: { error: RowcastError; stops?: boolean; excused: boolean }): void {
+    const { since = null } = this.#established ?? {};
+    const lived = since === null || !this.#proven ? null : this.#clock.now() - since;
+    const { retryAfter } = this.#farewell;
+    const probed = this.#probing;
     this.close();
-    this.#events.onEnd({ error, stops, blameless, lived, retryAfter: this.#retryAfter, doubted });
+    this.#events.onEnd({ error, stops, transportAtFault: !excused, lived, retryAfter, probed });
   }
 }

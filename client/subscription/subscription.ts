@@ -1,264 +1,256 @@
-import type { Backoff } from '../ground/backoff.js';
-import type { Clock } from '../ground/clock.js';
+/**
+ * A subscription as the application sees it, and the reader of the shared channel behind it. It keeps its position
+ * through every lost connection, and goes on from there:
+ *
+ *                 connected             `subscribed`               all events up to the head
+ *    waiting ───────────────► subscribing ───────────► replaying ───────────────► live
+ *       ▲                          │                       │                       │
+ *       └──────────────────────────┴───────────────────────┴───────────────────────┘
+ *         connection lost, refused for now, or the queue of a slow loop is full
+ *
+ * `closed` follows from each state: by `close`, by its `signal`, or by an error after which it cannot go on.
+ */
 import { RowcastError } from '../ground/error.js';
-import { call } from '../ground/notify.js';
+import { notify } from '../ground/notify.js';
+import { checkNames } from '../ground/options.js';
+import type { AbortSignalLike } from '../ground/platform.js';
 import { EventQueue } from '../ground/queue.js';
 import {
-  askedPosition,
-  type Frame,
   formatPosition,
   outcomeOf,
   type Position,
   parsePosition,
-  type Reply,
   type ResetReason,
   type Row,
   type Since,
 } from '../protocol/index.js';
-import type { Request } from '../session/connection.js';
 import { Sequencer } from './sequencer.js';
+import type { ChannelReader, EventsFrame, Numbering } from './shared-channel.js';
+import type { SharedChannels } from './shared-channels.js';
 
-/** One row of a stream, as it reaches the application. */
+/** One row of a stream. */
 export interface StreamEvent {
   readonly channel: string;
   readonly seq: number;
-  /** Where a reader stands that has this event: hand it to `since` to go on after it. */
+  /** The position after this event: pass it as `since` to go on from here. */
   readonly position: string;
-  /** The row's `event_type`, where the stream has such a column. */
+  /** The row's `event_type`; undefined if the stream has no such column. */
   readonly type: string | undefined;
   readonly row: Row;
 }
 
-/** Positions before `position` cannot be served: fetch a snapshot of what you show; events go on after it. */
+/** Events up to `position` cannot be served. Fetch a snapshot of what you show; events go on after `position`. */
 export interface Reset {
   readonly reason: ResetReason;
   readonly position: string;
 }
 
-/** `waiting`: no connection. `replaying`: older events arrive. `live`: caught up. `closed`: nothing more comes. */
+/**
+ * `waiting`: not connected, or refused for now. `subscribing`: the gateway has been asked. `replaying`: older events
+ * arrive. `live`: all events have arrived. `closed`: no more events come.
+ */
 export type SubscriptionState = 'waiting' | 'subscribing' | 'replaying' | 'live' | 'closed';
 
 export interface SubscribeOptions {
-  /** `start`, `now` (the default, also for null), a seq, or the `position` of the last event you have. */
+  /** Where to begin: `now` (the default), `start`, a seq, or the `position` of the last event that you have. */
   readonly since?: Since | number | null | undefined;
-  readonly onEvent?: (event: StreamEvent) => void;
-  readonly onReset?: (reset: Reset) => void;
-  readonly onState?: (state: SubscriptionState, error?: RowcastError) => void;
+  readonly onEvent?: ((event: StreamEvent) => void) | undefined;
+  readonly onReset?: ((reset: Reset) => void) | undefined;
+  readonly onState?: ((state: SubscriptionState, error?: RowcastError) => void) | undefined;
+  /** Closes the subscription when it is aborted. */
+  readonly signal?: AbortSignalLike | undefined;
 }
 
-/** The connection, as a subscription sees it. */
-export interface Wire {
-  readonly connected: boolean;
-  readonly clock: Clock;
-  backoff(): Backoff;
-  request(command: Request, onReply?: (reply: Reply) => void): void;
-  /** The subscription is closed: forget it. */
-  forget(subscription: Subscription): void;
-}
+const OPTIONS = ['since', 'onEvent', 'onReset', 'onState', 'signal'] satisfies (keyof SubscribeOptions)[];
 
-/** A reader of one channel. It keeps its position through every lost connection and asks on from there. */
-export class Subscription implements AsyncIterable<StreamEvent> {
+/** A subscription to one channel. A client may have several to the same channel; each has its own position. */
+export interface Subscription extends AsyncIterable<StreamEvent> {
   readonly channel: string;
-  readonly #wire: Wire;
-  readonly #options: SubscribeOptions;
-  /** Where to begin. */
+  readonly state: SubscriptionState;
+  /** The position of the last event that was delivered; null before the first `subscribed` unless `since` was a position. */
+  readonly position: string | null;
+  /** Calls `listener` for each event of one type (the row's `event_type`). The returned function ends that. */
+  on(type: string, listener: (event: StreamEvent) => void): () => void;
+  /** The events in order. Leaving the loop closes the subscription. A slow loop holds back this subscription only. */
+  [Symbol.asyncIterator](): AsyncIterator<StreamEvent>;
+  /** Ends the subscription. Closing it twice has no effect. */
+  close(): void;
+}
+
+export class ChannelSubscription implements Subscription, ChannelReader {
+  readonly channel: string;
+  readonly takesEvents = true;
+  readonly #channels: SharedChannels;
+  readonly #open: Set<ChannelSubscription>;
+  readonly #onEvent: SubscribeOptions['onEvent'];
+  readonly #onReset: SubscribeOptions['onReset'];
+  readonly #onState: SubscribeOptions['onState'];
+  readonly #signal: SubscribeOptions['signal'];
+  /** Where it begins, as the application said. */
   readonly #since: Since;
   readonly #sequencer = new Sequencer();
-  readonly #backoff: Backoff;
   readonly #listeners = new Map<string, Set<(event: StreamEvent) => void>>();
+  /** Holds the events for a loop; null where they are delivered to listeners only. */
   #queue: EventQueue<StreamEvent> | null = null;
   #state: SubscriptionState = 'waiting';
-  /** Somebody loops over the events. Until then, and until they are listened to, they wait for a loop. */
-  #iterated = false;
-  /** Only `on` was used, and events came that a loop would now miss. */
-  #passedOver = false;
-  #error: RowcastError | undefined;
-  #paused = false;
   #head = 0;
-  #request = 0;
-  #cancelRetry: () => void = () => {};
+  #error: RowcastError | undefined;
+  #looping = false;
+  /** Events were delivered to `on` alone, so a loop that began now would miss them. */
+  #missed = false;
 
-  constructor(wire: Wire, channel: string, options: SubscribeOptions) {
+  /** Joins the channel at once. It is one of `open` until it is closed. */
+  constructor(channel: string, options: SubscribeOptions, channels: SharedChannels, open: Set<ChannelSubscription>) {
+    checkNames('subscribe', options, OPTIONS);
+    const { since, onEvent, onReset, onState, signal } = options;
     this.channel = channel;
-    this.#wire = wire;
-    this.#options = options;
-    this.#backoff = wire.backoff();
-    this.#since = String(options.since ?? 'now');
+    this.#channels = channels;
+    this.#open = open.add(this);
+    this.#onEvent = onEvent;
+    this.#onReset = onReset;
+    this.#onState = onState;
+    this.#signal = signal;
+    this.#since = String(since ?? 'now');
     const position = parsePosition(this.#since);
     if (position !== null) this.#sequencer.moveTo(position);
-    if (options.onEvent === undefined) this.#queue = this.#makeQueue();
-    this.onConnection(wire.connected);
+    if (onEvent === undefined) this.#queue = this.#makeQueue();
+    if (signal?.aborted) this.close();
+    else {
+      signal?.addEventListener('abort', this.#onAbort);
+      channels.join(channel, this);
+    }
   }
 
   get state(): SubscriptionState {
     return this.#state;
   }
 
-  /** The position of the last event that was delivered; null before the first `subscribed`. */
   get position(): string | null {
     return this.#sequencer.position && formatPosition(this.#sequencer.position);
   }
 
-  /** Calls `listener` for each event of one type (the row's `event_type`). Returns the way to stop that. */
+  get since(): Since {
+    return this.position ?? this.#since;
+  }
+
+  get place(): Position | null {
+    return this.#state === 'replaying' || this.#state === 'live' ? this.#sequencer.position : null;
+  }
+
   on(type: string, listener: (event: StreamEvent) => void): () => void {
-    if (!this.#iterated) this.#stopQueueing();
+    if (!this.#looping) this.#stopQueueing();
     const listeners = this.#listeners.get(type) ?? new Set();
     this.#listeners.set(type, listeners.add(listener));
     return () => listeners.delete(listener);
   }
 
-  /** The events in order. Leaving the loop closes the subscription. A loop that is slow holds the stream back. */
   [Symbol.asyncIterator](): AsyncIterator<StreamEvent> {
-    if (this.#passedOver) throw new Error('events were passed over already: begin the loop right after subscribe');
-    this.#iterated = true;
+    if (this.#missed) throw new Error('events were delivered already: begin the loop right after subscribe');
+    this.#looping = true;
     this.#queue ??= this.#makeQueue();
     if (this.#state === 'closed') this.#queue.end(this.#error);
     return this.#queue;
   }
 
   close(): void {
-    if (this.#state !== 'closed' && this.#state !== 'waiting') this.#leave();
-    this.#close();
+    this.fail(undefined);
   }
 
-  /** The connection came or went. */
-  onConnection(connected: boolean): void {
+  /** Closes the subscription, with an error if it cannot go on. */
+  fail(error: RowcastError | undefined): void {
     if (this.#state === 'closed') return;
-    this.#request += 1;
-    this.#cancelRetry();
-    if (connected && !this.#paused) return this.#subscribe();
-    if (this.#state !== 'waiting') this.#enter('waiting');
+    this.#error = error;
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#state = 'closed'; // first, because leaving the channel may call listeners of other subscriptions
+    this.#channels.leave(this.channel, this);
+    this.#open.delete(this);
+    this.#enter('closed', error);
+    this.#queue?.end(error);
   }
 
-  /** The session gave up: so does every subscription. */
-  fail(error: RowcastError): void {
-    this.#close(error);
+  onAsked(): void {
+    if (this.#state === 'waiting') this.#enter('subscribing');
   }
 
-  onFrame(frame: Frame): void {
-    // Until `subscribed` comes, what arrives belongs to a subscription that was left.
-    if (!this.#reading) return;
-    switch (frame.type) {
-      case 'events':
-        return this.#receive(frame.from, frame.events);
-      case 'reset': {
-        const position = parsePosition(frame.position);
-        if (position === null) return;
-        this.#sequencer.moveTo(position);
-        // But for what was pruned, the position is the head, of another numbering perhaps.
-        if (frame.reason !== 'pruned') this.#head = position.seq;
-        call(this.#options.onReset, { reason: frame.reason, position: frame.position });
-        return this.#caughtUp();
-      }
-      case 'unsubscribed':
-        return this.#refused(frame.code);
+  onSubscribed(place: Position, { head }: Numbering): void {
+    if (this.#state !== 'subscribing') return; // a listener has closed it
+    this.#sequencer.moveTo(place);
+    this.#head = head;
+    this.#enter('replaying');
+    this.#caughtUp();
+  }
+
+  onEvents({ from, events }: EventsFrame): void {
+    const verdict = this.#sequencer.judge(from, events);
+    if (verdict.kind !== 'deliver') return; // a duplicate: where there is a gap the channel asks again
+    for (const row of verdict.rows) {
+      if (this.place === null) return; // a listener closed it, or the queue is full: the rest is requested again
+      this.#deliver(row, this.#sequencer.advance());
     }
+    this.#caughtUp();
   }
 
-  #stopQueueing(): void {
-    this.#queue = null;
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.onConnection(this.#wire.connected);
+  onReset(reason: ResetReason, position: Position): void {
+    this.#sequencer.moveTo(position);
+    // After a reset the position is the head, unless older events were pruned.
+    if (reason !== 'pruned') this.#head = position.seq;
+    notify(this.#onReset, { reason, position: formatPosition(position) });
+    this.#caughtUp();
+  }
+
+  onRefused(code: string, message: string): boolean {
+    const error = new RowcastError(code, message || undefined);
+    if (outcomeOf(code).outcome === 'retry') {
+      this.#enter('waiting', error);
+      return this.#state === 'waiting';
+    }
+    // Without a listener of the state, and without a loop that would throw the error, the application would not learn of it.
+    if (this.#onState === undefined && this.#queue === null) console.warn(`rowcast: ${this.channel}:`, error);
+    this.fail(error);
+    return false;
+  }
+
+  onLost(): boolean {
+    if (this.#state !== 'waiting') this.#enter('waiting');
+    return true;
+  }
+
+  readonly #onAbort = (): void => this.close();
+
+  #enter(state: SubscriptionState, error?: RowcastError): void {
+    this.#state = state;
+    notify(this.#onState, state, error);
   }
 
   #makeQueue(): EventQueue<StreamEvent> {
     return new EventQueue({
       onFull: () => {
-        this.#paused = true;
-        if (this.#state !== 'waiting' && this.#state !== 'closed') this.#leave();
-        this.onConnection(false);
+        this.#channels.leave(this.channel, this);
+        if (this.#state !== 'closed') this.#enter('waiting');
       },
       onDrained: () => {
-        this.#paused = false;
-        this.onConnection(this.#wire.connected);
+        if (this.#state === 'waiting') this.#channels.join(this.channel, this);
       },
       onReturn: () => this.close(),
     });
   }
 
-  #enter(state: SubscriptionState, error?: RowcastError): void {
-    this.#state = state;
-    call(this.#options.onState, state, error);
-  }
-
-  #leave(): void {
-    this.#wire.request({ type: 'unsubscribe', channel: this.channel });
-  }
-
-  #close(error?: RowcastError): void {
-    if (this.#state === 'closed') return;
-    this.#request += 1;
-    this.#cancelRetry();
-    this.#wire.forget(this);
-    this.#error = error;
-    this.#enter('closed', error);
-    this.#queue?.end(error);
-  }
-
-  #subscribe(): void {
-    this.#request += 1;
-    const request = this.#request;
-    this.#enter('subscribing');
-    if (request !== this.#request) return; // the listener closed the subscription
-    const since = this.position ?? this.#since;
-    this.#wire.request({ type: 'subscribe', channel: this.channel, since }, (reply) => {
-      if (request !== this.#request) return;
-      if (reply.type === 'subscribed') this.#subscribed(reply);
-      else if (reply.type === 'error') this.#refused(reply.code, reply.message);
-    });
-  }
-
-  #subscribed(reply: Extract<Reply, { type: 'subscribed' }>): void {
-    const asked = this.#sequencer.position ?? askedPosition(this.#since, reply);
-    if (asked !== null) this.#sequencer.moveTo(asked);
-    this.#head = reply.head;
-    this.#backoff.reset();
-    this.#enter('replaying');
-    this.#caughtUp();
+  /** With `on` alone nothing waits for a loop. */
+  #stopQueueing(): void {
+    this.#queue = null;
+    if (this.#state === 'waiting') this.#channels.join(this.channel, this); // the queue may have been full
   }
 
   #caughtUp(): void {
     if (this.#state === 'replaying' && (this.#sequencer.position?.seq ?? 0) >= this.#head) this.#enter('live');
   }
 
-  get #reading(): boolean {
-    return this.#state === 'replaying' || this.#state === 'live';
-  }
-
-  #receive(from: number, rows: readonly Row[]): void {
-    const verdict = this.#sequencer.judge(from, rows);
-    if (verdict.kind === 'gap') {
-      this.#leave();
-      return this.#subscribe();
-    }
-    if (verdict.kind === 'duplicate') return;
-    for (const row of verdict.rows) {
-      if (!this.#reading) return; // a listener closed or filled the subscription; the rest is asked for again
-      this.#deliver(row, this.#sequencer.advance());
-    }
-    this.#caughtUp();
-  }
-
-  #deliver(row: Row, { epoch, seq }: Position): void {
+  #deliver(row: Row, position: Position): void {
     const type = typeof row.event_type === 'string' ? row.event_type : undefined;
-    const event = { channel: this.channel, seq, position: formatPosition({ epoch, seq }), type, row };
+    const event = { channel: this.channel, seq: position.seq, position: formatPosition(position), type, row };
     const listeners = type === undefined ? undefined : this.#listeners.get(type);
-    for (const listener of [this.#options.onEvent, ...(listeners ?? [])]) call(listener, event);
+    for (const listener of [this.#onEvent, ...(listeners ?? [])]) notify(listener, event);
     if (this.#queue !== null) this.#queue.push(event);
-    else this.#passedOver ||= this.#options.onEvent === undefined;
-  }
-
-  #refused(code: string, message?: string): void {
-    const error = new RowcastError(code, message);
-    if (outcomeOf(code).outcome === 'stop') {
-      // No state is listened to, and no loop will throw it: else it would end without a word.
-      if (this.#options.onState === undefined && this.#queue === null) console.warn(`rowcast: ${this.channel}:`, error);
-      return this.#close(error);
-    }
-    this.#request += 1;
-    this.#enter('waiting', error);
-    if (this.#state !== 'waiting') return;
-    this.#cancelRetry = this.#wire.clock.after(this.#backoff.next(), () => this.onConnection(this.#wire.connected));
+    else this.#missed ||= this.#onEvent === undefined;
   }
 }

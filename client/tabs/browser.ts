@@ -1,34 +1,44 @@
 import type { Command } from '../protocol/index.js';
 
-/** What tabs of one origin have in common. Both are missing on pages without TLS, but for those of this machine. */
+/** What the tabs of one origin share. Pages that are not served from a secure origin have no locks. */
 export interface Browser {
-  /** Locks by name. One is free again when the tab that held it is gone, however it went. */
+  /** Locks by name. The browser releases a lock when the tab that holds it is gone, for whatever reason. */
   readonly locks: Pick<LockManager, 'request'>;
-  /** What is said on a channel is heard by all others of that name, in this tab too. */
+  /** A message reaches all other channels of the same name, those of this tab included. */
   readonly BroadcastChannel: new (
     name: string,
   ) => Pick<BroadcastChannel, 'onmessage' | 'postMessage' | 'close'>;
 }
 
-/** What is said to all tabs of a group: a tab seeks its leader, or one has become the leader. */
-export type Call = { readonly pipe: string; readonly command: Command } | { readonly leads: true };
+/** The locks and channels of this platform, or null: then each tab has a connection of its own. */
+export function browserOf(scope: Partial<typeof globalThis>): Browser | null {
+  const { BroadcastChannel, navigator } = scope;
+  const locks: Browser['locks'] | undefined = navigator?.locks; // missing on insecure pages and in older Node.js
+  return BroadcastChannel === undefined || locks === undefined ? null : { BroadcastChannel, locks };
+}
 
-/** From a tab to its leader. `read`: it is done with so many characters. */
-export type Up = { readonly command: Command } | { readonly read: number };
+/** To all tabs of a group: a tab connects, over a channel of its own named `pipe`; or a tab has become the leader. */
+export type GroupMessage = { readonly pipe: string; readonly command: Command } | { readonly leads: true };
 
-/** From the leader to a tab: a frame as text, or its farewell. */
-export type Down = { readonly text: string } | { readonly ends: true };
+/** From a tab to its leader. `read`: the number of characters that the tab has processed. */
+export type ToLeader = { readonly command: Command } | { readonly read: number };
 
-/** What a leader sends to a tab that has not said that it read it, in characters; a tab tells after a quarter of it. */
+/** From the leader to a tab: a frame as text, or the end of the connection. */
+export type FromLeader = { readonly text: string } | { readonly ends: true };
+
+/**
+ * The number of characters that a leader sends ahead of what the tab has processed (I6). The tab reports after each
+ * quarter of it.
+ */
 export const WINDOW = 1_048_576;
 
 export function openBroadcast<Message>(
   { BroadcastChannel }: Browser,
   name: string,
   onMessage: (message: Message) => void,
-): { post(message: Call | Up | Down): void; close(): void } {
+): { post(message: GroupMessage | ToLeader | FromLeader): void; close(): void } {
   const channel = new BroadcastChannel(name);
-  // Only this version of this library says anything on it: the version is part of the name.
+  // The name holds the version of these messages, so a message of another form cannot arrive.
   channel.onmessage = ({ data }) => onMessage(data as Message);
   return {
     post: (message) => channel.postMessage(message),
@@ -39,7 +49,7 @@ export function openBroadcast<Message>(
   };
 }
 
-/** Waits for a lock and keeps it until the returned function is called. `onHeld` is not called after that. */
+/** Waits for a lock and holds it until the returned function is called; `onHeld` is not called after that. */
 export function holdLock({ locks }: Browser, name: string, onHeld: () => void, onFailed: () => void): () => void {
   const abort = new AbortController();
   let release = () => {};

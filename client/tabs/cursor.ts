@@ -1,79 +1,95 @@
-import { type Frame, formatPosition, type Position, type ResetReason, type Row } from '../protocol/index.js';
+import {
+  type Frame,
+  formatPosition,
+  type Position,
+  type ResetReason,
+  type Row,
+  type Since,
+} from '../protocol/index.js';
+import type { ChannelReader, EventsFrame, Numbering } from '../subscription/shared-channel.js';
 
-type Events = Extract<Frame, { type: 'events' }>;
-type Subscribed = Extract<Frame, { type: 'subscribed' }>;
-
-/** The way to one tab. */
-export interface Outlet {
-  /** Whether the tab keeps up. What is no event may be sent to it all the same. */
+/** Where the frames for one tab go. */
+export interface FrameOutput {
+  /** Whether the tab keeps up. Frames other than events may be sent even if not. */
   readonly writable: boolean;
   send(frame: Frame): void;
 }
 
-/** Whose cursor it is. */
-export interface Owner extends Outlet {
-  /** The cursor has ended. */
-  forget(cursor: Cursor): void;
+export interface CursorOptions {
+  readonly output: FrameOutput;
+  /** The id of the command that asked for it. */
+  readonly id: number;
+  readonly channel: string;
+  readonly since: Since;
+  /** It cannot go on. */
+  readonly onEnd: () => void;
 }
 
-/** One subscription of one tab: a place in a channel that it may share with other tabs. */
-export class Cursor {
+/** The place of one subscription of another tab. It turns what the shared channel says into frames for the tab. */
+export class Cursor implements ChannelReader {
   readonly channel: string;
-  /** Of the command that asked for it. */
   readonly id: number;
-  /** As asked for, until it is answered; from then on the position. */
-  #since: string;
-  readonly #owner: Owner;
-  #position: Position | null = null;
+  readonly #output: FrameOutput;
+  readonly #since: Since;
+  readonly #onEnd: () => void;
+  #place: Position | null = null;
 
-  constructor(owner: Owner, id: number, channel: string, since: string) {
-    this.#owner = owner;
+  constructor({ output, id, channel, since, onEnd }: CursorOptions) {
+    this.#output = output;
     this.id = id;
     this.channel = channel;
     this.#since = since;
+    this.#onEnd = onEnd;
   }
 
-  /** What the tab has; null until `subscribed` was sent to it. */
-  get position(): Position | null {
-    return this.#position;
+  get place(): Position | null {
+    return this.#place;
   }
 
-  get since(): string {
-    return this.#position === null ? this.#since : formatPosition(this.#position);
+  get since(): Since {
+    return this.#place === null ? this.#since : formatPosition(this.#place);
   }
 
-  /** It takes the events that follow its position. */
-  get reading(): boolean {
-    return this.#position !== null && this.#owner.writable;
+  get takesEvents(): boolean {
+    return this.#output.writable;
   }
 
-  begin(position: Position, state: Pick<Subscribed, 'epoch' | 'head' | 'floor'>): void {
-    this.#position = position;
-    this.#owner.send({ type: 'subscribed', id: this.id, channel: this.channel, ...state });
-  }
+  onAsked(): void {}
 
-  reset(reason: ResetReason, position: Position): void {
-    this.#position = position;
-    this.#owner.send({ type: 'reset', channel: this.channel, reason, position: formatPosition(position) });
-  }
-
-  /** Sends what it does not have of events that begin at or before the one that it needs next (I1, I2, I3). */
-  take(frame: Events): void {
-    const { epoch, seq } = this.#position ?? { epoch: '', seq: Number.POSITIVE_INFINITY };
-    const to = frame.from + frame.events.length - 1;
-    if (seq >= to) return;
-    const events: readonly Row[] = frame.events.slice(seq + 1 - frame.from);
-    // All tabs that stand at the same place get the same object, which is then encoded once.
-    this.#owner.send(seq + 1 === frame.from ? frame : { ...frame, from: seq + 1, events });
-    this.#position = { epoch, seq: to };
-  }
-
-  /** It cannot go on, or could not begin. */
-  end(code: string, message = ''): void {
+  onSubscribed(place: Position, { epoch, head, floor }: Numbering): void {
     const { id, channel } = this;
-    this.#owner.forget(this);
-    this.#owner.send(
-      this.#position === null ? { type: 'error', id, code, message } : { type: 'unsubscribed', channel, code },
+    this.#place = place;
+    this.#output.send({ type: 'subscribed', id, channel, epoch, head, floor });
+  }
+
+  onEvents(frame: EventsFrame): void {
+    const { type, channel, from, events } = frame;
+    const { epoch, seq } = this.#place ?? { epoch: '', seq: Number.POSITIVE_INFINITY };
+    const to = from + events.length - 1;
+    if (seq >= to) return;
+    const fresh: readonly Row[] = events.slice(seq + 1 - from);
+    // All tabs that stand at the same place get the same object, which is encoded once.
+    this.#output.send(seq + 1 === from ? frame : { type, channel, from: seq + 1, events: fresh });
+    this.#place = { epoch, seq: to };
+  }
+
+  onReset(reason: ResetReason, position: Position): void {
+    this.#place = position;
+    this.#output.send({ type: 'reset', channel: this.channel, reason, position: formatPosition(position) });
+  }
+
+  /** The tab is told, and asks again by itself if that may help. */
+  onRefused(code: string, message: string): boolean {
+    const { id, channel } = this;
+    this.#onEnd();
+    this.#output.send(
+      this.#place === null ? { type: 'error', id, code, message } : { type: 'unsubscribed', channel, code },
     );
+    return false;
+  }
+
+  /** A tab that has not been answered yet is answered on the next connection. */
+  onLost(): boolean {
+    return this.#place === null || this.onRefused('unavailable', '');
   }
 }

@@ -1,16 +1,16 @@
-/** Claims that differ between two tokens of one principal: they say when and for how long, and not who. */
+/** Claims that differ between two tokens of the same principal, because they are about the token and its time. */
 const TIMES = ['exp', 'iat', 'nbf', 'jti'];
 
 /**
- * Whom a token stands for, as text: all its claims but those about time. Two tabs share a connection only if this is
- * the same, so that nobody reads with the rights of another one (I5). The signature is for the gateway to verify.
- * Null where the token is no JWT; without a token the empty text.
+ * The principal that a token names, as text: all its claims except those about time. Tabs share a connection only if
+ * this is the same, so that no tab reads with the rights of another principal (I5). The gateway verifies the signature.
+ * Null if the token is no JWT, the empty text if there is no token.
  */
 export function identityOf(token: string | undefined): string | null {
   if (token === undefined) return '';
   const [, payload = ''] = token.split('.');
   try {
-    // Not decoded from UTF-8: it is only compared.
+    // The text is only compared, so it need not be decoded from UTF-8.
     const claims: unknown = JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/')));
     if (typeof claims !== 'object' || claims === null) return null;
     const lasting = Object.entries(claims).filter(([name]) => !TIMES.includes(name));

@@ -1,50 +1,59 @@
 import type { Command, Frame } from '../protocol/index.js';
-import type { Carrier, SessionEvents } from '../session/connection.js';
-import { type Browser, type Call, type Down, holdLock, openBroadcast, type Up, WINDOW } from './browser.js';
-import type { Outlet } from './cursor.js';
-import { Relay } from './relay.js';
+import type { Connection, ConnectionEvents } from '../session/connection.js';
+import {
+  type Browser,
+  type FromLeader,
+  type GroupMessage,
+  holdLock,
+  openBroadcast,
+  type ToLeader,
+  WINDOW,
+} from './browser.js';
+import type { FrameOutput } from './cursor.js';
+import { TabGateway } from './tab-gateway.js';
 
 export interface LeaderOptions {
   readonly browser: Browser;
   readonly group: string;
-  readonly carry: (events: SessionEvents) => Carrier;
-  /** A tab wants something while there is no connection. */
+  /** Opens the connection to the gateway. */
+  readonly open: (events: ConnectionEvents) => Connection;
+  /** A tab has sent a command while there is no connection. */
   readonly onWanted: () => void;
 }
 
-/** The tab that leads: its relay, and a pipe to each tab of the group, to itself as well. */
+/** The leading tab: a gateway for the tabs of its group, itself included, with a broadcast channel to each of them. */
 export class Leader {
-  readonly #options: LeaderOptions;
-  readonly #relay: Relay;
-  readonly #hall: ReturnType<typeof openBroadcast>;
-  readonly #pipes = new Map<string, { post(message: Down): void; close(): void }>();
+  readonly #browser: Browser;
+  readonly #onWanted: () => void;
+  readonly #gateway: TabGateway;
+  readonly #group: ReturnType<typeof openBroadcast>;
+  readonly #pipes = new Map<string, { post(message: FromLeader): void; close(): void }>();
   #encoded: { readonly frame: Frame; readonly text: string } | null = null;
 
-  constructor(options: LeaderOptions) {
-    const { browser, group, carry } = options;
-    this.#options = options;
-    this.#relay = new Relay(carry);
-    this.#hall = openBroadcast<Call>(browser, group, (call) => {
-      if ('pipe' in call && !this.#pipes.has(call.pipe)) this.#open(call.pipe, call.command);
+  constructor({ browser, group, open, onWanted }: LeaderOptions) {
+    this.#browser = browser;
+    this.#onWanted = onWanted;
+    this.#gateway = new TabGateway(open);
+    this.#group = openBroadcast<GroupMessage>(browser, group, (message) => {
+      if ('pipe' in message && !this.#pipes.has(message.pipe)) this.#accept(message.pipe, message.command);
     });
-    this.#hall.post({ leads: true });
+    this.#group.post({ leads: true });
   }
 
   close(): void {
-    this.#hall.close();
+    this.#group.close();
     for (const pipe of this.#pipes.values()) {
       pipe.post({ ends: true });
       pipe.close();
     }
     this.#pipes.clear();
-    this.#relay.close();
+    this.#gateway.close();
   }
 
-  #open(name: string, connect: Command): void {
-    const { browser, onWanted } = this.#options;
+  #accept(name: string, connect: Command): void {
     let unread = 0;
     let full = false;
-    const outlet: Outlet = {
+    const output: FrameOutput = {
       get writable() {
         return !full;
       },
@@ -55,25 +64,25 @@ export class Leader {
         pipe.post({ text });
       },
     };
-    const port = this.#relay.open(outlet);
-    const pipe = openBroadcast<Up>(browser, name, (message) => {
+    const follower = this.#gateway.open(output);
+    const pipe = openBroadcast<ToLeader>(this.#browser, name, (message) => {
       if ('command' in message) {
-        if (!this.#relay.connected) onWanted();
-        return port.receive(message.command);
+        if (!this.#gateway.connected) this.#onWanted();
+        return follower.receive(message.command);
       }
       unread -= message.read;
       if (!full || unread > WINDOW / 4) return;
       full = false;
-      port.drained();
+      follower.drained();
     });
     const gone = () => {
       stopWatching();
       pipe.close();
       this.#pipes.delete(name);
-      port.gone();
+      follower.gone();
     };
-    // The tab holds this lock for as long as it listens, however it ends.
-    const stopWatching = holdLock(browser, name, gone, gone);
+    // The tab holds this lock while it listens; the leader gets it when the tab is gone.
+    const stopWatching = holdLock(this.#browser, name, gone, gone);
     this.#pipes.set(name, {
       post: (message) => pipe.post(message),
       close() {
@@ -81,10 +90,10 @@ export class Leader {
         pipe.close();
       },
     });
-    port.receive(connect);
+    follower.receive(connect);
   }
 
-  /** A frame that goes to several tabs is encoded once. */
+  /** Encodes a frame that goes to several tabs once. */
   #encode(frame: Frame): string {
     if (this.#encoded?.frame !== frame) this.#encoded = { frame, text: JSON.stringify(frame) };
     return this.#encoded.text;

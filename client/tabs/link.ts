@@ -1,16 +1,24 @@
 import { type Command, outcomes, parseFrame } from '../protocol/index.js';
 import type { Link, LinkEvents } from '../transport/rung.js';
-import { type Browser, type Call, type Down, holdLock, openBroadcast, WINDOW } from './browser.js';
+import { type Browser, type FromLeader, type GroupMessage, holdLock, openBroadcast, WINDOW } from './browser.js';
 
 type Connect = Extract<Command, { type: 'connect' }>;
 
-/** A tab's way to the tab that leads. `connect` begins it, because the token says with whom it is shared. */
+export interface TabLinkOptions {
+  readonly browser: Browser;
+  readonly events: LinkEvents;
+  /** The group of the tabs with the principal of a token; null if the token cannot be shared. */
+  readonly groupOf: (token: string | undefined) => string | null;
+  /** Called with the group that the tab becomes part of. */
+  readonly enter: (group: string) => void;
+}
+
+/** The link of a tab to the leading tab. It begins with `connect`, because the token determines the group. */
 export class TabLink implements Link {
   readonly #browser: Browser;
   readonly #events: LinkEvents;
-  /** The group of a token; null where it cannot be shared. */
-  readonly #groupOf: (token: string | undefined) => string | null;
-  readonly #enter: (group: string) => void;
+  readonly #groupOf: TabLinkOptions['groupOf'];
+  readonly #enter: TabLinkOptions['enter'];
   #group: string | null = null;
   #pipe: ReturnType<typeof openBroadcast> | null = null;
   #answered = false;
@@ -18,12 +26,7 @@ export class TabLink implements Link {
   #over = false;
   #leave: () => void = () => {};
 
-  constructor(
-    browser: Browser,
-    events: LinkEvents,
-    groupOf: (token: string | undefined) => string | null,
-    enter: (group: string) => void,
-  ) {
+  constructor({ browser, events, groupOf, enter }: TabLinkOptions) {
     this.#browser = browser;
     this.#events = events;
     this.#groupOf = groupOf;
@@ -34,7 +37,7 @@ export class TabLink implements Link {
     if (command.type === 'connect') return this.#connect(command);
     if (command.type !== 'refresh') return this.#pipe?.post({ command });
     if (this.#groupOf(command.token) !== this.#group) return this.end();
-    this.#pipe?.post({ command: { ...command, token: '' } });
+    this.#pipe?.post({ command: { ...command, token: '' } }); // the token stays in this tab
   }
 
   close(): void {
@@ -42,10 +45,10 @@ export class TabLink implements Link {
     this.#leave();
   }
 
-  /** The leader is gone, or this tab has to look for another one: at once. */
+  /** Ends the link, because another tab leads or has to: the session connects again at once. */
   end(): void {
     if (this.#over) return;
-    const message = 'the leading tab is another one';
+    const message = 'another tab leads';
     this.close();
     this.#events.onFrame({ type: 'error', code: 'shutting_down', message, retryAfter: 0 });
     this.#events.onClose(outcomes.shutting_down.close, message);
@@ -56,23 +59,23 @@ export class TabLink implements Link {
     if (group === null) return this.#fail();
     const name = `${group} ${crypto.randomUUID()}`;
     let held = false;
-    const seek = () => hall.post({ pipe: name, command: connect }); // the token stays in this tab
-    const hall = openBroadcast<Call>(this.#browser, group, (call) => {
-      if (!('leads' in call)) return;
+    const seek = () => all.post({ pipe: name, command: connect }); // without the token, which stays in this tab
+    const all = openBroadcast<GroupMessage>(this.#browser, group, (message) => {
+      if (!('leads' in message)) return;
       if (this.#answered) this.end();
       else if (held) seek();
     });
-    const pipe = openBroadcast<Down>(this.#browser, name, (message) => this.#receive(message));
+    const pipe = openBroadcast<FromLeader>(this.#browser, name, (message) => this.#receive(message));
     const onHeld = () => {
       held = true;
       seek();
     };
-    // The leader waits for it too, behind this tab, and so learns when the tab is gone.
+    // The leader requests the same lock, and gets it when this tab is gone.
     const release = holdLock(this.#browser, name, onHeld, () => this.#fail());
     this.#group = group;
     this.#pipe = pipe;
     this.#leave = () => {
-      hall.close();
+      all.close();
       pipe.close();
       release();
     };
@@ -81,11 +84,11 @@ export class TabLink implements Link {
 
   #fail(): void {
     this.close();
-    // Not from within `send`.
+    // A link reports nothing before `send` has returned.
     queueMicrotask(() => this.#events.onClose(1006, 'this token, or this page, cannot share a connection'));
   }
 
-  #receive(message: Down): void {
+  #receive(message: FromLeader): void {
     this.#answered = true;
     if ('ends' in message) return this.end();
     const frame = parseFrame(message.text);

@@ -1,42 +1,45 @@
+/**
+ * One connection for all tabs of a group. One of them leads, and has the connection; the others reach it over a link to
+ * the leading tab, which is the best rung of their ladders. If that does not work, because the leader hangs or the token
+ * cannot be shared, a tab connects by itself, and tries to share again later.
+ */
 import { Backoff } from '../ground/backoff.js';
 import { systemClock } from '../ground/clock.js';
 import type { RowcastError } from '../ground/error.js';
-import type { Carrier, SessionEvents } from '../session/connection.js';
+import type { Connection, ConnectionEvents } from '../session/connection.js';
 import { type Environment, platformEnvironment, type Scope } from '../session/environment.js';
-import { BACKOFF, type ConnectionOptions, memoryOf, rungsOf, tokenOf } from '../session/open.js';
+import { BACKOFF, type ConnectionOptions, memoryOf, openSession, rungsOf, tokenOf } from '../session/open.js';
 import { Session } from '../session/session.js';
-import { type Browser, holdLock } from './browser.js';
+import { type Browser, browserOf, holdLock } from './browser.js';
 import { identityOf } from './identity.js';
 import { Leader } from './leader.js';
 import { TabLink } from './link.js';
 
-/** The version of what tabs say to each other: those with different ones do not meet. */
+/** The version of the messages between tabs. Tabs with different versions do not share. */
 const VERSION = 1;
 
-/** The tabs with which this one shares: to be the leader of a group, a tab queues for the lock of its name. */
+/** The group that this tab is part of. Each of its tabs waits for one lock; the tab that holds it leads. */
 interface Membership {
   readonly group: string;
   leave(): void;
 }
 
-/**
- * One connection for all tabs of a group. The way to the leading tab is the best rung of this tab's ladder: where that
- * does not work, because the leader hangs or the token names nobody, the tab connects by itself, and tries again.
- */
-export function sharedCarrier(
+/** A connection that is shared between tabs, if the platform can share; else one of its own. */
+export function sharedConnection(
   options: ConnectionOptions,
   share: string,
-  browser: Browser,
-  events: SessionEvents,
-  scope: Scope = globalThis,
-): Carrier {
+  events: ConnectionEvents,
+  browser: Browser | null = browserOf(globalThis),
+  scope: Scope = globalThis as Scope,
+): Connection {
+  if (browser === null) return openSession(options, events);
   const { url } = options;
   const token = tokenOf(options);
   const platform = platformEnvironment(systemClock, scope);
   const rungs = rungsOf(options);
   let membership: Membership | null = null;
   let fatal: RowcastError | undefined;
-  let wake = () => {};
+  let hint = () => {};
 
   const groupOf = (token: string | undefined) => {
     const identity = identityOf(token);
@@ -56,39 +59,39 @@ export function sharedCarrier(
       browser,
       group,
       () => {
-        leader = new Leader({ browser, group, carry: (events) => carry(group, events), onWanted });
+        leader = new Leader({ browser, group, open: (events) => openAsLeader(group, events), onWanted });
       },
       () => {},
     );
     membership = {
       group,
       leave() {
-        leader?.close(); // before the next one leads
+        leader?.close(); // before another tab gets the lock
         release();
       },
     };
   };
 
-  /** The timers of a page that nobody looks at are slow, but somebody may look at another tab. */
+  /** The timers of a hidden page are slow, so a leader that is hidden does not wait for them when a visible tab needs it. */
   const onWanted = () => {
-    if (scope.document?.visibilityState === 'hidden') wake();
+    if (scope.document?.visibilityState === 'hidden') hint();
   };
 
-  /** The leader's connection to the gateway. */
-  const carry = (group: string, events: SessionEvents) =>
+  /** The connection of the leader to the gateway. */
+  const openAsLeader = (group: string, events: ConnectionEvents) =>
     makeSession({
       rungs,
-      remembered: memoryOf(options),
+      memory: memoryOf(options),
       async token() {
         const present = await token();
         if (groupOf(present) === group) return present;
-        leave(); // whoever uses this tab now is somebody else: the others are not to be served with this token
+        leave(); // another principal uses this tab now: its token must not serve the other tabs
         throw new Error('the token is of another principal');
       },
       environment: {
-        watch(onSign, onRest) {
-          wake = onSign;
-          return platform.watch(onSign, onRest);
+        watch(onHint, onSuspend) {
+          hint = onHint;
+          return platform.watch(onHint, onSuspend);
         },
       },
       events: {
@@ -96,7 +99,7 @@ export function sharedCarrier(
         onState(state, error) {
           events.onState(state, error);
           if (state !== 'closed' || error === undefined) return;
-          // It says so to this tab alone: another one may have a token that works.
+          // The refusal concerns this tab alone: another one may have a token that works.
           fatal = error;
           session.close();
         },
@@ -109,18 +112,18 @@ export function sharedCarrier(
         name: 'tabs',
         open(events) {
           queueMicrotask(() => events.onOpen());
-          return new TabLink(browser, events, groupOf, enter);
+          return new TabLink({ browser, events, groupOf, enter });
         },
       },
       ...rungs,
     ],
     token,
     environment: {
-      watch(onSign, onRest) {
-        // A page that is kept, or frozen, can lead nobody.
-        const stop = platform.watch(onSign, () => {
+      watch(onHint, onSuspend) {
+        // A page that is frozen, or kept by the browser, cannot lead.
+        const stop = platform.watch(onHint, () => {
           leave();
-          onRest?.();
+          onSuspend?.();
         });
         scope.document?.addEventListener('freeze', leave);
         return () => {

@@ -4,7 +4,7 @@ export interface EventStreamEvents {
   onComment(): void;
 }
 
-/** A reader of `text/event-stream`, given its bytes as they come. Of the fields it knows `data` alone. */
+/** Parses `text/event-stream`, in chunks of any size. Of the fields it reads `data` only. */
 export function eventStreamReader({ onData, onComment }: EventStreamEvents): (bytes: Uint8Array) => void {
   const decoder = new TextDecoder();
   let rest = '';
@@ -19,13 +19,13 @@ export function eventStreamReader({ onData, onComment }: EventStreamEvents): (by
   };
 
   return (bytes) => {
-    // A carriage return at the end may be half of a line break, and waits for what follows.
     const text = decoder.decode(bytes, { stream: true });
-    // A long line comes in many pieces: what is known to have no end is not searched again.
+    // A long line arrives in many chunks: a part that has no line break is not searched again.
     if (!/[\r\n]/.test(text) && !rest.endsWith('\r')) {
       rest += text;
       return;
     }
+    // A carriage return at the end may be the first half of a line break; it waits for the next chunk.
     const lines = (rest + text).split(/\r\n|\n|\r(?!$)/);
     rest = lines.pop() ?? '';
     for (const found of lines) line(found);

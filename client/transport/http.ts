@@ -1,10 +1,21 @@
+import type { Fetch } from '../ground/platform.js';
 import type { Command, Frame } from '../protocol/index.js';
-import { Refused } from './requests.js';
 
-export type Fetch = typeof globalThis.fetch;
+/** A response that is not the expected one. `frame`: the error that a gateway gave; null if it was no gateway. */
+export class HttpRefusal extends Error {
+  readonly frame: Frame | null;
 
-/** `http://host`, `ws://host` or `https://host/path` → the address of the gateway's `path` there, for `http` or `ws`. Throws `TypeError`. */
-export function addressOf(url: string, protocol: 'http' | 'ws', path: string): string {
+  constructor(status: number, frame: Frame | null) {
+    super(`HTTP status ${status}`);
+    this.frame = frame;
+  }
+}
+
+/**
+ * The URL of a path of the gateway, for `http` or `ws`: `ws://host/base` gives `http://host/base/v1/poll`. Throws
+ * `TypeError` for what is no URL of a gateway.
+ */
+export function gatewayUrl(url: string, protocol: 'http' | 'ws', path: string): string {
   if (!/^\s*(http|ws)s?:/i.test(url)) throw new TypeError(`url: neither http nor ws: ${url}`);
   const address = new URL(url);
   address.protocol = address.protocol.replace(/^(http|ws)/, protocol);
@@ -12,27 +23,27 @@ export function addressOf(url: string, protocol: 'http' | 'ws', path: string): s
   return address.href;
 }
 
-/** Posts commands. Rejects with `Refused` where the answer is not the one that was asked for. */
+/** Posts commands. Rejects with `HttpRefusal` unless the response has the expected content type. */
 export async function post(
   fetch: Fetch,
-  address: string,
+  url: string,
   commands: readonly Command[],
-  type: string,
+  contentType: string,
   signal: AbortSignal,
 ): Promise<Response> {
-  const response = await fetch(address, {
+  const response = await fetch(url, {
     method: 'POST',
     body: JSON.stringify(commands),
-    // As `application/json` each request to another origin would cost a second one.
+    // `application/json` would cost a preflight request each time the gateway is of another origin.
     headers: { 'Content-Type': 'text/plain' },
     cache: 'no-store',
     signal,
   });
-  if (response.ok && response.headers.get('Content-Type')?.startsWith(type)) return response;
-  throw new Refused(response.status, await readError(response));
+  if (response.ok && response.headers.get('Content-Type')?.startsWith(contentType)) return response;
+  throw new HttpRefusal(response.status, await readError(response));
 }
 
-/** The error that a gateway answered with, as the frame that it would be on a connection. */
+/** The error of a response, as the frame that it would be on a connection; null if a proxy answered. */
 async function readError(response: Response): Promise<Frame | null> {
   try {
     const { error } = (await response.json()) as { error: { code: string; message?: string } };
@@ -41,6 +52,6 @@ async function readError(response: Response): Promise<Frame | null> {
     const retryAfter = seconds >= 0 ? { retryAfter: 1000 * seconds } : {};
     return { type: 'error', code: error.code, message: error.message ?? '', ...retryAfter };
   } catch {
-    return null; // a proxy's page
+    return null;
   }
 }

@@ -1,36 +1,37 @@
 import { type Clock, systemClock } from '../ground/clock.js';
-import { addressOf, type Fetch, post } from './http.js';
-import { type Ask, Requests } from './requests.js';
+import type { Fetch } from '../ground/platform.js';
+import { gatewayUrl, post } from './http.js';
+import { type Exchange, RequestLink } from './request-link.js';
 import type { LinkEvents, Rung } from './rung.js';
 
-/** How long the gateway may wait for news, in seconds. */
+/** How long the gateway may hold a request until there are events, in seconds. */
 const WAIT = 20;
 
-/** Between two requests, in milliseconds: where much is written, each answer holds more, instead of there being more of them. */
+/** The least time between two requests, in milliseconds. While much is written each response holds more events instead. */
 const INTERVAL = 100;
 
-/** How long an answer may take that waits for nothing, in milliseconds. */
-const ANSWER_TIMEOUT = 10_000;
+/** How long a response may take beyond `WAIT`, in milliseconds. */
+const RESPONSE_TIMEOUT = 10_000;
 
-/** The connection is heard when a poll is answered. In milliseconds. */
+/** Only the end of a poll proves that the gateway is there. In milliseconds. */
 const HEARTBEAT = 3 * WAIT * 1000;
 
-/** The long-poll rung: one request after the other, each answered when there is something to say. */
+/** The long-poll rung: one request after the other, each answered when there is something to send. */
 export function pollRung(url: string, fetch: Fetch, clock: Clock = systemClock): Rung {
-  const address = addressOf(url, 'http', '/v1/poll');
-  const makeAsk = (): Ask => {
-    let from = 0;
+  const address = gatewayUrl(url, 'http', '/v1/poll');
+  const makeExchange = (): Exchange => {
+    let earliest = 0;
     return async ({ commands, urgent, signal, onValue }) => {
       if (!urgent) {
-        await pause(clock, from - clock.now(), signal);
+        await pause(clock, earliest - clock.now(), signal);
         signal.throwIfAborted();
-        from = clock.now() + INTERVAL;
+        earliest = clock.now() + INTERVAL;
       }
       const wait = urgent ? 0 : WAIT;
       const request = new AbortController();
       const abort = () => request.abort();
       signal.addEventListener('abort', abort);
-      const cancelTimer = clock.after(wait * 1000 + ANSWER_TIMEOUT, abort);
+      const cancelTimer = clock.after(wait * 1000 + RESPONSE_TIMEOUT, abort);
       try {
         const response = await post(fetch, `${address}?wait=${wait}`, commands, 'application/json', request.signal);
         const { frames } = (await response.json()) as { frames: unknown[] };
@@ -42,10 +43,10 @@ export function pollRung(url: string, fetch: Fetch, clock: Clock = systemClock):
       }
     };
   };
-  return { name: 'poll', open: (events) => new Requests(withHeartbeat(events), makeAsk()) };
+  return { name: 'poll', open: (events) => new RequestLink(withHeartbeat(events), makeExchange()) };
 }
 
-/** `time` in milliseconds. Resolves early where nobody waits any more: what follows sees the signal as well. */
+/** Waits for `time` milliseconds, or until the signal is aborted. */
 async function pause(clock: Clock, time: number, signal: AbortSignal): Promise<void> {
   if (time <= 0) return;
   await new Promise<void>((resolve) => {
@@ -57,7 +58,7 @@ async function pause(clock: Clock, time: number, signal: AbortSignal): Promise<v
   });
 }
 
-/** The gateway derives the heartbeat from the wait of one request, and the first one waits for nothing. */
+/** Raises the heartbeat: the gateway derives it from the wait of one request, and the first request has none. */
 function withHeartbeat(events: LinkEvents): LinkEvents {
   return {
     ...events,

@@ -1,30 +1,30 @@
 import type { Command, Frame } from '../protocol/index.js';
 
-/** What a rung tells its visitor, never before `open` has returned. After `onClose` it says nothing more. */
+/** What a link reports. Nothing before `open` has returned, and nothing after `onClose`. */
 export interface LinkEvents {
   /** Commands may be sent. */
   onOpen(): void;
   onFrame(frame: Frame): void;
-  /** Something came that is no frame of this version, a comment perhaps: the other side lives. */
+  /** Data arrived that is no frame of this version, such as a comment. It proves that the gateway is there. */
   onHeard(): void;
-  /** `code`: a WebSocket close code, or 1006 where there was none. */
+  /** `code`: a WebSocket close code; 1006 if the transport has none. */
   onClose(code: number, reason: string): void;
 }
 
-/** One connection. */
+/** One connection, as the client holds it. The gateway holds its end as a `Transport` (server/ports/door.ts). */
 export interface Link {
   send(command: Command): void;
-  /** Ends the connection; `onClose` need not follow. */
+  /** Closes the connection; `onClose` need not follow. */
   close(): void;
 }
 
-/** `tabs` leads to another tab of the browser, and is no rung of the ladder to the gateway. */
+/** `tabs`: another tab of the browser has the connection to the gateway. */
 export type TransportName = 'websocket' | 'sse' | 'poll' | 'tabs';
 
-/** One way down to the gateway: a rung of the ladder. */
+/** One way to the gateway, a rung of the ladder. Its counterpart at the gateway is a door. */
 export interface Rung {
   readonly name: TransportName;
-  /** Proxies may hold back what comes this way: it is proven only by `onHeard` after `connected`. */
+  /** A proxy may hold back a response of this transport, so it is proven only by `onHeard` after `connected`. */
   readonly mayBuffer?: boolean;
   open(events: LinkEvents): Link;
 }

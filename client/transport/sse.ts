@@ -1,14 +1,15 @@
+import type { Fetch } from '../ground/platform.js';
 import { eventStreamReader } from './event-stream.js';
-import { addressOf, type Fetch, post } from './http.js';
-import { type Ask, Requests } from './requests.js';
+import { gatewayUrl, post } from './http.js';
+import { type Exchange, RequestLink } from './request-link.js';
 import type { Rung } from './rung.js';
 
-/** The SSE rung: a stream of server-sent events, read by fetch. Commands go up by asking for the stream anew. */
+/** The SSE rung: server-sent events, read with `fetch`. New commands are sent by requesting the stream again. */
 export function sseRung(url: string, fetch: Fetch): Rung {
-  const address = addressOf(url, 'http', '/v1/sse');
-  const ask: Ask = async ({ commands, signal, onValue, onComment }) => {
+  const address = gatewayUrl(url, 'http', '/v1/sse');
+  const exchange: Exchange = async ({ commands, signal, onValue, onComment }) => {
     const { body } = await post(fetch, address, commands, 'text/event-stream', signal);
-    if (body === null) throw new Error('this platform does not stream');
+    if (body === null) throw new Error('fetch does not stream on this platform');
     let begun = false;
     const read = eventStreamReader({
       onData(data) {
@@ -16,7 +17,7 @@ export function sseRung(url: string, fetch: Fetch): Rung {
         onValue(JSON.parse(data));
       },
       onComment() {
-        if (begun) onComment(); // before the first frame it is the padding, which proves nothing
+        if (begun) onComment(); // a comment before the first frame is padding, and proves nothing
       },
     });
     const reader = body.getReader();
@@ -26,5 +27,5 @@ export function sseRung(url: string, fetch: Fetch): Rung {
       read(value);
     }
   };
-  return { name: 'sse', mayBuffer: true, open: (events) => new Requests(events, ask) };
+  return { name: 'sse', mayBuffer: true, open: (events) => new RequestLink(events, exchange) };
 }

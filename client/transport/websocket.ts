@@ -1,26 +1,24 @@
 import * as library from 'reconnecting-websocket';
+import type { WebSocketConstructor } from '../ground/platform.js';
 import { parseFrame } from '../protocol/index.js';
-import { addressOf } from './http.js';
+import { gatewayUrl } from './http.js';
 import type { Link, LinkEvents, Rung } from './rung.js';
-
-/** The constructor of a WebSocket: the browser's own, or that of the package `ws`. */
-export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => WebSocket;
 
 type Library = typeof import('reconnecting-websocket').default;
 
-// The package is CommonJS with a `default` of its own: bundlers and Node disagree on how many of them to unwrap.
+// The package is CommonJS with a `default` of its own; bundlers and Node unwrap a different number of them.
 const outer = library.default as unknown as Library | { default: Library };
 const ReconnectingWebSocket = 'default' in outer ? outer.default : outer;
 
-/** Longer than any visit waits for a handshake: the visit ends it, not the socket. In milliseconds. */
+/** Longer than any handshake timeout, because the visit ends a handshake, not the library. In milliseconds. */
 const NEVER = 3_600_000;
 
 /**
- * The WebSocket rung: one disposable socket per visit. It never dials again by itself (`maxRetries: 0`) and never
- * queues: the session decides when the next visit is and what is said first on it.
+ * The WebSocket rung: one disposable socket per visit. The library neither reconnects (`maxRetries: 0`) nor queues
+ * messages: the session decides when to connect again, and which command is sent first.
  */
 export function websocketRung(url: string, WebSocket: WebSocketConstructor): Rung {
-  const address = addressOf(url, 'ws', '/v1/ws');
+  const address = gatewayUrl(url, 'ws', '/v1/ws');
   return {
     name: 'websocket',
     open(events: LinkEvents): Link {
@@ -53,7 +51,7 @@ export function websocketRung(url: string, WebSocket: WebSocketConstructor): Run
           else events.onFrame(frame);
         }),
       );
-      // A socket that never opened gives an error and, from some implementations, no close event.
+      // Some implementations fire no close event for a socket that never opened.
       socket.addEventListener(
         'error',
         unlessEnded(() => end(1006, 'the connection failed')),
@@ -74,8 +72,8 @@ export function websocketRung(url: string, WebSocket: WebSocketConstructor): Run
 }
 
 /**
- * Firefox throws where a policy of the page forbids WebSockets. The library would let that pass as a rejection that
- * nobody handles, and say nothing.
+ * In Firefox the constructor throws if a policy of the page forbids WebSockets. The library would turn that into an
+ * unhandled rejection and report nothing.
  */
 function catching(WebSocket: WebSocketConstructor, onThrow: (reason: unknown) => void): WebSocketConstructor {
   return new Proxy(WebSocket, {
@@ -84,7 +82,7 @@ function catching(WebSocket: WebSocketConstructor, onThrow: (reason: unknown) =>
         return new target(...given);
       } catch (reason) {
         queueMicrotask(() => onThrow(reason));
-        return Object.assign(new EventTarget(), { readyState: 3 }); // CLOSED: there is nothing to close
+        return Object.assign(new EventTarget(), { readyState: 3 }); // CLOSED: the library closes nothing
       }
     },
   });

@@ -221,10 +221,10 @@ test('I1 I2 I3: down to the last rung and up again under load', async () => {
   proxy.cut();
   await reads('poll');
   proxy.forbidden = null;
-  page.sign();
+  page.hint();
   await reads('sse');
   proxy.upgrades = 'pass';
-  page.sign();
+  page.hint();
   await reads('websocket');
   await expectAll(followers, await stop());
   console.log(`${followers[0]?.events.length} events in each of ${names.length} channels, by ${seen.join(' ')}`);

@@ -1,18 +1,18 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { type Fate, Ladder, STABLE } from '../../client/session/ladder.js';
+import { Ladder, STABLE, type VisitResult } from '../../client/session/ladder.js';
 import type { TransportName } from '../../client/transport/rung.js';
 import { seed } from './seed.js';
 
 const parameters = { seed: seed('ladder'), numRuns: 1_000 };
 const NAMES: readonly TransportName[] = ['websocket', 'sse', 'poll'];
 
-const refused: Fate = { lived: null, blameless: false };
-const died: Fate = { lived: 1_000, blameless: false };
-const spoken: Fate = { lived: null, blameless: true };
+const refused: VisitResult = { lived: null, transportAtFault: true };
+const died: VisitResult = { lived: 1_000, transportAtFault: true };
+const spoken: VisitResult = { lived: null, transportAtFault: false };
 
 /** The rungs of the visits, each followed by `.` where a delay came before the next. */
-function visits(ladder: Ladder, outcomes: readonly Fate[]): string {
+function visits(ladder: Ladder, outcomes: readonly VisitResult[]): string {
   return outcomes
     .map((outcome) => {
       const { rung } = ladder;
@@ -32,13 +32,13 @@ describe('a rung', () => {
     const ladder = new Ladder(NAMES);
     expect(visits(ladder, [died, died, died, refused])).toBe('websocket. websocket. websocket sse');
     const other = new Ladder(NAMES);
-    expect(visits(other, [{ lived: 60_000, blameless: false }, refused, refused, refused, refused])).toBe(
+    expect(visits(other, [{ lived: 60_000, transportAtFault: true }, refused, refused, refused, refused])).toBe(
       'websocket. websocket. websocket. websocket sse',
     );
   });
 
   test('that stood for five seconds has no failure behind it', () => {
-    const long = { lived: STABLE, blameless: false };
+    const long = { lived: STABLE, transportAtFault: true };
     expect(visits(new Ladder(NAMES), [died, died, long, died, died, long, died, died, died])).toBe(
       'websocket. websocket. websocket. websocket. websocket. websocket. websocket. websocket. websocket',
     );
@@ -59,21 +59,21 @@ test('the first round begins at the remembered rung, and then tries the others f
 
 test('a handshake may take 4 seconds, then 8, then 10; 10 at once where nothing else is left, or the rung has stood', () => {
   const ladder = new Ladder(['websocket', 'sse']);
-  const patience: number[] = [];
+  const timeouts: number[] = [];
   for (let visit = 0; visit < 8; visit += 1) {
-    patience.push(ladder.patience);
+    timeouts.push(ladder.handshakeTimeout);
     ladder.lost(refused);
   }
-  expect(patience).toEqual([4_000, 10_000, 8_000, 10_000, 10_000, 10_000, 10_000, 10_000]);
-  expect(new Ladder(['websocket']).patience).toBe(10_000);
+  expect(timeouts).toEqual([4_000, 10_000, 8_000, 10_000, 10_000, 10_000, 10_000, 10_000]);
+  expect(new Ladder(['websocket']).handshakeTimeout).toBe(10_000);
   const other = new Ladder(['websocket', 'sse']);
   other.stands();
-  other.lost({ lived: STABLE, blameless: false });
-  expect([other.rung, other.patience]).toEqual(['websocket', 10_000]);
+  other.lost({ lived: STABLE, transportAtFault: true });
+  expect([other.rung, other.handshakeTimeout]).toEqual(['websocket', 10_000]);
   for (let strike = 0; strike < 3; strike += 1) other.lost(refused);
-  expect([other.rung, other.patience]).toEqual(['sse', 10_000]);
+  expect([other.rung, other.handshakeTimeout]).toEqual(['sse', 10_000]);
   other.lost(refused);
-  expect([other.rung, other.patience]).toEqual(['websocket', 8_000]);
+  expect([other.rung, other.handshakeTimeout]).toEqual(['websocket', 8_000]);
 });
 
 test('with a rung that was climbed to a new round begins: what failed before it is tried again', () => {
@@ -82,13 +82,13 @@ test('with a rung that was climbed to a new round begins: what failed before it 
   ladder.lost(refused);
   ladder.stands(); // poll
   ladder.stands('websocket');
-  for (let strike = 0; strike < 3; strike += 1) ladder.lost({ lived: 1, blameless: false });
+  for (let strike = 0; strike < 3; strike += 1) ladder.lost({ lived: 1, transportAtFault: true });
   expect(ladder.rung).toBe('sse');
 });
 
-const outcome: fc.Arbitrary<Fate> = fc.record({
+const outcome: fc.Arbitrary<VisitResult> = fc.record({
   lived: fc.oneof(fc.constant(null), fc.nat(2 * STABLE)),
-  blameless: fc.boolean(),
+  transportAtFault: fc.boolean(),
 });
 const step = fc.oneof(
   { weight: 8, arbitrary: fc.record({ kind: fc.constant('lost' as const), outcome }) },
@@ -107,8 +107,8 @@ test('whatever happens: a rung is left only for cause, none is tried twice witho
         const before = ladder.rung;
         expect(names).toContain(before);
         expect(ladder.better).toEqual(names.slice(0, names.indexOf(before)));
-        expect(ladder.patience).toBeGreaterThanOrEqual(4_000);
-        expect(ladder.patience).toBeLessThanOrEqual(10_000);
+        expect(ladder.handshakeTimeout).toBeGreaterThanOrEqual(4_000);
+        expect(ladder.handshakeTimeout).toBeLessThanOrEqual(10_000);
         if (step.kind === 'climbs') {
           const better = ladder.better[step.which];
           if (better === undefined) continue;
@@ -118,15 +118,15 @@ test('whatever happens: a rung is left only for cause, none is tried twice witho
           sinceDelay = [better];
           continue;
         }
-        const { lived, blameless } = step.outcome;
+        const { lived, transportAtFault } = step.outcome;
         if (lived !== null) {
           ladder.stands();
           stood = true;
         }
         const atOnce = ladder.lost(step.outcome);
         const long = lived !== null && lived >= STABLE;
-        failures = long ? 0 : failures + (blameless ? 0 : 1);
-        const cause = !blameless && !long && (!stood || failures >= 3);
+        failures = long ? 0 : failures + (transportAtFault ? 1 : 0);
+        const cause = transportAtFault && !long && (!stood || failures >= 3);
         if (!cause) expect([ladder.rung, atOnce]).toEqual([before, false]);
         if (cause && names.length > 1 && atOnce) expect(ladder.rung).not.toBe(before);
         if (cause) [stood, failures] = [false, 0];

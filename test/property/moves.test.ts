@@ -85,7 +85,7 @@ test('I1 I2 I3 I5 I7: whatever the ways do, whichever carries, and whenever toke
         (state) => {
           if (state === 'connected') carried.push(client.transport);
         },
-        world.clock,
+        { clock: world.clock, backoff: () => new Backoff({ base: 250, cap: 30_000 }) },
       );
       const places = new Map<string, number>();
       /** Codes of the errors that closed a subscription. */
@@ -133,8 +133,8 @@ test('I1 I2 I3 I5 I7: whatever the ways do, whichever carries, and whenever toke
         if (step.kind === 'issuer') [issuer.mood, issuer.lifetime] = [step.mood, step.lifetime];
         if (step.kind === 'cut') for (const way of at?.standing ?? []) way.cut(step.code);
         if (step.kind === 'turn') await world.clock.turn(step.time);
-        if (step.kind === 'sign') environment.sign();
-        if (step.kind === 'rest') environment.rest();
+        if (step.kind === 'sign') environment.hint();
+        if (step.kind === 'rest') environment.suspend();
         if (step.kind === 'toggle') {
           const subscription = subscriptions.get(step.channel);
           subscription?.close();
@@ -147,7 +147,7 @@ test('I1 I2 I3 I5 I7: whatever the ways do, whichever carries, and whenever toke
       }
       for (const way of ladder) way.mood = 'open';
       [issuer.mood, issuer.lifetime] = ['gives', 3_600_000];
-      environment.sign();
+      environment.hint();
       for (const name of CHANNELS) world.allow(name);
       for (const way of ladder) way.arrive(100); // what was denied is known
       await settle();

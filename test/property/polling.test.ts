@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import { clientOver } from '../../client/client.js';
 import { Backoff } from '../../client/ground/backoff.js';
 import { RowcastError } from '../../client/ground/error.js';
-import { stateOfExecution } from '../../client/polling/channels.js';
 import { Poller } from '../../client/polling/poller.js';
+import { stateOfExecution } from '../../client/progress/activity.js';
 import { FakePolls, type Health } from '../support/fake-polls.js';
 import { FakeClock, FakeEnvironment } from '../support/fakes.js';
 import { seed } from './seed.js';
@@ -64,7 +64,7 @@ test('I1, I2, I3, I7: whatever happens in between, each channel is read once, in
             breakerCooldown: 30_000,
             thresholds: { failureRate: 0.05, response: 5_000, recovery: 60_000 },
           },
-          exchange: gateway.exchange,
+          poll: gateway.poll,
           token: async () => undefined,
           clock,
           backoff: new Backoff({ base: 1_000, cap: 30_000 }, () => 0.5),
@@ -106,16 +106,16 @@ test('I1, I2, I3, I7: whatever happens in between, each channel is read once, in
           readers[channel]?.close();
           open(channel);
         } else if (action === 'time') await clock.turn(time);
-        else if (action === 'sign') environment.sign();
+        else if (action === 'sign') environment.hint();
         else if (action === 'online' || action === 'offline') {
           online = action === 'online';
-          environment.sign();
+          environment.hint();
         } else if (action === 'pause' || action === 'resume' || action === 'refresh') poller[action]();
       }
 
       gateway.health = 'works';
       online = true;
-      environment.sign();
+      environment.hint();
       poller.resume();
       await clock.turn(60_000);
       poller.refresh(); // what was finished may have been written to since

@@ -1,5 +1,6 @@
 import { type Command, codeOfClose, type Frame, parseFrame } from '../../client/protocol/index.js';
-import { Refused, Requests } from '../../client/transport/requests.js';
+import { HttpRefusal } from '../../client/transport/http.js';
+import { RequestLink } from '../../client/transport/request-link.js';
 import type { Link, LinkEvents, Rung, TransportName } from '../../client/transport/rung.js';
 import type { Connection } from '../../server/connection/connection.js';
 import { Refusal } from '../../server/ground/refusal.js';
@@ -143,7 +144,7 @@ class Socket implements Link, Way {
 
 /** The real link of event streams, or of polls; each request is a tunnel. */
 class Asked implements Link, Way {
-  readonly #link: Requests;
+  readonly #link: RequestLink;
   #request: { tunnel: Tunnel; arrive(count: number): void; cut(reason: Error): void } | null = null;
   closed = false;
 
@@ -152,7 +153,7 @@ class Asked implements Link, Way {
       this.closed = true;
       events.onClose(...ending);
     };
-    this.#link = new Requests({ ...events, onClose }, ({ commands, urgent, signal, onValue, onComment }) => {
+    this.#link = new RequestLink({ ...events, onClose }, ({ commands, urgent, signal, onValue, onComment }) => {
       if (ways.mood === 'refuses') return Promise.reject(new TypeError('fetch failed'));
       const tunnel = makeTunnel();
       void tunnel.ask(commands);
@@ -175,7 +176,7 @@ class Asked implements Link, Way {
           const ended = tunnel.connection.closed;
           if (!ended && (!tunnel.asked || !(urgent || tunnel.news))) return;
           const frames = tunnel.take();
-          if (tunnel.ending !== null) return cut(new Refused(401, error(tunnel.ending)));
+          if (tunnel.ending !== null) return cut(new HttpRefusal(401, error(tunnel.ending)));
           tunnel.connection.gone();
           for (const frame of frames) onValue(frame);
           resolve(true);

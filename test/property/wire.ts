@@ -1,4 +1,6 @@
+import { clientOver } from '../../client/client.js';
 import { Backoff } from '../../client/ground/backoff.js';
+import type { RowcastError } from '../../client/ground/error.js';
 import {
   askedPosition,
   type Frame,
@@ -8,8 +10,7 @@ import {
   type Row,
   startAt,
 } from '../../client/protocol/index.js';
-import type { Request } from '../../client/session/connection.js';
-import type { Subscription, Wire } from '../../client/subscription/subscription.js';
+import type { Connection, ConnectionEvents, Request, SessionState } from '../../client/session/connection.js';
 import { FakeClock } from '../support/fakes.js';
 
 export const CHANNEL = 'message:lobby';
@@ -22,11 +23,22 @@ interface Command {
 }
 
 /** A gateway with one channel, seen through a connection on which nothing moves before the test says so. */
-export class FakeGateway implements Wire {
+export class FakeGateway implements Connection {
   readonly clock = new FakeClock();
-  subscription: Subscription | null = null;
-  connected = false;
-  forgotten = 0;
+  readonly transport = 'websocket';
+  readonly heardAt = null;
+  readonly roundTrip = null;
+  readonly retryAt = null;
+  state: SessionState = 'waiting';
+  #events!: ConnectionEvents;
+  readonly client = clientOver(
+    (events) => {
+      this.#events = events;
+      return this;
+    },
+    undefined,
+    { clock: this.clock, backoff: () => new Backoff(BACKOFF, () => 0.5) },
+  );
   epoch = 'e1';
   floor = 1;
   head: number;
@@ -45,35 +57,38 @@ export class FakeGateway implements Wire {
     this.head = head;
   }
 
-  backoff(): Backoff {
-    return new Backoff(BACKOFF, () => 0.5);
+  start(): void {}
+
+  reconnect(): void {}
+
+  /** The session ends: with an error it has given up. */
+  close(error?: RowcastError): void {
+    this.#forget();
+    this.#enter('closed', error);
   }
 
   request(request: Request, onReply: (reply: Reply) => void = () => {}): void {
-    if (!this.connected) throw new Error(`${request.type} without a connection`);
+    if (this.state !== 'connected') throw new Error(`${request.type} without a connection`);
     this.mayDeliver = false;
     this.#lastId += 1;
     this.up.push({ id: this.#lastId, request, onReply });
   }
 
-  forget(): void {
-    this.forgotten += 1;
+  connect(): void {
+    if (this.state === 'waiting') this.#enter('connected');
   }
 
-  connect(): void {
-    if (this.connected) return;
-    this.connected = true;
-    this.subscription?.onConnection(true);
+  /** Another transport takes over: what was on its way is lost, and nothing is subscribed. */
+  move(): void {
+    if (this.state !== 'connected') return;
+    this.#forget();
+    this.#enter('connected');
   }
 
   drop(): void {
-    if (!this.connected) return;
-    this.connected = false;
-    this.mayDeliver = false;
-    this.after = null;
-    this.up.length = 0;
-    this.down.length = 0;
-    this.subscription?.onConnection(false);
+    if (this.state !== 'connected') return;
+    this.#forget();
+    this.#enter('waiting');
   }
 
   /** Answers the oldest command; a subscribe with the error, if one is given. */
@@ -157,9 +172,26 @@ export class FakeGateway implements Wire {
     this.down.push({
       arrive: () => {
         this.mayDeliver = false;
-        this.subscription?.onFrame(frame);
+        this.push(frame);
       },
     });
+  }
+
+  /** A frame that arrives, whatever the gateway has sent. */
+  push(frame: Frame): void {
+    this.#events.onFrame(frame);
+  }
+
+  #enter(state: SessionState, error?: RowcastError): void {
+    this.state = state;
+    this.#events.onState(state, error);
+  }
+
+  #forget(): void {
+    this.mayDeliver = false;
+    this.after = null;
+    this.up.length = 0;
+    this.down.length = 0;
   }
 
   /** Lets one thing arrive. */
@@ -173,6 +205,6 @@ export class FakeGateway implements Wire {
   }
 
   #frame(frame: Frame): void {
-    this.down.push({ frame, arrive: () => this.subscription?.onFrame(frame) });
+    this.down.push({ frame, arrive: () => this.push(frame) });
   }
 }

@@ -1,5 +1,5 @@
 import type { RowcastError } from '../../client/ground/error.js';
-import type { Answer, Exchange } from '../../client/polling/answer.js';
+import type { Poll, PollResponse } from '../../client/polling/poll.js';
 import { type Command, type Frame, formatPosition, parsePosition, type Row } from '../../client/protocol/index.js';
 
 const EPOCH = 'e1';
@@ -39,7 +39,7 @@ export class FakePolls {
     );
   }
 
-  readonly exchange: Exchange = async (commands, signal) => {
+  readonly poll: Poll = async (commands, signal) => {
     this.requests.push(commands);
     this.#out += 1;
     this.most = Math.max(this.most, this.#out);
@@ -62,7 +62,7 @@ export class FakePolls {
     }
   };
 
-  #answer(commands: readonly Command[]): Answer {
+  #answer(commands: readonly Command[]): PollResponse {
     const replies: Frame[] = [];
     const events: Frame[] = [];
     const positions: Record<string, string> = {};

@@ -64,27 +64,27 @@ export class FakeClock implements Clock {
   }
 }
 
-/** An environment whose signs the test gives. */
+/** An environment whose network hints the test gives. */
 export class FakeEnvironment implements Environment {
-  readonly #watchers = new Set<{ onSign(): void; onRest?: (() => void) | undefined }>();
+  readonly #watchers = new Set<{ onHint(): void; onSuspend?: (() => void) | undefined }>();
 
   get watched(): boolean {
     return this.#watchers.size > 0;
   }
 
-  watch(onSign: () => void, onRest?: () => void): () => void {
-    const watcher = { onSign, onRest };
+  watch(onHint: () => void, onSuspend?: () => void): () => void {
+    const watcher = { onHint, onSuspend };
     this.#watchers.add(watcher);
     return () => this.#watchers.delete(watcher);
   }
 
-  sign(): void {
-    for (const { onSign } of this.#watchers) onSign();
+  hint(): void {
+    for (const { onHint } of this.#watchers) onHint();
   }
 
   /** The page is left. */
-  rest(): void {
-    for (const { onRest } of this.#watchers) onRest?.();
+  suspend(): void {
+    for (const { onSuspend } of this.#watchers) onSuspend?.();
   }
 }
 

@@ -1,11 +1,11 @@
 import { WebSocket } from 'ws';
 import { type Client, clientOver } from '../../client/client.js';
+import type { WebSocketConstructor } from '../../client/ground/platform.js';
 import type { SessionState } from '../../client/index.js';
 import type { Scope } from '../../client/session/environment.js';
 import type { ConnectionOptions } from '../../client/session/open.js';
 import type { Browser } from '../../client/tabs/browser.js';
-import { sharedCarrier } from '../../client/tabs/share.js';
-import type { WebSocketConstructor } from '../../client/transport/websocket.js';
+import { sharedConnection } from '../../client/tabs/share.js';
 
 interface Request {
   readonly by: Tab;
@@ -83,7 +83,7 @@ export class Tab {
     };
     const direct = { WebSocket: WebSocket as unknown as WebSocketConstructor, ...options };
     this.client = clientOver(
-      (events) => sharedCarrier(direct, share, this.#browser(), events, scope),
+      (events) => sharedConnection(direct, share, events, this.#browser(), scope),
       (state) => this.states.push(state),
     );
   }

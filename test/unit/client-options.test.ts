@@ -8,7 +8,7 @@ import {
   type Transport,
 } from '../../client/index.js';
 import type { RowcastError } from '../../client/node.js';
-import { remembered } from '../../client/session/remembered.js';
+import { transportMemory } from '../../client/session/transport-memory.js';
 import { testClient } from '../support/client.js';
 import { FakeClock, settle } from '../support/fakes.js';
 import { until } from '../support/until.js';
@@ -170,7 +170,7 @@ describe('what is remembered', () => {
     client.subscribe('message:a', { onEvent: () => {} });
     await until(() => client.transport === 'sse', { what: 'a connection' });
     await settle();
-    const learned = () => remembered(url, { now: () => Date.now(), after: new FakeClock().after }).read();
+    const learned = () => transportMemory(url, { now: () => Date.now(), after: new FakeClock().after }).read();
     if (confined === null) await until(() => learned() === 'sse', { what: 'the rung to be remembered' });
     else expect(learned()).toBeNull();
   });

@@ -2,10 +2,10 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import { type Client, clientOver } from '../../client/client.js';
 import { Backoff } from '../../client/ground/backoff.js';
 import { RowcastError } from '../../client/ground/error.js';
-import { stateOfExecution } from '../../client/polling/channels.js';
 import { Poller } from '../../client/polling/poller.js';
 import type { PollingStats } from '../../client/polling/settings.js';
 import type { Warning } from '../../client/polling/statistics.js';
+import { stateOfExecution } from '../../client/progress/activity.js';
 import type { SessionState } from '../../client/session/connection.js';
 import { FakePolls } from '../support/fake-polls.js';
 import { FakeClock, FakeEnvironment } from '../support/fakes.js';
@@ -58,7 +58,7 @@ beforeEach(() => {
     (events) => {
       poller = new Poller({
         settings: { ...SETTINGS, onStats: (now) => stats.push(now), onWarning: (warning) => warnings.push(warning) },
-        exchange: gateway.exchange,
+        poll: gateway.poll,
         token: () => token(),
         clock,
         backoff: new Backoff({ base: BASE, cap: 30_000 }, () => random()),
@@ -315,7 +315,7 @@ describe('failures', () => {
     expect(await begun(2_000 + 4 * (5_000 + BASE))).toEqual([2_000, 8_000, 14_000, 20_000, 26_000]);
     expect(errorsSeen.at(-1)).toBe('rate_limited');
     poller.refresh();
-    environment.sign();
+    environment.hint();
     expect(await begun(4_999)).toEqual([]);
     expect(poller.stats).toMatchObject({ failures: 0, breaker: 'closed', successRate: 1 });
     gateway.health = 'works';
@@ -514,7 +514,7 @@ describe('the network and the page', () => {
   test('offline nothing is asked and nothing fails; online it is asked at once', async () => {
     await live(A);
     online = false;
-    environment.sign();
+    environment.hint();
     expect(client.state).toBe('waiting');
     await clock.turn(600_000);
     poller.refresh();
@@ -522,7 +522,7 @@ describe('the network and the page', () => {
     expect([gateway.requests.length, poller.stats.failures, clock.timers]).toEqual([0, 0, 0]);
     gateway.write(A, 'x');
     online = true;
-    environment.sign();
+    environment.hint();
     await clock.turn(0);
     expect([client.state, seen.length, poller.stats.failures]).toEqual(['connected', 1, 0]);
   });
@@ -531,7 +531,7 @@ describe('the network and the page', () => {
     await live(A);
     await clock.turn(1_500);
     for (let sign = 0; sign < 5; sign += 1) {
-      environment.sign();
+      environment.hint();
       await clock.turn(100);
     }
     expect(gateway.requests).toHaveLength(1);
@@ -543,7 +543,7 @@ describe('the network and the page', () => {
     await clock.turn(5_000);
     gateway.health = 'works';
     await clock.turn(3_000);
-    environment.sign();
+    environment.hint();
     await clock.turn(0);
     expect([client.state, poller.stats.breaker]).toEqual(['connected', 'closed']);
   });
@@ -552,12 +552,12 @@ describe('the network and the page', () => {
     await live(A);
     gateway.health = 'hangs';
     await clock.turn(2_000);
-    environment.sign();
+    environment.hint();
     await clock.turn(2_999);
     expect(gateway.requests).toHaveLength(1);
     await clock.turn(1);
     gateway.health = 'works';
-    environment.sign();
+    environment.hint();
     await clock.turn(0);
     expect([gateway.requests.length, gateway.aborted.length, poller.stats.failures]).toEqual([2, 1, 0]);
   });
@@ -635,7 +635,7 @@ describe('I7: after close nothing is left', () => {
       async () => {
         await live(A);
         online = false;
-        environment.sign();
+        environment.hint();
       },
     ],
   ])('closed %s', async (_, prepare) => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Fetch } from '../../client/ground/platform.js';
 import type { Command } from '../../client/protocol/index.js';
-import type { Fetch } from '../../client/transport/http.js';
 import { pollRung } from '../../client/transport/poll.js';
 import type { Link, Rung } from '../../client/transport/rung.js';
 import { sseRung } from '../../client/transport/sse.js';
@@ -307,7 +307,7 @@ describe('poll', () => {
 
   test('an answer that answers nothing is not asked for again and again', async () => {
     await last().answer({ frames: [], positions: {} });
-    expect([requests.length, ...heard]).toEqual([1, 'close 1006 the answer ended']);
+    expect([requests.length, ...heard]).toEqual([1, 'close 1006 the response ended']);
   });
 
   test.each([
@@ -372,7 +372,7 @@ describe('sse', () => {
   test('a stream that ends or breaks is a lost connection; after an error, with its close code', async () => {
     await last().write(frame({ ...CONNECTED, id: 1 }));
     await last().end();
-    expect(heard.splice(0)).toEqual(['connected', 'close 1006 the answer ended']);
+    expect(heard.splice(0)).toEqual(['connected', 'close 1006 the response ended']);
     await open(sseRung('http://gateway', fetch));
     await last().write(
       frame({ ...CONNECTED, id: 1 }) + frame({ type: 'error', code: 'shutting_down', message: 'why' }),

@@ -38,7 +38,7 @@ afterEach(() => {
 async function start(): Promise<void> {
   session = new Session({
     rungs: [websocket, sse, poll],
-    remembered: {
+    memory: {
       read: () => remembered,
       write: (name) => {
         remembered = name;
@@ -320,7 +320,7 @@ describe('up', () => {
     await pass(2 * TRIAL, poll.last);
     await fail(websocket);
     await fail(sse);
-    environment.sign();
+    environment.hint();
     poll.last.events.onHeard();
     await clock.turn(TRIAL);
     expect(counts()).toEqual([3, 2, 1]);
@@ -389,7 +389,7 @@ describe('up', () => {
     await fail(websocket);
     for (let sign = 0; sign < 4; sign += 1) {
       await clock.turn(5_000);
-      environment.sign();
+      environment.hint();
     }
     await settle();
     expect(counts()[1]).toBeGreaterThan(0);
@@ -399,7 +399,7 @@ describe('up', () => {
     await start();
     await greet(poll);
     for (let sign = 0; sign < 3; sign += 1) {
-      environment.sign();
+      environment.hint();
       poll.last.events.onHeard();
       await clock.turn(1_000);
     }
@@ -442,11 +442,11 @@ describe('up', () => {
 test('a page that is left has no connection, so that the browser may keep it; shown again it connects at once', async () => {
   await start();
   await greet(websocket);
-  environment.rest();
+  environment.suspend();
   expect([session.state, websocket.last.closed, clock.timers]).toEqual(['waiting', true, 0]);
   await clock.turn(60_000);
   expect(counts()).toEqual([1, 0, 0]);
-  environment.sign();
+  environment.hint();
   await clock.turn(0);
   await greet(websocket);
   expect(states).toEqual(['connecting', 'connected websocket', 'waiting', 'connecting', 'connected websocket']);

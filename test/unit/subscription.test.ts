@@ -1,6 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import { RowcastError } from '../../client/ground/error.js';
-import { type SubscribeOptions, Subscription, type SubscriptionState } from '../../client/subscription/subscription.js';
+import type { SubscribeOptions, Subscription, SubscriptionState } from '../../client/subscription/subscription.js';
 import { BACKOFF, CHANNEL, FakeGateway } from '../property/wire.js';
 import { settle } from '../support/fakes.js';
 
@@ -8,9 +8,7 @@ import { settle } from '../support/fakes.js';
 function subscribe(options: SubscribeOptions, rows: number): { gateway: FakeGateway; subscription: Subscription } {
   const gateway = new FakeGateway(rows);
   gateway.connect();
-  const subscription = new Subscription(gateway, CHANNEL, options);
-  gateway.subscription = subscription;
-  return { gateway, subscription };
+  return { gateway, subscription: gateway.client.subscribe(CHANNEL, options) };
 }
 
 function move(gateway: FakeGateway, count = 10_000): void {
@@ -108,7 +106,7 @@ describe('errors', () => {
     const next = subscription[Symbol.asyncIterator]().next();
     gateway.answer('unknown_channel');
     gateway.arrive();
-    expect([subscription.state, gateway.forgotten, gateway.clock.timers]).toEqual(['closed', 1, 0]);
+    expect([subscription.state, gateway.clock.timers]).toEqual(['closed', 0]);
     await expect(next).rejects.toMatchObject({ code: 'unknown_channel', message: 'why', retries: false });
   });
 
@@ -154,7 +152,7 @@ describe('errors', () => {
       await gateway.clock.turn(60_000);
       gateway.drop();
       gateway.connect();
-      expect([gateway.up.length, gateway.forgotten, gateway.clock.timers]).toEqual([0, 1, 0]);
+      expect([gateway.up.length, gateway.clock.timers]).toEqual([0, 0]);
     },
   );
 
@@ -162,7 +160,7 @@ describe('errors', () => {
     const { gateway, subscription } = subscribe({}, 0);
     const next = subscription[Symbol.asyncIterator]().next();
     const error = new RowcastError('unauthorized');
-    subscription.fail(error);
+    gateway.close(error);
     await expect(next).rejects.toBe(error);
     expect(gateway.clock.timers).toBe(0);
   });

@@ -1,21 +1,24 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Command, Frame, Reply } from '../../client/protocol/index.js';
-import type { Carrier, Request, SessionEvents, SessionState } from '../../client/session/connection.js';
+import type { Connection, ConnectionEvents, Request, SessionState } from '../../client/session/connection.js';
 import { type Browser, WINDOW } from '../../client/tabs/browser.js';
+import type { Follower } from '../../client/tabs/follower.js';
 import { identityOf } from '../../client/tabs/identity.js';
 import { Leader } from '../../client/tabs/leader.js';
-import type { Port } from '../../client/tabs/port.js';
-import { Relay } from '../../client/tabs/relay.js';
+import { TabGateway } from '../../client/tabs/tab-gateway.js';
 import { settle } from '../support/fakes.js';
 
 const CHANNEL = 'message:lobby';
 
-/** The wire: what the relay asks, and the frames that the test answers with. */
-class FakeCarrier implements Carrier {
+/** The wire: what the tabGateway asks, and the frames that the test answers with. */
+class FakeConnection implements Connection {
   readonly transport = null;
+  readonly heardAt = null;
+  readonly roundTrip = null;
+  readonly retryAt = null;
   readonly asked: Request[] = [];
   state: SessionState = 'waiting';
-  events!: SessionEvents;
+  events!: ConnectionEvents;
   closed = false;
   #replies: ((reply: Reply) => void)[] = [];
 
@@ -35,6 +38,8 @@ class FakeCarrier implements Carrier {
     this.events.onState(state);
   }
 
+  reconnect(): void {}
+
   subscribed(head: number, floor = 1): void {
     this.#replies.shift()?.({ type: 'subscribed', id: 1, channel: CHANNEL, epoch: 'e', head, floor });
   }
@@ -50,20 +55,20 @@ class FakeCarrier implements Carrier {
   }
 }
 
-let carrier: FakeCarrier;
-let relay: Relay;
+let carrier: FakeConnection;
+let tabGateway: TabGateway;
 
 beforeEach(() => {
-  carrier = new FakeCarrier();
+  carrier = new FakeConnection();
 });
 
-function carry(events: SessionEvents): Carrier {
+function carry(events: ConnectionEvents): Connection {
   carrier.events = events;
   return carrier;
 }
 
 interface FakeTab {
-  readonly port: Port;
+  readonly follower: Follower;
   readonly frames: Frame[];
   writable: boolean;
   subscribe(since: string): void;
@@ -72,24 +77,24 @@ interface FakeTab {
 function openTab(): FakeTab {
   const frames: Frame[] = [];
   const tab = { frames, writable: true } as FakeTab;
-  const port = relay.open({
+  const follower = tabGateway.open({
     get writable() {
       return tab.writable;
     },
     send: (frame) => frames.push(frame),
   });
-  const say = (command: Command) => port.receive(command);
+  const say = (command: Command) => follower.receive(command);
   say({ type: 'connect', id: 0, protocol: 1 });
   frames.length = 0;
   return Object.assign(tab, {
-    port,
+    follower,
     subscribe: (since: string) => say({ type: 'subscribe', id: 1, channel: CHANNEL, since }),
   });
 }
 
 describe('the wire', () => {
   beforeEach(() => {
-    relay = new Relay(carry);
+    tabGateway = new TabGateway(carry);
     carrier.enter('connected');
   });
 
@@ -118,7 +123,7 @@ describe('the wire', () => {
     carrier.subscribed(100);
     carrier.bring(51, 9);
     expect(one.frames).toHaveLength(1);
-    two.port.gone();
+    two.follower.gone();
     expect(carrier.said()).toEqual(['now', '-', 'e.50', '-', 'e.100']);
   });
 
@@ -131,10 +136,10 @@ describe('the wire', () => {
     two.writable = false;
     carrier.bring(1, 3);
     expect([one.frames.length, two.frames.length, carrier.said()]).toEqual([2, 1, []]);
-    one.port.gone();
+    one.follower.gone();
     expect(carrier.said()).toEqual(['-']);
     two.writable = true;
-    two.port.drained();
+    two.follower.drained();
     expect(carrier.said()).toEqual(['e.0']);
   });
 
@@ -175,18 +180,18 @@ describe('the wire', () => {
   test('a refusal goes to the tab that asked, and a channel that nobody follows is forgotten', () => {
     const tab = openTab();
     tab.subscribe('now');
-    tab.port.receive({ type: 'subscribe', id: 2, channel: CHANNEL });
-    tab.port.receive({ type: 'unsubscribe', id: 3, channel: 'message:other' });
+    tab.follower.receive({ type: 'subscribe', id: 2, channel: CHANNEL });
+    tab.follower.receive({ type: 'unsubscribe', id: 3, channel: 'message:other' });
     expect(tab.frames).toMatchObject([
       { id: 2, code: 'already_subscribed' },
       { id: 3, code: 'not_subscribed' },
     ]);
-    tab.port.receive({ type: 'unsubscribe', id: 4, channel: CHANNEL });
+    tab.follower.receive({ type: 'unsubscribe', id: 4, channel: CHANNEL });
     expect(tab.frames.slice(2)).toMatchObject([
       { type: 'unsubscribed', id: 1 },
       { type: 'unsubscribed', id: 4 },
     ]);
-    expect(relay.channels).toEqual([]);
+    expect(tabGateway.channels).toEqual([]);
     expect(carrier.said()).toEqual(['now', '-']);
   });
 });
@@ -223,7 +228,7 @@ describe('the leader', () => {
 
   test('I6: a tab that says nothing of having read gets so much and no more, and then what follows', async () => {
     let wanted = 0;
-    const leader = new Leader({ browser, group: 'g', carry, onWanted: () => wanted++ });
+    const leader = new Leader({ browser, group: 'g', open: carry, onWanted: () => wanted++ });
     const down: string[] = [];
     const pipe = new FakeBroadcast('p');
     pipe.onmessage = ({ data }) => down.push((data as { text: string }).text);

@@ -68,11 +68,11 @@ describe('a sign while connected', () => {
   test('asks the socket, once however many signs come, and keeps one that answers', async () => {
     await greet();
     const [link] = rung.links;
-    for (let sign = 0; sign < 5; sign += 1) environment.sign();
+    for (let sign = 0; sign < 5; sign += 1) environment.hint();
     expect(pings()).toBe(1);
     pong();
     await clock.turn(3_000);
-    environment.sign();
+    environment.hint();
     expect(pings()).toBe(2);
     rung.last.receive(JSON.stringify({ type: 'events', channel: 'a:1', from: 1, events: [{}] }));
     await clock.turn(3_000);
@@ -85,9 +85,9 @@ describe('a sign while connected', () => {
     await greet();
     const [dead] = rung.links;
     await clock.turn(6_000);
-    environment.sign();
+    environment.hint();
     await clock.turn(2_000);
-    environment.sign(); // gives it no more time
+    environment.hint(); // gives it no more time
     await clock.turn(999);
     expect([session.state, rung.links.length]).toEqual(['connected', 1]);
     await clock.turn(1);
@@ -104,7 +104,7 @@ describe('a sign while waiting', () => {
     const links = rung.links.length;
     await clock.turn(5_000);
     expect(rung.links).toHaveLength(links);
-    environment.sign();
+    environment.hint();
     await clock.turn(0);
     expect(rung.links).toHaveLength(links + 1);
     await fail();
@@ -123,7 +123,7 @@ describe('a sign while waiting', () => {
     await failFor(10);
     const links = rung.links.length;
     for (let burst = 0; burst < 100; burst += 1) {
-      environment.sign();
+      environment.hint();
       await clock.turn(50);
       if (session.state === 'connecting') await fail();
     }
@@ -138,7 +138,7 @@ describe('a sign while waiting', () => {
     rung.last.receive(JSON.stringify(frame));
     rung.last.events.onClose(4005, '');
     for (let sign = 0; sign < 20; sign += 1) {
-      environment.sign();
+      environment.hint();
       await clock.turn(1_000);
     }
     expect(rung.links).toHaveLength(1);
@@ -150,11 +150,11 @@ describe('a sign while waiting', () => {
 test('a sign during an attempt begins it anew only where it hangs', async () => {
   await settle();
   await clock.turn(2_999);
-  environment.sign();
+  environment.hint();
   await settle();
   expect(rung.links).toHaveLength(1);
   await clock.turn(1);
-  environment.sign();
+  environment.hint();
   await settle();
   expect(rung.links.map(({ closed }) => closed)).toEqual([true, false]);
 });
@@ -173,7 +173,7 @@ test('a machine that slept first reads what has come, and only then judges the s
 
 test('I7: a closed session is watched for no longer, and a sign does nothing', async () => {
   await greet();
-  environment.sign();
+  environment.hint();
   expect(environment.watched).toBe(true);
   session.close();
   expect([environment.watched, clock.timers]).toEqual([false, 0]);

@@ -1,5 +1,5 @@
 import { WebSocket } from 'ws';
-import type { WebSocketConstructor } from '../../../client/transport/websocket.js';
+import type { WebSocketConstructor } from '../../../client/ground/platform.js';
 import type { Random } from '../../support/random.js';
 import type { Ports } from './plan.js';
 

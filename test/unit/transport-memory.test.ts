@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { remembered } from '../../client/session/remembered.js';
+import { transportMemory } from '../../client/session/transport-memory.js';
 import { FakeClock } from '../support/fakes.js';
 
 const HOUR = 3_600_000;
@@ -15,7 +15,7 @@ class FakeStorage extends Map<string, string> {
 
 test('what is stored is read by the next page, for an hour, and for this gateway only', async () => {
   const [clock, storage] = [new FakeClock(), new FakeStorage()];
-  const at = (url: string) => remembered(url, clock, () => storage);
+  const at = (url: string) => transportMemory(url, clock, () => storage);
   expect(at('http://one').read()).toBeNull();
   at('http://one').write('sse');
   expect([at('http://one').read(), at('http://two').read(), storage.size]).toEqual(['sse', null, 1]);
@@ -36,13 +36,13 @@ test('without a storage, or with one that fails, the program remembers by itself
     ['http://forbidden', forbidden],
     ['http://full', () => full],
   ] as const) {
-    expect(remembered(url, clock, storage).read()).toBeNull();
-    remembered(url, clock, storage).write('poll');
-    expect(remembered(url, clock, storage).read()).toBe('poll');
+    expect(transportMemory(url, clock, storage).read()).toBeNull();
+    transportMemory(url, clock, storage).write('poll');
+    expect(transportMemory(url, clock, storage).read()).toBe('poll');
   }
 });
 
 test('whatever else was stored there is nothing', () => {
   const storage = new FakeStorage([['rowcast:transport:http://odd', 'nonsense']]);
-  expect(remembered('http://odd', new FakeClock(), () => storage).read()).toBeNull();
+  expect(transportMemory('http://odd', new FakeClock(), () => storage).read()).toBeNull();
 });

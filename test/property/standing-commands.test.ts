@@ -1,20 +1,20 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type Command, type Frame, parseFrame, parsePosition } from '../../client/protocol/index.js';
-import { Roster } from '../../client/transport/roster.js';
+import { StandingCommands } from '../../client/transport/standing-commands.js';
 import type { Connection } from '../../server/connection/connection.js';
 import { FakeTransport, type LoggedRow, settle } from '../support/fakes.js';
 import { openConnection, World } from './clients.js';
 import { seed } from './seed.js';
 
-const parameters = { seed: seed('roster'), numRuns: 400 };
+const parameters = { seed: seed('standing-commands'), numRuns: 400 };
 const CHANNELS = ['message:a', 'message:b', 'message:c'];
 
 type Said = Extract<Command, { channel: string }> | { type: 'ping'; id: number };
 
-/** Who takes the roster for one connection, and holds what comes against the protocol. */
+/** Who takes the standing for one connection, and holds what comes against the protocol. */
 class Above {
-  readonly roster = new Roster();
+  readonly standing = new StandingCommands();
   readonly places = new Map<string, { epoch: string; seq: number }>();
   readonly asked = new Map<number, Said | Command>();
   /** Channels that were asked for, or are read. */
@@ -26,7 +26,7 @@ class Above {
 
   constructor() {
     this.asked.set(1, { type: 'connect', id: 1, protocol: 1 });
-    this.roster.take({ type: 'connect', id: 1, protocol: 1 });
+    this.standing.add({ type: 'connect', id: 1, protocol: 1 });
   }
 
   say(
@@ -43,7 +43,7 @@ class Above {
       this.wanted.delete(said.channel);
       this.places.delete(said.channel);
     }
-    for (const reply of this.roster.take(said)) this.read(reply);
+    for (const reply of this.standing.add(said)) this.read(reply);
   }
 
   read(frame: Frame): void {
@@ -107,7 +107,7 @@ class Requests {
     const transport = new FakeTransport(2_000);
     const connection = openConnection(this.#world, transport);
     [this.#connection, this.#transport, this.#read] = [connection, transport, 0];
-    const [connect, ...others] = this.#above.roster.commands();
+    const [connect, ...others] = this.#above.standing.list();
     await connection.receive(JSON.stringify(connect));
     for (const command of others) void connection.receive(JSON.stringify(command));
     await settle();
@@ -118,7 +118,7 @@ class Requests {
       const frame = parseFrame(this.#transport.sent[this.#read]?.text ?? '');
       this.#read += 1;
       this.#transport.drain();
-      const passed = frame && this.#above.roster.digest(frame);
+      const passed = frame && this.#above.standing.translate(frame);
       if (passed !== null) this.#above.read(passed);
     }
   }
@@ -221,7 +221,7 @@ test('I1 I2 I3 I4: whatever is said between requests, and wherever they break of
       expect(above.connected).toBe(1);
       expect([...above.asked.values()]).toEqual([]);
       expect([...above.places.keys()].sort()).toEqual([...above.wanted].sort());
-      expect([...above.roster.channels].sort()).toEqual([...above.wanted].sort());
+      expect([...above.standing.channels].sort()).toEqual([...above.wanted].sort());
       for (const [name, place] of above.places) {
         const { epoch, head } = world.log.state(name) ?? { epoch: 'gone', head: 0 };
         expect([name, place]).toEqual([name, { epoch, seq: head }]);

@@ -1,12 +1,12 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { Relay } from '../../client/tabs/relay.js';
+import type { TabGateway } from '../../client/tabs/tab-gateway.js';
 import { settle } from '../support/fakes.js';
 import { World } from './clients.js';
-import { FakeTab, leadTabs, type SlowCarrier } from './relay-world.js';
 import { seed } from './seed.js';
+import { FakeTab, leadTabs, type SlowConnection } from './tabs-world.js';
 
-const parameters = { seed: seed('relay'), numRuns: 1_000 };
+const parameters = { seed: seed('tabs'), numRuns: 1_000 };
 
 const CHANNELS = ['message:a', 'message:b'];
 const which = fc.nat(99);
@@ -43,12 +43,12 @@ type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
 interface Browser {
   readonly world: World;
-  readonly relay: Relay;
-  readonly carrier: SlowCarrier;
+  readonly tabGateway: TabGateway;
+  readonly carrier: SlowConnection;
   readonly tabs: FakeTab[];
 }
 
-async function apply({ world, relay, carrier, tabs }: Browser, step: Step): Promise<void> {
+async function apply({ world, tabGateway, carrier, tabs }: Browser, step: Step): Promise<void> {
   const { log } = world;
   const tab = tabs['which' in step ? step.which % tabs.length : 0];
   if (tab === undefined) return;
@@ -65,8 +65,8 @@ async function apply({ world, relay, carrier, tabs }: Browser, step: Step): Prom
     case 'resume':
       return tab.resume();
     case 'leave':
-      tab.port.gone();
-      tabs[tabs.indexOf(tab)] = new FakeTab(relay);
+      tab.follower.gone();
+      tabs[tabs.indexOf(tab)] = new FakeTab(tabGateway);
       return;
     case 'write':
       return log.write(step.channel, step.count);
@@ -127,9 +127,9 @@ test('I1 I2 I3 I4 I6 I9: whatever tabs ask of the one that leads, each gets what
       async (count, steps) => {
         const world = new World({ prompt: false });
         for (const [index, name] of CHANNELS.entries()) world.create(name, 5 + index * 5);
-        const { relay, carrier } = leadTabs(world);
-        const tabs = Array.from({ length: count }, () => new FakeTab(relay));
-        const browser = { world, relay, carrier, tabs };
+        const { tabGateway, carrier } = leadTabs(world);
+        const tabs = Array.from({ length: count }, () => new FakeTab(tabGateway));
+        const browser = { world, tabGateway, carrier, tabs };
         await carrier.connect();
         for (const step of steps) {
           await apply(browser, step);
@@ -137,14 +137,14 @@ test('I1 I2 I3 I4 I6 I9: whatever tabs ask of the one that leads, each gets what
         }
         await calm(browser);
 
-        for (const tab of tabs) tab.port.gone();
+        for (const tab of tabs) tab.follower.gone();
         while (!carrier.quiet) {
           carrier.deliver();
           carrier.arrive();
           await settle();
         }
-        expect({ shared: relay.channels, held: [...world.hub.channels.keys()] }).toEqual({ shared: [], held: [] });
-        relay.close();
+        expect({ shared: tabGateway.channels, held: [...world.hub.channels.keys()] }).toEqual({ shared: [], held: [] });
+        tabGateway.close();
       },
     ),
     parameters,

@@ -1,3 +1,8 @@
+/**
+ * Makes one connection out of single requests. Each request repeats all commands that stand: `connect`, and a
+ * `subscribe` for each channel at its last position. So the gateway keeps nothing between requests, and each of them may
+ * reach another gateway. The sender of commands and the reader of frames see one continuous connection.
+ */
 import {
   askedPosition,
   type Command,
@@ -13,24 +18,19 @@ type LocalReply = Reply & { readonly id: number };
 interface Entry {
   readonly id: number;
   readonly channel: string;
-  /** As asked for; from the first `subscribed` on, the position up to which frames were passed on. */
+  /** As it was asked for; after the first `subscribed`, the position up to which frames were passed on. */
   since: Since;
-  /** `subscribed` was passed on: those of later requests say nothing new. Until then, what comes belongs to one that was left. */
+  /** `subscribed` was passed on. Until then frames of the channel belong to a subscription that was left. */
   answered: boolean;
 }
 
-/**
- * One connection made of single requests. Each request says again all that stands: connect, and a subscribe for each
- * channel at its last position; so nothing is kept at the gateway between them, and any gateway will do. To whoever
- * sends commands and reads frames it looks as if there were one connection all along.
- */
-export class Roster {
+export class StandingCommands {
   #connect: Extract<Command, { type: 'connect' }> | null = null;
   #connected = false;
   readonly #entries = new Map<string, Entry>();
-  /** Commands that are said once and were not answered yet. */
+  /** Commands that are sent once and have no reply yet. */
   readonly #once = new Map<number, Command>();
-  /** What the present request asks for the first time, and has not answered yet. */
+  /** The commands that the present request has for the first time, and that have no reply yet. */
   readonly #awaited = new Set<number>();
 
   get connected(): boolean {
@@ -41,18 +41,18 @@ export class Roster {
     return [...this.#entries.keys()];
   }
 
-  /** Some command was never answered: the next request should be answered at once. */
-  get hasNews(): boolean {
+  /** A command has no reply yet: the next request should be answered at once. */
+  get urgent(): boolean {
     return !this.#connected || this.#once.size > 0 || [...this.#entries.values()].some(({ answered }) => !answered);
   }
 
-  /** The present request has answered what was new in it: one with other commands may take its place. */
+  /** The present request has brought the replies that it was made for: another one may replace it. */
   get settled(): boolean {
     return this.#awaited.size === 0;
   }
 
-  /** Takes a command for the next request. What needs no gateway is answered by the returned replies. */
-  take(command: Command): readonly LocalReply[] {
+  /** Adds a command to the next request. Returns the replies of those that need no gateway. */
+  add(command: Command): readonly LocalReply[] {
     switch (command.type) {
       case 'connect':
         this.#connect = command;
@@ -66,7 +66,8 @@ export class Roster {
         const { id, channel } = command;
         const entry = this.#entries.get(channel);
         this.#entries.delete(channel);
-        const ids = entry?.answered === false ? [entry.id, id] : [id]; // the subscribe that it cancels has its reply too
+        // A `subscribe` that is cancelled before its reply gets one as well.
+        const ids = entry?.answered === false ? [entry.id, id] : [id];
         return ids.map((id) => ({ type: 'unsubscribed', id, channel, code: 'requested' }));
       }
       case 'refresh':
@@ -76,8 +77,8 @@ export class Roster {
     return [];
   }
 
-  /** The commands of the next request, which is the present one from now on. Channels may be left out of it. */
-  commands(includes: (channel: string) => boolean = () => true): readonly Command[] {
+  /** The commands of the next request, which becomes the present one. Channels may be left out of it. */
+  list(includes: (channel: string) => boolean = () => true): readonly Command[] {
     const connect = this.#connect === null ? [] : [this.#connect];
     const entries = [...this.#entries.values()].filter(({ channel }) => includes(channel));
     const once = [...this.#once.values()];
@@ -88,8 +89,8 @@ export class Roster {
     return [...connect, ...subscribes, ...once];
   }
 
-  /** What a frame of the present request says to the one above, who takes it for one of a single connection; or null. */
-  digest(frame: Frame): Frame | null {
+  /** The frame that a single connection would have brought in place of this one; null if it would have brought none. */
+  translate(frame: Frame): Frame | null {
     if ('id' in frame && frame.id !== undefined) return this.#reply(frame as Reply & { id: number });
     if (!('channel' in frame)) return frame; // an error that concerns the connection
     const entry = this.#entries.get(frame.channel);
@@ -109,13 +110,13 @@ export class Roster {
         this.#connected = reply.type === 'connected';
         return reply;
       }
-      // It was answered long ago. Refused now, the connection is lost.
+      // An earlier request was accepted. If this one is refused, the connection is lost.
       if (reply.type !== 'error') return null;
       const { id, ...error } = reply;
       return error;
     }
     const entry = [...this.#entries.values()].find((entry) => entry.id === id);
-    if (entry === undefined) return null; // left since
+    if (entry === undefined) return null; // the channel was left
     if (reply.type === 'subscribed') return this.#subscribed(entry, reply);
     this.#entries.delete(entry.channel);
     const { channel, answered } = entry;
@@ -126,7 +127,7 @@ export class Roster {
   #subscribed(entry: Entry, reply: Extract<Reply, { type: 'subscribed' }>): Frame | null {
     if (entry.answered) return null;
     entry.answered = true;
-    // A position stays what it is: if it cannot be served, a reset says where to go on.
+    // A position is kept as it is: if the gateway cannot serve it, a reset says where events go on.
     const asked = askedPosition(entry.since, reply);
     if (asked !== null) entry.since = formatPosition(asked);
     return reply;
@@ -136,7 +137,7 @@ export class Roster {
     const position = parsePosition(entry.since);
     if (position === null) return;
     entry.since = formatPosition({ epoch: position.epoch, seq });
-    // An answer has room for so much: the next one begins with those that had nothing in this one.
+    // A response has room for a limited number of events: the next one begins with the channels that had none.
     this.#entries.delete(entry.channel);
     this.#entries.set(entry.channel, entry);
   }

@@ -1,60 +1,54 @@
+/**
+ * A link made of HTTP requests, for the SSE and the long-poll rung: one request at a time, and each request repeats all
+ * commands that stand. How one request is made is the `Exchange` of the rung.
+ */
 import { causeOf } from '../ground/error.js';
 import { asFrame, type Command, type Frame, outcomeOf } from '../protocol/index.js';
-import { Roster } from './roster.js';
+import { HttpRefusal } from './http.js';
 import type { Link, LinkEvents } from './rung.js';
+import { StandingCommands } from './standing-commands.js';
 
-/** One request, and what comes of it. */
-export interface Asking {
+export interface ExchangeRequest {
   readonly commands: readonly Command[];
-  /** A command was never answered before: nobody should wait for news. */
+  /** A command has no reply yet: the gateway should answer at once instead of waiting for events. */
   readonly urgent: boolean;
   readonly signal: AbortSignal;
-  /** A value that should be a frame. */
+  /** Called with each JSON value of the response. */
   onValue(value: unknown): void;
   onComment(): void;
 }
 
-/** Makes one request. Resolves at the end of its answer: true where the next request may follow. */
-export type Ask = (asking: Asking) => Promise<boolean>;
+/** Makes one request. Resolves at the end of the response: true if the next request may follow. */
+export type Exchange = (request: ExchangeRequest) => Promise<boolean>;
 
-/** The answer is not the one that was asked for. `frame`: what the gateway says, if it was the gateway. */
-export class Refused extends Error {
-  readonly frame: Frame | null;
-
-  constructor(status: number, frame: Frame | null) {
-    super(`HTTP status ${status}`);
-    this.frame = frame;
-  }
-}
-
-/** No closing handshake. */
+/** The close code of a connection that ended without a closing handshake. */
 const BROKEN = 1006;
 
-const pause: Frame = { type: 'paused', code: 'token_expired' };
+const PAUSED: Frame = { type: 'paused', code: 'token_expired' };
 
 /**
- * A connection made of requests, one at a time. A command makes the present request anew, together with all others of
- * the same turn, once that has answered what it was asked: so commands that come fast do not keep it from any answer.
+ * A command replaces the present request by a new one that has all commands of the same turn, as soon as the present one
+ * has brought the replies that it was made for. So commands in quick succession delay no reply.
  */
-export class Requests implements Link {
+export class RequestLink implements Link {
   readonly #events: LinkEvents;
-  readonly #ask: Ask;
-  readonly #roster = new Roster();
+  readonly #exchange: Exchange;
+  readonly #commands = new StandingCommands();
   #request: AbortController | null = null;
   #gathering = false;
   #changed = false;
-  /** The token has expired, and no request follows by itself before `refresh` was answered. */
+  /** The token has expired: no request is made, except for a command, until `refresh` is answered. */
   #paused = false;
   #over = false;
 
-  constructor(events: LinkEvents, ask: Ask) {
+  constructor(events: LinkEvents, exchange: Exchange) {
     this.#events = events;
-    this.#ask = ask;
+    this.#exchange = exchange;
     queueMicrotask(() => this.#over || events.onOpen());
   }
 
   send(command: Command): void {
-    const replies = this.#roster.take(command);
+    const replies = this.#commands.add(command);
     this.#changed = true;
     this.#gather();
     for (const reply of replies) this.#events.onFrame(reply);
@@ -70,7 +64,7 @@ export class Requests implements Link {
     this.#gathering = true;
     queueMicrotask(() => {
       this.#gathering = false;
-      if (this.#changed && (this.#request === null || this.#roster.settled)) this.#next();
+      if (this.#changed && (this.#request === null || this.#commands.settled)) this.#next();
     });
   }
 
@@ -79,9 +73,9 @@ export class Requests implements Link {
     this.#request?.abort();
     this.#request = null;
     this.#changed = false;
-    const urgent = this.#roster.hasNews;
-    // Nobody listens: the next command is the next request.
-    if (!urgent && this.#roster.channels.length === 0) return;
+    const { urgent } = this.#commands;
+    // Nothing is subscribed: the next command makes the next request.
+    if (!urgent && this.#commands.channels.length === 0) return;
     void this.#run(urgent, new AbortController());
   }
 
@@ -90,8 +84,8 @@ export class Requests implements Link {
     const current = () => !this.#over && this.#request === request;
     let progress = false;
     try {
-      const goesOn = await this.#ask({
-        commands: this.#roster.commands(),
+      const goesOn = await this.#exchange({
+        commands: this.#commands.list(),
         urgent,
         signal: request.signal,
         onValue: (value) => {
@@ -102,10 +96,10 @@ export class Requests implements Link {
         },
       });
       if (!current()) return;
-      if (!goesOn || (urgent && !progress)) return this.#end(BROKEN, 'the answer ended');
+      if (!goesOn || (urgent && !progress)) return this.#end(BROKEN, 'the response ended');
     } catch (reason) {
       if (!current()) return;
-      if (reason instanceof Refused && reason.frame !== null) this.#receive(reason.frame);
+      if (reason instanceof HttpRefusal && reason.frame !== null) this.#receive(reason.frame);
       else this.#end(BROKEN, causeOf(reason));
       if (this.#over) return;
     }
@@ -113,10 +107,10 @@ export class Requests implements Link {
     if (this.#changed || !this.#paused) this.#next();
   }
 
-  /** Whether it was of any use. */
+  /** Passes a frame on. Returns whether it was of use. */
   #receive(value: unknown): boolean {
     const frame = this.#read(value);
-    const passed = frame === null ? null : this.#roster.digest(frame);
+    const passed = frame === null ? null : this.#commands.translate(frame);
     if (passed === null) this.#events.onHeard();
     else this.#events.onFrame(passed);
     if (frame?.type === 'error') this.#refused(passed?.type === 'error' ? passed : frame);
@@ -124,17 +118,20 @@ export class Requests implements Link {
     return passed !== null && !(passed.type === 'error' && passed.id === undefined);
   }
 
-  /** On a single connection a token that is no longer good is a pause; a second such error, in the pause, ends it. */
+  /**
+   * Where a single connection would be paused because its token has expired, a request is refused instead: that becomes
+   * `paused`. A second such error, in the pause, ends the link.
+   */
   #read(value: unknown): Frame | null {
     const frame = asFrame(value);
     const expired = frame?.type === 'error' && frame.code === 'token_expired';
-    const read = expired && this.#roster.connected && !this.#paused ? pause : frame;
+    const read = expired && this.#commands.connected && !this.#paused ? PAUSED : frame;
     if (read?.type === 'paused') this.#paused = true;
     if (read?.type === 'refreshed') this.#paused = false;
     return read;
   }
 
-  /** Some errors end a connection; there it would be closed with their code. So do all that answer no command. */
+  /** Ends the link if the error would close a single connection, or answers no command. */
   #refused({ id, code, message }: Extract<Frame, { type: 'error' }>): void {
     const { close = id === undefined ? BROKEN : undefined } = outcomeOf(code);
     if (close !== undefined && !this.#over) this.#end(close, message);

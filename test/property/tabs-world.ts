@@ -1,9 +1,9 @@
 import { expect } from '@jest/globals';
 import { type Frame, type Position, parseFrame, parsePosition, type Reply } from '../../client/protocol/index.js';
-import type { Carrier, Request, SessionEvents, SessionState } from '../../client/session/connection.js';
-import type { Port } from '../../client/tabs/port.js';
-import { Relay } from '../../client/tabs/relay.js';
-import type { Connection } from '../../server/connection/connection.js';
+import type { Connection, ConnectionEvents, Request, SessionState } from '../../client/session/connection.js';
+import type { Follower } from '../../client/tabs/follower.js';
+import { TabGateway } from '../../client/tabs/tab-gateway.js';
+import type { Connection as GatewayConnection } from '../../server/connection/connection.js';
 import { FakeTransport, type LoggedRow, settle } from '../support/fakes.js';
 import { openConnection, type World } from './clients.js';
 
@@ -11,24 +11,29 @@ import { openConnection, type World } from './clients.js';
 const BUFFER = 500;
 
 /** The leading tab's connection to a real `Connection`; nothing moves on it, in either direction, before the test says so. */
-export class SlowCarrier implements Carrier {
+export class SlowConnection implements Connection {
   readonly transport = null;
+  readonly heardAt = null;
+  readonly roundTrip = null;
+  readonly retryAt = null;
   readonly world: World;
-  readonly events: SessionEvents;
+  readonly events: ConnectionEvents;
   state: SessionState = 'waiting';
-  connection: Connection | null = null;
+  connection: GatewayConnection | null = null;
   up: string[] = [];
   #pipe = new FakeTransport(BUFFER);
   #read = 0;
   #lastId = 0;
   readonly #replies = new Map<number, (reply: Reply) => void>();
 
-  constructor(world: World, events: SessionEvents) {
+  constructor(world: World, events: ConnectionEvents) {
     this.world = world;
     this.events = events;
   }
 
   start(): void {}
+
+  reconnect(): void {}
 
   request(command: Request, onReply: (reply: Reply) => void = () => {}): void {
     if (this.state !== 'connected') throw new Error(`${command.type} without a connection`);
@@ -102,7 +107,7 @@ const WINDOW = 3;
 
 /** A tab: it holds every frame against the protocol, in the order in which it was sent (I1, I2, I3, I4). */
 export class FakeTab {
-  port: Port;
+  follower: Follower;
   /** Where it stands in the channels that it is subscribed to, and where it stood in those that it was thrown out of. */
   readonly places = new Map<string, Position>();
   readonly left = new Map<string, Position>();
@@ -110,9 +115,9 @@ export class FakeTab {
   unread = 0;
   #lastId = 0;
 
-  constructor(relay: Relay) {
+  constructor(tabGateway: TabGateway) {
     const tab = this;
-    this.port = relay.open({
+    this.follower = tabGateway.open({
       get writable() {
         return tab.unread < WINDOW;
       },
@@ -125,7 +130,7 @@ export class FakeTab {
   say(request: Request): void {
     this.#lastId += 1;
     this.asked.set(this.#lastId, request);
-    this.port.receive({ ...request, id: this.#lastId });
+    this.follower.receive({ ...request, id: this.#lastId });
   }
 
   /** Goes on where it stood. */
@@ -139,7 +144,7 @@ export class FakeTab {
   read(): void {
     const stood = this.unread >= WINDOW;
     this.unread = 0;
-    if (stood) this.port.drained();
+    if (stood) this.follower.drained();
   }
 
   #receive(frame: Frame): void {
@@ -196,13 +201,13 @@ export class FakeTab {
   }
 }
 
-/** A relay over a gateway without its edges. */
-export function leadTabs(world: World): { relay: Relay; carrier: SlowCarrier } {
-  let carrier: SlowCarrier | undefined;
-  const relay = new Relay((events) => {
-    carrier = new SlowCarrier(world, events);
+/** A tabGateway over a gateway without its edges. */
+export function leadTabs(world: World): { tabGateway: TabGateway; carrier: SlowConnection } {
+  let carrier: SlowConnection | undefined;
+  const tabGateway = new TabGateway((events) => {
+    carrier = new SlowConnection(world, events);
     return carrier;
   });
-  if (carrier === undefined) throw new Error('the relay took no carrier');
-  return { relay, carrier };
+  if (carrier === undefined) throw new Error('the tabGateway took no carrier');
+  return { tabGateway, carrier };
 }

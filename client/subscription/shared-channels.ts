@@ -1,0 +1,77 @@
+import { Backoff } from '../ground/backoff.js';
+import { type Clock, systemClock } from '../ground/clock.js';
+import type { Frame } from '../protocol/index.js';
+import type { Connection } from '../session/connection.js';
+import { BACKOFF } from '../session/open.js';
+import { type ChannelReader, SharedChannel } from './shared-channel.js';
+
+/** When a channel that was refused for now is asked for again. */
+export interface Timing {
+  readonly clock: Clock;
+  backoff(): Backoff;
+}
+
+const TIMING: Timing = { clock: systemClock, backoff: () => new Backoff(BACKOFF) };
+
+/** The channels of one connection that have readers. */
+export class SharedChannels {
+  readonly #connection: () => Connection;
+  readonly #timing: Timing;
+  readonly #channels = new Map<string, SharedChannel>();
+
+  constructor(connection: () => Connection, timing: Timing = TIMING) {
+    this.#connection = connection;
+    this.#timing = timing;
+  }
+
+  get names(): readonly string[] {
+    return [...this.#channels.keys()];
+  }
+
+  join(name: string, reader: ChannelReader): void {
+    this.#channel(name).join(reader);
+  }
+
+  leave(name: string, reader: ChannelReader): void {
+    this.#channels.get(name)?.leave(reader);
+  }
+
+  resume(name: string): void {
+    this.#channels.get(name)?.resume();
+  }
+
+  onFrame(frame: Frame): void {
+    if ('channel' in frame) this.#channels.get(frame.channel)?.onFrame(frame);
+  }
+
+  /** Called with each change of the state. It is called again when another transport has taken over. */
+  onState(): void {
+    const connected = this.#connection().state === 'connected';
+    for (const channel of [...this.#channels.values()]) {
+      if (connected) channel.onConnected();
+      else channel.onLost();
+    }
+  }
+
+  /** Forgets all readers without telling them. */
+  clear(): void {
+    this.#channels.clear();
+  }
+
+  #channel(name: string): SharedChannel {
+    const known = this.#channels.get(name);
+    if (known !== undefined) return known;
+    const channel: SharedChannel = new SharedChannel({
+      name,
+      connection: this.#connection(),
+      clock: this.#timing.clock,
+      backoff: this.#timing.backoff(),
+      onEmpty: () => {
+        // By now another one may have taken its place.
+        if (this.#channels.get(name) === channel) this.#channels.delete(name);
+      },
+    });
+    this.#channels.set(name, channel);
+    return channel;
+  }
+}
