@@ -37,7 +37,7 @@ function settingsHelp(): string {
 function parseSince(since: string): string {
   const known = (since === 'start' || since === 'now' || parsePosition(since)) ?? parsePosition(`e.${since}`);
   if (known) return since;
-  throw new InvalidArgumentError('Write start, now, a seq like 42, or a position like k3x9.42.');
+  throw new InvalidArgumentError('Write start, now, a seq like 42, or a position like 58326d.42.');
 }
 
 /** `--with`, once for each extension. */

@@ -6,7 +6,7 @@ export interface Position {
 
 const POSITION = /^([a-z0-9]{1,16})\.(0|[1-9]\d{0,15})$/;
 
-/** `{epoch: "k3x9", seq: 41}` → `"k3x9.41"`. */
+/** `{epoch: "58326d", seq: 41}` → `"58326d.41"`. */
 export function formatPosition({ epoch, seq }: Position): string {
   return `${epoch}.${seq}`;
 }

@@ -5,7 +5,7 @@ const DIGITS = 16;
 
 const OFFSET = /^([a-z0-9]{1,16})_(\d{16})$/;
 
-/** Where a reader stands, as the Durable Streams protocol writes it: `"k3x9.41"` → `"k3x9_0000000000000041"`. */
+/** Where a reader stands, as the Durable Streams protocol writes it: `"58326d.41"` → `"58326d_0000000000000041"`. */
 export function formatOffset(position: Since): string {
   const parsed = parsePosition(position);
   if (parsed === null) throw new Error(`${position} is no position`);

@@ -56,4 +56,4 @@ export const LOG_COLUMNS = `l.log_id, l.execution_id, l.seq, l.event_type, l.log
 
 export const position = z
   .string()
-  .meta({ description: 'Where the log stood: subscribe with `since=<position>`.', example: 'k3x9.41' });
+  .meta({ description: 'Where the log stood: subscribe with `since=<position>`.', example: '58326d.41' });

@@ -9,7 +9,7 @@ export class BadHistory extends Error {
 const position = z.string().transform((text, context): Position => {
   const found = parsePosition(text);
   if (found !== null) return found;
-  context.addIssue({ code: 'custom', message: 'is not a position like k3x9.42' });
+  context.addIssue({ code: 'custom', message: 'is not a position like 58326d.42' });
   return z.NEVER;
 });
 

@@ -83,5 +83,5 @@ export const since = z
   .string()
   .regex(
     /^(start|(?:[a-z0-9]{1,16}\.)?(?:0|[1-9]\d{0,14}))$/,
-    'must be start, a seq like 42, or a position like k3x9.42',
+    'must be start, a seq like 42, or a position like 58326d.42',
   );
