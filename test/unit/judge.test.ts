@@ -91,7 +91,7 @@ test('what is no line of a history says why', () => {
     return undefined;
   };
   expect(why('')).toBe('is not JSON');
-  expect(why(JSON.stringify({ ...line, position: '1' }))).toBe('position: is not a position like k3x9.42');
+  expect(why(JSON.stringify({ ...line, position: '1' }))).toBe('position: is not a position like 58326d.42');
   expect(why(JSON.stringify({ ...line, digest: 'x' }))).toBe('digest: is not 16 hexadecimal digits');
   expect(why(JSON.stringify({ ...line, type: 'begin', since: 'e1' }))).toContain('since: is not start, now');
   expect(why(JSON.stringify({ ...line, at: undefined }))).toContain('at: ');
