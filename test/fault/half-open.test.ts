@@ -6,6 +6,7 @@ import { endsInSilence } from '../../server/postgres/silence.js';
 import type { Config } from '../../server/settings/config.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
+import { fairNow } from '../support/fair-clock.js';
 import { settle, silent } from '../support/fakes.js';
 import { follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
@@ -51,9 +52,9 @@ async function gatewayOn(
 
 /** How many milliseconds it took until `condition` held. */
 async function timeUntil(condition: () => boolean | Promise<boolean>, what: string): Promise<number> {
-  const began = performance.now();
+  const began = fairNow();
   await until(condition, { what });
-  return performance.now() - began;
+  return fairNow() - began;
 }
 
 async function readiness({ url }: Gateway): Promise<{ status: number; checks: Record<string, boolean> }> {
@@ -243,14 +244,14 @@ describe('between a client and the gateway', () => {
       expect(await subscribers()).toBe(1);
 
       proxy.swallow(direction);
-      const began = performance.now();
+      const began = fairNow();
       await Promise.all([
         // Where only its own frames vanish it is the gateway that notices, before its third heartbeat is over.
         until(() => client.state !== 'connected', { what: 'the client to notice' }).then(() => {
-          expect(performance.now() - began).toBeLessThan((direction === 'up' ? 3 : 2.5) * HEARTBEAT + SLACK);
+          expect(fairNow() - began).toBeLessThan((direction === 'up' ? 3 : 2.5) * HEARTBEAT + SLACK);
         }),
         until(async () => (await subscribers()) === 0, { what: 'the gateway to let go' }).then(() => {
-          expect(performance.now() - began).toBeLessThan(3 * HEARTBEAT + SLACK);
+          expect(fairNow() - began).toBeLessThan(3 * HEARTBEAT + SLACK);
         }),
         log(writer, execution, 5),
       ]);

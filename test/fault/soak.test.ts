@@ -7,6 +7,7 @@ import { readConfig } from '../../server/settings/config.js';
 import { seed } from '../property/seed.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { fairNow } from '../support/fair-clock.js';
 import { silent } from '../support/fakes.js';
 import { seqs } from '../support/follow.js';
 import { makeRandom } from '../support/random.js';
@@ -87,7 +88,7 @@ test(
     for (const [at, gateway] of gateways.entries()) {
       const client = testClient({ url: gateway.url });
       for (const { key, seen } of channels) {
-        const onEvent = ({ seq }: { seq: number }) => seen[at]?.push({ seq, at: performance.now() });
+        const onEvent = ({ seq }: { seq: number }) => seen[at]?.push({ seq, at: fairNow() });
         const subscription = client.subscribe(`message:${key}`, { since: 'start', onEvent });
         await until(() => subscription.state === 'live', { what: `${key} to be live` });
       }
@@ -104,12 +105,12 @@ test(
           await insert();
           await delay(random.int(500, 2_500));
           await by.query('COMMIT');
-          committed.push({ at: performance.now(), phase });
+          committed.push({ at: fairNow(), phase });
         } else if (straggles || mood === 'silence') {
           await delay(random.int(5, 40));
         } else {
           await insert();
-          committed.push({ at: performance.now(), phase });
+          committed.push({ at: fairNow(), phase });
           await delay(mood === 'burst' ? random.int(0, 3) : random.int(40, 400));
         }
       }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { fairNow } from '../support/fair-clock.js';
 import { NO_RATES } from '../support/gateway.js';
 import { join, leave, newTenant, type Tenant, TOKENS, tokenOf } from '../support/principals.js';
 import { type GatewayProcess, killAll, startGatewayProcess } from '../support/process.js';
@@ -132,16 +133,16 @@ async function comeAndGo(
   const rounds: Round[] = [];
   await join(by, tenant, user);
   let close = read(options, courses);
-  let [joined, before] = [performance.now(), 0];
+  let [joined, before] = [fairNow(), 0];
   while (running()) {
     await until(() => seen() > before || courses.some(({ ended }) => ended !== null), {
       what: `${user} to read again`,
     });
     expect(courses.map(({ ended, fault }) => fault ?? ended)).toEqual([null, null]);
-    const again = performance.now() - joined;
+    const again = fairNow() - joined;
     await until(() => seen() >= before + ROUND, { what: `events for ${user}` });
     await leave(by, tenant, user);
-    const left = performance.now();
+    const left = fairNow();
     await ended(courses);
     close();
     const last = Math.max(0, ...courses.map(({ lastAt }) => lastAt - left));
@@ -156,7 +157,7 @@ async function comeAndGo(
     expect(refused.map(({ seq, fault }) => fault ?? seq)).toEqual(refused.map(() => 0));
     before = seen();
     await join(by, tenant, user);
-    joined = performance.now();
+    joined = fairNow();
     close = read(options, courses);
   }
   ends.push(close);

@@ -12,6 +12,7 @@ import {
   Unavailable,
 } from '../../server/index.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { fairNow } from '../support/fair-clock.js';
 import { killAll, runScript } from '../support/process.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { until } from '../support/until.js';
@@ -80,13 +81,13 @@ test('a database that is away neither stops nor delays the work; what happened i
   await tracker.step('before', () => 'a');
   proxy.refuse();
   proxy.reset();
-  const begun = performance.now();
+  const begun = fairNow();
   const boom = new Error('of the work');
   expect(await tracker.step('during', ({ progress }) => progress(10).then(() => 'b'))).toBe('b');
   await expect(tracker.step('broken', () => Promise.reject(boom))).rejects.toBe(boom);
   for (let index = 0; index < 50; index += 1) await tracker.step(`step ${index}`, () => index);
   // Once for all of them together.
-  expect(performance.now() - begun).toBeLessThan(1_000);
+  expect(fairNow() - begun).toBeLessThan(1_000);
   expect(tracker.flush(1)).resolves.toMatchObject({ dropped: 0 });
   proxy.heal();
   expect(await tracker.flush()).toEqual({ waiting: 0, dropped: 0 });

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Row } from '../../client/protocol/index.js';
 import { testClient } from './client.js';
+import { fairNow } from './fair-clock.js';
 import { poll } from './poll.js';
 
 export const TRANSPORTS = ['websocket', 'sse', 'poll'] as const;
@@ -16,7 +17,7 @@ export class Course {
   seq = 0;
   /** The first thing that was not as it had to be. */
   fault: string | undefined;
-  /** When the last event came, and when the end, by `performance.now()`. */
+  /** When the last event came, and when the end, by `fairNow()`. */
   lastAt = 0;
   ended: { readonly code: string; readonly at: number } | null = null;
 
@@ -26,7 +27,7 @@ export class Course {
   }
 
   take(seq: number, row: Row): void {
-    this.lastAt = performance.now();
+    this.lastAt = fairNow();
     if (seq !== this.seq + 1) this.fault ??= `${seq} follows ${this.seq}`;
     if (!this.#isOurs(row)) this.fault ??= `a row of another: ${JSON.stringify(row)}`;
     if (this.ended !== null) this.fault ??= `${seq} comes after ${this.ended.code}`;
@@ -35,7 +36,7 @@ export class Course {
   }
 
   end(code: string | undefined): void {
-    this.ended ??= { code: String(code), at: performance.now() };
+    this.ended ??= { code: String(code), at: fairNow() };
   }
 
   /** Of all rows so far. */
