@@ -4,8 +4,7 @@ import type { Gate, ReadableTail } from '../ports/doorbell.js';
 
 export interface DoorbellOptions {
   readonly tail: ReadableTail;
-  /** Null: every insert rings, and there is nothing to be awake for. */
-  readonly gate: Gate | null;
+  readonly gate: Gate;
   readonly clock: Clock;
   readonly metrics: Metrics;
   /** Rings per second from which it wakes, commits per second below which it falls asleep. */
@@ -46,7 +45,7 @@ const SETTLING_PACE = 0.01;
 /** Decides when the tail is read, so that no committed row waits for another write (I9), at the least cost. */
 export class Doorbell {
   readonly #tail: ReadableTail;
-  readonly #gate: Gate | null;
+  readonly #gate: Gate;
   readonly #clock: Clock;
   readonly #metrics: Metrics;
   /** Per window. */
@@ -102,7 +101,7 @@ export class Doorbell {
     await this.#reading;
     await this.#leaving;
     const mayOwe = this.#owed || this.state !== 'asleep';
-    await this.#gate?.leave();
+    await this.#gate.leave();
     // What was written since the last read rang for nobody either.
     if (mayOwe) await this.#tail.ring().catch(() => {});
   }
@@ -136,7 +135,7 @@ export class Doorbell {
     try {
       if (phase.state === 'settling') phase.upTo ??= await this.#tail.newestTransaction().catch(() => null);
       const { commits, xmin } = await this.#tail.read();
-      if (this.state === 'awake') this.#gate?.renew();
+      if (this.state === 'awake') this.#gate.renew();
       this.#metrics.reads.inc();
       if (this.#unannounced && safety) this.#metrics.unannounced.inc();
       this.#unannounced = safety && commits > 0 && !this.#rung;
@@ -170,7 +169,7 @@ export class Doorbell {
 
   /** Reading on the interval has to begin before the lock is asked for: from then on nobody rings. */
   #wake(): void {
-    if (this.#gate === null || (this.state !== 'asleep' && this.state !== 'settling')) return;
+    if (this.state !== 'asleep' && this.state !== 'settling') return;
     this.#enter({ state: 'waking' });
     this.#gate.take({
       onTaken: () => {
@@ -182,7 +181,7 @@ export class Doorbell {
 
   async #fallAsleep(): Promise<void> {
     this.#enter({ state: 'leaving' });
-    await this.#gate?.leave();
+    await this.#gate.leave();
     this.#settle();
   }
 
