@@ -7,7 +7,8 @@ export {
   type Progress,
 } from '@rowcast/client/progress';
 export type { WrittenExecution } from './executions/execution-rows.js';
-export { type Appended, Executions, type Recorded } from './executions/executions.js';
+export type { Appended, Recorded } from './executions/execution-writes.js';
+export { Executions } from './executions/executions.js';
 export type { Answered } from './executions/idempotency.js';
 export type { ExecutionChange, NewExecution, NewLog, NewMetric } from './executions/inputs.js';
 export { isTransient, type RetryOptions, type RetryPolicy, retrying } from './executions/retrying.js';

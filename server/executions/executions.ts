@@ -1,20 +1,8 @@
 import type { FinalStatus } from '@rowcast/client/progress';
-import { z } from 'zod';
-import { Refusal } from '../ground/refusal.js';
-import type { Database, Sql } from '../ports/database.js';
-import {
-  asJson,
-  changeExecution,
-  insertLogs,
-  lock,
-  readExecution,
-  readPosition,
-  refuseFinished,
-  type WrittenExecution,
-  writtenExecution,
-} from './execution-rows.js';
-import { findVenture } from './existence.js';
-import { type Answered, once } from './idempotency.js';
+import type { Database } from '../ports/database.js';
+import type { WrittenExecution } from './execution-rows.js';
+import { type Appended, ExecutionWrites, type Recorded } from './execution-writes.js';
+import type { Answered } from './idempotency.js';
 import {
   checked,
   type ExecutionChange,
@@ -29,147 +17,41 @@ import {
   newLogs,
   newMetrics,
 } from './inputs.js';
-import { retrying } from './retrying.js';
-import { metric, position } from './rows.js';
-import { ofExecutions } from './schema.js';
 
-/** The numbers of the rows in the channel: first_seq to last_seq, without another row between them. */
-export const appended = z
-  .object({ appended: z.int(), first_seq: z.int(), last_seq: z.int(), position })
-  .meta({ id: 'Appended' });
-export type Appended = z.output<typeof appended>;
-
-export const recorded = z.object({ recorded: z.int(), metrics: z.array(metric), position }).meta({ id: 'Recorded' });
-export type Recorded = z.output<typeof recorded>;
-
-/** What another transaction was in the way of: it has ended, and at once this may be done again. */
-const CONTENTION = {
-  retries: 3,
-  base: 20,
-  isTransient: (error: unknown) => /^40(001|P01)$/.test(codeOf(error)),
-};
+const key = idempotencyKey.optional();
 
 /**
- * What may be done to executions, by the rules of state. Each write is one transaction that locks the execution's row, so
- * that nothing comes between the check and the write; the triggers of the tables write the log and the audit. With an
- * idempotency key a write is done once, however often it is asked for.
- * Every method rejects with `Refusal` (invalid_request, forbidden, unknown_venture, unknown_execution, state_conflict,
- * idempotency_key_reused) or with `Unavailable`.
+ * The writes to executions for callers in this process, whose types may be wrong all the same. Every method rejects as
+ * those of `ExecutionWrites` do.
  */
 export class Executions {
-  readonly #database: Database;
+  readonly #writes: ExecutionWrites;
 
   constructor(database: Database) {
-    this.#database = ofExecutions(database);
+    this.#writes = new ExecutionWrites(database);
   }
 
-  async create(input: NewExecution, key?: string): Promise<Answered<WrittenExecution>> {
-    const wanted = checked(newExecution, input);
-    return this.#write(['create', wanted], key, writtenExecution, async (sql) => {
-      await findVenture(sql, wanted.venture_id);
-      const [created] = await sql.query(
-        'INSERT INTO @extschema@.agent_executions (venture_id, status, metadata) VALUES ($1, $2, $3) RETURNING execution_id',
-        [wanted.venture_id, wanted.initial_status, asJson(wanted.metadata)],
-        writtenExecution.pick({ execution_id: true }),
-      );
-      const id = created?.execution_id ?? '';
-      if (wanted.plan !== undefined) {
-        const plan = { event_type: 'execution-planned', message: 'the plan', context: wanted.plan };
-        await insertLogs(sql, id, { status: wanted.initial_status, stage_number: null }, checked(newLogs, [plan]));
-      }
-      return readExecution(sql, id);
-    });
+  async create(input: NewExecution, idempotencyKey?: string): Promise<Answered<WrittenExecution>> {
+    return this.#writes.create(checked(newExecution, input), checked(key, idempotencyKey));
   }
 
   /** The same status, stage or metadata again is no change. A finished execution does not change any more. */
-  async change(id: string, input: ExecutionChange, key?: string): Promise<Answered<WrittenExecution>> {
-    checked(executionId, id);
-    const change = checked(executionChange, input);
-    return this.#write(['change', id, change], key, writtenExecution, async (sql) => {
-      await changeExecution(sql, id, change, await lock(sql, id));
-      return readExecution(sql, id);
-    });
+  async change(id: string, input: ExecutionChange, idempotencyKey?: string): Promise<Answered<WrittenExecution>> {
+    return this.#writes.change(checked(executionId, id), checked(executionChange, input), checked(key, idempotencyKey));
   }
 
   /** Ends an execution. What went wrong is an event of its own, just before the last one. */
   async finish(id: string, to: FinalStatus, error?: string): Promise<WrittenExecution> {
-    checked(executionId, id);
-    checked(finalStatus, to);
-    const logs =
-      error === undefined ? [] : checked(newLogs, [{ event_type: 'error', log_level: 'error', message: error }]);
-    const { value } = await this.#write([], undefined, writtenExecution, async (sql) => {
-      const from = await lock(sql, id);
-      if (logs.length > 0 && from.status !== to) {
-        refuseFinished(id, from);
-        await insertLogs(sql, id, from, logs);
-      }
-      await changeExecution(sql, id, { status: to }, from);
-      return readExecution(sql, id);
-    });
-    return value;
+    return this.#writes.finish(checked(executionId, id), checked(finalStatus, to), error);
   }
 
   /** Appends all of the logs, in their order, or none. */
-  async append(id: string, input: readonly NewLog[], key?: string): Promise<Answered<Appended>> {
-    checked(executionId, id);
-    const logs = checked(newLogs, input);
-    return this.#write(['append', id, logs], key, appended, async (sql) => {
-      const execution = await lock(sql, id);
-      refuseFinished(id, execution);
-      const seqs = await insertLogs(sql, id, execution, logs);
-      const [first = 0] = seqs;
-      return {
-        appended: seqs.length,
-        first_seq: first,
-        last_seq: seqs.at(-1) ?? 0,
-        position: await readPosition(sql, id),
-      };
-    });
+  async append(id: string, input: readonly NewLog[], idempotencyKey?: string): Promise<Answered<Appended>> {
+    return this.#writes.append(checked(executionId, id), checked(newLogs, input), checked(key, idempotencyKey));
   }
 
   /** Records all of the metrics, or none. Each is an event of the channel as well. */
-  async record(id: string, input: readonly NewMetric[], key?: string): Promise<Answered<Recorded>> {
-    checked(executionId, id);
-    const metrics = checked(newMetrics, input);
-    return this.#write(['record', id, metrics], key, recorded, async (sql) => {
-      refuseFinished(id, await lock(sql, id));
-      const rows = await sql.query(
-        `WITH added AS (
-           INSERT INTO @extschema@.execution_metrics (execution_id, metric_name, metric_value)
-           SELECT $1, m.metric_name, m.metric_value FROM ROWS FROM (json_to_recordset($2)
-             AS (metric_name text, metric_value numeric)) WITH ORDINALITY AS m(metric_name, metric_value, n)
-            ORDER BY m.n RETURNING metric_id, metric_name, metric_value, recorded_at)
-         SELECT row_to_json(a) AS row FROM added a`,
-        [id, asJson(metrics)],
-        z.object({ row: metric }),
-      );
-      return { recorded: rows.length, metrics: rows.map(({ row }) => row), position: await readPosition(sql, id) };
-    });
+  async record(id: string, input: readonly NewMetric[], idempotencyKey?: string): Promise<Answered<Recorded>> {
+    return this.#writes.record(checked(executionId, id), checked(newMetrics, input), checked(key, idempotencyKey));
   }
-
-  async #write<T>(
-    request: readonly unknown[],
-    key: string | undefined,
-    answer: z.ZodType<T>,
-    write: (sql: Sql) => Promise<T>,
-  ): Promise<Answered<T>> {
-    if (key !== undefined) checked(idempotencyKey, key);
-    const transaction = () => this.#database.transaction((sql) => once(sql, key, request, answer, () => write(sql)));
-    try {
-      return await retrying(transaction, CONTENTION);
-    } catch (error) {
-      throw isDataFault(error) ? new Refusal('invalid_request', 'a value cannot be stored') : error;
-    }
-  }
-}
-
-/** The SQLSTATE of an error; empty where it has none. */
-function codeOf(error: unknown): string {
-  const { code } = (error ?? {}) as { code?: unknown };
-  return typeof code === 'string' ? code : '';
-}
-
-/** JSON that is too deep, or holds a character that PostgreSQL does not store; a number out of range; a failed CHECK. */
-function isDataFault(error: unknown): boolean {
-  return error instanceof RangeError || /^(22...|54...|23514)$/.test(codeOf(error));
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { InvalidRequest } from '../../http/api/problem.js';
 import { type Answer, type Route, route } from '../../ports/route.js';
 import { writtenExecution } from '../execution-rows.js';
-import { appended, Executions, recorded } from '../executions.js';
+import { appended, ExecutionWrites, recorded } from '../execution-writes.js';
 import type { Answered } from '../idempotency.js';
 import { executionChange, idempotencyKey, MOST_ROWS, newExecution, newLog, newMetric } from '../inputs.js';
 import * as parameters from './parameters.js';
@@ -82,7 +82,7 @@ const create = route({
     if (header !== undefined && field !== undefined && header !== field) {
       throw new InvalidRequest([{ path: 'body.idempotency_key', message: `differs from the header ${KEY}` }]);
     }
-    const answer = await new Executions(database).create(wanted, header ?? field);
+    const answer = await new ExecutionWrites(database).create(wanted, header ?? field);
     return written(201, answer, { Location: `${path}/${answer.value.execution_id}` });
   },
 });
@@ -105,7 +105,7 @@ again is no change.`,
   answers: { 200: { description: 'As it is now.', body: writtenExecution, headers: writtenHeaders } },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
-    return written(200, await new Executions(database).change(id, body, key));
+    return written(200, await new ExecutionWrites(database).change(id, body, key));
   },
 });
 
@@ -131,7 +131,7 @@ const append = route({
   answers: { 200: { description: 'The numbers of the rows in the channel.', body: appended, headers: writtenHeaders } },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
-    return written(200, await new Executions(database).append(id, body, key));
+    return written(200, await new ExecutionWrites(database).append(id, body, key));
   },
 });
 
@@ -157,7 +157,7 @@ const record = route({
   answers: { 201: { description: 'Recorded.', body: recorded, headers: writtenHeaders } },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
-    return written(201, await new Executions(database).record(id, body, key));
+    return written(201, await new ExecutionWrites(database).record(id, body, key));
   },
 });
 
