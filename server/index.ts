@@ -6,12 +6,12 @@ export {
   mayFollow,
   type Progress,
 } from '@rowcast/client/progress';
-export type { WrittenExecution } from './executions/execution-rows.js';
-export type { Appended, Recorded } from './executions/execution-writes.js';
-export { Executions } from './executions/executions.js';
-export type { Answered } from './executions/idempotency.js';
-export type { ExecutionChange, NewExecution, NewLog, NewMetric } from './executions/inputs.js';
-export { isTransient, type RetryOptions, type RetryPolicy, retrying } from './executions/retrying.js';
+export type { WrittenExecution } from './executions/rules/execution-rows.js';
+export type { Appended, Recorded } from './executions/rules/execution-writes.js';
+export { Executions } from './executions/rules/executions.js';
+export type { Answered } from './executions/rules/idempotency.js';
+export type { ExecutionChange, NewExecution, NewLog, NewMetric } from './executions/rules/inputs.js';
+export { isTransient, type RetryOptions, type RetryPolicy, retrying } from './executions/rules/retrying.js';
 export {
   AgentExecutionService,
   type Run,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { Executions } from '../../server/executions/executions.js';
+import { Executions } from '../../server/executions/rules/executions.js';
 import { connectDatabase } from '../../server/postgres/connect-database.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { installedExtensions } from '../../server/postgres/extensions.js';

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { isTransient, type Retry, retrying } from '../../server/executions/retrying.js';
+import { isTransient, type Retry, retrying } from '../../server/executions/rules/retrying.js';
 import { Refusal, Unavailable } from '../../server/ground/refusal.js';
 
 const coded = (code: string) => Object.assign(new Error(code), { code });

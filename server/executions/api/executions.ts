@@ -7,7 +7,7 @@ import { type Route, route } from '../../ports/route.js';
 import { readMany, readOfVenture } from '../reads/lists.js';
 import type { Progresses } from '../reads/progress.js';
 import { metricsOfSnapshot, readSnapshot } from '../reads/snapshot.js';
-import { execution, log, position } from '../rows.js';
+import { execution, log, position } from '../rules/rows.js';
 import { conditional, etag, unchanged } from './answers.js';
 import * as parameters from './parameters.js';
 import * as views from './responses.js';

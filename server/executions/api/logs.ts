@@ -3,7 +3,7 @@ import { cursor, pageLimit, pagination, paginationOf, wholeNumber } from '../../
 import type { Searches } from '../../limits/search.js';
 import { type Route, route } from '../../ports/route.js';
 import { type LogsQuestion, MAX_TOTAL, readLogs } from '../reads/logs.js';
-import { log } from '../rows.js';
+import { log } from '../rules/rows.js';
 import * as parameters from './parameters.js';
 
 /** Rows of one page, and if it is not said. */

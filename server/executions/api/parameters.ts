@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { text } from '../inputs.js';
-import { level, status } from '../rows.js';
+import { text } from '../rules/inputs.js';
+import { level, status } from '../rules/rows.js';
 
 /** The venture of the demo. */
 export const EXAMPLE_VENTURE = '00000000-0000-4000-8000-000000000001';

@@ -4,7 +4,7 @@ import { cursor, pageLimit, pagination, paginationOf } from '../../http/api/pagi
 import { type Route, route } from '../../ports/route.js';
 import { readMetrics } from '../reads/lists.js';
 import type { Statuses } from '../reads/status.js';
-import { metric, position } from '../rows.js';
+import { metric, position } from '../rules/rows.js';
 import { conditional, etag, unchanged } from './answers.js';
 import * as parameters from './parameters.js';
 import * as views from './responses.js';

@@ -2,7 +2,7 @@ import { isFinished, type Progress, type StepRecord, viewOf } from '@rowcast/cli
 import { formatPosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
 import type { Standing } from '../reads/progress.js';
-import { execution, position, status } from '../rows.js';
+import { execution, position, status } from '../rules/rows.js';
 
 const time = z.iso.datetime().nullable();
 const ms = z.int().nullable();

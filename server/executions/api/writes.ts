@@ -2,10 +2,10 @@ import { following, isFinished, STATUSES } from '@rowcast/client/progress';
 import { z } from 'zod';
 import { InvalidRequest } from '../../http/api/problem.js';
 import { type Answer, type Route, route } from '../../ports/route.js';
-import { writtenExecution } from '../execution-rows.js';
-import { appended, ExecutionWrites, recorded } from '../execution-writes.js';
-import type { Answered } from '../idempotency.js';
-import { executionChange, idempotencyKey, MOST_ROWS, newExecution, newLog, newMetric } from '../inputs.js';
+import { writtenExecution } from '../rules/execution-rows.js';
+import { appended, ExecutionWrites, recorded } from '../rules/execution-writes.js';
+import type { Answered } from '../rules/idempotency.js';
+import { executionChange, idempotencyKey, MOST_ROWS, newExecution, newLog, newMetric } from '../rules/inputs.js';
 import * as parameters from './parameters.js';
 
 const params = z.object({ execution_id: parameters.executionId });

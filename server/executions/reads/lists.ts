@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import type { ListCursor } from '../../http/api/paging.js';
 import type { Database } from '../../ports/database.js';
-import { findVenture, refuseUnseen } from '../existence.js';
-import { POSITION } from '../position.js';
-import { type MetricRow, metric } from '../rows.js';
+import { findVenture, refuseUnseen } from '../rules/existence.js';
+import { POSITION } from '../rules/position.js';
+import { type MetricRow, metric } from '../rules/rows.js';
 import type { Progresses, Standing } from './progress.js';
 
 export interface Listed {

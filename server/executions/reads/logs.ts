@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { ListCursor } from '../../http/api/paging.js';
 import type { Database, Sql } from '../../ports/database.js';
-import { findVenture } from '../existence.js';
-import { LOG_COLUMNS, type LogRow, log } from '../rows.js';
+import { findVenture } from '../rules/existence.js';
+import { LOG_COLUMNS, type LogRow, log } from '../rules/rows.js';
 
 /** Bytes of rows in one answer, but for its first row: more follow with the next page. */
 export const PAGE_BYTES = 4 * 1024 * 1024;

@@ -2,8 +2,8 @@ import { advance, begin, type ProgressState } from '@rowcast/client/progress';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import type { Sql } from '../../ports/database.js';
-import { EPOCH, FLOOR, HEAD } from '../position.js';
-import { type Execution, execution } from '../rows.js';
+import { EPOCH, FLOOR, HEAD } from '../rules/position.js';
+import { type Execution, execution } from '../rules/rows.js';
 
 /** Events that one statement brings of all its executions together, and bytes of them: for more it is asked again. */
 const FOLD_ROWS = 20_000;

@@ -2,8 +2,8 @@ import { type Position, parsePosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
 import { Refusal } from '../../ground/refusal.js';
 import type { Database } from '../../ports/database.js';
-import { refuseUnseen } from '../existence.js';
-import { LOG_COLUMNS, type LogRow, log, metric } from '../rows.js';
+import { refuseUnseen } from '../rules/existence.js';
+import { LOG_COLUMNS, type LogRow, log, metric } from '../rules/rows.js';
 import { PAGE_BYTES } from './logs.js';
 import { type More, type Progresses, rowWith, type Standing } from './progress.js';
 

@@ -2,7 +2,7 @@ import { Batch } from '../../ground/batch.js';
 import { Refusal } from '../../ground/refusal.js';
 import type { Database } from '../../ports/database.js';
 import type { Principal, Rights } from '../../ports/principal.js';
-import { refuseUnseen } from '../existence.js';
+import { refuseUnseen } from '../rules/existence.js';
 import type { Progresses, Standing } from './progress.js';
 
 /** Questions that one statement answers, and statements under way at once. */

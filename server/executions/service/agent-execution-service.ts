@@ -1,10 +1,10 @@
 import type { FinalStatus } from '@rowcast/client/progress';
 import { type Logger, makeLogger } from '../../ground/logger.js';
 import type { Database } from '../../ports/database.js';
-import type { WrittenExecution } from '../execution-rows.js';
-import { Executions } from '../executions.js';
-import type { NewExecution } from '../inputs.js';
-import { POLICY, type RetryPolicy, retrying } from '../retrying.js';
+import type { WrittenExecution } from '../rules/execution-rows.js';
+import { Executions } from '../rules/executions.js';
+import type { NewExecution } from '../rules/inputs.js';
+import { POLICY, type RetryPolicy, retrying } from '../rules/retrying.js';
 import { messageOf } from './json.js';
 import { ProgressTracker, type RunningStep, type TrackerOptions } from './progress-tracker.js';
 

@@ -1,5 +1,5 @@
 import type { Logger } from '../../ground/logger.js';
-import { retrying } from '../retrying.js';
+import { retrying } from '../rules/retrying.js';
 
 /** A write is tried again for as long as the program runs; delays in milliseconds. */
 const AGAIN = { retries: Number.POSITIVE_INFINITY, base: 50, cap: 2_000 } as const;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { Refusal } from '../ground/refusal.js';
-import type { Sql } from '../ports/database.js';
+import { Refusal } from '../../ground/refusal.js';
+import type { Sql } from '../../ports/database.js';
 
 /** What a write has answered. */
 export interface Answered<T> {

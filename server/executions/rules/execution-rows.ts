@@ -1,7 +1,7 @@
 import { type ExecutionStatus, following, isFinished, mayFollow } from '@rowcast/client/progress';
 import { z } from 'zod';
-import { Refusal } from '../ground/refusal.js';
-import type { Sql } from '../ports/database.js';
+import { Refusal } from '../../ground/refusal.js';
+import type { Sql } from '../../ports/database.js';
 import { refuseUnseen } from './existence.js';
 import type { executionChange, newLogs } from './inputs.js';
 import { POSITION } from './position.js';

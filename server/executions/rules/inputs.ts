@@ -1,7 +1,7 @@
 import { isFinished, STATUSES } from '@rowcast/client/progress';
 import { z } from 'zod';
-import { Refusal } from '../ground/refusal.js';
-import { isStorable } from '../ground/storable.js';
+import { Refusal } from '../../ground/refusal.js';
+import { isStorable } from '../../ground/storable.js';
 import { LEVELS } from './rows.js';
 
 /** The longest message of a log, in characters. */

@@ -1,5 +1,5 @@
 import pRetry from 'p-retry';
-import { Unavailable } from '../ground/refusal.js';
+import { Unavailable } from '../../ground/refusal.js';
 
 export interface RetryPolicy {
   /** After the first attempt. */

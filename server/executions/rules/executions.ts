@@ -1,5 +1,5 @@
 import type { FinalStatus } from '@rowcast/client/progress';
-import type { Database } from '../ports/database.js';
+import type { Database } from '../../ports/database.js';
 import type { WrittenExecution } from './execution-rows.js';
 import { type Appended, ExecutionWrites, type Recorded } from './execution-writes.js';
 import type { Answered } from './idempotency.js';

@@ -1,7 +1,8 @@
 import type { FinalStatus } from '@rowcast/client/progress';
 import { z } from 'zod';
-import { Refusal } from '../ground/refusal.js';
-import type { Database, Sql } from '../ports/database.js';
+import { Refusal } from '../../ground/refusal.js';
+import type { Database, Sql } from '../../ports/database.js';
+import { ofExecutions } from '../schema.js';
 import {
   asJson,
   changeExecution,
@@ -18,7 +19,6 @@ import { type Answered, once } from './idempotency.js';
 import { checked, type executionChange, type newExecution, newLogs, type newMetrics } from './inputs.js';
 import { retrying } from './retrying.js';
 import { metric, position } from './rows.js';
-import { ofExecutions } from './schema.js';
 
 /** The numbers of the rows in the channel: first_seq to last_seq, without another row between them. */
 export const appended = z
@@ -54,7 +54,7 @@ export class ExecutionWrites {
     return this.#write(['create', wanted], key, writtenExecution, async (sql) => {
       await findVenture(sql, wanted.venture_id);
       const [created] = await sql.query(
-        'INSERT INTO public.agent_executions (venture_id, status, metadata) VALUES ($1, $2, $3) RETURNING execution_id',
+        'INSERT INTO @extschema@.agent_executions (venture_id, status, metadata) VALUES ($1, $2, $3) RETURNING execution_id',
         [wanted.venture_id, wanted.initial_status, asJson(wanted.metadata)],
         writtenExecution.pick({ execution_id: true }),
       );
@@ -113,7 +113,7 @@ export class ExecutionWrites {
       refuseFinished(id, await lock(sql, id));
       const rows = await sql.query(
         `WITH added AS (
-           INSERT INTO public.execution_metrics (execution_id, metric_name, metric_value)
+           INSERT INTO @extschema@.execution_metrics (execution_id, metric_name, metric_value)
            SELECT $1, m.metric_name, m.metric_value FROM ROWS FROM (json_to_recordset($2)
              AS (metric_name text, metric_value numeric)) WITH ORDINALITY AS m(metric_name, metric_value, n)
             ORDER BY m.n RETURNING metric_id, metric_name, metric_value, recorded_at)
