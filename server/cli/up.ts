@@ -10,6 +10,7 @@ import { OutdatedInstallation } from '../postgres/installation.js';
 import { migrate } from '../postgres/migrate.js';
 import { extensionSets } from '../postgres/sql-sets.js';
 import { type Config, needsToken } from '../settings/config.js';
+import { withoutPassword } from '../settings/database-url.js';
 import { runWorker, startWorkers } from '../workers/workers.js';
 import { print } from './output.js';
 
@@ -118,14 +119,6 @@ function nextSignal(): Promise<NodeJS.Signals> {
       });
     }
   });
-}
-
-/** Without the password: what is printed ends up in logs. */
-export function withoutPassword(databaseUrl: string): string {
-  const url = new URL(databaseUrl);
-  if (url.password !== '') url.password = '***';
-  for (const name of ['password', 'sslpassword']) if (url.searchParams.has(name)) url.searchParams.set(name, '***');
-  return url.href;
 }
 
 function greet(url: string, config: Config, databaseUrl: string, demo: Demo | null): void {

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { browserSettings } from './browsers.js';
 import { fixed } from './fixed.js';
 import { identitySettings, KEYS } from './identity.js';
+import { withoutServiceLinks } from './service-links.js';
 import { isLoopback, type Setting } from './setting.js';
 import { defaultOf, settings } from './table.js';
 
@@ -44,24 +45,28 @@ function derive({ wakeRate, frameRate, pageBytes }: Settings) {
 /** Reads the settings from an environment. Throws `ConfigError`. An empty variable counts as not set. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const faults: string[] = [];
+  const own = withoutServiceLinks(env);
   const values = Object.entries(settings).map(([name, { env: variable, schema }]) => {
-    const result = schema.safeParse(env[variable] || undefined);
-    if (!result.success) faults.push(`${variable}: ${result.error.issues.map(({ message }) => message).join('; ')}`);
+    const result = schema.safeParse(own[variable] || undefined);
+    if (!result.success) {
+      const messages = new Set(result.error.issues.map(({ message }) => message));
+      faults.push(`${variable}: ${[...messages].join('; ')}`);
+    }
     return [name, result.data];
   });
   const known = new Set<string>(Object.values(settings).map((setting) => setting.env));
-  for (const variable of Object.keys(env)) {
+  for (const variable of Object.keys(own)) {
     if (variable.startsWith('ROWCAST_') && !known.has(variable)) faults.push(`${variable}: there is no such setting`);
   }
   const config = Object.fromEntries(values) as Settings;
   const variables = KEYS.map((key) => settings[key].env);
-  const keys = variables.filter((variable) => env[variable]);
+  const keys = variables.filter((variable) => own[variable]);
   if (config.host && keys.length === 0 && !isLoopback(config.host)) {
     const one = variables.join(' or ');
     faults.push(`ROWCAST_HOST: ${config.host} can be reached from other machines; set ${one}, or use 127.0.0.1`);
   }
   for (const setting of keys.length === 0 ? TOKEN_SETTINGS : []) {
-    if ([undefined, '', defaultOf(setting)].includes(env[setting.env])) continue;
+    if ([undefined, '', defaultOf(setting)].includes(own[setting.env])) continue;
     faults.push(`${setting.env}: has no effect without a key for tokens; set ${variables.join(' or ')} as well`);
   }
   if (keys.length > 1) faults.push(`${keys.join(', ')}: set one of them; tokens are verified in one way`);

@@ -1,11 +1,24 @@
 import { z } from 'zod';
+import { parseDatabaseUrl } from './database-url.js';
 import { count, milliseconds, type Setting, whole } from './setting.js';
+
+const databaseUrl = z
+  .string()
+  .meta({ format: 'uri' })
+  .transform((text, { addIssue }) => {
+    try {
+      parseDatabaseUrl(text);
+    } catch (error) {
+      addIssue({ code: 'custom', message: (error as Error).message });
+    }
+    return text.trim();
+  });
 
 /** The database, and how the gateway uses it. */
 export const databaseSettings = {
   databaseUrl: {
     env: 'DATABASE_URL',
-    schema: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+    schema: databaseUrl.optional(),
     unit: 'URL',
     about: 'The database. If it is not set, `rowcast up` starts an embedded PostgreSQL.',
     file: true,

@@ -32,7 +32,7 @@ export const identitySettings = {
   jwksUrl: {
     env: 'ROWCAST_JWT_JWKS_URL',
     schema: z
-      .url({ protocol: /^https?$/ })
+      .url({ protocol: /^https?$/, error: 'must be a URL such as https://id.example/keys' })
       .refine((url) => !URL.canParse(url) || isSafe(new URL(url)), 'must be https, or a loopback address')
       .optional(),
     unit: 'URL',

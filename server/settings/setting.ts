@@ -12,7 +12,11 @@ export interface Setting {
 export const KiB = 1024;
 export const MiB = 1024 * KiB;
 
-export const whole = (min: number, max: number) => z.coerce.number<string>().int().min(min).max(max);
+/** A whole number. Whatever is wrong with the text, the message is the same. */
+export const whole = (min: number, max: number) => {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z.coerce.number<string>({ error }).int({ error }).min(min, { error }).max(max, { error });
+};
 export const port = whole(0, 65_535);
 export const bytes = whole(1 * KiB, 1024 * MiB);
 export const milliseconds = whole(1, 3_600_000);

@@ -61,7 +61,9 @@ export const settings = {
   },
   url: {
     env: 'ROWCAST_URL',
-    schema: z.url({ protocol: /^(https?|wss?)$/ }).default('http://127.0.0.1:4400'),
+    schema: z
+      .url({ protocol: /^(https?|wss?)$/, error: 'must be a URL such as http://127.0.0.1:4400' })
+      .default('http://127.0.0.1:4400'),
     unit: 'URL',
     about: 'Gateway that `rowcast watch` and `rowcast channels` connect to.',
   },

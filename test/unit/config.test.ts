@@ -1,17 +1,6 @@
 import { expect, test } from '@jest/globals';
-import { withoutPassword } from '../../server/cli/up.js';
 import { type Config, ConfigError, readConfig } from '../../server/settings/config.js';
 import { defaultOf, settings } from '../../server/settings/table.js';
-
-test.each([
-  ['postgres://ann:S3cret@db/app', 'postgres://ann:***@db/app'],
-  ['postgres://ann@db/app?password=S3cret&sslmode=require', 'postgres://ann@db/app?password=***&sslmode=require'],
-  ['postgres://ann:S3cret@db/app?sslpassword=S3cret', 'postgres://ann:***@db/app?sslpassword=***'],
-  ['postgres://ann@db/app?password=x&p%61ssword=S3cret', 'postgres://ann@db/app?password=***'],
-  ['postgres://ann@db/app?sslmode=require', 'postgres://ann@db/app?sslmode=require'],
-])('I5: of %s no password is printed', (url, shown) => {
-  expect(withoutPassword(url)).toBe(shown);
-});
 
 const SECRET = 's'.repeat(32);
 
@@ -130,6 +119,42 @@ test('every fault is named at once, one line each, with its variable', () => {
 test('I5: an open host is a fault that is named together with the others', () => {
   const lines = faults({ ROWCAST_PORT: 'x', ROWCAST_HOST: '0.0.0.0' });
   expect(lines.map((line) => line.split(':')[0]).sort()).toEqual(['ROWCAST_HOST', 'ROWCAST_PORT']);
+});
+
+/** What Kubernetes sets in every pod of a namespace for a Service of that name, and for one named after it. */
+const serviceLinks = (name: string, address = '10.96.12.7') => ({
+  [`${name}_SERVICE_HOST`]: address,
+  [`${name}_SERVICE_PORT`]: '4400',
+  [`${name}_SERVICE_PORT_HTTP_WEB`]: '4400',
+  [`${name}_PORT`]: `tcp://${address}:4400`,
+  [`${name}_PORT_4400_TCP`]: `tcp://${address}:4400`,
+  [`${name}_PORT_4400_TCP_PROTO`]: 'tcp',
+  [`${name}_PORT_4400_TCP_PORT`]: '4400',
+  [`${name}_PORT_4400_TCP_ADDR`]: address,
+  [`${name}_PORT_53_UDP`]: `udp://${address}:53`,
+});
+
+test.each(['ROWCAST', 'ROWCAST_API', 'ROWCAST_WORKERS', 'ROWCAST_2'])(
+  'the variables of a Kubernetes Service %s are no settings',
+  (name) => {
+    expect(readConfig(serviceLinks(name))).toEqual(readConfig({}));
+    expect(readConfig({ ...serviceLinks(name, 'fd00::7'), ROWCAST_TRUST_PROXY: '1' }).trustProxy).toBe(1);
+  },
+);
+
+test('a port that is set is taken beside them, and one that is wrong is still a fault', () => {
+  expect(readConfig({ ...serviceLinks('ROWCAST'), ROWCAST_PORT: '4500' }).port).toBe(4500);
+  expect(faults({ ROWCAST_PORT: 'http://0.0.0.0:80' })).toEqual([
+    'ROWCAST_PORT: must be a whole number from 0 to 65535',
+  ]);
+  for (const name of ['ROWCAST_SERVICE', 'ROWCAST_PORT_4400', 'ROWCAST_API_PORT']) {
+    expect(faults({ [name]: '4400' })).toEqual([`${name}: there is no such setting`]);
+  }
+});
+
+test.each(['', 'x', '1.5', '0', '1e9', '-1'])('a number that is %j is refused with what it may be', (text) => {
+  const said = text === '' ? [] : ['ROWCAST_WORKERS: must be a whole number from 1 to 256'];
+  expect(faults({ ROWCAST_WORKERS: text })).toEqual(said);
 });
 
 test.each(['ROWCAST_PROT', 'ROWCAST_', 'ROWCAST_MAX_CONNECTION'])('%s is refused: there is no such setting', (env) => {
