@@ -46,3 +46,8 @@ test.each(['polling/service.ts', 'tabs/share.ts'])('%s is loaded by those who as
   const late = readdirSync(folder).filter((file) => file.endsWith('.js') && !loadedWith('rowcast.js').has(file));
   expect(late.filter((file) => sources(file).includes(part))).toHaveLength(1);
 });
+
+test('progress.js, beside it, has the progress of executions and none of the client', () => {
+  expect(read('progress.js')).toMatch(/export\{.*\badvance\b/s);
+  expect([...loadedWith('progress.js')].map(sources).join()).not.toContain('client/session');
+});
