@@ -92,11 +92,12 @@ export class SharedChannel {
     this.#onEmpty = onEmpty;
   }
 
+  /** The reader is told nothing but `onAsked` before this has returned. */
   join(reader: ChannelReader): void {
-    this.#act(() => {
-      this.#endDelay();
-      this.#readers.add(reader);
-    });
+    this.#readers.add(reader);
+    this.#endDelay();
+    if (this.#numbering === null) this.resume();
+    else queueMicrotask(() => this.resume()); // its place may be known already
   }
 
   leave(reader: ChannelReader): void {
@@ -105,7 +106,7 @@ export class SharedChannel {
     });
   }
 
-  /** A reader takes events again. */
+  /** Readers have come, or take events again. */
   resume(): void {
     this.#act(() => {});
   }

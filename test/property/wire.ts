@@ -5,6 +5,7 @@ import {
   askedPosition,
   type Frame,
   formatPosition,
+  parsePosition,
   type Reply,
   type ResetReason,
   type Row,
@@ -49,6 +50,14 @@ export class FakeGateway implements Connection {
   readonly down: { readonly frame?: Frame; arrive(): void }[] = [];
   /** Whether the client has heard `subscribed` since it subscribed, and has not unsubscribed since. */
   mayDeliver = false;
+  /** Where the client has read the wire subscription up to; null while it has none. */
+  wire: number | null = null;
+  /** The same before the last `unsubscribe`. */
+  #left: number | null = null;
+  /** Called before each `subscribe`, with where the wire subscription stood until then. */
+  onSubscribe: (stood: number | null) => void = () => {};
+  /** How many `subscribe` frames there were. */
+  subscribes = 0;
   /** The last `subscribed` that has arrived. */
   told: { readonly epoch: string; readonly head: number; readonly floor: number } | null = null;
   #lastId = 0;
@@ -70,6 +79,13 @@ export class FakeGateway implements Connection {
   request(request: Request, onReply: (reply: Reply) => void = () => {}): void {
     if (this.state !== 'connected') throw new Error(`${request.type} without a connection`);
     this.mayDeliver = false;
+    if (request.type === 'unsubscribe') this.#left = this.wire;
+    else {
+      this.subscribes += 1;
+      this.onSubscribe(this.#left);
+      this.#left = null;
+    }
+    this.wire = null;
     this.#lastId += 1;
     this.up.push({ id: this.#lastId, request, onReply });
   }
@@ -122,6 +138,7 @@ export class FakeGateway implements Connection {
     this.down.push({
       arrive: () => {
         this.mayDeliver = id === this.#lastId; // else it belongs to a subscription that was left
+        this.wire = this.mayDeliver ? start.after : null;
         this.told = subscribed;
         onReply(subscribed);
       },
@@ -172,6 +189,7 @@ export class FakeGateway implements Connection {
     this.down.push({
       arrive: () => {
         this.mayDeliver = false;
+        this.wire = null;
         this.push(frame);
       },
     });
@@ -189,6 +207,8 @@ export class FakeGateway implements Connection {
 
   #forget(): void {
     this.mayDeliver = false;
+    this.wire = null;
+    this.#left = null;
     this.after = null;
     this.up.length = 0;
     this.down.length = 0;
@@ -205,6 +225,13 @@ export class FakeGateway implements Connection {
   }
 
   #frame(frame: Frame): void {
-    this.down.push({ frame, arrive: () => this.push(frame) });
+    const arrive = () => {
+      if (this.wire !== null && frame.type === 'reset') this.wire = parsePosition(frame.position)?.seq ?? null;
+      if (this.wire !== null && frame.type === 'events') {
+        this.wire = frame.from > this.wire + 1 ? null : Math.max(this.wire, frame.from + frame.events.length - 1);
+      }
+      this.push(frame);
+    };
+    this.down.push({ frame, arrive });
   }
 }
