@@ -51,12 +51,8 @@ type Phase =
 
 export type PollerPhase = Phase['name'];
 
-/** What the gateway was told since the last failure, and is told again with each request. */
-interface PollSession {
-  readonly commands: StandingCommands;
-  /** The token has expired: the next request has a fresh one. Another such refusal counts as a failure. */
-  expired: boolean;
-}
+/** From a response to the next failure. `expired`: the next request has a fresh token; if it is refused as well, that counts as a failure. */
+type PollSession = { readonly commands: StandingCommands; expired: boolean };
 
 export class Poller implements Connection {
   readonly #settings: PollingSettings;
@@ -215,9 +211,11 @@ export class Poller implements Connection {
   }
 
   #onNetworkHint(): void {
+    const { name } = this.#phase;
+    if (name !== 'resting' && name !== 'requesting') return;
     if (!this.#online()) return this.#offline();
-    const young = this.#phase.name === 'requesting' && this.#clock.now() - this.#schedule.begunAt < SLOW_ATTEMPT;
-    if (this.#paused || young || this.#phase.name === 'idle') return;
+    const young = name === 'requesting' && this.#clock.now() - this.#schedule.begunAt < SLOW_ATTEMPT;
+    if (this.#paused || young) return;
     this.#rest();
     this.#schedule.early();
   }
