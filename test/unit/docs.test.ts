@@ -84,6 +84,17 @@ test('every setting that a page names exists', () => {
   expect(wrong).toEqual([]);
 });
 
+test('every file that a page names exists', () => {
+  const named = /`((?:client|server|test|sql|docs)\/[\w./-]+\.(?:ts|mjs|sql|md))`/g;
+  const wrong = pages.flatMap((page) =>
+    [...read(page).matchAll(named)]
+      .map(([, path = '']) => path)
+      .filter((path) => !existsSync(join(ROOT, path)))
+      .map((path) => `${page}: ${path}`),
+  );
+  expect(wrong).toEqual([]);
+});
+
 test('every decision is in the list of decisions', () => {
   const list = read('docs/decisions/README.md');
   const decisions = readdirSync(join(ROOT, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name));
