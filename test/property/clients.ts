@@ -5,7 +5,8 @@ import { Connection } from '../../server/connection/connection.js';
 import type { PageLimits } from '../../server/hub/channel.js';
 import { Hub } from '../../server/hub/hub.js';
 import type { AccessQuestion, Authenticator, Principal } from '../../server/ports/principal.js';
-import { FakeClock, FakeLog, FakeTransport, type LoggedRow, settle, silent } from '../support/fakes.js';
+import { FakeLog, type LoggedRow } from '../support/fake-log.js';
+import { FakeClock, FakeTransport, settle, silent } from '../support/fakes.js';
 
 const LIMITS: PageLimits = { rows: 4, bytes: 300 };
 export const CONNECT_TIMEOUT = 1_000;

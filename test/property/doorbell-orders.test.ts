@@ -1,8 +1,8 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { NEVER } from '../support/doorbell-options.js';
 import { type SearchOptions, type SearchResult, search, Walk } from '../support/doorbell-search.js';
 import type { World } from '../support/doorbell-world.js';
-import { NEVER } from '../support/doorbell-world.js';
 import { seed } from './seed.js';
 
 const STATES = ['asleep', 'waking', 'awake', 'leaving', 'settling'];

@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { INTERVAL, WINDOW, World } from '../support/doorbell-world.js';
+import { INTERVAL, WINDOW } from '../support/doorbell-options.js';
+import { World } from '../support/doorbell-world.js';
 import { settle } from '../support/fakes.js';
 import { seed } from './seed.js';
 

@@ -4,7 +4,7 @@ import { formatPosition, parsePosition } from '../../client/protocol/index.js';
 import { digestOf } from '../../server/verify/digest.js';
 import { Judge } from '../../server/verify/judge.js';
 import { FAULTS, type FaultKind, type Verdict } from '../../server/verify/verdict.js';
-import { FakeLog } from '../support/fakes.js';
+import { FakeLog } from '../support/fake-log.js';
 import { seed } from './seed.js';
 
 const parameters = { seed: seed('judge'), numRuns: 200 };

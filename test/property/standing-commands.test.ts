@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { type Command, type Frame, parseFrame, parsePosition } from '../../client/protocol/index.js';
 import { StandingCommands } from '../../client/transport/standing-commands.js';
 import type { Connection } from '../../server/connection/connection.js';
-import { FakeTransport, type LoggedRow, settle } from '../support/fakes.js';
+import type { LoggedRow } from '../support/fake-log.js';
+import { FakeTransport, settle } from '../support/fakes.js';
 import { openConnection, World } from './clients.js';
 import { seed } from './seed.js';
 

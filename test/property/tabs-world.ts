@@ -4,7 +4,8 @@ import type { Connection, ConnectionEvents, Request, SessionState } from '../../
 import type { Follower } from '../../client/tabs/follower.js';
 import { TabGateway } from '../../client/tabs/tab-gateway.js';
 import type { Connection as GatewayConnection } from '../../server/connection/connection.js';
-import { FakeTransport, type LoggedRow, settle } from '../support/fakes.js';
+import type { LoggedRow } from '../support/fake-log.js';
+import { FakeTransport, settle } from '../support/fakes.js';
 import { openConnection, type World } from './clients.js';
 
 /** What the gateway may have sent without it having arrived, in bytes. */

@@ -1,5 +1,6 @@
 import type { DoorbellState } from '../../server/doorbell/doorbell.js';
-import { type FakeGateway, WINDOW, World, type WorldOptions } from './doorbell-world.js';
+import { WINDOW, type WorldOptions } from './doorbell-options.js';
+import { type FakeGateway, World } from './doorbell-world.js';
 import { settle } from './fakes.js';
 
 export interface SearchOptions extends Omit<WorldOptions, 'wakeRate' | 'sleepRate'> {

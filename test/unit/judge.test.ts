@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import { digestOf } from '../../server/verify/digest.js';
 import { Judge } from '../../server/verify/judge.js';
 import { BadHistory, parseLine } from '../../server/verify/line.js';
-import { FakeLog } from '../support/fakes.js';
+import { FakeLog } from '../support/fake-log.js';
 
 const CHANNEL = 's:a';
 

@@ -1,39 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { advance, begin, type ProgressState, stepsOf, viewOf } from '../../client/progress/index.js';
+import { stepsOf } from '../../client/progress/index.js';
 import { agentRuns } from '../support/agent-runs.js';
-
-const START = Date.parse('2026-01-01T00:00:00Z');
-const MINUTE = 60_000;
-
-/** Writes the log of an execution. Times are milliseconds after the first one. */
-class Log {
-  state: ProgressState = begin();
-  readonly percents: number[] = [];
-  #at = START;
-
-  after(milliseconds: number): this {
-    this.#at += milliseconds;
-    return this;
-  }
-
-  write(event_type: string, context: object = {}, columns: object = {}): this {
-    const row = { event_type, message: null, context, created_at: new Date(this.#at).toISOString(), ...columns };
-    this.state = advance(this.state, { seq: this.state.seq + 1, row });
-    this.percents.push(this.view().percent);
-    return this;
-  }
-
-  /** The trigger's row for a change of the column `stage_number`. */
-  stage(to: number | null): this {
-    return this.write('stage-changed', { from: null, to }, { stage_number: to, message: `stage ${to ?? 'cleared'}` });
-  }
-
-  view(later = 0) {
-    return viewOf(this.state, this.#at + later);
-  }
-}
-
-const started = () => new Log().write('execution-started', { from: null, to: 'running' });
+import { Log, MINUTE, START, started } from '../support/execution-log.js';
 
 describe('percent', () => {
   test('of the demo, which says how many steps there are with each that is done', () => {
