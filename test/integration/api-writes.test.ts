@@ -14,6 +14,7 @@ let database: TestDatabase;
 let gateway: LocalGateway;
 let writer: pg.Pool;
 let venture: string;
+// The cast of support/principals.ts.
 let ann: string;
 let vic: string;
 let eve: string;

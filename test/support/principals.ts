@@ -1,3 +1,16 @@
+/**
+ * The cast. In tests of what a user may do the same names stand for the same rights, which the set-up of the test gives:
+ *
+ * | | |
+ * | --- | --- |
+ * | `ann` | Has every right that the test is about: an editor of the venture, the owner of the rows. |
+ * | `bob` | Another user beside her. Where she alone has a right, he does not. |
+ * | `vic` | A viewer of the venture: reads, and writes nothing. |
+ * | `eve` | Has a valid token and no right at all. |
+ *
+ * Matrices of access name principals by their role instead: `viewer`, `editor`, `neighbour` (of another tenant),
+ * `stranger` (a member of nothing), `service`, `anon`.
+ */
 import type pg from 'pg';
 import { type Claims, signWith } from './issuer.js';
 import { log, newExecution } from './writer.js';

@@ -78,7 +78,7 @@ test.each<[string, Claims, string]>([
   [
     'not yet valid',
     { nbf: Date.now() / 1000 + 60 },
-    'token_not_yet_valid: The token is for later: its nbf has not come.',
+    'token_not_yet_valid: The token is not valid yet: its `nbf` is in the future.',
   ],
   ['another audience', { aud: 'elsewhere' }, 'unauthorized: the token is for another audience'],
   ['no audience', { aud: undefined }, 'unauthorized: the token has no claim aud'],
