@@ -16,9 +16,14 @@ export class Breaker {
     return this.#state;
   }
 
-  /** A request begins. If it is given up, or the gateway gives a retry hint, the next request is the trial. */
-  begin(): void {
-    if (this.#state === 'open') this.#state = 'half-open';
+  /**
+   * A request begins. Returns whether it is on trial from now on. If it is given up, or the gateway gives a retry hint,
+   * the next request is on trial.
+   */
+  begin(): boolean {
+    const trial = this.#state === 'open';
+    if (trial) this.#state = 'half-open';
+    return trial;
   }
 
   succeed(): void {

@@ -118,8 +118,8 @@ export class Poller implements Connection {
   }
 
   get stats(): PollingStats {
-    const { state: breaker } = this.#breaker;
-    return { ...this.#statistics.stats, interval: this.#interval, breaker, paused: this.#paused };
+    const { stats } = this.#statistics;
+    return { ...stats, interval: this.#interval, breaker: this.#breaker.state, paused: this.#paused };
   }
 
   start(): void {
@@ -245,8 +245,7 @@ export class Poller implements Connection {
     if (!this.#online()) return this.#offline();
     const channels = this.#session?.commands.channels ?? [];
     if (this.#state === 'connected' && !channels.some(this.#includes)) return this.#plan(null);
-    const trial = this.#breaker.state === 'open';
-    this.#breaker.begin();
+    const trial = this.#breaker.begin();
     const phase = { name: 'requesting' as const, abort: new AbortController(), again: false };
     const current = () => this.#phase === phase;
     this.#phase = phase;
