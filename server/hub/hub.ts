@@ -78,7 +78,8 @@ export class Hub implements Movements {
 
   moved(movement: Movement): void {
     const { channel: name } = movement;
-    (this.#channels.get(name) ?? this.#idle.get(name)?.channel)?.moved(movement);
+    const channel = this.#channels.get(name) ?? this.#idle.get(name)?.channel;
+    channel?.moved(movement);
   }
 
   /** Something was lost that movements cannot tell: asks the database where every channel stands. */
