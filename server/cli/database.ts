@@ -27,6 +27,21 @@ export async function runUninstall(options: UninstallOptions, config: Config): P
   return confirmed;
 }
 
+/** Whether the login may publish: as a service, or as the owner of the messages. */
+export async function mayPublish(databaseUrl: string): Promise<boolean> {
+  const client = new pg.Client({ connectionString: databaseUrl, application_name: 'rowcast up' });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ may: boolean }>(
+      `SELECT pg_has_role('service_role', 'USAGE') OR pg_has_role(c.relowner, 'USAGE') AS may
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'rowcast' AND c.relname = 'messages'`,
+    );
+    return rows[0]?.may ?? false;
+  } finally {
+    await client.end();
+  }
+}
+
 /** `rowcast attach` */
 export async function attach(relation: string, options: { key: string; name?: string }, config: Config): Promise<void> {
   const client = new pg.Client({ connectionString: await databaseOf(config), application_name: 'rowcast attach' });

@@ -12,6 +12,7 @@ import { extensionSets } from '../postgres/sql-sets.js';
 import { type Config, needsToken } from '../settings/config.js';
 import { withoutPassword } from '../settings/database-url.js';
 import { runWorker, startWorkers } from '../workers/workers.js';
+import { mayPublish } from './database.js';
 import { print } from './output.js';
 
 /**
@@ -68,7 +69,7 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     ends.push(() => gateway.stop());
     const demo = withDemo ? await demoIn(databaseUrl, logger) : null;
     if (demo !== null) ends.push(() => demo.stop());
-    greet(gateway.url, config, databaseUrl, demo);
+    greet(gateway.url, config, databaseUrl, { demo, publishes: await mayPublish(databaseUrl) });
     return { failed, stop };
   } catch (error) {
     await stop();
@@ -121,7 +122,13 @@ function nextSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-function greet(url: string, config: Config, databaseUrl: string, demo: Demo | null): void {
+interface Tour {
+  readonly demo: Demo | null;
+  /** The login may write to the stream `message`. */
+  readonly publishes: boolean;
+}
+
+function greet(url: string, config: Config, databaseUrl: string, { demo, publishes }: Tour): void {
   const shown = withoutPassword(databaseUrl);
   const psql = `psql ${config.databaseUrl === undefined ? shown : '"$DATABASE_URL"'} -c`;
   print(`listening on ${url}`, `database ${shown}`);
@@ -144,7 +151,9 @@ function greet(url: string, config: Config, databaseUrl: string, demo: Demo | nu
       `  npx rowcast watch message:lobby${there}`,
     );
   }
-  print(`  ${psql} "SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`);
+  const publish = `"SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`;
+  // The login of a gateway may only read: see docs/operations/roles.md.
+  print(publishes ? `  ${psql} ${publish}` : `  psql, with a login that may write: -c ${publish}`);
   const curl = needsToken(config) ? 'curl -H "Authorization: Bearer $ROWCAST_TOKEN"' : 'curl';
   print(`  ${curl} -N '${url}/v1/sse?channel=message:lobby'`, `  ${curl} ${url}/v1/channels`);
   print('', `The HTTP API, to read and to try: ${url}/api/docs`, '', 'Ctrl-C stops all of it.');

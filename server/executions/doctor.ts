@@ -16,7 +16,7 @@ const table = z.object({
 
 /** The tables whose rows are for members only, and those of their triggers that do not fire. */
 const TABLES = `
-  SELECT t.name, format('%I.%I', $1::text, c.relname) AS relation, c.relrowsecurity AS rls,
+  SELECT t.name, quote_ident($1) || '.' || quote_ident(c.relname) AS relation, c.relrowsecurity AS rls,
          ARRAY(SELECT quote_ident(g.tgname) FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
                 WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled NOT IN ('O', 'A')
                   AND p.pronamespace = 'rowcast'::regnamespace AND g.tgname NOT LIKE 'zz\\_%' ORDER BY 1) AS off

@@ -1,9 +1,14 @@
-import type { Circumstances, Finding } from '../../server/doctor/check.js';
+import type { Check, Circumstances, Finding } from '../../server/doctor/check.js';
 import { examine } from '../../server/doctor/examine.js';
 
 /** What the doctor finds, for a gateway that opens seven connections. */
-export function findingsAt(databaseUrl: string, circumstances: Partial<Circumstances> = {}): Promise<Finding[]> {
-  return examine({ databaseUrl, gatewayConnections: 7, longTransaction: 60, now: Date.now, ...circumstances });
+export function findingsAt(
+  databaseUrl: string,
+  circumstances: Partial<Circumstances> = {},
+  extensions: readonly Check[] = [],
+): Promise<Finding[]> {
+  const all = { databaseUrl, gatewayConnections: 7, longTransaction: 60, now: Date.now, ...circumstances };
+  return examine(all, extensions);
 }
 
 /** What is worse than ok, as `name verdict: found`. The servers of the tests run without fsync, and say so. */
