@@ -9,17 +9,9 @@ export function checkNames(of: string, options: object, known: readonly string[]
   }
 }
 
-/** The number of letters to insert, delete or replace (Levenshtein distance), without regard to case. */
+/** The number of letters that only one of the two names has, without regard to case. */
 function distance(one: string, other: string): number {
-  const letters = [...other.toLowerCase()];
-  let row = [0, ...letters.map((_, index) => index + 1)];
-  for (const [index, letter] of [...one.toLowerCase()].entries()) {
-    const next = [index + 1];
-    for (const [at, candidate] of letters.entries()) {
-      const replaced = (row[at] ?? 0) + Number(letter !== candidate);
-      next.push(Math.min(replaced, (row[at + 1] ?? 0) + 1, (next[at] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
+  const missing = (from: string, to: string) => [...from].filter((letter) => !to.includes(letter)).length;
+  const [a, b] = [one.toLowerCase(), other.toLowerCase()];
+  return missing(a, b) + missing(b, a) + Math.abs(a.length - b.length);
 }

@@ -189,3 +189,43 @@ test.each(['127.0.0.1', 'localhost'])('where nothing listens on %s the error say
     client.close();
   }
 });
+
+describe('a misspelt option is an error that names the nearest one', () => {
+  test.each([
+    ['onstate', 'onState'],
+    ['transport', 'transports'],
+    ['tokens', 'token'],
+    ['websocket', 'WebSocket'],
+    ['poling', 'polling'],
+    ['URL', 'url'],
+  ])('createClient: %s', (name, nearest) => {
+    const make = () => createClient({ url: URL, fetch: never, WebSocket, [name]: 1 });
+    expect(make).toThrow(new TypeError(`createClient: there is no option ${name}; the nearest is ${nearest}`));
+  });
+
+  test.each([
+    ['onevent', 'onEvent'],
+    ['since_', 'since'],
+    ['Signal', 'signal'],
+    ['onReset ', 'onReset'],
+  ])('subscribe: %s', (name, nearest) => {
+    const client = testClient({ url: URL, fetch: never, WebSocket });
+    expect(() => client.subscribe('message:a', { [name]: 1 })).toThrow(
+      new TypeError(`subscribe: there is no option ${name}; the nearest is ${nearest}`),
+    );
+    expect(client.state).toBe('waiting');
+  });
+
+  test('polling, and its thresholds', () => {
+    const make = (polling: object) => () => createClient({ url: URL, transports: ['poll'], fetch: never, polling });
+    expect(make({ intervall: 1 })).toThrow('polling: there is no option intervall; the nearest is interval');
+    expect(make({ thresholds: { failurerate: 1 } })).toThrow('the nearest is failureRate');
+  });
+});
+
+test('an option that is undefined is left out', () => {
+  const options = { token: undefined, transports: undefined, share: undefined, onState: undefined } as const;
+  const client = testClient({ url: URL, fetch: never, WebSocket, ...options });
+  const none = { since: undefined, onEvent: undefined, onReset: undefined, onState: undefined, signal: undefined };
+  expect(client.subscribe('message:a', none).state).toBe('waiting');
+});
