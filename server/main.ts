@@ -15,6 +15,7 @@ import { type VerifyOptions, verify } from './cli/verify.js';
 import { type WatchOptions, watch } from './cli/watch.js';
 import { packageRoot } from './ground/package-root.js';
 import { ROLES } from './ports/principal.js';
+import { fixOf, messageOf } from './postgres/connect-errors.js';
 import { extensionSets } from './postgres/sql-sets.js';
 import { ConfigError, readConfig } from './settings/config.js';
 import { defaultOf, settings } from './settings/table.js';
@@ -143,6 +144,12 @@ function makeProgram(): Command {
   return program;
 }
 
+/** With what mends it, where that is known: in one line. */
+function explained(error: unknown): string {
+  const fix = error instanceof ConfigError ? undefined : fixOf(error);
+  return fix === undefined ? messageOf(error) : `${messageOf(error)}. ${fix}`;
+}
+
 // Rows that pass are garbage soon. By itself V8 lets the heap double before it looks: some 100 MB more (decision 0017).
 setFlagsFromString('--heap-growing-percent=10');
 endWithReader();
@@ -152,6 +159,6 @@ try {
   process.exit(); // also from connections to a server that does not answer any more
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : MISUSED); // it has said what is wrong
-  process.stderr.write(`rowcast: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.stderr.write(`rowcast: ${explained(error)}\n`);
   process.exitCode = error instanceof ConfigError || error instanceof BadHistory ? MISUSED : FAILED;
 }

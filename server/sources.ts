@@ -10,6 +10,7 @@ import type { DatabaseFor } from './ports/database.js';
 import type { Tickets } from './ports/principal.js';
 import { apiDatabase } from './postgres/api-database.js';
 import { PostgresAuthorizer } from './postgres/authorizer.js';
+import { ConnectionHealth } from './postgres/connection-health.js';
 import { AdvisoryGate } from './postgres/gate.js';
 import { Listener } from './postgres/listener.js';
 import { makePool } from './postgres/pool.js';
@@ -59,6 +60,7 @@ export class Sources {
   readonly #clock: Clock;
   /** The longest that a tail which is well goes without a read, in milliseconds. */
   readonly #longestSilence: number;
+  readonly #connections: ConnectionHealth;
   readonly #tail: Tail;
   readonly #pages: TablePages;
   readonly #doorbell: Doorbell;
@@ -71,11 +73,14 @@ export class Sources {
     this.#clock = clock;
     this.#longestSilence = safetyInterval + silenceTimeout;
 
+    this.#connections = new ConnectionHealth(logger);
+    const health = this.#connections;
+
     const limits = { rows: config.pageRows, bytes: config.pageBytes };
-    const tail = new Tail({ databaseUrl, silenceTimeout, clock, logger, metrics });
+    const tail = new Tail({ databaseUrl, silenceTimeout, clock, logger, health, metrics });
     const { catalog } = tail;
     const { poolSize, cacheBytes, channelLinger: linger } = config;
-    const pages = new TablePages({ databaseUrl, poolSize, queryTimeout, limits, catalog, logger, metrics });
+    const pages = new TablePages({ databaseUrl, poolSize, queryTimeout, limits, catalog, logger, health, metrics });
     const hub = new Hub({ feed: tail, pages, clock, logger, limits, cacheBytes, linger });
 
     // Before the client gives up the connection: an answer that says so leaves it usable.
@@ -86,16 +91,17 @@ export class Sources {
       size: ACCESS_POOL,
       queryTimeout,
       logger,
+      health,
       prepare: giveUp(DECISION_TIMEOUT),
       lasting: true,
     });
     const authorizer = new PostgresAuthorizer(accessPool, logger);
     const access = new Access({ authorizer, clock, interval: config.accessInterval });
 
-    const gate = new AdvisoryGate(databaseUrl, logger);
+    const gate = new AdvisoryGate(databaseUrl, logger, health);
     const rates = { wakeRate, sleepRate, awakeInterval, safetyInterval };
     const doorbell = new Doorbell({ tail, gate, clock, metrics, ...rates });
-    const listener = new Listener({ databaseUrl, silenceTimeout, logger, doorbell, access });
+    const listener = new Listener({ databaseUrl, silenceTimeout, logger, health, doorbell, access });
 
     const apiPool = makePool({
       databaseUrl,
@@ -103,6 +109,7 @@ export class Sources {
       size: config.apiPoolSize,
       queryTimeout,
       logger,
+      health,
       prepare: `${READ_SETTINGS}; ${giveUp(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
     });
 
@@ -114,7 +121,7 @@ export class Sources {
     this.#pages = pages;
     this.#doorbell = doorbell;
     this.#listener = listener;
-    this.#retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger });
+    this.#retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger, health });
     this.#pools = [accessPool, apiPool];
     metrics.gauge('channels', 'Channels that somebody reads.', () => hub.channels.size);
     metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
@@ -128,9 +135,12 @@ export class Sources {
 
   health(): Health {
     return {
-      database: this.#tail.connected,
-      listen: this.#listener.connected,
-      tail: this.#clock.now() - this.#tail.lastRead < this.#longestSilence,
+      checks: {
+        database: this.#tail.connected,
+        listen: this.#listener.connected,
+        tail: this.#clock.now() - this.#tail.lastRead < this.#longestSilence,
+      },
+      connections: this.#connections.reasons,
     };
   }
 

@@ -1,4 +1,6 @@
 import pg from 'pg';
+import { removeClientVariables } from '../postgres/client-variables.js';
+import { connectOptions } from '../postgres/connect-options.js';
 import { runningUrl } from '../postgres/embedded.js';
 import { type MigrateOptions, migrate } from '../postgres/migrate.js';
 import { type UninstallOptions, uninstall } from '../postgres/uninstall.js';
@@ -7,8 +9,12 @@ import { print } from './output.js';
 
 /** The database that was named, else the embedded one of a `rowcast up` that runs now. */
 export async function databaseOf({ databaseUrl, dataDir }: Config): Promise<string> {
-  const url = databaseUrl ?? (await runningUrl(dataDir));
-  if (url !== null) return url;
+  if (databaseUrl !== undefined) return databaseUrl;
+  const url = await runningUrl(dataDir);
+  if (url !== null) {
+    removeClientVariables();
+    return url;
+  }
   throw new Error(`no database: set DATABASE_URL, or start \`rowcast up\` with its data in ${dataDir}`);
 }
 
@@ -44,7 +50,10 @@ export async function mayPublish(databaseUrl: string): Promise<boolean> {
 
 /** `rowcast attach` */
 export async function attach(relation: string, options: { key: string; name?: string }, config: Config): Promise<void> {
-  const client = new pg.Client({ connectionString: await databaseOf(config), application_name: 'rowcast attach' });
+  const client = new pg.Client({
+    ...connectOptions(await databaseOf(config)),
+    application_name: 'rowcast attach',
+  });
   await client.connect();
   try {
     const { rows } = await client.query<{ stream: string }>('SELECT rowcast.attach($1::regclass, $2, $3) AS stream', [

@@ -4,6 +4,7 @@ import { EXTENSION as EXECUTIONS } from '../executions/schema.js';
 import { type Gateway, startGateway } from '../gateway.js';
 import { type Logger, makeLogger } from '../ground/logger.js';
 import { Metrics } from '../ground/metrics.js';
+import { removeClientVariables } from '../postgres/client-variables.js';
 import { startEmbedded } from '../postgres/embedded.js';
 import { installedExtensions } from '../postgres/extensions.js';
 import { OutdatedInstallation } from '../postgres/installation.js';
@@ -53,6 +54,7 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     let failed = new Promise<never>(() => {});
     let databaseUrl = config.databaseUrl;
     if (databaseUrl === undefined) {
+      removeClientVariables();
       const log = (line: string) => logger.debug({ postgres: line });
       const embedded = await startEmbedded({ dataDir: config.dataDir, log });
       ends.push(() => embedded.stop());

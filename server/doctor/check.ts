@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { z } from 'zod';
+import { connectOptions } from '../postgres/connect-options.js';
 import { GATEWAY_ROLE, types } from '../postgres/session.js';
 
 export type Verdict = 'ok' | 'warning' | 'fault' | 'skipped';
@@ -55,7 +56,7 @@ export class Probe {
 
   async connect(): Promise<pg.Client> {
     const client = new pg.Client({
-      connectionString: this.#databaseUrl,
+      ...connectOptions(this.#databaseUrl),
       application_name: DOCTOR,
       connectionTimeoutMillis: STATEMENT_LIMIT,
       types,

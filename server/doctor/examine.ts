@@ -3,7 +3,7 @@ import { gate, migrationLock } from './advisory.js';
 import { type Check, type Circumstances, type Finding, make, skipped } from './check.js';
 import { locks, notify, pooler } from './passage.js';
 import { connections, prepared, queue, transactions } from './pressure.js';
-import { clock, connection, primary, version } from './reach.js';
+import { clock, connection, encoding, primary, version } from './reach.js';
 import { retention, rights } from './rights.js';
 import { migrations } from './schema.js';
 import { settings } from './settings.js';
@@ -11,6 +11,7 @@ import { streams } from './streams.js';
 
 const CHECKS: readonly Check[] = [
   version,
+  encoding,
   primary,
   clock,
   pooler,

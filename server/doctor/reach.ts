@@ -1,5 +1,8 @@
 import pg from 'pg';
 import { z } from 'zod';
+import { fixOf, messageOf } from '../postgres/connect-errors.js';
+import { moving } from '../postgres/encoding.js';
+import { parseDatabaseUrl } from '../settings/database-url.js';
 import { type Check, fault, lasting, type Outcome, ok, warning } from './check.js';
 
 const ROUND_TRIPS = 5;
@@ -24,34 +27,20 @@ export const connection: Check = {
         ? warning(found, 'Run the gateway nearer to the database: each event costs it two round trips.')
         : ok(found);
     } catch (error) {
-      return whyNot(error as NodeJS.ErrnoException, databaseUrl);
+      return whyNot(error, databaseUrl);
     }
   },
 };
 
-/** What to do about an error of connecting, by its SQLSTATE or that of the system. */
-const FIXES: Record<string, string> = {
-  '28P01': 'Put the right password into DATABASE_URL, or set it: ALTER ROLE … PASSWORD …',
-  '28000': 'Let the role in: a line for it in pg_hba.conf, and the attribute LOGIN.',
-  '3D000': 'Create the database, or name another one in DATABASE_URL.',
-  '53300': 'Raise max_connections (needs a restart of PostgreSQL), or end sessions that are not needed.',
-  '57P03': 'PostgreSQL is starting or stopping: wait, and look at its log.',
-  ECONNREFUSED: 'Start PostgreSQL there, or correct host and port in DATABASE_URL; see listen_addresses.',
-  ENOTFOUND: 'Correct the host in DATABASE_URL.',
-  EAI_AGAIN: 'Correct the host in DATABASE_URL, or see to name resolution.',
-  ECONNRESET: 'What listens there ended the connection: is it PostgreSQL, and does it want sslmode=require?',
-};
-
-function whyNot(error: NodeJS.ErrnoException, databaseUrl: string): Outcome {
-  const [first = error] = error instanceof AggregateError ? (error.errors as NodeJS.ErrnoException[]) : [];
-  const fix = FIXES[first.code ?? ''] ?? 'See whether a firewall is between, and whether PostgreSQL answers others.';
-  return fault(`${addressOf(databaseUrl)} cannot be reached: ${first.message}`, fix);
+function whyNot(error: unknown, databaseUrl: string): Outcome {
+  const fix = fixOf(error) ?? 'See whether a firewall is between, and whether PostgreSQL answers others.';
+  return fault(`${addressOf(databaseUrl)} cannot be reached: ${messageOf(error)}`, fix);
 }
 
 /** Without the password. */
 export function addressOf(databaseUrl: string): string {
-  const { hostname, port, username, pathname } = new URL(databaseUrl);
-  return `${hostname || 'localhost'}:${port || 5432}${pathname || '/'} as ${decodeURIComponent(username) || pg.defaults.user}`;
+  const { host = 'localhost', port = 5432, user, database = '' } = parseDatabaseUrl(databaseUrl);
+  return `${host.includes(':') ? `[${host}]` : host}:${port}/${database} as ${user ?? pg.defaults.user}`;
 }
 
 /** Since when the gate can be a lease (idle_session_timeout), and since when versions are tested. */
@@ -78,6 +67,19 @@ export function versionOutcome(number: number, text: string): Outcome {
   if (major >= LEASE_VERSION) return warning(`${found} is older than what is supported`, upgrade);
   return warning(`${found} has no idle_session_timeout: a gateway that hangs may keep the gate for long`, upgrade);
 }
+
+export const encoding: Check = {
+  name: 'encoding',
+  async run(probe) {
+    const row = z.object({ encoding: z.string(), name: z.string() });
+    const { encoding, name } = await probe.readOne(
+      row,
+      `SELECT current_setting('server_encoding') AS encoding, quote_ident(current_database()) AS name`,
+    );
+    if (encoding === 'UTF8') return ok(encoding);
+    return fault(`${encoding}: the database must be UTF8`, `Move it: ${moving(name)}.`);
+  },
+};
 
 export const primary: Check = {
   name: 'primary',

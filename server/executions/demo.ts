@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { inSchema } from '../ground/in-schema.js';
 import type { Logger } from '../ground/logger.js';
+import { connectOptions } from '../postgres/connect-options.js';
 
 /** The venture of the demo: always the same, so that its channel can be watched across restarts. */
 const VENTURE = '00000000-0000-4000-8000-000000000001';
@@ -43,7 +44,7 @@ interface Tables {
 export async function startDemo(databaseUrl: string, schema: string, logger: Logger): Promise<Demo> {
   const stopping = new AbortController();
   const pool = new pg.Pool({
-    connectionString: databaseUrl,
+    ...connectOptions(databaseUrl),
     application_name: 'rowcast demo',
     max: 1,
     onConnect: (client) => client.query('SET ROLE service_role'),

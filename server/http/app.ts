@@ -8,11 +8,11 @@ import type { TokenOf } from './credentials.js';
 import { securityHeaders } from './security-headers.js';
 import { STATUS } from './status.js';
 
-/** Whether each part that the way of an event needs is well. */
 export interface Health {
-  readonly database: boolean;
-  readonly listen: boolean;
-  readonly tail: boolean;
+  /** Whether each part works that the delivery of events needs. */
+  readonly checks: { readonly database: boolean; readonly listen: boolean; readonly tail: boolean };
+  /** Why connections to the database do not stand, by session. */
+  readonly connections: Readonly<Record<string, string>>;
 }
 
 export interface ListedChannel {
@@ -53,9 +53,10 @@ export function makeApp(options: AppOptions): Express {
   });
 
   app.get('/readyz', (_request, response) => {
-    const checks = health();
+    const { checks, connections } = health();
     const ready = Object.values(checks).every(Boolean);
-    response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks });
+    const reasons = Object.keys(connections).length > 0 ? { connections } : {};
+    response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks, ...reasons });
   });
 
   app.use(['/v1', '/api'], crossOrigin);

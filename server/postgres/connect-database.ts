@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { Database } from '../ports/database.js';
+import { connectOptions } from './connect-options.js';
 import { poolDatabase } from './principal-database.js';
 import { CONNECT_TIMEOUT, types } from './session.js';
 
@@ -19,7 +20,7 @@ export interface ConnectedDatabase extends Database {
 export function connectDatabase(from: string | pg.Pool): ConnectedDatabase {
   if (typeof from !== 'string') return { ...poolDatabase(from), close: async () => {} };
   const pool = new pg.Pool({
-    connectionString: from,
+    ...connectOptions(from),
     application_name: 'rowcast service',
     max: SIZE,
     connectionTimeoutMillis: CONNECT_TIMEOUT,

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { z } from 'zod';
+import { connectOptions } from './connect-options.js';
 import { CONNECT_TIMEOUT } from './session.js';
 
 const extension = z.object({
@@ -26,7 +27,7 @@ export async function readInstalled(client: Pick<pg.ClientBase, 'query'>): Promi
 /** What is installed in a database, as its gateway sees it. Rejects with what the driver says. */
 export async function installedExtensions(databaseUrl: string): Promise<InstalledExtension[]> {
   const client = new pg.Client({
-    connectionString: databaseUrl,
+    ...connectOptions(databaseUrl),
     application_name: 'rowcast extensions',
     connectionTimeoutMillis: CONNECT_TIMEOUT,
     query_timeout: CONNECT_TIMEOUT,

@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../ground/logger.js';
 import type { Gate } from '../ports/doorbell.js';
+import { connectOptions } from './connect-options.js';
+import { ConnectionHealth } from './connection-health.js';
 import { LOCK_CLASS, locks } from './locks.js';
 import { CONNECT_TIMEOUT, soon } from './session.js';
 import { endsInSilence } from './silence.js';
@@ -47,11 +49,13 @@ interface Visit {
 export class AdvisoryGate implements Gate {
   readonly #databaseUrl: string;
   readonly #logger: Logger;
+  readonly #health: ConnectionHealth;
   #visit: Visit | null = null;
 
-  constructor(databaseUrl: string, logger: Logger) {
+  constructor(databaseUrl: string, logger: Logger, health = new ConnectionHealth(logger)) {
     this.#databaseUrl = databaseUrl;
     this.#logger = logger;
+    this.#health = health;
   }
 
   take({ onTaken, onLost }: { onTaken(): void; onLost(): void }): void {
@@ -110,7 +114,7 @@ export class AdvisoryGate implements Gate {
 
   #makeClient(options: pg.ClientConfig): pg.Client {
     return new pg.Client({
-      connectionString: this.#databaseUrl,
+      ...connectOptions(this.#databaseUrl),
       application_name: NAME,
       connectionTimeoutMillis: CONNECT_TIMEOUT,
       keepAlive: true,
@@ -119,7 +123,7 @@ export class AdvisoryGate implements Gate {
   }
 
   async #lock(client: pg.Client): Promise<void> {
-    await client.connect();
+    await this.#health.watch('gate', client.connect());
     await client.query(TIMEOUTS);
     await client.query(LOCK);
   }

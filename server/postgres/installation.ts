@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { connectOptions } from './connect-options.js';
+import { requireUtf8 } from './encoding.js';
 import { LOCK_CLASS, locks } from './locks.js';
 
 const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${locks.migrations}) AS locked`;
@@ -28,10 +30,11 @@ export async function changeInstallation<T>(
   databaseUrl: string,
   work: (client: pg.Client) => Promise<{ readonly result: T; readonly keep: boolean }>,
 ): Promise<T> {
-  const client = new pg.Client({ connectionString: databaseUrl, application_name: 'rowcast migrate' });
+  const client = new pg.Client({ ...connectOptions(databaseUrl), application_name: 'rowcast migrate' });
   client.on('error', () => {}); // the query that was under way rejects as well
   await client.connect();
   try {
+    await requireUtf8(client);
     // Polled, not awaited inside Postgres: a session that waits holds a snapshot, on which an index build by the
     // session that migrates (CREATE INDEX CONCURRENTLY) would wait in turn.
     const deadline = Date.now() + LOCK_DEADLINE;

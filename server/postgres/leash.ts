@@ -34,13 +34,23 @@ wait $program; status=$?
 kill -9 $watch
 exit $status`;
 
+/** Of our own variables: where programs, libraries and temporary files are, and the time zone. */
+const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'TZ', 'LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH'];
+
+/**
+ * The server takes defaults from variables such as PGDATESTYLE, and other accounts may read its environment: it gets what it needs, and
+ * none of our secrets. English messages, and a locale that exists: PostgreSQL on macOS does not start without one.
+ */
+function environment(): Record<string, string | undefined> {
+  return { ...Object.fromEntries(INHERITED.map((name) => [name, process.env[name]])), LC_ALL: 'C' };
+}
+
 /** Starts a program that cannot outlive this process; rejects with its output when it ends before it is ready. */
 export function startLeashed(program: string, args: readonly string[], options: LeashOptions): Promise<Leashed> {
   const child = spawn('/bin/sh', ['-c', SCRIPT, program, ...args], {
     ...options.runAs,
     cwd: options.cwd,
-    // English messages, and a locale that exists: PostgreSQL on macOS does not start without one.
-    env: { ...process.env, LC_ALL: 'C' },
+    env: environment(),
     // In a session of its own, so that Ctrl-C does not reach it.
     detached: true,
     stdio: ['ignore', 'pipe', 'ignore', 'pipe'],

@@ -1,8 +1,11 @@
+import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import * as library from 'pg-listen';
 import type { Access } from '../access/access.js';
 import type { Doorbell } from '../doorbell/doorbell.js';
 import type { Logger } from '../ground/logger.js';
+import { connectOptions } from './connect-options.js';
+import { ConnectionHealth } from './connection-health.js';
 import { CONNECT_TIMEOUT, soon } from './session.js';
 import { endsInSilence } from './silence.js';
 
@@ -23,6 +26,7 @@ export interface ListenerOptions {
   /** The connection is given up when nothing was heard for so long; in milliseconds. */
   readonly silenceTimeout: number;
   readonly logger: Logger;
+  readonly health?: ConnectionHealth;
   readonly doorbell: Pick<Doorbell, 'ring'>;
   readonly access: Pick<Access, 'changed'>;
 }
@@ -30,17 +34,36 @@ export interface ListenerOptions {
 /** What rings when rights have changed (`rowcast.access_changed`), with the subject where there is only one. */
 const ACCESS = /^access(?::(.*))?$/s;
 
+/**
+ * The library retries without a word: the reason is known to the connection of the driver alone, which calls `stream` as a
+ * method of its own.
+ */
+function withErrors(dial: () => Socket, onError: (error: unknown) => void): () => Socket {
+  return function stream(this: unknown): Socket {
+    if (this instanceof EventEmitter) this.on('errorMessage', onError).on('error', onError);
+    return dial();
+  };
+}
+
+/** In the log and in `/readyz`. */
+const SESSION = 'listener';
+
 /** Hears the doorbell: NOTIFY on `rowcast`, without payload when events were written. */
 export class Listener {
   readonly #subscriber: ReturnType<typeof createSubscriber>;
   readonly #doorbell: Pick<Doorbell, 'ring'>;
   readonly #access: Pick<Access, 'changed'>;
+  readonly #health: ConnectionHealth;
   #socket: Socket | undefined;
+  /** The latest error of the connection that stands: it explains its end. */
+  #reason: unknown;
   #listening = false;
   #stopped = false;
   #connected = false;
 
-  constructor({ databaseUrl, silenceTimeout, logger, doorbell, access }: ListenerOptions) {
+  constructor(options: ListenerOptions) {
+    const { databaseUrl, silenceTimeout, logger, health = new ConnectionHealth(logger), doorbell, access } = options;
+    this.#health = health;
     this.#doorbell = doorbell;
     this.#access = access;
     const open = endsInSilence(silenceTimeout * (1 - BETWEEN_CHECKS), () => true);
@@ -50,11 +73,11 @@ export class Listener {
     };
     this.#subscriber = createSubscriber(
       {
-        connectionString: databaseUrl,
+        ...connectOptions(databaseUrl),
         application_name: 'rowcast listener',
         connectionTimeoutMillis: CONNECT_TIMEOUT,
         // Without it a connection that is only half open is never noticed: the library's checks have no timeout.
-        stream: dial,
+        stream: withErrors(dial, (error) => this.#failed(error)),
       },
       {
         retryTimeout: 0, // for ever; the default gives up after three seconds
@@ -69,12 +92,14 @@ export class Listener {
     const { events, notifications } = this.#subscriber;
     notifications.on('rowcast', (payload: string | undefined) => this.#notified(payload));
     events.on('reconnect', () => {
-      if (this.#connected && !this.#stopped) logger.warn('the connection that listens was lost');
+      if (this.#connected && !this.#stopped) {
+        health.lost(SESSION, this.#reason ?? new Error('the server has closed the connection'));
+      }
       this.#connected = false;
     });
     events.on('error', (error) => {
       if (this.#stopped) return;
-      logger.warn({ err: error }, 'listener');
+      health.refused(SESSION, error);
       // It has a connection and no LISTEN, as on a standby, and would be content: only a new connection tries again.
       const socket = this.#socket;
       setTimeout(() => socket?.destroy(), RETRY_INTERVAL).unref();
@@ -103,6 +128,12 @@ export class Listener {
     await soon(this.#subscriber.close());
   }
 
+  /** An error of the connection that stands, or of the one that is being opened. */
+  #failed(error: unknown): void {
+    if (this.#connected) this.#reason = error;
+    else if (!this.#stopped && this.#listening) this.#health.refused(SESSION, error);
+  }
+
   #notified(payload = ''): void {
     const access = ACCESS.exec(payload);
     if (access === null) this.#doorbell.ring();
@@ -112,6 +143,8 @@ export class Listener {
   /** LISTEN is in place, for the first time or again: what was notified before was not heard. */
   #ready(): void {
     this.#connected = true;
+    this.#reason = undefined;
+    this.#health.stands(SESSION);
     this.#doorbell.ring();
     this.#access.changed(null);
   }

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { Refusal, Unavailable } from '../ground/refusal.js';
 import type { Database, Sql } from '../ports/database.js';
 import type { Principal } from '../ports/principal.js';
-import { isConnectionLoss, isTimeout } from './session.js';
+import { isConnectionLoss, isTimeout, TEXT_SETTINGS } from './session.js';
 
 /** What row-level security and missing grants answer. */
 const INSUFFICIENT_PRIVILEGE = '42501';
@@ -29,20 +29,27 @@ function nameOf(text: string): { name?: string } {
 /** Every transaction has the rights of a principal: its role, and its claims for the policies to look at. */
 export function principalDatabase(pool: pg.Pool, principal: Principal, requestId: string): Database {
   const begin = () => {
-    const settings = Object.entries({
+    const settings = {
       role: principal.role,
       'request.jwt.claims': principal.claims,
       'rowcast.request_id': requestId,
-    }).map(([name, value]) => `set_config(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)}, true)`);
-    return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${settings.join(', ')}`;
+    };
+    return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${localSettings(settings)}`;
   };
   return database(pool, begin, nameOf);
 }
 
 /** Every transaction has the rights of the pool's own login. */
 export function poolDatabase(pool: pg.Pool): Database {
-  // Times are read as text: the same for everybody, as subscribers are given them.
-  return database(pool, () => "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL timezone = 'UTC'");
+  // Values are read as text: the same as subscribers get, whatever the settings of the login.
+  return database(pool, () => `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${localSettings(TEXT_SETTINGS)}`);
+}
+
+/** Expressions that set each for the transaction. */
+function localSettings(settings: Readonly<Record<string, string>>): string {
+  const set = ([name, value]: [string, string]) =>
+    `set_config(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)}, true)`;
+  return Object.entries(settings).map(set).join(', ');
 }
 
 /** `begin` goes to the server in one piece: a transaction costs its own statements and two more. */

@@ -2,6 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Logger } from '../ground/logger.js';
+import { connectOptions } from './connect-options.js';
+import { ConnectionHealth } from './connection-health.js';
 import { LOCK_CLASS, locks } from './locks.js';
 import { AS_GATEWAY, CONNECT_TIMEOUT, soon } from './session.js';
 
@@ -31,11 +33,13 @@ export interface RetentionOptions {
   /** Between two runs, in milliseconds. */
   readonly interval: number;
   readonly logger: Logger;
+  readonly health?: ConnectionHealth;
 }
 
 /** Prunes the streams that have a policy (`rowcast.retain`), on an interval, over a connection that lasts one run. */
 export class Retention {
   readonly #options: RetentionOptions;
+  readonly #health: ConnectionHealth;
   readonly #stop = new AbortController();
   /** What is wrong, by stream, '' for the run as a whole: a fault is logged when it begins, not at every run. */
   readonly #faults = new Map<string, string>();
@@ -44,6 +48,7 @@ export class Retention {
 
   constructor(options: RetentionOptions) {
     this.#options = options;
+    this.#health = options.health ?? new ConnectionHealth(options.logger);
   }
 
   start(): void {
@@ -68,7 +73,7 @@ export class Retention {
   async #run(): Promise<void> {
     const { databaseUrl } = this.#options;
     const client = new pg.Client({
-      connectionString: databaseUrl,
+      ...connectOptions(databaseUrl),
       application_name: 'rowcast retention',
       connectionTimeoutMillis: CONNECT_TIMEOUT,
       statement_timeout: BATCH_TIMEOUT,
@@ -78,7 +83,7 @@ export class Retention {
     client.on('error', () => {}); // the query that was under way rejects as well
     this.#client = client;
     try {
-      await client.connect();
+      await this.#health.watch('retention', client.connect());
       await client.query(`${AS_GATEWAY}; SET default_transaction_isolation = 'read committed'`);
       for (const { name } of z.array(policyRow).parse((await client.query(POLICIES)).rows)) {
         await this.#noting(name, () => this.#prune(client, name));

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import type { Logger } from '../ground/logger.js';
 import { Unavailable } from '../ground/refusal.js';
+import { connectOptions } from './connect-options.js';
+import type { ConnectionHealth } from './connection-health.js';
 import { endsInSilence } from './silence.js';
 
 /** A bigint of Postgres as a number: a seq stays below 2^53, and a row of the result is made for each event. */
@@ -12,11 +13,35 @@ export const types: pg.CustomTypesConfig = {
 };
 
 /**
- * For connections that read streams. The same row must be the same text whoever reads it, hence UTC. The tables grow
- * while a plan is kept: every read is one by index, however small they are today, and is planned once.
+ * Settings that decide how PostgreSQL writes a value as text. A login or a database may have its own; one row must be the same
+ * text in every gateway.
  */
-export const READ_SETTINGS =
-  "SET timezone = 'UTC'; SET enable_seqscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
+export const TEXT_SETTINGS: Readonly<Record<string, string>> = {
+  timezone: 'UTC',
+  datestyle: 'ISO, MDY',
+  intervalstyle: 'postgres',
+  bytea_output: 'hex',
+  extra_float_digits: '1',
+  xmlbinary: 'base64',
+  xmloption: 'content',
+  lc_monetary: 'C',
+  lc_numeric: 'C',
+  lc_time: 'C',
+  quote_all_identifiers: 'off', // names of tables, as regclass prints them
+};
+
+/**
+ * For connections that read streams. The tables grow while a plan is kept: every read uses an index, however small the tables
+ * are today, and is planned once.
+ */
+export const READ_SETTINGS = Object.entries({
+  ...TEXT_SETTINGS,
+  enable_seqscan: 'off',
+  jit: 'off',
+  plan_cache_mode: 'force_generic_plan',
+})
+  .map(([name, value]) => `SET ${name} = '${value}'`)
+  .join('; ');
 
 /** May read streams, and owns nothing. */
 export const GATEWAY_ROLE = 'rowcast_gateway';
@@ -28,10 +53,10 @@ export const AS_GATEWAY = `SET ROLE ${GATEWAY_ROLE}`;
 export const CONNECT_TIMEOUT = 5_000;
 const LONGEST_WAIT = 1_000;
 
-/** Of a server that does not answer, so long for a goodbye; in milliseconds. */
+/** How long to wait for a connection to close cleanly, in milliseconds. */
 const GOODBYE = 2_000;
 
-/** What `ending` gives, or undefined if it takes too long: stopping must not wait for a server that hangs. */
+/** The result of `ending`, or undefined if it takes too long: stopping must not wait for a server that hangs. */
 export async function soon<T>(ending: Promise<T>): Promise<T | undefined> {
   const stop = new AbortController();
   try {
@@ -54,17 +79,22 @@ export function isTimeout(error: unknown): boolean {
 export interface SessionOptions {
   readonly databaseUrl: string;
   readonly name: string;
-  /** In milliseconds; a query during which nothing is heard for longer costs the connection. */
+  /** In milliseconds. A query during which the server sends nothing for longer costs the connection. */
   readonly silenceTimeout: number;
-  readonly logger: Logger;
-  /** Sets up each new connection, before anybody else may use it. */
+  readonly health: ConnectionHealth;
+  /** Sets up each new connection, before its first query. */
   readonly prepare: (client: pg.Client) => Promise<void>;
   readonly onConnected: () => void;
 }
 
-/** One connection that is always there again: whatever ends it, the next is opened. */
+/** One connection that is always opened again: whatever ends it, the next one follows. */
 export class Session {
-  readonly #options: SessionOptions;
+  readonly #databaseUrl: string;
+  readonly #name: string;
+  readonly #silenceTimeout: number;
+  readonly #health: ConnectionHealth;
+  readonly #prepare: (client: pg.Client) => Promise<void>;
+  readonly #onConnected: () => void;
   readonly #stop = new AbortController();
   #client: pg.Client | null = null;
   /** A query is on its way. */
@@ -72,15 +102,20 @@ export class Session {
   #running: Promise<void> = Promise.resolve();
   #queue: Promise<void> = Promise.resolve();
 
-  constructor(options: SessionOptions) {
-    this.#options = options;
+  constructor({ databaseUrl, name, silenceTimeout, health, prepare, onConnected }: SessionOptions) {
+    this.#databaseUrl = databaseUrl;
+    this.#name = name;
+    this.#silenceTimeout = silenceTimeout;
+    this.#health = health;
+    this.#prepare = prepare;
+    this.#onConnected = onConnected;
   }
 
   get connected(): boolean {
     return this.#client !== null;
   }
 
-  /** Opens the first connection. Rejects with what Postgres says if it cannot; later ones are retried for ever. */
+  /** Opens the first connection. Rejects with the error of PostgreSQL if it cannot; later ones are retried for ever. */
   async start(): Promise<void> {
     this.#running = this.#keep(await this.#connect());
   }
@@ -97,7 +132,7 @@ export class Session {
 
   /**
    * Runs one query after the other, in the order of the calls: the snapshot of a later call is never the older one.
-   * Rejects with `Unavailable` while there is no connection, when it is lost under the query, or when that takes too
+   * Rejects with `Unavailable` while there is no connection, when it is lost under the query, or when the query takes too
    * long.
    */
   query<R extends pg.QueryResultRow>(query: pg.QueryConfig): Promise<R[]> {
@@ -111,7 +146,7 @@ export class Session {
 
   async #query<R extends pg.QueryResultRow>(query: pg.QueryConfig): Promise<R[]> {
     const client = this.#client;
-    if (client === null) throw new Unavailable(`${this.#options.name}: no connection to the database`);
+    if (client === null) throw new Unavailable(`${this.#name}: no connection to the database`);
     try {
       this.#asking = true;
       return (await client.query<R>(query)).rows;
@@ -119,7 +154,7 @@ export class Session {
       const tooSlow = isTimeout(error);
       if (!tooSlow && !isConnectionLoss(error)) throw error;
       if (!tooSlow) this.#lose(client);
-      throw new Unavailable(`${this.#options.name}: ${(error as Error).message}`, { cause: error });
+      throw new Unavailable(`${this.#name}: ${(error as Error).message}`, { cause: error });
     } finally {
       this.#asking = false;
     }
@@ -131,51 +166,54 @@ export class Session {
     (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
   }
 
-  /** Resolves when connected; the promise it gives resolves when that connection has ended, with what ended it. */
-  async #connect(): Promise<{ ended: Promise<Error | undefined> }> {
-    const { databaseUrl, name, silenceTimeout, prepare, onConnected } = this.#options;
+  /** Resolves when connected; the promise it returns resolves when that connection has ended, with the reason. */
+  async #connect(): Promise<{ ended: Promise<Error> }> {
     const client: pg.Client = new pg.Client({
-      connectionString: databaseUrl,
-      application_name: `rowcast ${name}`,
+      ...connectOptions(this.#databaseUrl),
+      application_name: `rowcast ${this.#name}`,
       connectionTimeoutMillis: CONNECT_TIMEOUT,
-      stream: endsInSilence(silenceTimeout, () => this.#asking || this.#client !== client),
+      stream: endsInSilence(this.#silenceTimeout, () => this.#asking || this.#client !== client),
       keepAlive: true,
       types,
     });
     let reason: Error | undefined;
-    const ended = new Promise<Error | undefined>((resolve) => client.once('end', () => resolve(reason)));
+    const ended = new Promise<Error>((resolve) => {
+      client.once('end', () => resolve(reason ?? new Error('the server has closed the connection')));
+    });
     client.on('error', (error) => {
       reason ??= error;
       this.#lose(client);
     });
     try {
       await client.connect();
-      await prepare(client);
+      await this.#prepare(client);
       this.#stop.signal.throwIfAborted();
     } catch (error) {
       this.#lose(client);
       throw error;
     }
     this.#client = client;
-    onConnected();
+    this.#onConnected();
     return { ended };
   }
 
-  async #keep(first: { ended: Promise<Error | undefined> }): Promise<void> {
-    const { logger, name } = this.#options;
+  async #keep(first: { ended: Promise<Error> }): Promise<void> {
     const { signal } = this.#stop;
     let { ended } = first;
     for (;;) {
       const reason = await ended;
       this.#client = null;
       if (signal.aborted) return;
-      logger.warn({ session: name, err: reason }, 'the connection to the database was lost');
+      this.#health.lost(this.#name, reason);
       for (let wait = 50; ; wait = Math.min(LONGEST_WAIT, wait * 2)) {
         await delay(Math.random() * wait, undefined, { signal }).catch(() => {});
         if (signal.aborted) return;
-        const next = await this.#connect().catch(() => null);
+        const next = await this.#connect().catch((error: unknown) => {
+          if (!signal.aborted) this.#health.refused(this.#name, error);
+          return null;
+        });
         if (next === null) continue;
-        logger.info({ session: name }, 'connected to the database again');
+        this.#health.stands(this.#name);
         ({ ended } = next);
         break;
       }

@@ -7,6 +7,7 @@ import { Unavailable } from '../ground/refusal.js';
 import type { PageLimits } from '../hub/channel.js';
 import type { Pages, RunOfRows, StoredRow } from '../ports/feed.js';
 import type { Catalog } from './catalog.js';
+import { ConnectionHealth } from './connection-health.js';
 import { makePool } from './pool.js';
 import { isConnectionLoss, READ_SETTINGS, soon } from './session.js';
 import { channelsStatement, pageStatement } from './statements.js';
@@ -32,6 +33,7 @@ export interface TablePagesOptions {
   readonly limits: PageLimits;
   readonly catalog: Catalog;
   readonly logger: Logger;
+  readonly health?: ConnectionHealth;
   readonly metrics: Metrics;
 }
 
@@ -42,13 +44,14 @@ export class TablePages implements Pages {
   readonly #pages = new WeakMap<Stream, Batch<PageRequest, RunOfRows>>();
 
   constructor(options: TablePagesOptions) {
-    const { databaseUrl, poolSize, queryTimeout, logger } = options;
+    const { databaseUrl, poolSize, queryTimeout, logger, health = new ConnectionHealth(logger) } = options;
     this.#options = options;
     this.#pool = makePool({
       databaseUrl,
       name: 'pages',
       size: poolSize,
       queryTimeout,
+      health,
       logger,
       prepare: READ_SETTINGS,
     });

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { z } from 'zod';
 import type { ChannelState, Pages, RunOfRows } from '../ports/feed.js';
 import { Catalog } from './catalog.js';
+import { connectOptions } from './connect-options.js';
 import { CONNECT_TIMEOUT, READ_SETTINGS, types } from './session.js';
 import { openStatement, pageStatement } from './statements.js';
 import { named } from './tail.js';
@@ -31,7 +32,7 @@ export class TableReader implements Pages {
 
   static async connect(databaseUrl: string): Promise<TableReader> {
     const client = new pg.Client({
-      connectionString: databaseUrl,
+      ...connectOptions(databaseUrl),
       application_name: 'rowcast verify',
       connectionTimeoutMillis: CONNECT_TIMEOUT,
       types,

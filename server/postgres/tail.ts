@@ -10,6 +10,7 @@ import type { Clock } from '../ports/clock.js';
 import type { ReadableTail, TailRead } from '../ports/doorbell.js';
 import type { ChannelState, Feed, Movement, Movements, StoredRow } from '../ports/feed.js';
 import { Catalog } from './catalog.js';
+import { ConnectionHealth } from './connection-health.js';
 import { AS_GATEWAY, isTimeout, READ_SETTINGS, Session } from './session.js';
 import { headsStatement, MOVED_CHANNELS, openStatement, TAIL_ROWS, tailStatement } from './statements.js';
 import type { Stream } from './streams.js';
@@ -44,6 +45,7 @@ export interface TailOptions {
   readonly silenceTimeout: number;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly health?: ConnectionHealth;
   readonly metrics: Metrics;
 }
 
@@ -74,13 +76,13 @@ export class Tail implements Feed, ReadableTail {
   #overtaxed = false;
 
   constructor(options: TailOptions) {
-    const { databaseUrl, silenceTimeout, logger } = options;
+    const { databaseUrl, silenceTimeout, logger, health = new ConnectionHealth(logger) } = options;
     this.#options = options;
     this.#session = new Session({
       databaseUrl,
       name: 'tail',
       silenceTimeout,
-      logger,
+      health,
       prepare: (client) => this.#prepare(client),
       onConnected: () => this.#connected(),
     });

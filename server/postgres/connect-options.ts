@@ -1,0 +1,76 @@
+/**
+ * How every connection of this package is opened: from the database URL, with `sslmode` as PostgreSQL's own programs take it. The
+ * driver would read the URL itself, but gives `require`, `prefer` and `verify-ca` the meaning of `verify-full`, and lets
+ * parameters of the URL replace options that this package relies on, such as the names of its sessions.
+ */
+import { readFileSync } from 'node:fs';
+import type { ConnectionOptions } from 'node:tls';
+import type pg from 'pg';
+import { type DatabaseAddress, parseDatabaseUrl, SSL_MODES, type SslMode } from '../settings/database-url.js';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** As libpq: a parameter of the URL, else the variable. */
+const VARIABLES = {
+  sslmode: 'PGSSLMODE',
+  sslrootcert: 'PGSSLROOTCERT',
+  sslcert: 'PGSSLCERT',
+  sslkey: 'PGSSLKEY',
+} as const;
+
+/** Throws `Error` if the URL cannot be used, or a file that it names cannot be read. */
+export function connectOptions(databaseUrl: string, env: Environment = process.env): pg.ClientConfig {
+  const { parameters, ...address } = parseDatabaseUrl(databaseUrl);
+  const given = {
+    ...address,
+    options: parameters.get('options'),
+    sslnegotiation: parameters.get('sslnegotiation'),
+  };
+  const known = Object.entries(given).filter(([, value]) => value !== undefined);
+  return { ...Object.fromEntries(known), ssl: sslOptions(parameters, env) };
+}
+
+function sslOptions(parameters: DatabaseAddress['parameters'], env: Environment): false | ConnectionOptions {
+  const given = (name: keyof typeof VARIABLES) => parameters.get(name) || env[VARIABLES[name]] || undefined;
+  const mode = modeOf(given('sslmode'), parameters);
+  if (mode === 'disable' || mode === 'allow') return false;
+  const root = given('sslrootcert');
+  const files = {
+    // `system` are the authorities that Node trusts, as without a file.
+    ca: root === 'system' ? undefined : contentOf(root, 'sslrootcert'),
+    cert: contentOf(given('sslcert'), 'sslcert'),
+    key: contentOf(given('sslkey'), 'sslkey'),
+    passphrase: parameters.get('sslpassword'),
+  };
+  const options = Object.fromEntries(Object.entries(files).filter(([, value]) => value !== undefined));
+  if (mode === 'verify-full') return options;
+  const verified = files.ca !== undefined && mode !== 'no-verify' && mode !== 'prefer';
+  if (verified) return { ...options, checkServerIdentity: () => undefined };
+  if (mode === 'verify-ca') {
+    throw new Error(
+      'sslmode=verify-ca needs sslrootcert, a file with the certificate of the authority; or write verify-full',
+    );
+  }
+  return { ...options, rejectUnauthorized: false };
+}
+
+/** A URL that asks for TLS in another way, such as the `ssl=true` of JDBC, gets the mode that verifies all. */
+function modeOf(mode: string | undefined, parameters: DatabaseAddress['parameters']): SslMode {
+  if (mode === undefined) {
+    const files = ['sslrootcert', 'sslcert', 'sslkey'].some((name) => parameters.has(name));
+    const ssl = /^(true|1)$/.test(parameters.get('ssl') ?? '') || parameters.get('sslnegotiation') === 'direct';
+    return ssl || files ? 'verify-full' : 'disable';
+  }
+  const known = SSL_MODES.find((each) => each === mode);
+  if (known === undefined) throw new Error(`PGSSLMODE must be one of ${SSL_MODES.join(', ')}`);
+  return known;
+}
+
+function contentOf(path: string | undefined, parameter: string): string | undefined {
+  if (path === undefined) return undefined;
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new Error(`the file of ${parameter} cannot be read: ${(error as Error).message}`);
+  }
+}
