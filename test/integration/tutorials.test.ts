@@ -3,11 +3,11 @@ import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { build } from 'esbuild';
 import { freePort } from '../../server/ground/free-port.js';
 import { packageRoot } from '../../server/ground/package-root.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { Bindings, type Block, blocksOf } from '../support/page.js';
+import { program } from '../support/programs.js';
 import { Terminal } from '../support/terminal.js';
 import { until } from '../support/until.js';
 
@@ -36,33 +36,15 @@ function isThere(program: string): boolean {
 
 /** A fresh clone after `npm ci && npm run build`, as far as the pages see it. */
 async function makeClone(): Promise<string> {
-  const root = packageRoot();
   const clone = await mkdtemp(join(tmpdir(), 'rowcast-tutorial-'));
   await chmod(clone, 0o755); // as root, the embedded PostgreSQL runs as another user
-  await build({
-    entryPoints: { main: join(root, 'server/main.ts'), client: join(root, 'client/node.ts') },
-    outdir: join(clone, 'dist'),
-    outExtension: { '.js': '.mjs' },
-    bundle: true,
-    splitting: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    packages: 'external',
-    alias: {
-      '@rowcast/client/protocol': join(root, 'client/protocol/index.ts'),
-      '@rowcast/client/progress': join(root, 'client/progress/index.ts'),
-      '@rowcast/client': join(root, 'client/node.ts'),
-    },
-    logLevel: 'error',
-  });
-  const description = { name: 'rowcast', version: '0.1.0', exports: { './client': './dist/client.mjs' } };
+  const description = { name: 'rowcast', version: '0.1.0', exports: { './client': './client.mjs' } };
   await writeFile(join(clone, 'package.json'), JSON.stringify(description));
-  await symlink(join(root, 'node_modules'), join(clone, 'node_modules'));
-  await symlink(join(root, 'sql'), join(clone, 'sql'));
+  await symlink(join(packageRoot(), 'node_modules'), join(clone, 'node_modules'));
+  await writeFile(join(clone, 'client.mjs'), `export * from ${JSON.stringify(program('client/node.ts'))};\n`);
   const bin = join(clone, 'bin');
   await mkdir(bin);
-  const rowcast = `exec '${process.execPath}' '${join(clone, 'dist/main.mjs')}'`;
+  const rowcast = `exec '${process.execPath}' '${program('server/main.ts')}'`;
   const npm = `case "$1" in ci) exit 0;; start) ${rowcast} up;; *) echo "npm $*: not expected"; exit 1;; esac`;
   const npx = `[ "$1" = rowcast ] || { echo "npx $*: not expected"; exit 1; }; shift; ${rowcast} "$@"`;
   await writeFile(join(bin, 'npm'), `#!/bin/sh\n${npm}\n`, { mode: 0o755 });

@@ -4,6 +4,7 @@ import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { packageRoot } from '../../server/ground/package-root.js';
 import type { Config } from '../../server/settings/config.js';
 import { program } from './programs.js';
 
@@ -28,7 +29,7 @@ export function runRowcast(args: readonly string[], env: Record<string, string> 
   return runNode([program('server/main.ts'), ...args], env, cwd);
 }
 
-/** Runs a program that uses `rowcast/server`, as its reader would save it. */
+/** Runs a program that uses `rowcast/server`, `rowcast/client` or `pg`, as its reader would save it. */
 export async function runScript(
   script: string,
   args: readonly string[] = [],
@@ -36,8 +37,14 @@ export async function runScript(
 ): Promise<RowcastProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'rowcast-script-'));
   const file = join(folder, 'script.mjs');
-  const library = JSON.stringify(program('server/index.ts'));
-  await writeFile(file, script.replaceAll("'rowcast/server'", library));
+  const modules = {
+    'rowcast/server': program('server/index.ts'),
+    'rowcast/client': program('client/node.ts'),
+    pg: join(packageRoot(), 'node_modules/pg/esm/index.mjs'),
+  };
+  const imports = new RegExp(`from '(${Object.keys(modules).join('|')})'`, 'g');
+  const found = (_: string, name: keyof typeof modules) => `from ${JSON.stringify(modules[name])}`;
+  await writeFile(file, script.replaceAll(imports, found));
   const run = runNode([file, ...args], env);
   run.child.once('close', () => rmSync(folder, { recursive: true }));
   return run;

@@ -8,6 +8,7 @@ import { isAlive } from '../../server/postgres/leash.js';
 const SOURCES = [
   'server/main.ts',
   'server/index.ts',
+  'client/node.ts',
   'test/support/crowd-process.ts',
   'test/support/gateway-main.ts',
   'test/campaign/main.ts',
