@@ -136,7 +136,7 @@ function makeProgram(): Command {
     .action((subject: string, options: TokenOptions) => makeToken(subject, options, config()));
   program
     .command('doctor')
-    .description('check the way to the database, and say what mends it')
+    .description('check the way to the database, and tell you how to fix what it finds')
     .option('--json', 'as JSON', false)
     .action(async (options: { json: boolean }) => {
       if (!(await doctor(options, config()))) process.exitCode = FAILED;
