@@ -201,6 +201,21 @@ describe.each(servers)('PostgreSQL $version', ({ binDir }) => {
     });
   });
 
+  test('each table of executions is looked for before it is made', async () => {
+    await inDatabase(async (url, client) => {
+      await migrate(url, { with: ['executions'], schema: 'agents' });
+      const { rows } = await client.query<{ name: string }>(
+        `SELECT relname AS name FROM pg_class WHERE relnamespace = 'agents'::regnamespace AND relkind = 'r' ORDER BY 1`,
+      );
+      await uninstall(url, { with: ['executions'], confirmed: true });
+      await client.query('DROP TABLE ventures');
+      for (const { name } of rows) await client.query(`CREATE VIEW ${name} AS SELECT 1 AS one`);
+      const refusal = await migrate(url, { with: ['executions'] }).catch((error: Error) => error.message);
+      expect(rows.filter(({ name }) => !String(refusal).includes(`public.${name}`))).toEqual([]);
+      expect(rows.length).toBeGreaterThan(5);
+    });
+  });
+
   test('what the application has built on the schema is named and stays', async () => {
     await inDatabase(async (url, client) => {
       await migrate(url);
