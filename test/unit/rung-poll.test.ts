@@ -1,113 +1,20 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Fetch } from '../../client/ground/platform.js';
+import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { Command } from '../../client/protocol/index.js';
 import { pollRung } from '../../client/transport/poll.js';
-import type { Link, Rung } from '../../client/transport/rung.js';
-import { sseRung } from '../../client/transport/sse.js';
-import { FakeClock, settle } from '../support/fakes.js';
-
-/** One request of a rung. The test plays the gateway. */
-class FakeRequest {
-  readonly url: string;
-  readonly commands: { type: string; id: number; channel?: string; since?: string }[];
-  readonly signal: AbortSignal;
-  readonly #resolve: (response: Response) => void;
-  #stream: ReadableStreamDefaultController<Uint8Array> | null = null;
-
-  constructor(url: string, init: RequestInit, resolve: (response: Response) => void) {
-    this.url = url;
-    this.commands = JSON.parse(String(init.body));
-    this.signal = init.signal as AbortSignal;
-    this.#resolve = resolve;
-  }
-
-  get said(): string {
-    return this.commands.map(({ type, since }) => (since === undefined ? type : `${type} ${since}`)).join(', ');
-  }
-
-  idOf(type: string): number {
-    return this.commands.find((command) => command.type === type)?.id ?? -1;
-  }
-
-  async answer(body: unknown, status = 200, headers: Record<string, string> = {}): Promise<void> {
-    const type = { 'Content-Type': 'application/json; charset=utf-8' };
-    this.#resolve(new Response(JSON.stringify(body), { status, headers: { ...type, ...headers } }));
-    await settle();
-  }
-
-  async write(text: string): Promise<void> {
-    if (this.#stream === null) {
-      const body = new ReadableStream<Uint8Array>({
-        start: (stream) => {
-          this.#stream = stream;
-          this.signal.addEventListener('abort', () => stream.error(this.signal.reason));
-        },
-      });
-      this.#resolve(new Response(body, { headers: { 'Content-Type': 'text/event-stream; charset=utf-8' } }));
-    }
-    this.#stream?.enqueue(new TextEncoder().encode(text));
-    await settle();
-  }
-
-  async end(): Promise<void> {
-    this.#stream?.close();
-    await settle();
-  }
-}
-
-let requests: FakeRequest[];
-let heard: string[];
-let heartbeats: number[];
-let link: Link;
-
-const fetch = ((url: string, init: RequestInit) =>
-  new Promise<Response>((resolve, reject) => {
-    requests.push(new FakeRequest(url, init, resolve));
-    init.signal?.addEventListener('abort', () => reject(init.signal?.reason));
-  })) as Fetch;
-
-const last = () => requests.at(-1) as FakeRequest;
-const CONNECTED = { type: 'connected', session: 's', heartbeat: 25_000, limits: {} };
-const subscribed = (id: number, channel = 'a:1') => ({
-  type: 'subscribed',
-  id,
-  channel,
-  epoch: 'e',
-  head: 5,
-  floor: 1,
-});
-const events = (from: number, count: number, channel = 'a:1') => ({
-  type: 'events',
-  channel,
-  from,
-  events: Array.from({ length: count }, () => ({})),
-});
-
-beforeEach(() => {
-  heard = [];
-  heartbeats = [];
-});
-afterEach(() => link.close());
-
-async function open(rung: Rung): Promise<void> {
-  requests = [];
-  link = rung.open({
-    onOpen: () => link.send({ type: 'connect', id: 1, protocol: 1, token: 't' }),
-    onFrame: (frame) => {
-      heard.push('code' in frame ? `${frame.type} ${frame.code}` : frame.type);
-      if (frame.type === 'connected') heartbeats.push(frame.heartbeat);
-    },
-    onHeard: () => heard.push('.'),
-    onClose: (code, reason) => heard.push(`close ${code} ${reason}`),
-  });
-  expect(requests).toEqual([]);
-  await settle();
-}
-
-async function say(...commands: Command[]): Promise<void> {
-  for (const command of commands) link.send(command);
-  await settle();
-}
+import { FakeClock } from '../support/fakes.js';
+import {
+  CONNECTED,
+  events,
+  fetch,
+  heard,
+  heartbeats,
+  last,
+  link,
+  open,
+  requests,
+  say,
+  subscribed,
+} from '../support/rung-world.js';
 
 describe('poll', () => {
   let clock: FakeClock;
@@ -121,7 +28,7 @@ describe('poll', () => {
     await last().answer({ frames: [{ ...CONNECTED, id: 1 }], positions: {} });
     await say({ type: 'subscribe', id: 2, channel: 'a:1', since: 'now' });
     await last().answer({ frames: [{ ...CONNECTED, id: 1 }, subscribed(2)], positions: {} });
-    heard = [];
+    heard.length = 0;
   }
 
   test('asks without waiting until every command was answered, and then waits from where it stands', async () => {
@@ -338,77 +245,5 @@ describe('poll', () => {
     expect(last().signal.aborted).toBe(true);
     await last().answer({ frames: [events(6, 1)], positions: {} });
     expect([requests.length, heard]).toEqual([3, []]);
-  });
-});
-
-describe('sse', () => {
-  const frame = (value: object) => `data: ${JSON.stringify(value)}\n\n`;
-
-  beforeEach(() => open(sseRung('wss://gateway', fetch)));
-
-  test('reads frames as they come, and counts comments only after the first of them', async () => {
-    expect(last().url).toBe('https://gateway/v1/sse');
-    await last().write(':   \nretry: 1000\n\n');
-    expect(heard).toEqual([]);
-    const text = frame({ ...CONNECTED, id: 1 });
-    await last().write(text.slice(0, 30));
-    await last().write(`${text.slice(30)}:\n\n`);
-    expect(heard).toEqual(['connected', '.']);
-  });
-
-  test('asks for the stream anew when there is something to say, and goes on where it stands', async () => {
-    await last().write(frame({ ...CONNECTED, id: 1 }));
-    await say({ type: 'subscribe', id: 2, channel: 'a:1', since: '3' });
-    await last().write(frame({ ...CONNECTED, id: 1 }) + frame(subscribed(2)) + frame(events(4, 2)));
-    await say({ type: 'ping', id: 3 });
-    expect(requests.map(({ said, signal }) => `${said}${signal.aborted ? ' x' : ''}`)).toEqual([
-      'connect x',
-      'connect, subscribe 3 x',
-      'connect, subscribe e.5, ping',
-    ]);
-    expect(heard).toEqual(['connected', '.', 'subscribed', 'events']);
-  });
-
-  test('a stream that ends or breaks is a lost connection; after an error, with its close code', async () => {
-    await last().write(frame({ ...CONNECTED, id: 1 }));
-    await last().end();
-    expect(heard.splice(0)).toEqual(['connected', 'close 1006 the response ended']);
-    await open(sseRung('http://gateway', fetch));
-    await last().write(
-      frame({ ...CONNECTED, id: 1 }) + frame({ type: 'error', code: 'shutting_down', message: 'why' }),
-    );
-    expect(heard.splice(0)).toEqual(['connected', 'error shutting_down', 'close 4001 why']);
-    await open(sseRung('http://gateway', fetch));
-    await last().write('data: {"broken\n\n');
-    expect(heard).toHaveLength(1);
-    expect(heard[0]).toMatch(/^close 1006 SyntaxError/);
-  });
-
-  test('a pause leaves the stream open, until it is asked for anew with a fresh token', async () => {
-    await say({ type: 'subscribe', id: 2, channel: 'a:1', since: '3' });
-    await last().write(frame({ ...CONNECTED, id: 1 }) + frame(subscribed(2)) + frame(events(4, 2)));
-    await last().write(`${frame({ type: 'paused', code: 'token_expired' })}:\n\n`);
-    expect([requests.length, last().signal.aborted]).toEqual([2, false]);
-    await say({ type: 'refresh', id: 3, token: 'fresh' });
-    expect([last().said, last().commands[0]]).toMatchObject(['connect, subscribe e.5, refresh', { token: 'fresh' }]);
-    await last().write(frame({ ...CONNECTED, id: 1 }) + frame(subscribed(2)) + frame({ type: 'refreshed', id: 3 }));
-    await last().write(frame(events(6, 1)));
-    const after = ['paused token_expired', '.', '.', '.', 'refreshed', 'events'];
-    expect(heard.slice(-6)).toEqual(after);
-    expect(requests).toHaveLength(3);
-  });
-
-  test('without one it ends with the word of the gateway', async () => {
-    await last().write(
-      frame({ ...CONNECTED, id: 1 }) +
-        frame({ type: 'paused', code: 'token_expired' }) +
-        frame({ type: 'error', code: 'token_expired', message: 'why' }),
-    );
-    expect(heard).toEqual(['connected', 'paused token_expired', 'error token_expired', 'close 4004 why']);
-  });
-
-  test('what is no stream is no connection', async () => {
-    await last().answer('<html>');
-    expect(heard).toEqual(['close 1006 Error: HTTP status 200']);
   });
 });
