@@ -1,4 +1,4 @@
-/** Reads fields of rows that anybody may have written: what is missing, wrong or too long is null or cut, never an error. */
+/** Reads fields of rows whose content is not trusted. A field that is missing or wrong is null, one that is too long is cut; none is an error. */
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -14,7 +14,7 @@ export function text(value: unknown, max: number): string | null {
   if (typeof value !== 'string' || value === '') return null;
   if (value.length <= max) return value;
   const cut = value.slice(0, max).replace(/[\uD800-\uDBFF]$/, '');
-  return JSON.parse(JSON.stringify(cut)) as string; // a copy: a slice would keep the whole text in memory
+  return JSON.parse(JSON.stringify(cut)) as string; // a copy, because a slice would keep the whole text in memory
 }
 
 export function whole(value: unknown, min: number, max: number): number | null {
@@ -26,7 +26,7 @@ export function amount(value: unknown): number | null {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value + 0 : null; // + 0: -0 is no JSON
 }
 
-/** Milliseconds since 1970, of a number, a Date or ISO text. Text without a zone is UTC, wherever it is read. */
+/** Milliseconds since 1970, from a number, a Date or an ISO text. A text without a zone is in UTC. */
 export function time(value: unknown): number | null {
   if (value instanceof Date) return amount(value.getTime());
   if (typeof value !== 'string') return whole(value, 0, 8.64e15);
@@ -34,12 +34,12 @@ export function time(value: unknown): number | null {
   return zone === null ? null : amount(Date.parse(zone[3] === undefined ? `${value}Z` : value));
 }
 
-/** A copy of what JSON can hold of a value; undefined where that takes more than `max` characters, or is nothing. */
+/** A copy of a value as JSON can represent it; undefined if it cannot, or if that takes more than `max` characters. */
 export function copied(value: unknown, max: number): unknown {
   try {
     const json: string | undefined = JSON.stringify(value);
     return json === undefined || json.length > max ? undefined : JSON.parse(json);
   } catch {
-    return undefined; // a cycle, a BigInt, a thousand levels
+    return undefined; // a cycle, a BigInt, or too many levels
   }
 }

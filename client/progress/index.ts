@@ -1,4 +1,4 @@
-/** Events of an execution in, its progress out. Pure: the gateway and every client get the same from the same events. */
+/** Computes the progress of an execution from its events. Pure: the gateway and all clients get the same result from the same events. */
 export { type Health, type HealthReason, type HealthWord, healthOf } from './health.js';
 export type { Remaining } from './pace.js';
 export {

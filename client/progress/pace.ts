@@ -1,37 +1,37 @@
 import type { Work } from './work.js';
 
-/** Pieces of work, each a step or a stage, that must have ended before the rest is estimated. */
+/** The number of pieces of work, each a step or a stage, that must have ended before the rest is estimated. */
 const ENOUGH = 3;
 
-/** What had been done after how much running time, in milliseconds. */
+/** How much work was done after how much running time, in milliseconds. */
 export interface Mark {
   readonly active: number;
   readonly done: number;
 }
 
-/** How fast the work went so far: what a ratio estimate and its error need, whatever the number of pieces. */
+/** The pace so far: what a ratio estimate and its error need, in constant space. */
 export interface Pace {
   readonly unit: Work['unit'];
   readonly from: Mark;
-  /** When more was done than ever before. */
+  /** When the work done last exceeded its maximum. */
   readonly risen: Mark;
   /** The end of the last piece. */
   readonly ended: Mark;
   readonly pieces: number;
-  /** Sums over the pieces, of the squares and the product of the time and the work each took. */
+  /** Sums over the pieces: of the squares, and of the product, of their time and their work. */
   readonly timeTime: number;
   readonly timeWork: number;
   readonly workWork: number;
 }
 
-/** Milliseconds of running time. `low` to `high` is meant to hold the truth four times in five. */
+/** Milliseconds of running time. The range from `low` to `high` is an 80 % interval. */
 export interface Remaining {
   readonly expected: number;
   readonly low: number;
   readonly high: number;
 }
 
-/** `ends`: whether a piece of work ended here, or one that runs on told how far it is. Another unit is another pace. */
+/** The pace after an event. `ends`: a piece of work ended; otherwise a running one reported its progress. If the unit changes, the pace begins anew. */
 export function follow(pace: Pace | null, unit: Work['unit'], now: Mark, ends: boolean): Pace {
   if (pace === null || pace.unit !== unit) {
     return { unit, from: now, risen: now, ended: now, pieces: 0, timeTime: 0, timeWork: 0, workWork: 0 };
@@ -57,8 +57,8 @@ function quantile(degrees: number): number {
 }
 
 /**
- * The rest at the rate so far. `active` is the running time up to now. The piece that runs counts down; once it takes
- * longer than pieces do on average it is evidence that the rest will too, and that this one may take as long again.
+ * The remaining time at the rate so far. `active` is the running time up to now. The estimate counts down while a piece is
+ * running. A piece that takes longer than the average is evidence that the others will too, and it may take as long again.
  */
 export function remaining(pace: Pace, { done, total }: Work, active: number): Remaining | null {
   const time = pace.risen.active - pace.from.active;
@@ -78,9 +78,9 @@ export function remaining(pace: Pace, { done, total }: Work, active: number): Re
 }
 
 /**
- * The standard deviation of the time for `pieces` more, in milliseconds: each will differ as those so far did, and their
- * average is not known better than a few of them tell. As though one more had been off by its whole length, so that a few
- * that were alike promise little.
+ * The standard deviation of the time for `pieces` more pieces, in milliseconds. It has two parts: the pieces differ from
+ * each other, and their average is estimated from few of them. One piece that deviates by its whole length is added to
+ * the sample, so that a few pieces of equal length do not give a narrow range.
  */
 function deviation(pace: Pace, rate: number, piece: number, pieces: number): number {
   const residuals = pace.timeTime - 2 * rate * pace.timeWork + rate * rate * pace.workWork;

@@ -4,10 +4,10 @@ import { type ExecutionStatus, type FinalStatus, isFinished } from './statuses.j
 import { errorIn, NO_STEPS, nameIn, type StepEvent, type Steps, stepAfter } from './steps.js';
 import { MAX_NAME, type Plan, planIn, total, type Work, workDone } from './work.js';
 
-/** Characters of a row's message that are looked at. */
+/** The number of characters of a row's message that are read. */
 const MAX_MESSAGE = 1000;
 
-/** An event of the stream `execution`. Nothing in the row is taken on trust. */
+/** An event of the stream `execution`. The content of the row is not trusted. */
 export interface ProgressEvent {
   readonly seq: number;
   readonly row: Fields;
@@ -19,12 +19,12 @@ export interface ProgressError {
   readonly step: string | null;
 }
 
-/** All that is remembered of the events up to `seq`: plain data, to be kept as JSON, and to be read by `viewOf`. */
+/** The state after the events up to `seq`: plain data that can be stored as JSON, and that `viewOf` reads. */
 export interface ProgressState {
   readonly seq: number;
   readonly status: ExecutionStatus;
   readonly percent: number;
-  /** The latest time that an event bore; times are milliseconds since 1970. */
+  /** The latest time of an event. Times are milliseconds since 1970. */
   readonly at: number | null;
   readonly startedAt: number | null;
   readonly endedAt: number | null;
@@ -32,7 +32,7 @@ export interface ProgressState {
   readonly active: number;
   readonly stage: { readonly number: number; readonly name: string | null } | null;
   readonly plan: Plan | null;
-  /** How many steps there will be, as an event of a step said. */
+  /** The total number of steps, as an event of a step reported it. */
   readonly told: number | null;
   readonly steps: Steps;
   readonly pace: Pace | null;
@@ -59,14 +59,14 @@ export function begin(): ProgressState {
   return BEGIN;
 }
 
-/** How much is done, as far as the state knows. */
+/** The work done, as far as it is known. */
 export function workOf({ plan, told, stage, steps }: ProgressState): Work {
   return workDone(plan, told, stage?.number ?? 0, steps.credit);
 }
 
 /**
- * The state after one more event; it does not change the one before, and never throws. An event that is not after
- * `state.seq` changes nothing. Takes a time that does not depend on how many events there were.
+ * The state after one more event. It does not modify the previous state, and never throws. An event whose seq is not
+ * higher than `state.seq` has no effect. The time that it takes does not depend on the number of events before.
  */
 export function advance(state: ProgressState, { seq, row }: ProgressEvent): ProgressState {
   if (!Number.isSafeInteger(seq) || seq <= state.seq) return state;
@@ -84,12 +84,12 @@ export function advance(state: ProgressState, { seq, row }: ProgressEvent): Prog
   return measured(state, EFFECTS.get(event.type)?.(moved, event) ?? moved, event);
 }
 
-/** Times never run back: the clocks of the writers may, and rows are numbered when their transactions commit. */
+/** Times never decrease, although the clocks of the writers may, and although rows are numbered in the order of commits. */
 function later(before: number | null, at: number | null): number | null {
   return before === null || (at !== null && at > before) ? at : before;
 }
 
-/** The stage is the one that the latest row named. Only `stage-changed` can say that there is none. */
+/** The stage that the latest row named. Only `stage-changed` can reset it to none. */
 function stageAfter({ stage }: ProgressState, event: StepEvent): ProgressState['stage'] {
   if (event.stage === null) return event.type === 'stage-changed' ? null : stage;
   const known = stage?.number === event.stage ? stage : null;
@@ -99,7 +99,7 @@ function stageAfter({ stage }: ProgressState, event: StepEvent): ProgressState['
 
 type Effect = (state: ProgressState, event: StepEvent) => ProgressState;
 
-/** Only what has not ended changes: the first end is the last. */
+/** Has an effect only before the execution has ended: the first end counts. */
 const unfinished =
   (effect: Effect): Effect =>
   (state, event) =>
@@ -122,7 +122,7 @@ function errorOf({ type, message, context }: StepEvent): ProgressError {
   return { message: errorIn(context) ?? message ?? type, step: nameIn(context) };
 }
 
-/** A step that is told of is proof that the execution began, where nobody wrote that it did. */
+/** An event of a step shows that the execution has started, even if no event said so. */
 const task: Effect = (state, event) => {
   const after = stepAfter(state.steps, { ...event, stage: event.stage ?? state.stage?.number ?? null });
   const told = total(event.context.steps) ?? state.told;
@@ -147,7 +147,7 @@ const EFFECTS: ReadonlyMap<string, Effect> = new Map<string, Effect>([
   ['error', unfinished((state, event) => ({ ...state, error: errorOf(event) }))],
 ]);
 
-/** Brings percent and pace up to date where the event may have changed how much is done, or of how much. */
+/** Updates percent and pace if the event may have changed the work done, or the total. */
 function measured(before: ProgressState, state: ProgressState, { type }: StepEvent): ProgressState {
   const kept = (['status', 'plan', 'told', 'stage', 'steps'] as const).every((field) => before[field] === state[field]);
   if (kept) return state;

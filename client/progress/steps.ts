@@ -1,25 +1,25 @@
 import { amount, copied, type Fields, fields, text, time } from './field.js';
 import { MAX_NAME, MAX_STAGES } from './work.js';
 
-/** Steps that are kept one by one. Of more, the oldest that have ended are left out; they stay counted. */
+/** The number of steps that are kept. Beyond it the oldest that have ended are dropped; they are still counted. */
 const MAX_STEPS = 1000;
-/** Characters of an output as JSON; a longer one is left out. */
+/** The longest output, in characters of JSON. A longer one is left out. */
 const MAX_OUTPUT = 2000;
-/** Characters of an error. */
+/** The longest error, in characters. A longer one is cut. */
 const MAX_ERROR = 1000;
 
 type Status = 'running' | 'done' | 'failed';
 
 export interface Step {
-  /** What the writer calls it (`step_id`), or `#` and its seq. */
+  /** Its `step_id`, or `#` and its seq. */
   readonly id: string;
   readonly name: string;
   readonly agent: string | null;
   readonly stage: number | null;
   readonly status: Status;
-  /** 0 to 100, as the step last told; null: it did not. */
+  /** 0 to 100, as the step last reported; null if it never did. */
   readonly percent: number | null;
-  /** JSON; null where there is none, or where it was left out: `outputCut`. */
+  /** JSON; null if there is none, or if it was too long: then `outputCut` is true. */
   readonly output: unknown;
   readonly outputCut: boolean;
   readonly error: string | null;
@@ -27,7 +27,7 @@ export interface Step {
   readonly startedAt: number | null;
   readonly endedAt: number | null;
   readonly durationMs: number | null;
-  /** Of the event that last changed it. */
+  /** The seq of the event that last changed it. */
   readonly seq: number;
 }
 
@@ -35,7 +35,7 @@ export interface Steps {
   /** In the order in which they began. */
   readonly kept: readonly Step[];
   readonly counts: Readonly<Record<Status, number>>;
-  /** Hundredths of steps done, by the number of the stage; under 0 those of no stage. */
+  /** Hundredths of steps done, by the number of the stage; at index 0 those without a stage. */
   readonly credit: readonly number[];
   /** Every end of a step is the end of one attempt: a step that failed and was begun again has several. */
   readonly attempts: { readonly ended: number; readonly failed: number };
@@ -51,7 +51,7 @@ export const NO_STEPS: Steps = {
   timed: { count: 0, total: 0 },
 };
 
-/** An event that tells of a step. */
+/** An event of a step. */
 export interface StepEvent {
   readonly seq: number;
   readonly type: string;
@@ -61,16 +61,16 @@ export interface StepEvent {
   readonly context: Fields;
 }
 
-/** What the context of an event says went wrong: `error`, as text or as an object with a `message`. */
+/** The error in the context of an event: `error`, as text or as an object with a `message`. */
 export function errorIn(context: Fields): string | null {
   const { error } = context;
   return text(error, MAX_ERROR) ?? text(fields(error).message, MAX_ERROR);
 }
 
-/** What goes by the name of a step in an event: `step`, if it is text. */
+/** The name of the step in an event: `step`, if it is a text. */
 export const nameIn = (context: Fields): string | null => text(context.step, MAX_NAME);
 
-/** The steps after an event, and the status of its step; null where the event tells of none. */
+/** The steps after an event, and the status of its step; null if the event is not of a step. */
 export function stepAfter(steps: Steps, event: StepEvent): { steps: Steps; status: Status } | null {
   const id = idOf(event);
   if (id === null) return null;
@@ -93,14 +93,14 @@ function counted(steps: Steps, before: Step | undefined, { status, durationMs }:
   };
 }
 
-/** Without an id an end is the end of one more step; a begin would stay open for ever. */
+/** An end without an id counts as a step of its own. A begin without an id is ignored, because its step would never end. */
 function idOf({ seq, type, context }: StepEvent): string | null {
   const { step_id: id } = context;
   const named = text(typeof id === 'number' ? String(id) : id, MAX_NAME);
   return named ?? (type === 'task-completed' || type === 'task-failed' ? `#${seq}` : null);
 }
 
-/** Backwards: events tell of steps that began lately. */
+/** Searches from the end, because most events are of steps that began lately. */
 function indexOf(kept: readonly Step[], id: string): number {
   let index = kept.length - 1;
   while (index >= 0 && kept[index]?.id !== id) index -= 1;
@@ -149,7 +149,7 @@ function put(steps: Steps, index: number, step: Step): Steps {
   const count = (one: Step | undefined, sign: 1 | -1) => {
     if (one === undefined) return;
     const stage = one.stage !== null && one.stage >= 1 && one.stage <= MAX_STAGES ? one.stage : 0;
-    while (credit.length <= stage) credit.push(0); // no holes: JSON has none
+    while (credit.length <= stage) credit.push(0); // no holes, because JSON has none
     counts[one.status] += sign;
     credit[stage] = (credit[stage] ?? 0) + sign * { running: one.percent ?? 0, done: 100, failed: 0 }[one.status];
   };
@@ -159,7 +159,7 @@ function put(steps: Steps, index: number, step: Step): Steps {
   if (kept.length > MAX_STEPS) {
     const ended = kept.findIndex(({ status }) => status !== 'running');
     const [left] = kept.splice(Math.max(0, ended), 1);
-    if (left?.status === 'running') count(left, -1); // its end, if it comes, is that of a step not seen before
+    if (left?.status === 'running') count(left, -1); // its end, if it comes, counts as a new step
   }
   return { ...steps, kept, counts, credit };
 }

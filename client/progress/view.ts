@@ -4,16 +4,16 @@ import { type ExecutionStatus, isFinished } from './statuses.js';
 import type { Step } from './steps.js';
 import { plannedSteps } from './work.js';
 
-/** How far an execution is. Times are milliseconds since 1970, by the `created_at` of the rows. */
+/** The progress of an execution. Times are milliseconds since 1970, from the `created_at` of the rows. */
 export interface Progress {
-  /** Of the last event taken in; 0: none. */
+  /** The seq of the last event; 0 if there was none. */
   readonly seq: number;
   readonly status: ExecutionStatus;
   /** Whole, 0 to 100. Never falls; 100 once completed, and only then. */
   readonly percent: number;
-  /** What percent counts. `none`: nothing said how much there is to do, and percent stays where it is until the end. */
+  /** What `percent` counts. `none`: the total is not known, and `percent` does not change until the end. */
   readonly basis: 'stages' | 'steps' | 'none';
-  /** The current stage; `of`: how many the plan has. */
+  /** The current stage; `of`: the number of stages in the plan. */
   readonly stage: { readonly number: number; readonly name: string | null; readonly of: number | null } | null;
   /** `abandoned`: had no end when the execution ended. */
   readonly steps: {
@@ -26,7 +26,7 @@ export interface Progress {
   readonly startedAt: number | null;
   readonly endedAt: number | null;
   readonly updatedAt: number | null;
-  /** Null while there is too little to tell it by, and once it is over. */
+  /** Null while there is too little data, and after the end. */
   readonly remaining: Remaining | null;
   readonly error: ProgressError | null;
 }
@@ -34,11 +34,11 @@ export interface Progress {
 export interface StepRecord extends Omit<Step, 'status'> {
   /** `abandoned`: had no end when the execution ended. */
   readonly status: Step['status'] | 'abandoned';
-  /** Null while nobody has said. */
+  /** Null while it is not known. */
   readonly success: boolean | null;
 }
 
-/** What to show of a state at a time, in milliseconds since 1970. Only `remaining` depends on the time. */
+/** The progress of a state at a time, in milliseconds since 1970. Only `remaining` depends on the time. */
 export function viewOf(state: ProgressState, now: number): Progress {
   const { seq, status, percent, startedAt, endedAt, error } = state;
   const work = workOf(state);

@@ -18,7 +18,7 @@ interface Explanation {
   readonly action: string;
 }
 
-/** What one error code means, and what to do. */
+/** The meaning of an error code, and what to do about it. */
 export type ErrorEntry = Outcome & Explanation;
 
 const explanations: Record<AnyErrorCode, Explanation> = {
@@ -57,7 +57,7 @@ const explanations: Record<AnyErrorCode, Explanation> = {
   },
   already_subscribed: {
     meaning: 'This connection is already subscribed to the channel.',
-    action: 'Unsubscribe first to move to another position.',
+    action: 'Unsubscribe first to move to another position. The client library does.',
   },
   not_subscribed: {
     meaning: 'This connection is not subscribed to the channel.',
@@ -166,7 +166,7 @@ const explanations: Record<AnyErrorCode, Explanation> = {
 const all = { ...outcomes, ...ofTheApi };
 type Table = { readonly [Code in AnyErrorCode]: (typeof all)[Code] & Explanation };
 
-/** The table of errors. docs/reference/errors.md is this table. */
+/** The table of errors. docs/reference/errors.md is generated from it. */
 export const errors = Object.fromEntries(
   Object.entries(all).map(([code, outcome]) => [code, { ...outcome, ...explanations[code as AnyErrorCode] }]),
 ) as Table;

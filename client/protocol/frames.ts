@@ -1,10 +1,10 @@
-/** The version of the protocol that this module describes; docs/protocol.md is its normative text. */
+/** The version of the protocol that this module implements. docs/protocol.md is its specification. */
 export const PROTOCOL = 1;
 
 /** A row of a stream as JSON, without `seq` and `tx`. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** Where to begin: the oldest event still there, after the newest one, or after a position `<epoch>.<seq>`. */
+/** Where to begin: `start`, the oldest event that can be read; `now`, after the newest one; after a seq or a position `<epoch>.<seq>`. */
 export type Since = string;
 
 export type Command =
@@ -14,7 +14,7 @@ export type Command =
   | { type: 'refresh'; id: number; token: string }
   | { type: 'ping'; id: number };
 
-/** What the gateway allows on this connection. Sizes in bytes, times in milliseconds. */
+/** The limits of a connection. Sizes in bytes. */
 export interface Limits {
   readonly maxFrameBytes: number;
   readonly maxSubscriptions: number;
@@ -28,14 +28,14 @@ export type Reply =
   | { type: 'unsubscribed'; id?: number; channel: string; code: string }
   | { type: 'refreshed'; id: number }
   | { type: 'pong'; id: number }
-  /** `retryAfter`: how long to wait before asking again, in milliseconds. */
+  /** `retryAfter`: how long to wait before the next attempt, in milliseconds. */
   | { type: 'error'; id?: number; code: string; message: string; retryAfter?: number };
 
 export type Frame =
   | Reply
   | { type: 'events'; channel: string; from: number; events: readonly Row[] }
   | { type: 'reset'; channel: string; reason: ResetReason; position: string }
-  /** No event comes until `refresh` was answered; every subscription stays at its position. */
+  /** No event is sent until `refresh` is answered. Each subscription stays at its position. */
   | { type: 'paused'; code: string };
 
 type Field = 'string' | 'number' | 'number or nothing' | 'object' | 'rows';
@@ -66,13 +66,13 @@ function has(value: Record<string, unknown>, shape: Record<string, Field>): bool
   return Object.entries(shape).every(([name, field]) => isField(value[name], field));
 }
 
-/** The frame that a JSON value is, or null: a frame of a type that this version does not know is passed over. */
+/** A JSON value as a frame; null if it is none. Types that this version does not know are ignored. */
 export function asFrame(value: unknown): Frame | null {
   if (!isObject(value) || typeof value.type !== 'string' || !Object.hasOwn(shapes, value.type)) return null;
   return has(value, shapes[value.type as Frame['type']]) ? (value as Frame) : null;
 }
 
-/** The frame that a text holds, or null, as `asFrame`. */
+/** A text as a frame, as `asFrame`. */
 export function parseFrame(text: string): Frame | null {
   try {
     return asFrame(JSON.parse(text));

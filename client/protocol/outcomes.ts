@@ -1,12 +1,12 @@
-/** What a program does about an error. What a person reads about it is in `errors`: clients are spared the text. */
+/** How a program reacts to an error. The texts for people are in `errors`, so that clients need not load them. */
 export interface Outcome {
-  /** `retry`: the same may work later, by itself. `stop`: it cannot work until somebody changes something. */
+  /** `retry`: the same request may succeed later. `stop`: it cannot succeed until something is changed. */
   readonly outcome: 'retry' | 'stop';
-  /** The WebSocket close code where it ends a connection. 4000 to 4499: come back. 4500 to 4999: stay away. */
+  /** The WebSocket close code, if the error ends a connection. 4000 to 4499: reconnect. 4500 to 4999: do not. */
   readonly close?: number;
 }
 
-/** Every code that a subscriber may meet. */
+/** All codes that a subscriber may receive. */
 export const outcomes = {
   invalid_json: { outcome: 'stop' },
   unknown_type: { outcome: 'stop' },
@@ -44,20 +44,20 @@ export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(outcomes, code);
 }
 
-/** What to do about a code; one that a newer gateway added is retried. */
+/** The outcome of a code. A code of a newer gateway, unknown here, is retried. */
 export function outcomeOf(code: string): Outcome {
   return isErrorCode(code) ? outcomes[code] : { outcome: 'retry' };
 }
 
-/** The close code of RFC 6455 for a frame that is too large even to be read. */
+/** The close code of RFC 6455 for a message that is too large to be read. */
 const TOO_LARGE = 1009;
 
-/** Whether a WebSocket close code tells the client to stay away. */
+/** Whether a WebSocket close code tells the client not to reconnect. */
 export function closeStops(code: number): boolean {
   return code === TOO_LARGE || (code >= 4500 && code <= 4999);
 }
 
-/** The error code that a WebSocket close code stands for, if it is one of the table. */
+/** The error code of a WebSocket close code; null if it is not in the table. */
 export function codeOfClose(close: number): ErrorCode | null {
   if (close === TOO_LARGE) return 'frame_too_large';
   const found = Object.entries<Outcome>(outcomes).find(([, outcome]) => outcome.close === close);

@@ -1,4 +1,4 @@
-/** Where a reader stands in a channel: it has everything up to and including `seq` of the numbering `epoch`. */
+/** The place of a reader in a channel: it has all events up to and including `seq` of the numbering `epoch`. */
 export interface Position {
   readonly epoch: string;
   readonly seq: number;
@@ -11,7 +11,7 @@ export function formatPosition({ epoch, seq }: Position): string {
   return `${epoch}.${seq}`;
 }
 
-/** The position a text stands for, or null where it stands for none. */
+/** A text as a position; null if it is none. */
 export function parsePosition(text: string): Position | null {
   const [, epoch, digits] = POSITION.exec(text) ?? [];
   const seq = Number(digits);
