@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
-/** What a page that uses no option loads, in bytes. */
-const BUDGET = 12 * 1024;
+/**
+ * What a page that uses no option loads, in bytes. It was 12 KB before several subscriptions could share a channel, which
+ * brought the shared channel into the core, and before the connection could be watched.
+ */
+const BUDGET = 13.25 * 1024;
 
 let folder: string;
 
@@ -29,7 +32,7 @@ function loadedWith(file: string, files = new Set<string>()): Set<string> {
 
 const sources = (file: string) => (JSON.parse(read(`${file}.map`)) as { sources: string[] }).sources.join();
 
-test('the core client, its dependency included, has at most 12 KB gzipped', () => {
+test('the core client, its dependency included, has at most 13.25 KB gzipped', () => {
   const core = [...loadedWith('rowcast.js')];
   const bytes = core.map((file) => gzipSync(read(file), { level: 9 }).length).reduce((sum, size) => sum + size);
   console.log(`the core client: ${bytes} bytes gzipped, in ${core.length} files`);
