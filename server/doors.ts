@@ -17,12 +17,13 @@ import { Limiter } from './limits/limiter.js';
 import { UserLimits } from './limits/users.js';
 import { clientAddress } from './network/address.js';
 import { originPolicy } from './network/origins.js';
+import { keepSocketRoom } from './network/socket-room.js';
 import type { Clock } from './ports/clock.js';
 import type { Peers, Transport } from './ports/door.js';
 import type { Extension, ExtensionContext } from './ports/extension.js';
 import type { PrincipalOf } from './ports/principal.js';
 import { type Config, needsToken } from './settings/config.js';
-import type { Sources } from './sources.js';
+import { connectionsOf, type Sources } from './sources.js';
 import { InProcessDoor } from './transport/in-process.js';
 import { RequestDoor } from './transport/requests.js';
 import { WebSocketDoor } from './transport/websocket.js';
@@ -142,6 +143,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
     logger,
   });
   const { server, stop } = makeServer(app, config.connectTimeout);
+  keepSocketRoom(server, connectionsOf(config), logger);
   const sockets = new WebSocketDoor(server, {
     ...edge,
     path: '/v1/ws',

@@ -43,10 +43,11 @@ const FIXES_BY_TEXT: readonly (readonly [RegExp, string])[] = [
   [/timeout|timed out/i, 'See whether a firewall is in between, and whether PostgreSQL answers others.'],
 ];
 
-/** Of several attempts, to each address of a host, the first. */
+/** Of an attempt at each address of a host, the first. */
 function firstOf(error: unknown): NodeJS.ErrnoException {
-  const [first = error] = error instanceof AggregateError ? (error.errors as unknown[]) : [];
-  return first instanceof Error ? first : new Error(String(first));
+  const { errors: [first] = [error] } = Object(error) as { errors?: unknown[] };
+  const { message } = Object(first) as Partial<Error>;
+  return typeof message === 'string' ? (first as Error) : new Error(String(first));
 }
 
 /** In the words of PostgreSQL or of the system. */
