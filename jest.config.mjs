@@ -33,7 +33,7 @@ export default {
       testMatch: ['<rootDir>/test/integration/**/*.test.ts'],
     },
     {
-      // Apart from the others: these load the machine, or measure times, and run one after the other.
+      // Apart from the others: these load the machine, or measure times.
       ...typescript,
       ...database,
       displayName: 'fault',

@@ -21,11 +21,8 @@ const CHECKS = [['@biomejs/biome/bin/biome', 'ci'], ['typescript/bin/tsc', '--no
 
 const JEST = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', 'node_modules/jest/bin/jest.js'];
 
-/** Those of a row share the workers. What loads the machine, or measures times, runs after them and one by one. */
-const RUNS: readonly { readonly projects: readonly Group[]; readonly options: readonly string[] }[] = [
-  { projects: ['pure', 'database', 'browser'], options: ['--maxWorkers=2'] },
-  { projects: ['fault'], options: ['--runInBand'] },
-];
+/** Those of a row share the workers. What loads the machine, or measures times, runs after the others. */
+const RUNS: readonly (readonly Group[])[] = [['pure', 'database', 'browser'], ['fault']];
 
 interface Count {
   passed: number;
@@ -73,9 +70,9 @@ const report = z.object({
   ),
 });
 
-async function jest(projects: readonly Group[], options: readonly string[], outputFile: string): Promise<void> {
+async function jest(projects: readonly Group[], outputFile: string): Promise<void> {
   for (const project of projects) count(project, {});
-  const selection = ['--selectProjects', ...projects, ...options, '--json', '--outputFile', outputFile];
+  const selection = ['--selectProjects', ...projects, '--maxWorkers=2', '--json', '--outputFile', outputFile];
   const passed = await run(...JEST, ...selection);
   const text = await readFile(outputFile, 'utf8').catch(() => '{"testResults":[]}');
   let failed = 0;
@@ -103,9 +100,9 @@ const chosen = GROUPS.filter((group) => process.argv.length === 2 || process.arg
 const began = performance.now();
 const folder = await mkdtemp(join(tmpdir(), 'rowcast-report-'));
 if (chosen.includes('check')) await check();
-for (const { projects, options } of RUNS) {
+for (const projects of RUNS) {
   const wanted = projects.filter((project) => chosen.includes(project));
-  if (wanted.length > 0) await jest(wanted, options, join(folder, `${wanted[0]}.json`));
+  if (wanted.length > 0) await jest(wanted, join(folder, `${wanted[0]}.json`));
 }
 await rm(folder, { recursive: true });
 

@@ -9,6 +9,8 @@ import type { SilentRow, World } from './world.js';
 
 /** A gateway may hold so many times the memory at the end of what it held at the beginning. */
 const GROWTH = 1.3;
+/** Less than so many bytes more are no leak, however small it was: code that was compiled, buffers of the first clients. */
+const SETTLING = 40 * 1024 ** 2;
 /** Counters of the gateways that are worth a line, where they exist. */
 const METRICS = [
   'rings_total',
@@ -124,7 +126,7 @@ export function summarise(findings: Findings): Summary {
     ...writers.flatMap(({ faults }) => faults.map(({ writer, what }) => `writer ${writer}: ${what}`)),
     ...struck.filter(({ error }) => error !== undefined).map(({ name, error }) => `${name}: ${error}`),
     ...memory
-      .filter(({ ratio }) => ratio > GROWTH)
+      .filter(({ before, after, ratio }) => ratio > GROWTH && (after ?? 0) - before > SETTLING)
       .map(({ gateway, before, after }) => `the memory of ${gateway} grew from ${before} to ${after} bytes`),
   ];
   return {

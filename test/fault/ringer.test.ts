@@ -60,10 +60,15 @@ async function holder(): Promise<number | undefined> {
 /** Gateways that stand still until they are needed: to start one takes longer than a round. */
 async function spares(count: number): Promise<GatewayProcess[]> {
   const gateways = await Promise.all(Array.from({ length: count }, () => startGatewayProcess(database.url, RINGER)));
-  // They woke when they connected, and have nothing to read.
-  await until(async () => (await gateSessions()) === 0, { what: 'the spare gateways to fall asleep' });
-  for (const { pid } of gateways) process.kill(pid, 'SIGSTOP');
-  return gateways;
+  const asleep = async () => (await gateSessions()) === 0;
+  for (;;) {
+    // They woke when they connected, and have nothing to read.
+    await until(asleep, { what: 'the spare gateways to fall asleep' });
+    for (const { pid } of gateways) process.kill(pid, 'SIGSTOP');
+    // One that was waking just then would stand in the queue for the gate, and hand it to none.
+    if (await asleep()) return gateways;
+    for (const gateway of gateways) resume(gateway);
+  }
 }
 
 /** One channel, the times at which its rows were committed, and at which clients saw them. */

@@ -66,10 +66,19 @@ const WAYS: Record<string, (url: string, token?: string) => Promise<Refused | nu
     return { code: frame.code ?? '', retryAfter: Number(frame.retryAfter) };
   },
   poll: async (url, token) => {
-    const answer = fetch(pollAddress(url, [['message:a', 'now']], 20), { headers: showing(token), signal: ending() });
-    answer.catch(() => {});
-    const early = await Promise.race([answer, new Promise<null>((resolve) => setTimeout(resolve, 1_000, null))]);
-    return early === null ? null : refusedBy(early);
+    const subscriptions = async () =>
+      Number(/^rowcast_subscriptions (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1]);
+    const before = await subscriptions();
+    let answer: Response | undefined;
+    fetch(pollAddress(url, [['message:a', 'now']], 20), { headers: showing(token), signal: ending() }).then(
+      (response) => {
+        answer = response;
+      },
+      () => {},
+    );
+    const waits = async () => (await subscriptions()) > before;
+    await until(async () => answer !== undefined || (await waits()), { what: 'a poll that waits, or its refusal' });
+    return answer === undefined ? null : refusedBy(answer);
   },
 };
 

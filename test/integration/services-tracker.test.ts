@@ -55,7 +55,8 @@ const types = async () => (await told()).map(({ type }) => type);
 test('what was written stays when the process is killed inside a step', async () => {
   const script = `
     import { connectDatabase, ProgressTracker } from 'rowcast/server';
-    const tracker = new ProgressTracker(connectDatabase(process.env.DATABASE_URL), { executionId: process.argv[2] });
+    const options = { executionId: process.argv[2], patience: 60_000 }; // the step begins when its write is made
+    const tracker = new ProgressTracker(connectDatabase(process.env.DATABASE_URL), options);
     await tracker.step('first', () => 1);
     await tracker.step('second', () => {
       console.log('inside');
@@ -90,7 +91,7 @@ test('a database that is away neither stops nor delays the work; what happened i
   expect(fairNow() - begun).toBeLessThan(1_000);
   expect(tracker.flush(1)).resolves.toMatchObject({ dropped: 0 });
   proxy.heal();
-  expect(await tracker.flush()).toEqual({ waiting: 0, dropped: 0 });
+  expect(await tracker.flush(30_000)).toEqual({ waiting: 0, dropped: 0 });
   const messages = (await told()).map(({ type, message }) => `${type} ${message}`);
   expect(messages.slice(0, 7)).toEqual([
     'task-assigned before',

@@ -7,6 +7,9 @@ import { load } from './load.mjs';
 /** The timeout of a test is there for a hang. What waits for a condition gives up before, and says for what it waited. */
 const MARGIN = 2;
 
+/** A hang is not to last for ever where the machine is very busy. */
+const MOST = 4;
+
 /**
  * Jest's environment for Node, with four differences.
  *
@@ -47,6 +50,6 @@ export default class extends TestEnvironment {
     const timed = name === 'hook_start' ? hook : test;
     const timeout = this.#timeouts.get(timed) ?? timed.timeout ?? testTimeout;
     this.#timeouts.set(timed, timeout);
-    timed.timeout = timeout * MARGIN * load();
+    timed.timeout = timeout * MARGIN * Math.min(MOST, load());
   }
 }

@@ -8,7 +8,6 @@ import { Witness } from '../witness.js';
 import type { World } from '../world.js';
 import type { Nemesis } from './nemesis.js';
 
-const ASKED = PLAIN_CHANNELS[0] ?? '';
 const SESSIONS = ['tail', 'listener', 'gate', 'pages'] as const;
 
 async function allReady({ gateways }: World): Promise<void> {
@@ -16,12 +15,14 @@ async function allReady({ gateways }: World): Promise<void> {
 }
 
 async function terminate(world: World, gateway: Gateway, session: string): Promise<string> {
+  let asked = 0;
   const ended = await until(
     async () => {
       const found = await gateway.backends(session);
       if (found.length > 0) return found;
-      // The sessions for pages are opened when somebody asks.
-      await Witness.at(gateway.url, [ASKED]).then(
+      // The sessions for pages are opened when a page is asked for that is not in memory.
+      const channel = PLAIN_CHANNELS[asked++ % PLAIN_CHANNELS.length] ?? '';
+      await Witness.at(gateway.url, [channel], new Map([[channel, 'start']])).then(
         (witness) => witness.close(),
         () => {},
       );
