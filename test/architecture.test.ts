@@ -191,6 +191,15 @@ test('no import leads back to its module, types included', () => {
   for (const path of graph.keys()) visit(path, []);
 });
 
+test('a file of the tests is short as well', () => {
+  const files = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' });
+  const lines = files
+    .filter((name) => /\.(ts|mjs)$/.test(name))
+    .map((name) => ({ name, lines: readFileSync(join(ROOT, 'test', name), 'utf8').split('\n').length - 1 }));
+  expect(lines.length).toBeGreaterThan(200);
+  expect(lines.filter(({ lines }) => lines > MAX_LINES)).toEqual([]);
+});
+
 test('a file is short, and named after what is in it', () => {
   expect(modules.filter(({ lines }) => lines > MAX_LINES).map(({ path, lines }) => `${path}: ${lines} lines`)).toEqual(
     [],
