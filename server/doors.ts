@@ -7,7 +7,7 @@ import type { Logger } from './ground/logger.js';
 import type { Metrics } from './ground/metrics.js';
 import { apiRoutes } from './http/api/router.js';
 import { makeApp } from './http/app.js';
-import { showing } from './http/credentials.js';
+import { tokenReader } from './http/credentials.js';
 import { crossOrigin } from './http/cross-origin.js';
 import { eventRoutes } from './http/events.js';
 import { limitedBy } from './http/limit.js';
@@ -55,7 +55,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
   const limits = { maxFrameBytes: config.maxFrameBytes, maxSubscriptions: config.maxSubscriptions };
   const { connectTimeout, refreshTimeout } = config;
   const common = { hub, access, authenticator, clock, logger, limits, connectTimeout, refreshTimeout };
-  const tokenOf = showing(config.cookie);
+  const tokenOf = tokenReader(config.cookie);
   const users = new UserLimits(new Limiter({ each: { places: config.userConnections, rate: config.userRate } }));
   const principalOf: PrincipalOf = async (request) => {
     const principal = await authenticator.authenticate({ token: tokenOf(request) });

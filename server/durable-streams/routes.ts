@@ -1,9 +1,9 @@
 import { PROTOCOL, type Since } from '@rowcast/client/protocol';
 import { type Request, type Response, Router } from 'express';
-import { searchOf } from '../http/asked.js';
-import { type CacheScope, isKnown, letKeep } from '../http/caching.js';
+import { type CacheScope, isNotModified, setCacheControl } from '../http/caching.js';
 import { refuseMethod } from '../http/methods.js';
-import type { Asked, Door, Place } from '../ports/door.js';
+import { searchOf } from '../http/request.js';
+import type { ConnectRequest, Door, Place } from '../ports/door.js';
 import { arrayOf, firstSeq } from '../ports/events-frame.js';
 import type { Handler } from '../ports/extension.js';
 import { nextCursor } from './cursor.js';
@@ -59,10 +59,10 @@ export function durableStreamRoutes({ door, cache, limit, lifetime = STREAM_LIFE
       if (question.live === 'long-poll' && events.length === 0) return void response.status(204).end();
       if (question.since !== 'now') {
         const fixed = full && events.length > 0 && question.since !== 'start';
-        letKeep(response, cache, fixed);
+        setCacheControl(response, cache, fixed);
         response.set('ETag', `W/"${events[0] === undefined ? '' : firstSeq(events[0])}:${offset}"`);
       }
-      if (isKnown(request, response)) return void response.status(304).end();
+      if (isNotModified(request, response)) return void response.status(304).end();
       response.setHeader('Content-Type', JSON_TYPE).end(arrayOf(events));
     })
     .all(refuseMethod('GET, HEAD'));
@@ -70,7 +70,7 @@ export function durableStreamRoutes({ door, cache, limit, lifetime = STREAM_LIFE
 }
 
 /** One subscription. */
-function asked(request: Request, since: Since): Asked {
+function asked(request: Request, since: Since): ConnectRequest {
   const { stream, key } = request.params;
   const channel = `${stream}:${key}`;
   const commands = [

@@ -1,3 +1,8 @@
+/**
+ * The Express application of the gateway: the endpoints for health, metrics and the list of channels, the order in
+ * which limits and CORS apply to all routes, and the one error handler. Every error that a route throws becomes a
+ * refusal of the table here; one that is not expected is logged, and sent as `internal` without its message.
+ */
 import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import type { Logger } from '../ground/logger.js';
 import { asRefusal, Refusal, secondsUntilRetry } from '../ground/refusal.js';
@@ -9,9 +14,9 @@ import { securityHeaders } from './security-headers.js';
 import { STATUS } from './status.js';
 
 export interface Health {
-  /** Whether each part works that the delivery of events needs. */
+  /** Whether each part that the delivery of events needs is working. */
   readonly checks: { readonly database: boolean; readonly listen: boolean; readonly tail: boolean };
-  /** Why connections to the database do not stand, by session. */
+  /** Why connections to the database are down, by session. */
   readonly connections: Readonly<Record<string, string>>;
 }
 
@@ -26,25 +31,24 @@ export interface AppOptions {
   readonly channels: (limit: number) => Promise<ListedChannel[]>;
   /** In the text format of Prometheus. */
   readonly metrics: () => Promise<string>;
-  /** Lets in who may ask at all. */
+  /** Refuses requests from pages of other origins, and sets the CORS headers. */
   readonly crossOrigin: RequestHandler;
-  /** Everything that has limits of its own. */
+  /** Routes that apply their own rate limits. */
   readonly routes: readonly Handler[];
-  /** What every other request has to pass, but for those about health. */
+  /** The rate limit of every other request, except for the health checks. */
   readonly limit: RequestHandler;
   readonly principalOf: PrincipalOf;
   readonly tokenOf: TokenOf;
   readonly logger: Logger;
 }
 
-/** Channels that one answer lists per stream. */
+/** Maximum number of channels listed per stream. */
 const LISTED = 1000;
 
-/** The HTTP side of the gateway: is it well, and what goes through it. */
 export function makeApp(options: AppOptions): Express {
   const { health, channels, metrics, crossOrigin, routes, limit, principalOf, tokenOf, logger } = options;
   const app = express();
-  app.disable('etag'); // Express would hash every body; a route whose answers can be known again sets its own
+  app.disable('etag'); // Express would hash every body; routes with cacheable responses set their own
 
   app.use(securityHeaders);
 
@@ -61,7 +65,7 @@ export function makeApp(options: AppOptions): Express {
 
   app.use(['/v1', '/api'], crossOrigin);
   app.use(...routes);
-  // Before anything that costs something; a token that is tried out costs something too.
+  // Before authentication: verifying a token costs time, and guesses must be limited.
   app.use(limit);
 
   app.get('/metrics', async (_request, response) => {
@@ -70,7 +74,7 @@ export function makeApp(options: AppOptions): Express {
 
   app.get('/v1/channels', async (request, response) => {
     const { role } = await principalOf(request);
-    // The names alone tell who is there.
+    // The names of channels alone reveal which users exist.
     if (role !== 'service_role') throw new Refusal('forbidden');
     response.json({ channels: await channels(LISTED) });
   });
@@ -79,7 +83,7 @@ export function makeApp(options: AppOptions): Express {
     throw new Refusal('not_found');
   });
 
-  const refusing =
+  const errorHandler =
     (unreadable: Unreadable, write: typeof sendProblem): ErrorRequestHandler =>
     (error: unknown, request, response, next) => {
       if (response.headersSent) return next(error);
@@ -97,17 +101,19 @@ export function makeApp(options: AppOptions): Express {
       }
       write(request, response.status(STATUS[code]), refusal);
     };
-  app.use('/api', refusing('invalid_request', sendProblem));
+  app.use('/api', errorHandler('invalid_request', sendProblem));
   app.use(
-    refusing('invalid_frame', (_request, response, { code, message }) => response.json({ error: { code, message } })),
+    errorHandler('invalid_frame', (_request, response, { code, message }) =>
+      response.json({ error: { code, message } }),
+    ),
   );
   return app;
 }
 
-/** The code of a request that cannot be read. */
+/** The error code of a request that cannot be parsed. */
 type Unreadable = 'invalid_request' | 'invalid_frame';
 
-/** What Express and its parsers throw of a request that cannot be read, as a refusal; other errors as they are. */
+/** Turns an error that Express or a parser throws for a malformed request into a refusal. Returns other errors unchanged. */
 function readable(error: unknown, unreadable: Unreadable): unknown {
   const { status, type } = error as { status?: unknown; type?: unknown };
   if (error instanceof Refusal || typeof status !== 'number' || status >= 500) return error;

@@ -4,12 +4,12 @@ import type { Request, Response } from 'express';
 
 const gzipped = promisify(gzip);
 
-/** A smaller answer fits into a packet or two anyway; in bytes. */
+/** Responses below this size are not compressed: they fit into a packet or two. In bytes. */
 const THRESHOLD = 1_024;
 
 /**
- * Ends an answer with a body, compressed where the client takes that. The body is whole: a stream is never compressed,
- * because what a compressor holds back would be neither sent nor counted against the send buffer (I6).
+ * Ends a response with a body, compressed if the client accepts gzip. Only complete bodies are compressed. Bytes that
+ * a compressor of a stream buffers would be neither sent nor counted against the send buffer (I6).
  */
 export async function endCompressed(request: Request, response: Response, body: Buffer): Promise<void> {
   response.vary('Accept-Encoding');

@@ -1,25 +1,25 @@
 import type { IncomingMessage } from 'node:http';
 import { parseCookie } from 'cookie';
 
-/** The token that a request shows, if it shows one. */
+/** Returns the token of a request, or undefined if it has none. */
 export type TokenOf = (request: Pick<IncomingMessage, 'headers'>) => string | undefined;
 
 /**
- * `Authorization: Bearer …`, or else the cookie of that name. The origin of a request was admitted before: no page
- * that is not has come so far.
+ * Reads the token from `Authorization: Bearer …`, or else from the cookie of this name. The origin of the request must
+ * have been checked before, because browsers send cookies for pages of every origin.
  */
-export function showing(cookie: string | undefined): TokenOf {
+export function tokenReader(cookie: string | undefined): TokenOf {
   return ({ headers }) => {
-    const borne = /^Bearer\b *(.*)$/i.exec(headers.authorization ?? '')?.[1];
-    if (borne !== undefined || cookie === undefined || isOfAnother(headers)) return borne;
+    const bearer = /^Bearer\b *(.*)$/i.exec(headers.authorization ?? '')?.[1];
+    if (bearer !== undefined || cookie === undefined || isCrossSite(headers)) return bearer;
     return parseCookie(headers.cookie ?? '')[cookie];
   };
 }
 
 /**
- * A page of another site has made the browser ask, by a link or an image: such a request says no origin, and brings the cookie
- * along. Only by this do browsers tell it from what somebody typed, and from what a page of the gateway's own asks.
+ * Whether a page of another site caused the request, by a link or an image. Such a request has no Origin header but carries
+ * the cookie. Only Sec-Fetch-Site distinguishes it from a typed address and from requests of the gateway's own pages.
  */
-function isOfAnother({ origin, 'sec-fetch-site': site = 'none' }: IncomingMessage['headers']): boolean {
+function isCrossSite({ origin, 'sec-fetch-site': site = 'none' }: IncomingMessage['headers']): boolean {
   return origin === undefined && site !== 'none' && site !== 'same-origin';
 }

@@ -4,26 +4,26 @@ import type { Refusal } from '../ground/refusal.js';
 import type { RequestOrigin } from '../network/origins.js';
 
 export interface CrossOriginOptions {
-  /** Why a request is refused because of where it comes from, or null. */
+  /** Returns why the origin of a request is refused, or null. */
   readonly refusalOf: (request: RequestOrigin) => Refusal | null;
-  /** Whether every page may, so that one answer fits all. */
+  /** Whether pages of every origin are admitted, so that the response is the same for all of them. */
   readonly open: boolean;
-  /** Headers of extensions that a page may read besides. */
+  /** Response headers of extensions that a page may read. */
   readonly exposedHeaders: readonly string[];
-  /** Whether a browser may show a cookie for a page of another origin. */
+  /** Whether a browser may send cookies for a page of another origin. */
   readonly credentials: boolean;
 }
 
-/** What a page of another origin may read of an answer besides its body. */
+/** Response headers that a page of another origin may read. */
 const EXPOSED = ['ETag', 'Location', 'Retry-After', 'WWW-Authenticate', 'X-Request-Id'];
 
-/** Those of all routes. What a path does not have it refuses itself. */
+/** The methods of all routes. Each path refuses those that it does not have. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PATCH'];
 
-/** For how long a browser remembers that a page may ask, in seconds. */
+/** How long a browser may cache the response to a preflight request, in seconds. */
 const REMEMBERED = 7_200;
 
-/** Pages of other origins: those that may not ask are refused here, before anything costs; the others may read the answer (CORS). */
+/** Refuses requests of pages whose origin is not admitted, before any other work. Sets the CORS headers for the others. */
 export function crossOrigin({ refusalOf, open, exposedHeaders, credentials }: CrossOriginOptions): RequestHandler {
   const readable = cors({
     origin: open ? '*' : true,
@@ -36,7 +36,7 @@ export function crossOrigin({ refusalOf, open, exposedHeaders, credentials }: Cr
     response.set('Cross-Origin-Resource-Policy', 'cross-origin');
     const refusal = refusalOf(request.headers);
     if (refusal === null) return readable(request, response, next);
-    // It may read why, and stops to ask then.
+    // Lets the page read the error, so that its client does not retry.
     response.set('Access-Control-Allow-Origin', '*').vary('Origin');
     throw refusal;
   };

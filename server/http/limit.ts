@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { RequestHandler } from 'express';
 import { Refusal } from '../ground/refusal.js';
 
-/** Passes on what may be asked now. `wait`: for how long whoever asks has to wait, in milliseconds; 0 where not at all. */
+/** Refuses requests with a retry hint while `wait`, in milliseconds, is above 0. */
 export function limitedBy(wait: (request: IncomingMessage) => number): RequestHandler {
   return (request, _response, next) => {
     const retryAfter = wait(request);

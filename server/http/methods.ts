@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express';
 import { Refusal } from '../ground/refusal.js';
 
-/** Refuses every method that a path does not have; `allowed` are those that it has. */
+/** Refuses every other method of a path. `allowed` lists its methods, as in the header Allow. */
 export function refuseMethod(allowed: string): RequestHandler {
   return (_request, response) => {
     response.set('Allow', allowed);

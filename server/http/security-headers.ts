@@ -5,9 +5,9 @@ const SELF = ["'self'"];
 const NONE = ["'none'"];
 
 /**
- * What a browser is told about every answer: take it for what it says it is, show it in no frame, and let it load nothing
- * but what the page with the API documentation needs. HSTS is left to whoever ends TLS in front of the gateway: it speaks for the
- * whole domain, and a browser heeds it over TLS alone.
+ * Security headers of every response: no content sniffing, no frames, and only the sources that the page with the API
+ * documentation needs. HSTS is left to the proxy that terminates TLS: it applies to the whole domain, and browsers ignore
+ * it without TLS.
  */
 export const securityHeaders: RequestHandler = helmet({
   contentSecurityPolicy: {
@@ -25,7 +25,7 @@ export const securityHeaders: RequestHandler = helmet({
   },
   xFrameOptions: { action: 'deny' },
   strictTransportSecurity: false,
-  // Of browsers and plug-ins that are gone.
+  // Only obsolete browsers and plug-ins use these.
   xXssProtection: false,
   xDnsPrefetchControl: false,
   xDownloadOptions: false,

@@ -1,50 +1,52 @@
+/**
+ * The HTTP server of the gateway. It bounds what a connection costs before it is admitted as a client (time, headers, idle
+ * connections), refuses malformed requests with an error of the table, and stops gracefully: requests that it has
+ * received are answered, new ones are refused. It owns all sockets until a response is `admitted` or a socket is upgraded.
+ */
 import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import { bareAnswer, Refusal } from '../ground/refusal.js';
 
-/** How often connections that never send a request are looked for, in milliseconds. */
+/** Interval at which connections without a complete request are closed, in milliseconds. */
 const CHECK_INTERVAL = 1_000;
 
-/** Connections that have not become clients; with more, the oldest is ended. Requests are answered far sooner. */
+/** Maximum number of connections that are not admitted as clients. Beyond it the oldest is closed; ordinary requests finish long before. */
 const MAX_PLAIN = 2_048;
 
 /**
- * Longer than what a proxy in front keeps an idle connection for (a minute, as a rule): it would send a request into one
- * that is being closed. In milliseconds.
+ * How long an idle connection stays open, in milliseconds. Longer than in proxies (a minute, as a rule): otherwise a proxy would
+ * send a request on a connection that the gateway is closing.
  */
 const KEEP_ALIVE = 65_000;
 
-/** A request for many channels names them all, in its address or in Last-Event-ID; in bytes. */
+/** Maximum size of the request headers, in bytes. The URL or Last-Event-ID of a request may name many channels. */
 const MAX_HEADERS = 32 * 1024;
 
-/** Browsers and proxies send thirty. Of more than it takes Node leaves out the last, and with them what a proxy may have said. */
+/** Maximum number of headers; browsers and proxies send about thirty. Node would drop the rest silently, including those that a proxy appends. */
 const MAX_HEADER_COUNT = 100;
 
-/** How long whoever sent no proper request, or sends on after the answer, may take to read it; in milliseconds. */
+/** How long a client may take to read the response to a malformed or unfinished request, in milliseconds. */
 const LEAVE_TIMEOUT = 1_000;
 
 export interface HttpServer {
   readonly server: Server;
-  /** Answers what was asked already, which may have been done already, and nothing else; for so many milliseconds at most. */
+  /** Refuses new requests, and waits up to `timeout` milliseconds for the responses of earlier ones, which may have taken effect. */
   stop(timeout: number): Promise<void>;
 }
 
-/**
- * An HTTP server that bounds what a connection costs before it is admitted. `patience`: for a whole request, its headers
- * included, in milliseconds.
- */
-export function makeServer(app: RequestListener, patience: number): HttpServer {
+/** `requestTimeout`: how long a client may take to send a request with its headers and body, in milliseconds. */
+export function makeServer(app: RequestListener, requestTimeout: number): HttpServer {
   const options = {
     maxHeaderSize: MAX_HEADERS,
     keepAliveTimeout: KEEP_ALIVE,
-    requestTimeout: patience,
-    connectionsCheckingInterval: Math.min(CHECK_INTERVAL, patience),
+    requestTimeout,
+    connectionsCheckingInterval: Math.min(CHECK_INTERVAL, requestTimeout),
   };
   let stopping = false;
   const server = createServer(options, (request, response) => {
     if (hasTooManyHeaders(request)) refuse(request.socket, TOO_LARGE);
     else if (!stopping) app(request, response);
-    // Behind others it goes with the connection, which ends after the last answer that was promised.
+    // A pipelined request is dropped: the connection closes after the last response that is still due.
     else if (unanswered.get(request.socket)?.size === 1) refuse(request.socket, STOPPING);
   });
   server.maxHeadersCount = MAX_HEADER_COUNT + 1;
@@ -65,7 +67,7 @@ export function makeServer(app: RequestListener, patience: number): HttpServer {
     open.add(response);
     endWithSocket(socket, response);
     response.once('finish', () => request.complete || outlive(request));
-    // Admitted as a connection: it may last. Afterwards its socket is as plain as before.
+    // Admitted as a client, it is not counted until the response has ended.
     response.once('admitted', () => plain.delete(socket));
     response.once('close', () => {
       open.delete(response);
@@ -80,17 +82,17 @@ export function makeServer(app: RequestListener, patience: number): HttpServer {
   });
   const stop = async (timeout: number) => {
     stopping = true;
-    // Not that of http: it takes a connection for idle while the end of an answer is on its way.
+    // Not `close` of http, which treats a connection as idle while the end of a response is being sent.
     NetServer.prototype.close.call(server);
     for (const socket of plain) if (!unanswered.get(socket)?.size) socket.destroy();
-    // The last of each connection: whoever hears that asks nothing more on it.
+    // The last response of each connection carries `Connection: close`, so that no further request is sent on it.
     for (const last of new Map([...open].map((response) => [response.req.socket, response])).values()) {
       last.shouldKeepAlive = false;
     }
     const answered = [...open].map(
       (response) => new Promise<void>((resolve) => response.once('close', () => resolve())),
     );
-    // Each by its socket: of one that was to be upgraded the server knows nothing more.
+    // By their sockets: the server has given up those with an Upgrade header, and `closeAllConnections` misses them.
     const late = setTimeout(() => {
       for (const { req } of open) req.socket.destroy();
     }, timeout);
@@ -107,21 +109,24 @@ function hasTooManyHeaders({ rawHeaders }: IncomingMessage): boolean {
 
 const TOO_LARGE = bareAnswer(
   '431 Request Header Fields Too Large',
-  new Refusal('frame_too_large', `a request has at most ${MAX_HEADER_COUNT} headers, and ${MAX_HEADERS} bytes of them`),
+  new Refusal(
+    'frame_too_large',
+    `a request may have at most ${MAX_HEADER_COUNT} headers of ${MAX_HEADERS} bytes in total`,
+  ),
 );
-const LATE = bareAnswer('408 Request Timeout', new Refusal('connect_timeout', 'the request did not come in time'));
+const LATE = bareAnswer('408 Request Timeout', new Refusal('connect_timeout', 'the request did not arrive in time'));
 const STOPPING = bareAnswer('503 Service Unavailable', new Refusal('shutting_down'));
 const MALFORMED = bareAnswer('400 Bad Request', new Refusal('invalid_frame', 'the request cannot be read'));
 
-/** To something that Node could not take for a request. */
+/** The response to input that Node could not parse. */
 function answerTo({ code }: NodeJS.ErrnoException): string {
   if (code === 'HPE_HEADER_OVERFLOW') return TOO_LARGE;
   return code === 'ERR_HTTP_REQUEST_TIMEOUT' ? LATE : MALFORMED;
 }
 
-/** What it still sends is read for a while: a socket that is closed before would take the answer with it. */
+/** Sends a response, and reads on for a while: closing a socket with unread input resets it, and the client would lose the response. */
 function refuse(socket: Socket, answer: string): void {
-  if (socket.writableEnded) return; // it goes on with what cannot be read
+  if (socket.writableEnded) return; // refused already, and the client sends more
   const begun = [...(unanswered.get(socket) ?? [])].some(({ headersSent }) => headersSent);
   if (begun || outlived.has(socket) || !socket.writable) return void socket.destroy();
   socket.on('error', () => {});
@@ -131,9 +136,10 @@ function refuse(socket: Socket, answer: string): void {
   socket.once('end', () => socket.destroy());
 }
 
+/** Sockets whose request got a response before its body had arrived. */
 const outlived = new WeakSet<Socket>();
 
-/** A request was answered before all of it had come: its rest is thrown away for a while, and gets no second answer. */
+/** Discards the rest of a request that has its response already, for a while, without a second response. */
 function outlive(request: IncomingMessage): void {
   const { socket } = request;
   outlived.add(socket);
@@ -145,9 +151,10 @@ function outlive(request: IncomingMessage): void {
   });
 }
 
+/** The responses that are due on each socket; several if requests are pipelined. */
 const unanswered = new WeakMap<Socket, Set<ServerResponse>>();
 
-/** A request may be sent before those in front of it are answered. Node tells only the one whose turn it is that its socket has closed. */
+/** Closes the queued responses of pipelined requests with their socket. Node emits `close` only for the current one. */
 function endWithSocket(socket: Socket, response: ServerResponse): void {
   const responses = unanswered.get(socket) ?? new Set();
   if (!unanswered.has(socket)) {
@@ -164,11 +171,11 @@ function endWithSocket(socket: Socket, response: ServerResponse): void {
   response.once('close', () => responses.delete(response));
 }
 
-/** An upgrade may be declined: HTTP/2, which some clients offer with their first request, goes on as HTTP/1.1. */
+/** Ignores an Upgrade header for anything but WebSocket: clients that offer HTTP/2 continue with HTTP/1.1. */
 function answer(server: Server, request: IncomingMessage): void {
   const { socket } = request;
   const response = new ServerResponse(request);
-  response.shouldKeepAlive = false; // Node has given up the parser of this connection
+  response.shouldKeepAlive = false; // Node has detached its parser from this connection
   response.assignSocket(socket);
   response.once('finish', () => {
     socket.end();
@@ -176,7 +183,7 @@ function answer(server: Server, request: IncomingMessage): void {
     socket.once('close', () => clearTimeout(late));
   });
   socket.on('error', () => {});
-  // Nobody else reads it any more: without that its end would not be seen.
+  // Nothing else reads the socket, and without reading its end is not noticed.
   socket.resume();
   socket.once('end', () => socket.destroy());
   server.emit('request', request, response);

@@ -1,6 +1,6 @@
 import type { AnyErrorCode } from '@rowcast/client/protocol';
 
-/** The HTTP status that goes with each code. */
+/** The HTTP status of each error code. */
 export const STATUS: Record<AnyErrorCode, number> = {
   invalid_json: 400,
   unknown_type: 400,

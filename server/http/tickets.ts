@@ -6,11 +6,11 @@ import { refuseMethod } from './methods.js';
 export interface TicketRoutesOptions {
   readonly tickets: Pick<Tickets, 'issue'>;
   readonly principalOf: PrincipalOf;
-  /** What every request has to pass first. */
+  /** The rate limit of requests. */
   readonly limit: RequestHandler;
 }
 
-/** Gives whoever shows a token a ticket in its place. */
+/** Issues tickets: a request with a token gets one for the same principal. */
 export function ticketRoutes({ tickets, principalOf, limit }: TicketRoutesOptions): Router {
   const router = Router();
   router
@@ -18,8 +18,8 @@ export function ticketRoutes({ tickets, principalOf, limit }: TicketRoutesOption
     .all(limit)
     .post(async (request, response) => {
       const principal = await principalOf(request);
-      // Whoever needs no token needs no ticket, and is not to fill a table.
-      if (principal.role === 'anon') throw new Refusal('unauthorized', 'a ticket is given for a token');
+      // Anonymous clients need no ticket, and must not be able to fill the table.
+      if (principal.role === 'anon') throw new Refusal('unauthorized', 'a token is required to get a ticket');
       response
         .status(201)
         .set('Cache-Control', 'no-store')

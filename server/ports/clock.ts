@@ -1,11 +1,11 @@
-/** Time, in milliseconds. */
+/** Time in milliseconds, so that tests can move it. */
 export interface Clock {
   now(): number;
-  /** Runs `task` once after `delay`, unless the returned function was called before. */
+  /** Runs `task` once after `delay` milliseconds, unless the returned function is called before. */
   after(delay: number, task: () => void): () => void;
 }
 
-/** Node's timers reach about 24 days; whoever waits longer is woken early and looks again. */
+/** The longest delay of a Node timer, about 24 days. Longer delays end early, and callers check the time again. */
 const LONGEST = 2 ** 31 - 1;
 
 export const systemClock: Clock = {

@@ -1,27 +1,27 @@
 import type { ZodType } from 'zod';
 import type { Principal } from './principal.js';
 
-/** SQL within a transaction. Each row of the answer is checked. */
+/** SQL within a transaction. Each row of a result is parsed by a schema. */
 export interface Sql {
   query<T>(text: string, values: readonly unknown[], row: ZodType<T>): Promise<T[]>;
 }
 
-/** The database as one principal sees it, or as the login of a library's user does. */
+/** The database with the rights of one principal, or of the login that an application connects as. */
 export interface Database {
-  /** One transaction, READ COMMITTED, rolled back when `work` rejects. Rejects with `Unavailable` where there is no connection. */
+  /** Runs one READ COMMITTED transaction, which is rolled back if `work` rejects. Rejects with `Unavailable` while the database cannot be reached. */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
 }
 
-/** What a request of the API uses the database for. */
+/** What a request of the API uses the database for: each use has its own limits. */
 export type Use = 'read' | 'search' | 'write';
 
 export interface DatabaseUse {
   readonly principal: Principal;
   readonly requestId: string;
   readonly use: Use;
-  /** Whether nobody waits for the answer any more: what is not begun by then never is. */
+  /** Whether the client has disconnected. A transaction that has not begun by then is skipped. */
   readonly gone: () => boolean;
 }
 
-/** The database as a principal sees it. Transactions wait for their turn, and may be refused (rate_limited). */
+/** Returns the database with the rights of a principal. Its transactions queue, and reject with `Refusal` (rate_limited) if the queue is full. */
 export type DatabaseFor = (request: DatabaseUse) => Database;

@@ -1,103 +1,116 @@
+/**
+ * The seam between connections and the ways in which clients reach them. A door accepts and limits connections of one
+ * kind, and gives each a `Transport`; the client's mirror images are a rung and its `Link` (client/transport/rung.ts).
+ * The interfaces for HTTP requests, for subscriptions of this process, and for other workers are here as well.
+ */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Frame, Since } from '@rowcast/client/protocol';
 import type { Refusal } from '../ground/refusal.js';
 import type { Principal } from './principal.js';
 
-/** One connection's way to the client, whatever carries it. */
+/** Carries the frames of one connection to its client. */
 export interface Transport {
-  /** False while more bytes wait than the send buffer may hold; `drained` is called when that has passed. */
+  /** False while the send buffer is full. The door calls `drained` of the connection when it is true again. */
   readonly writable: boolean;
-  /** A frame of events comes as its text, which all readers of the channel share. */
+  /** A frame of events is passed as its JSON text, which all readers of the channel share. */
   send(frame: Frame | Buffer): void;
   close(code: number, reason: string): void;
 }
 
-/** The text of a frame; for whoever writes it. */
+/** The JSON text of a frame. */
 export function textOf(frame: Frame | Buffer): string | Buffer {
   return Buffer.isBuffer(frame) ? frame : JSON.stringify(frame);
 }
 
-/** Commands for a connection that has no way up of its own, named by who is connected and by its session. */
-export interface Order {
+/** Commands for an open event stream, which cannot receive commands itself. The connection is named by its subject and session. */
+export interface ForwardedCommands {
   readonly subject: string;
   readonly session: string;
   readonly commands: readonly unknown[];
-  /** It says no more than that the session was named then elsewhere, in milliseconds of the machine's clock. */
-  readonly named?: number;
+  /**
+   * Set if there are no commands, and another gateway only reports that a connection of its own took this name at that time
+   * (monotonic clock of the machine, in milliseconds).
+   */
+  readonly claimedAt?: number;
 }
 
 export type Positions = readonly (readonly [channel: string, since: Since])[];
 
-/** Where a connection stands. */
+/** How far a connection has read. */
 export interface Place {
-  /** There is something to send that has not been sent. */
+  /** Whether events are available that were not sent yet. */
   readonly behind: boolean;
   positions(): Positions;
 }
 
-/** A frame as it is written into a stream: in parts, none where it is not told. */
+/** A frame as it is written to an event stream. No parts: the frame is not sent. */
 export interface Written {
   readonly parts: readonly (string | Buffer)[];
-  /** The stream ends with it. */
+  /** The stream ends after this frame, for this reason. */
   readonly end?: Refusal;
 }
 
 export type EventFormat = (frame: Frame | Buffer) => Written;
 
-/** What a request asks of its connection. */
-export interface Asked {
-  /** The first of them is `connect`. */
+/** A request that opens a connection: an event stream or a poll. */
+export interface ConnectRequest {
+  /** The first command is `connect`. */
   readonly commands: readonly unknown[];
-  /** The name of the connection for who sends it commands later. */
+  /** The name by which later requests send commands to the connection. */
   readonly session: string | undefined;
-  /** It was written as commands: what became of each of them is in the answer, whatever that was. */
+  /** Whether the response contains the reply to each command. True for commands in a body, false for a query string. */
   readonly replies: boolean;
-  /** All that was committed before it belongs into the answer: the table is asked, not memory. */
+  /** Whether the response must contain everything that was committed before the request: the database is read, not memory. */
   readonly fresh?: boolean;
-  /** How a stream is written by the rules of another protocol, whose clients read the HTTP status. */
+  /** Formats the stream for another protocol, whose clients expect errors as HTTP status. */
   readonly format?: (place: Place) => EventFormat;
 }
 
-/** What a poll has gathered. */
+/** The frames of one poll. */
 export interface PollAnswer {
   readonly frames: readonly (Frame | Buffer)[];
   readonly positions: Positions;
-  /** It could not hold or wait for all that there is: more follows. */
+  /** Whether more events are available than the response could hold. */
   readonly full: boolean;
 }
 
-/** Where requests become connections. */
+/** Turns HTTP requests into connections. */
 export interface Door {
-  /** Answers with a stream of events. Rejects with `Refusal` where there is nothing to stream and no use in coming back. */
-  stream(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void>;
-  /** Waits up to `wait` milliseconds for news; null where nobody waits any more. Rejects with `Refusal`. */
-  poll(request: IncomingMessage, response: ServerResponse, asked: Asked, wait: number): Promise<PollAnswer | null>;
-  /** Gives commands to a connection of the same principal. Rejects with `unknown_session` where there is none of that name. */
-  command(order: Order): Promise<void>;
+  /** Sends an event stream. Rejects with `Refusal` before the stream starts, if there is nothing to stream and a retry would not help. */
+  stream(request: IncomingMessage, response: ServerResponse, connect: ConnectRequest): Promise<void>;
+  /** Waits up to `wait` milliseconds for events. Resolves to null if the client has disconnected. Rejects with `Refusal`. */
+  poll(
+    request: IncomingMessage,
+    response: ServerResponse,
+    connect: ConnectRequest,
+    wait: number,
+  ): Promise<PollAnswer | null>;
+  /** Passes commands to an open connection of the same principal. Rejects with `Refusal` (unknown_session) if there is none of that name. */
+  command(forwarded: ForwardedCommands): Promise<void>;
 }
 
-/** A subscription of this very process. */
+/** A subscription of code in this process. */
 export interface InProcessSubscription {
   readonly principal: Principal;
   readonly channel: string;
   readonly since: Since;
-  /** Each frame after `connected`. While it is at work the next ones wait, and with them the cursor. Never rejects. */
+  /** Called with each frame after `connected`. The next frame waits until it resolves, which stops the cursor (backpressure). Must not reject. */
   onFrame(frame: Frame): Promise<void> | void;
-  /** The gateway has ended it: nothing comes any more. */
+  /** The gateway has ended the subscription. No frame follows. */
   onEnd(code: string): void;
 }
 
-/** Where a part of this process subscribes, in the way of every client. */
+/** Lets code in this process subscribe, with the same access checks and guarantees as every client. */
 export interface InProcess {
-  /** Resolves to what ends it, after `subscribed`. Rejects with `Refusal`. */
+  /** Resolves after `subscribed`, to a function that unsubscribes. Rejects with `Refusal`. */
   subscribe(subscription: InProcessSubscription): Promise<() => void>;
 }
 
-/** The gateways that share a port with this one: each may be given a request that is for another. */
+/** The other gateways on this port. A request may arrive at a gateway that does not hold the connection it is for. */
 export interface Peers {
-  give(order: Order): Promise<Taken>;
-  onGiven(take: (order: Order) => Taken): void;
+  forward(forwarded: ForwardedCommands): Promise<ForwardResult>;
+  onForwarded(receive: (forwarded: ForwardedCommands) => ForwardResult): void;
 }
 
-/** `elsewhere`: there is no such session here. `full`: the client does not read what it was sent already. */
-export type Taken = 'taken' | 'full' | 'elsewhere';
+/** `busy`: the send buffer of the connection is full. `not_here`: this gateway has no such session. */
+export type ForwardResult = 'accepted' | 'busy' | 'not_here';

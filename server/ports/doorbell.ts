@@ -2,7 +2,7 @@
 export interface TailRead {
   /** Committed transactions that wrote events. */
   readonly commits: number;
-  /** Every transaction with a lower number had ended. */
+  /** Every transaction with a lower number has ended. */
   readonly xmin: bigint;
 }
 
@@ -10,18 +10,18 @@ export interface TailRead {
 export interface ReadableTail {
   /** Reads once, and reports the movements that it finds. */
   read(): Promise<TailRead>;
-  /** A transaction number above all that were given out before the call. */
+  /** Returns a transaction number above all those that were assigned before the call. */
   newestTransaction(): Promise<bigint>;
-  /** Rings for the other gateways, which writers leave asleep while this one is awake. */
+  /** Rings for the other gateways: while this one is awake, writers do not ring. */
   ring(): Promise<void>;
 }
 
-/** The lock that says that a gateway is awake. */
+/** The advisory lock that is held while a gateway is awake. */
 export interface Gate {
-  /** Queues for the gate; `onTaken` once it is held, `onLost` if the session that held or queued has died. */
+  /** Queues for the gate. Calls `onTaken` when it is held, and `onLost` if the database session that holds or queues ends. */
   take(events: { onTaken(): void; onLost(): void }): void;
-  /** The gateway lives and reads: without that the gate is taken from it after a while. */
+  /** Reports that the gateway is alive and reading. Without it the other gateways take the gate after a while. */
   renew(): void;
-  /** Gives it back, or leaves the queue; resolves when every later probe finds the gate free of this gateway. */
+  /** Releases the gate, or leaves the queue. Resolves when no later probe can find the gate held by this gateway. */
   leave(): Promise<void>;
 }

@@ -1,19 +1,19 @@
 /**
- * The frame `events` as bytes, written and sliced here alone: PostgreSQL has encoded the rows, and they are neither
- * parsed nor encoded again.
+ * Writes and slices the frame `events` as bytes. PostgreSQL encodes the rows, which are neither parsed nor encoded again.
+ * No other module depends on the layout of the bytes.
  */
 const ROWS = '"events":[';
 const END = ']}';
 
-/** The frame of rows that follow each other, the first of which has the seq `from`. */
+/** Returns the frame of consecutive rows. `from` is the seq of the first row. */
 export function eventsFrame(channel: string, from: number, rows: readonly string[]): Buffer {
   const head = `{"type":"events","channel":${JSON.stringify(channel)},"from":${from},`;
   return Buffer.from(`${head}${ROWS}${rows.join(',')}${END}`);
 }
 
-/** The rows of a frame, as they are written: a JSON array without its brackets, which is not empty. */
+/** Returns the rows of a frame: the text of a non-empty JSON array without its brackets. */
 export function rowsOf(frame: Buffer): Buffer {
-  // A quote in the name of the channel is escaped: it cannot look like this.
+  // The first match is the right one, because quotes in the name of the channel are escaped.
   return frame.subarray(frame.indexOf(ROWS) + ROWS.length, -END.length);
 }
 
@@ -23,7 +23,7 @@ export function firstSeq(frame: Buffer): number {
   return Number(/"from":(\d+),$/.exec(head)?.[1]);
 }
 
-/** The rows of several frames in one JSON array. */
+/** Joins the rows of several frames in one JSON array. */
 export function arrayOf(frames: readonly Buffer[]): Buffer {
   const parts = frames.flatMap((frame, index) => [Buffer.from(index === 0 ? '[' : ','), rowsOf(frame)]);
   return Buffer.concat([...(frames.length === 0 ? [Buffer.from('[')] : parts), Buffer.from(']')]);

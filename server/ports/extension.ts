@@ -1,6 +1,6 @@
 /**
- * The seam between the gateway and the applications that live in its process. An extension knows the ports; the gateway
- * knows no extension, and serves those in a list that it is given.
+ * The seam between the gateway and the applications that run in its process. An extension imports the ports. The core
+ * imports no extension: it gets a list of them.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from '../ground/logger.js';
@@ -12,24 +12,24 @@ import type { Door, InProcess } from './door.js';
 import type { PrincipalOf, Rights } from './principal.js';
 import type { Api } from './route.js';
 
-/** Answers requests and passes on the others: an Express router or middleware. */
+/** Handles requests and passes the others on: an Express router or middleware. */
 export type Handler = {
-  // As a method, whose parameters are compared both ways: Express gives its handlers more than Node's request.
+  // Declared as a method, because TypeScript compares its parameters bivariantly: handlers of Express expect more than Node's request.
   handle(request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void): void;
 }['handle'];
 
 /** What an extension may use of its gateway. */
 export interface ExtensionContext {
-  /** Event streams and polls, as connections like all others. */
+  /** Opens event streams and polls as connections like all others. */
   readonly door: Door;
-  /** Subscriptions of this process. */
+  /** Subscribes within this process. */
   readonly inProcess: InProcess;
   readonly access: Rights;
   readonly databaseFor: DatabaseFor;
   readonly principalOf: PrincipalOf;
-  /** What every request of `routes` has to pass first: the rate of its address. `api` has it already. */
+  /** The rate limit by address, which `routes` must apply. It is already applied to `api`. */
   readonly limit: Handler;
-  /** Whether a cache that serves many principals may keep pages of history. */
+  /** Whether shared caches may store pages of old events. */
   readonly cache: Config['cache'];
   readonly clock: Clock;
   readonly logger: Logger;
@@ -38,14 +38,14 @@ export interface ExtensionContext {
 
 export interface Extension {
   readonly name: string;
-  /** Headers of its answers that a page of another origin may read. */
+  /** Response headers that a page of another origin may read. */
   readonly exposedHeaders?: readonly string[];
-  /** Its part of the HTTP API; called once, before the gateway listens. */
+  /** Returns its part of the HTTP API. Called once, before the gateway listens. */
   api?(context: ExtensionContext): Api;
-  /** What it serves outside `/api`; called once, before the gateway listens. */
+  /** Returns its handlers outside `/api`. Called once, before the gateway listens. */
   routes?(context: ExtensionContext): readonly Handler[];
-  /** The database is connected, and the gateway does not listen yet. If it rejects, the gateway does not start. */
+  /** Called when the database is connected, before the gateway listens. If it rejects, the gateway does not start. */
   start?(context: ExtensionContext): Promise<void> | void;
-  /** All clients have been sent away, and the database is still connected. Also called where `start` was not. */
+  /** Called when all connections are closed, while the database is still connected. Also called if `start` was not. */
   stop?(): Promise<void> | void;
 }

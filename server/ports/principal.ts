@@ -1,28 +1,29 @@
 import type { IncomingMessage } from 'node:http';
 
-/** The database role that a principal acts as: nobody known, a user, a service that is trusted with everything. */
+/** The database roles of principals: a client without a token, a user, and a trusted service that may read and write everything. */
 export const ROLES = ['anon', 'authenticated', 'service_role'] as const;
 export type Role = (typeof ROLES)[number];
 
-/** Who asks. */
+/** The identity behind a request. */
 export interface Principal {
+  /** Empty for a client without a token. */
   readonly subject: string;
   readonly role: Role;
-  /** All claims as JSON text: what SQL finds in `request.jwt.claims`. */
+  /** All claims as JSON text, which SQL reads from the setting `request.jwt.claims`. */
   readonly claims: string;
-  /** Milliseconds since 1970; null where it never expires. */
+  /** Milliseconds since 1970; null if it never expires. */
   readonly expiresAt: number | null;
 }
 
-/** One whom no token names. An empty subject is that of no token. */
+/** Returns a principal without a token. */
 export function withoutToken(role: Role, sub?: string): Principal {
   return { subject: sub ?? '', role, claims: JSON.stringify({ sub, role }), expiresAt: null };
 }
 
-/** The gateway itself, for what it does on nobody's behalf alone. */
+/** The principal of the gateway itself, for work that it does for several clients at once. */
 export const SERVICE = withoutToken('service_role', 'rowcast');
 
-/** What a client shows to be known. */
+/** What a client authenticates with. */
 export interface Credentials {
   readonly token?: string | undefined;
   readonly ticket?: string | undefined;
@@ -33,14 +34,14 @@ export interface Authenticator {
   authenticate(credentials: Credentials): Promise<Principal>;
 }
 
-/** The principal of a request, which counts as one that it may make. Rejects with `Refusal`. */
+/** Authenticates a request, and counts it against the rate of its principal. Rejects with `Refusal`. */
 export type PrincipalOf = (request: Pick<IncomingMessage, 'headers'>) => Promise<Principal>;
 
-/** What stands for a token where that would stand in an address: good for one use, and not for long. */
+/** Tickets: single-use, short-lived substitutes for a token in a URL. */
 export interface Tickets {
   /** `expiresIn` in seconds. Rejects with `Unavailable`. */
   issue(principal: Principal): Promise<{ ticket: string; expiresIn: number }>;
-  /** Whom it was issued to, once; null where it is not good. Rejects with `Unavailable`. */
+  /** Consumes a ticket. Resolves to its principal, or to null if the ticket is not valid. Rejects with `Unavailable`. */
   redeem(ticket: string): Promise<Principal | null>;
 }
 
@@ -49,28 +50,30 @@ export interface Permit {
   release(): void;
 }
 
-/** Told when a right is lost, which is given back then: `forbidden`, or `unavailable` where it cannot be decided. */
+/** Called when a right is lost, which then needs no `release`: `forbidden`, or `unavailable` if the database could not decide for too long. */
 export type OnLost = (code: 'forbidden' | 'unavailable') => void;
 
-/** The rights to read channels, as they are now. */
+/** Grants rights to read channels, and revokes them when access changes. */
 export interface Rights {
   /**
-   * Resolves to a right to read. `onLost` is called once when it is lost, and not after `release`. Rejects with
-   * `Refusal` (forbidden, unavailable) or `Unavailable`.
+   * Resolves to a right to read `channel`. Calls `onLost` once when the right is lost, and never after `release`. Rejects
+   * with `Refusal` (forbidden, unavailable) or `Unavailable`.
    */
   hold(principal: Principal, channel: string, onLost: OnLost): Promise<Permit>;
 }
 
-/** Whether a principal may read a channel. */
+/** The question whether a principal may read a channel. */
 export interface AccessQuestion {
   readonly principal: Principal;
   readonly channel: string;
 }
 
+/** Decides access, in the database. */
 export interface Authorizer {
   /**
-   * `again`: somebody relies on the answer that was yes before. Null where the policy itself failed. Rejects with
-   * `Unavailable` while the database cannot be reached.
+   * `again`: subscriptions rely on an earlier yes. Such questions have a queue of their own, so that new subscriptions
+   * cannot delay a revocation. Resolves to null if the policy or guard itself failed. Rejects with `Unavailable` while the
+   * database cannot be reached.
    */
   mayRead(question: AccessQuestion, again: boolean): Promise<boolean | null>;
 }

@@ -1,29 +1,33 @@
+/**
+ * Declarations of the routes of the HTTP API. Each route is declared once, with the schemas of its parts: the router
+ * serves it, and the OpenAPI document describes it.
+ */
 import type { AnyErrorCode } from '@rowcast/client/protocol';
 import type { z } from 'zod';
 import type { Database } from './database.js';
 import type { Principal } from './principal.js';
 
-/** What a handler is given: each part as its schema has made it. */
-export interface Given<Params, Query, Headers, Body> {
+/** The input of a handler: each part of the request, as its schema has parsed it. */
+export interface RouteInput<Params, Query, Headers, Body> {
   readonly params: Params;
   readonly query: Query;
-  /** By the names of the schema; whoever asks may write them in any case. */
+  /** By the names of the schema, whatever their case in the request. */
   readonly headers: Headers;
   readonly body: Body;
-  /** The path as it was asked, without the query. */
+  /** The path of the request, without its query. */
   readonly path: string;
   readonly principal: Principal;
-  /** What the principal may see and do, and no more. */
+  /** The database with the rights of the principal. */
   readonly database: Database;
-  /** The same for what may read a whole history, a few at a time. */
+  /** The same for queries that may read a whole channel, of which only a few run at a time. */
   readonly searching: Database;
 }
 
 export interface Answer {
   readonly status: number;
-  /** Made into JSON; no body without it. */
+  /** Sent as JSON. Undefined: no body. */
   readonly body?: unknown;
-  /** Who has this very answer (If-None-Match) is told 304 instead. */
+  /** Sent as ETag. A request with the same If-None-Match gets 304 without a body. */
   readonly etag?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -34,12 +38,12 @@ export interface DocumentedAnswer {
   readonly headers?: z.ZodObject;
 }
 
-/** What a route is to the document: everything but what it does. */
+/** The documented part of a route: everything except its handler. */
 interface Description {
   readonly method: 'get' | 'post' | 'patch';
   /** Below `/api`, with parameters as `:name`. */
   readonly path: `/${string}`;
-  /** The name of the operation for generated clients. */
+  /** The operationId, which names the operation in generated clients. */
   readonly id: string;
   /** One of the tags of its `Api`. */
   readonly tag: string;
@@ -47,20 +51,20 @@ interface Description {
   /** Markdown. */
   readonly description?: string;
   readonly params?: z.ZodObject;
-  /** A strict object: a misspelt name would be a wish that nobody hears. */
+  /** A strict object: unknown names are refused, because a misspelt parameter would be ignored silently. */
   readonly query?: z.ZodObject;
   readonly headers?: z.ZodObject;
   readonly body?: z.ZodType;
   readonly bodyExamples?: Readonly<Record<string, unknown>>;
   readonly answers: Readonly<Record<number, DocumentedAnswer>>;
-  /** Codes besides those that every route may answer with. */
+  /** Error codes in addition to those that every operation may return. */
   readonly refusals: readonly AnyErrorCode[];
 }
 
-/** One operation of the API, declared once: it is served, and it is in the OpenAPI document. */
+/** One operation of the API. */
 export interface Route extends Description {
-  // Each route has checked its own parts by the schemas above.
-  readonly handle: (given: Given<unknown, unknown, unknown, unknown>) => Promise<Answer>;
+  // The router has parsed each part by the schemas above before it calls the handler.
+  readonly handle: (input: RouteInput<unknown, unknown, unknown, unknown>) => Promise<Answer>;
 }
 
 type Declaration<P, Q, H, B> = Omit<Description, 'params' | 'query' | 'headers' | 'body'> & {
@@ -68,10 +72,10 @@ type Declaration<P, Q, H, B> = Omit<Description, 'params' | 'query' | 'headers' 
   readonly query?: Q;
   readonly headers?: H;
   readonly body?: B;
-  handle(given: Given<z.output<P>, z.output<Q>, z.output<H>, z.output<B>>): Promise<Answer>;
+  handle(input: RouteInput<z.output<P>, z.output<Q>, z.output<H>, z.output<B>>): Promise<Answer>;
 };
 
-/** Declares a route; the handler is given what the schemas promise. */
+/** Declares a route. The input of the handler has the types of the schemas. */
 export function route<P extends z.ZodObject, Q extends z.ZodObject, H extends z.ZodObject, B extends z.ZodType>(
   declaration: Declaration<P, Q, H, B>,
 ): Route {
@@ -80,9 +84,9 @@ export function route<P extends z.ZodObject, Q extends z.ZodObject, H extends z.
 
 /** A part of the HTTP API under `/api`, served and documented with the others. */
 export interface Api {
-  /** What it is for, in Markdown: a paragraph of the document. */
+  /** A paragraph about it in Markdown, for the description of the document. */
   readonly about: string;
-  /** The groups of the documentation with what they are about, in its order. */
+  /** The tags of the document with their descriptions, in the order of the document. */
   readonly tags: Readonly<Record<string, string>>;
   readonly routes: readonly Route[];
 }

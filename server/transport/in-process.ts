@@ -1,3 +1,7 @@
+/**
+ * Subscriptions of code in this process, as connections without a socket. Frames are passed to the subscriber one after
+ * the other, and those that wait count against the send buffer, so that a slow subscriber gets backpressure like any client.
+ */
 import { randomUUID } from 'node:crypto';
 import { codeOfClose, type ErrorCode, type Frame, isErrorCode, PROTOCOL } from '@rowcast/client/protocol';
 import type { Connection } from '../connection/connection.js';
@@ -5,19 +9,18 @@ import { Refusal } from '../ground/refusal.js';
 import { type InProcess, type InProcessSubscription, type Transport, textOf } from '../ports/door.js';
 import type { Principal } from '../ports/principal.js';
 
-interface Parcel {
+interface QueuedFrame {
   readonly bytes: number;
-  readonly hand: () => Promise<void> | void;
+  readonly deliver: () => Promise<void> | void;
 }
 
-/** A connection that goes nowhere: its frames are handed over in this process, one after the other. */
 class InProcessTransport implements Transport {
   readonly #bufferBytes: number;
   readonly #subscription: InProcessSubscription;
-  #waiting: Parcel[] = [];
+  #waiting: QueuedFrame[] = [];
   #bytes = 0;
-  #handing = false;
-  /** Why a command was refused. */
+  #delivering = false;
+  /** The first command that was refused. */
   refused: Refusal | null = null;
   onDrained: () => void = () => {};
 
@@ -45,28 +48,28 @@ class InProcessTransport implements Transport {
     this.#queue(0, () => this.#subscription.onEnd(reason));
   }
 
-  /** Nothing more is handed over, not even what waits. */
+  /** Drops the frames that wait. None is delivered after this. */
   leave(): void {
     this.#waiting = [];
   }
 
-  #queue(bytes: number, hand: () => Promise<void> | void): void {
-    this.#waiting.push({ bytes, hand });
+  #queue(bytes: number, deliver: () => Promise<void> | void): void {
+    this.#waiting.push({ bytes, deliver });
     this.#bytes += bytes;
-    if (!this.#handing) void this.#handOver();
+    if (!this.#delivering) void this.#deliver();
   }
 
-  async #handOver(): Promise<void> {
-    this.#handing = true;
-    // In a later turn: whoever subscribes has the answer before the first event.
+  async #deliver(): Promise<void> {
+    this.#delivering = true;
+    // In a later turn: `subscribe` must resolve before the first event is delivered.
     await new Promise((resolve) => setImmediate(resolve));
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-      await next.hand();
-      const stood = !this.writable;
+      await next.deliver();
+      const wasFull = !this.writable;
       this.#bytes -= next.bytes;
-      if (stood && this.writable) this.onDrained();
+      if (wasFull && this.writable) this.onDrained();
     }
-    this.#handing = false;
+    this.#delivering = false;
   }
 }
 
@@ -75,7 +78,7 @@ export interface InProcessDoorOptions {
   readonly connect: (id: string, transport: Transport, principal: Principal) => Connection;
 }
 
-/** Takes subscriptions of this process: each is a connection of its own, so that a slow one holds up nobody else. */
+/** Accepts subscriptions of this process. Each is a connection of its own, so that a slow subscriber does not delay others. */
 export class InProcessDoor implements InProcess {
   readonly #options: InProcessDoorOptions;
   readonly #open = new Set<Connection>();

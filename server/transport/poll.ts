@@ -6,9 +6,9 @@
  *       │                                                                      ▲
  *       └──────────────────────── all commands answered, with news ────────────┘
  *
- *   answering  commands have no reply yet; `news`: a frame came that is worth a response by itself
+ *   answering  some commands have no reply yet; `news`: a frame has arrived that justifies a response
  *   waiting    the gateway has nothing to send
- *   ready      the response is sent as soon as nothing of it is still to be read
+ *   ready      the response is sent when no more events can be read for it
  *   finished   from each phase: the response is sent, or no longer wanted; no timer remains
  *
  * A full response, the deadline, and the end of the connection finish it from each phase.
@@ -17,13 +17,13 @@ import { codeOfClose, errors, type Frame, isErrorCode } from '@rowcast/client/pr
 import { Refusal } from '../ground/refusal.js';
 import type { Transport } from '../ports/door.js';
 
-/** How long pages of history may take to be read even if the client does not wait, in milliseconds. */
+/** Minimum time for pages to be read from the database, even if the client does not wait, in milliseconds. */
 const LOAD_TIME = 5_000;
 
-/** The size that a frame counts for that is not encoded yet, in bytes. */
+/** The assumed size of a frame that is not encoded yet, in bytes. */
 const FRAME_BYTES = 128;
 
-/** Replies that are no news by themselves. */
+/** Replies that alone do not end the wait. */
 const QUIET: ReadonlySet<Frame['type']> = new Set(['connected', 'subscribed']);
 
 export interface PollLimits {
@@ -31,7 +31,7 @@ export interface PollLimits {
   readonly bytes: number;
   /** How long to wait for news, in milliseconds. */
   readonly wait: number;
-  /** Whether the response has replies that are no news. Without them it depends on the positions alone. */
+  /** Whether the response contains the quiet replies. Without them it depends on the positions only, and can be cached. */
   readonly replies: boolean;
 }
 
@@ -55,14 +55,14 @@ export class PollTransport implements Transport {
   #size = 0;
   /** Whether a channel was subscribed to. */
   #subscribed = false;
-  /** Whether this turn ends with a look at what came in it. */
-  #looking = false;
-  /** Why the gateway ended the connection. Then nothing is sent, and the client is still where it was. */
+  /** Whether a check at the end of this turn is scheduled. */
+  #checking = false;
+  /** Why the gateway closed the connection. Then no frame is sent, and the client keeps its positions. */
   closed: Refusal | null = null;
-  /** Whether a part of the response is still to be read. */
+  /** Whether more events can be read for the response. */
   behind: () => boolean = () => false;
 
-  /** `onFinish` is called once, when `frames` has all that came in one turn. */
+  /** `onFinish` is called once, when `frames` is complete. */
   constructor({ bytes, wait, replies }: PollLimits, onFinish: () => void) {
     this.#bytes = bytes;
     this.#wait = wait;
@@ -75,8 +75,8 @@ export class PollTransport implements Transport {
   }
 
   /**
-   * Why there is no response: nothing was subscribed to, or a channel cannot be served for now. In that case a response
-   * would not name the position of that channel, and a client that goes on by its positions would forget it.
+   * Why the poll fails: no channel was subscribed to, or one cannot be served for now. A response without the position of
+   * that channel would make a client that continues from the positions drop it.
    */
   get refused(): Refusal | null {
     return this.#refusals.find(({ code }) => !this.#subscribed || errors[code].outcome === 'retry') ?? null;
@@ -86,24 +86,24 @@ export class PollTransport implements Transport {
     return this.#size < this.#bytes;
   }
 
-  /** All commands are answered: from now on the wait is counted. */
-  asked(): void {
+  /** All commands have their replies: the wait starts now. */
+  answered(): void {
     if (this.#phase.name !== 'answering') return;
     this.#phase = { name: this.#phase.news ? 'ready' : 'waiting' };
     this.#after(this.#wait, () => this.#onNews());
     this.#after(Math.max(this.#wait, LOAD_TIME), () => this.#finish());
-    this.#look();
+    this.#check();
   }
 
   send(frame: Frame | Buffer): void {
-    // A fresh token cannot come in the middle of a poll: the next one brings it.
+    // The client cannot send a new token during a poll. It sends it with the next one.
     if (!Buffer.isBuffer(frame) && frame.type === 'paused') return this.#finish();
     if (Buffer.isBuffer(frame)) this.#size += frame.length;
     else this.#read(frame);
     const quiet = !Buffer.isBuffer(frame) && QUIET.has(frame.type);
     if (!quiet) this.#onNews();
     if (!quiet || this.#replies) this.frames.push(frame);
-    this.#look();
+    this.#check();
   }
 
   close(code: number, message: string): void {
@@ -135,16 +135,16 @@ export class PollTransport implements Transport {
     this.#timers.push(
       setTimeout(() => {
         task();
-        this.#look();
+        this.#check();
       }, delay),
     );
   }
 
-  #look(): void {
-    if (this.#looking) return;
-    this.#looking = true;
+  #check(): void {
+    if (this.#checking) return;
+    this.#checking = true;
     queueMicrotask(() => {
-      this.#looking = false;
+      this.#checking = false;
       if ((this.#phase.name === 'ready' && !this.behind()) || !this.writable) this.#finish();
     });
   }

@@ -1,3 +1,8 @@
+/**
+ * The door for HTTP requests: opens a connection for each event stream and for each poll while it waits, admits and
+ * limits them by address, and passes commands from later requests to open event streams by their session. The routes in
+ * http/events.ts and the extensions call it.
+ */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { errors, type Frame } from '@rowcast/client/protocol';
@@ -6,22 +11,31 @@ import type { Metrics } from '../ground/metrics.js';
 import { Refusal } from '../ground/refusal.js';
 import type { Limiter, Rejection } from '../limits/limiter.js';
 import { clientAddress } from '../network/address.js';
-import type { Asked, Door, Order, Peers, PollAnswer, Positions, Taken, Transport } from '../ports/door.js';
+import type {
+  ConnectRequest,
+  Door,
+  ForwardedCommands,
+  ForwardResult,
+  Peers,
+  PollAnswer,
+  Positions,
+  Transport,
+} from '../ports/door.js';
 import { PollTransport } from './poll.js';
-import { resumable, SseTransport } from './sse.js';
+import { resumableFormat, SseTransport } from './sse.js';
 
-/** Comments per heartbeat: a client doubts a connection that was silent for half of one. */
+/** Comments per heartbeat interval. A client tests a connection that was silent for half of an interval. */
 const BEATS = 3;
 
-/** A poll is heard when it is answered: its heartbeat is so many times what it waits. */
+/** The heartbeat of a poll, as a multiple of its `wait`: a client hears nothing before the response. */
 const POLL_BEATS = 3;
 
-/** When to bring commands again to a connection that is not read, in milliseconds. */
-const FULL_RETRY = 1_000;
+/** The retry hint for commands to a connection whose send buffer is full, in milliseconds. */
+const BUSY_RETRY = 1_000;
 
 export interface RequestDoorOptions {
   readonly sendBufferBytes: number;
-  /** Size at which the answer to a poll is full. */
+  /** Size at which the response of a poll is full. */
   readonly pageBytes: number;
   /** Connections by address. */
   readonly addresses: Limiter;
@@ -35,22 +49,22 @@ export interface RequestDoorOptions {
     options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
   ) => Connection;
   readonly metrics: Metrics;
+  /** Null if no other gateway shares the port. */
   readonly peers: Peers | null;
 }
 
-/** Takes HTTP requests that are connections: event streams, and polls while they wait. */
 export class RequestDoor implements Door {
   readonly #options: RequestDoorOptions;
   readonly #open = new Map<Connection, ServerResponse>();
   readonly #streams = new Set<SseTransport>();
-  /** By who is connected, and the name of the session. */
-  readonly #sessions = new Map<string, { readonly connection: Connection; readonly named: number }>();
+  /** By subject and session name. `claimedAt`: when the connection took the name. */
+  readonly #sessions = new Map<string, { readonly connection: Connection; readonly claimedAt: number }>();
   readonly #beat: NodeJS.Timeout;
   #stopping = false;
 
   constructor(options: RequestDoorOptions) {
     this.#options = options;
-    options.peers?.onGiven((order) => this.#take(order));
+    options.peers?.onForwarded((forwarded) => this.#receive(forwarded));
     this.#beat = setInterval(() => {
       for (const stream of this.#streams) stream.beat();
     }, options.heartbeat / BEATS);
@@ -60,70 +74,72 @@ export class RequestDoor implements Door {
     return this.#open.size;
   }
 
-  async stream(request: IncomingMessage, response: ServerResponse, asked: Asked): Promise<void> {
+  async stream(request: IncomingMessage, response: ServerResponse, connect: ConnectRequest): Promise<void> {
     const { addresses, sendBufferBytes, heartbeat } = this.#options;
     const transport = new SseTransport(response, sendBufferBytes);
     try {
       this.#admit(request, response, (address) => addresses.enter(address));
-      const connection = this.#connect(asked, request, response, transport, heartbeat);
+      const connection = this.#connect(connect, request, response, transport, heartbeat);
       transport.onDrained = () => connection.drained();
-      if (asked.format !== undefined) transport.format = asked.format(connection);
-      else if (!asked.replies) {
-        const named = asked.session !== undefined;
-        transport.format = resumable(() => idOf(connection.positions()), asked.commands.length - 1, named);
+      if (connect.format !== undefined) transport.format = connect.format(connection);
+      else if (!connect.replies) {
+        const named = connect.session !== undefined;
+        transport.format = resumableFormat(() => idOf(connection.positions()), connect.commands.length - 1, named);
       }
       this.#streams.add(transport);
       response.once('close', () => this.#streams.delete(transport));
-      if (asked.replies) transport.begin();
-      await this.#ask(connection, asked);
-      // Nobody can say who it is on this stream any more.
+      if (connect.replies) transport.begin();
+      await this.#runCommands(connection, connect);
+      // Authentication failed after the stream had begun: the client can only open a new one.
       if (connection.subject === null && transport.begun) return void response.end();
       if (transport.refused === null || transport.begun) return transport.begin();
       connection.gone();
       throw transport.refused;
     } catch (error) {
-      const readsStatus = asked.format !== undefined;
+      const readsStatus = connect.format !== undefined;
       if (!(error instanceof Refusal) || errors[error.code].outcome === 'stop' || readsStatus) throw error;
-      turnAway(response, error);
+      rejectWithRetry(response, error);
     }
   }
 
   async poll(
     request: IncomingMessage,
     response: ServerResponse,
-    asked: Asked,
+    connect: ConnectRequest,
     wait: number,
   ): Promise<PollAnswer | null> {
     const { addresses, pageBytes, heartbeat } = this.#options;
     this.#admit(request, response, (address) => addresses.join(address));
     return new Promise((resolve, reject) => {
-      const transport = new PollTransport({ bytes: pageBytes, wait, replies: asked.replies }, () => {
+      const transport = new PollTransport({ bytes: pageBytes, wait, replies: connect.replies }, () => {
         const { frames, writable } = transport;
-        const refused = transport.closed ?? (asked.replies ? null : transport.refused);
+        const refused = transport.closed ?? (connect.replies ? null : transport.refused);
         const { behind } = connection;
         const positions = connection.positions();
         connection.gone();
         if (refused === null) resolve({ frames, positions, full: !writable || behind });
         else reject(refused);
       });
-      const connection = this.#connect(asked, request, response, transport, Math.max(heartbeat, POLL_BEATS * wait));
+      const connection = this.#connect(connect, request, response, transport, Math.max(heartbeat, POLL_BEATS * wait));
       transport.behind = () => connection.behind;
       response.once('close', () => {
         transport.gone();
         resolve(null);
       });
-      this.#ask(connection, asked).then(() => transport.asked(), reject);
+      this.#runCommands(connection, connect).then(() => transport.answered(), reject);
     });
   }
 
-  async command(order: Order): Promise<void> {
-    const here = this.#take(order);
-    const taken = here === 'elsewhere' ? await this.#options.peers?.give(order) : here;
-    if (taken === 'full') throw new Refusal('rate_limited', 'the connection is not read fast enough', FULL_RETRY);
-    if (taken !== 'taken') throw new Refusal('unknown_session');
+  async command(forwarded: ForwardedCommands): Promise<void> {
+    const here = this.#receive(forwarded);
+    const result = here === 'not_here' ? await this.#options.peers?.forward(forwarded) : here;
+    if (result === 'busy') {
+      throw new Refusal('rate_limited', 'the client does not read the connection fast enough', BUSY_RETRY);
+    }
+    if (result !== 'accepted') throw new Refusal('unknown_session');
   }
 
-  /** Tells every client to come back elsewhere, and waits until they are gone, at most `timeout` milliseconds. */
+  /** Closes every connection with `shutting_down`, and waits up to `timeout` milliseconds until they are closed. */
   async stop(timeout: number): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#beat);
@@ -139,17 +155,17 @@ export class RequestDoor implements Door {
     clearTimeout(late);
   }
 
-  #take({ subject, session, commands, named }: Order): Taken {
+  #receive({ subject, session, commands, claimedAt }: ForwardedCommands): ForwardResult {
     const name = nameOf(subject, session);
     const here = this.#sessions.get(name);
-    // The name was given elsewhere, and not before it was given here.
-    if (here !== undefined && named !== undefined && here.named < named) this.#sessions.delete(name);
-    if (here === undefined || here.connection.closed || named !== undefined) return 'elsewhere';
+    // A connection on another gateway has taken the name after the one here.
+    if (here !== undefined && claimedAt !== undefined && here.claimedAt < claimedAt) this.#sessions.delete(name);
+    if (here === undefined || here.connection.closed || claimedAt !== undefined) return 'not_here';
     const { connection } = here;
-    // Replies need room, and a client that does not read cannot be read from less than this.
-    if (!connection.writable) return 'full';
+    // Replies need room in the send buffer. This is the backpressure for clients that send but do not read.
+    if (!connection.writable) return 'busy';
     for (const command of commands) void connection.take(command);
-    return 'taken';
+    return 'accepted';
   }
 
   #admit(request: IncomingMessage, response: ServerResponse, enter: (address: string) => Rejection | null): void {
@@ -166,7 +182,7 @@ export class RequestDoor implements Door {
   }
 
   #connect(
-    { session = randomUUID(), fresh = false }: Asked,
+    { session = randomUUID(), fresh = false }: ConnectRequest,
     request: IncomingMessage,
     response: ServerResponse,
     transport: Transport,
@@ -181,21 +197,24 @@ export class RequestDoor implements Door {
     return connection;
   }
 
-  /** Resolves when every command has been answered, or the first was refused: the others would only hear that they come too early. */
-  async #ask(connection: Connection, { commands: [connect, ...others], session }: Asked): Promise<void> {
+  /** Resolves when every command has its reply. If `connect` is refused the others are dropped: each would only get `not_connected`. */
+  async #runCommands(
+    connection: Connection,
+    { commands: [connect, ...others], session }: ConnectRequest,
+  ): Promise<void> {
     await connection.take(connect);
     const { subject, id } = connection;
     if (subject === null) return;
-    // Of the machine: its processes agree on it.
-    const named = Number(process.hrtime.bigint()) / 1e6;
-    this.#name(connection, nameOf(subject, id), named);
-    if (session !== undefined) void this.#options.peers?.give({ subject, session, commands: [], named });
+    // The monotonic clock of the machine, which all processes on the port share.
+    const claimedAt = Number(process.hrtime.bigint()) / 1e6;
+    this.#claim(connection, nameOf(subject, id), claimedAt);
+    if (session !== undefined) void this.#options.peers?.forward({ subject, session, commands: [], claimedAt });
     await Promise.all(others.map((command) => connection.take(command)));
   }
 
-  /** Who comes back while its old connection is not yet known to be dead takes over the name. */
-  #name(connection: Connection, name: string, named: number): void {
-    this.#sessions.set(name, { connection, named });
+  /** Assigns a name to a connection. A client that reconnects takes it over from its old connection, which may not be known to be dead yet. */
+  #claim(connection: Connection, name: string, claimedAt: number): void {
+    this.#sessions.set(name, { connection, claimedAt });
     this.#open.get(connection)?.once('close', () => {
       if (this.#sessions.get(name)?.connection === connection) this.#sessions.delete(name);
     });
@@ -206,13 +225,13 @@ function nameOf(subject: string, session: string): string {
   return JSON.stringify([subject, session]);
 }
 
-/** The positions of all channels, as they stand in an `id` and come back in `Last-Event-ID`: ASCII, without a space. */
+/** Encodes the positions of all channels for an `id`, which browsers return in `Last-Event-ID`: ASCII without spaces. */
 export function idOf(positions: Positions): string {
   return positions.map(([channel, since]) => `${encodeURIComponent(channel)}=${encodeURIComponent(since)}`).join('&');
 }
 
-/** An `EventSource` comes back after a stream that ended, and after no other answer. */
-function turnAway(response: ServerResponse, { code, message, retryAfter }: Refusal): void {
+/** Sends a refusal as a short stream with a retry hint, because an `EventSource` reconnects after a stream but not after an HTTP error. */
+function rejectWithRetry(response: ServerResponse, { code, message, retryAfter }: Refusal): void {
   const transport = new SseTransport(response, 0);
   transport.begin(retryAfter || undefined);
   const frame: Frame = { type: 'error', code, message, ...(retryAfter > 0 && { retryAfter: Math.ceil(retryAfter) }) };

@@ -1,37 +1,41 @@
+/**
+ * The transport of one WebSocket: the send buffer and its backpressure, the rate limit of what the client sends, and the
+ * heartbeat. The gateway stops reading from the socket while the send buffer is full, because replies need room in it,
+ * and while the client exceeds its rate: TCP then makes the client wait, which costs the gateway nothing.
+ */
 import type { Duplex } from 'node:stream';
 import type { Frame } from '@rowcast/client/protocol';
 import type { WebSocket } from 'ws';
 import { Bucket, type Rate } from '../limits/bucket.js';
 import { type Transport, textOf } from '../ports/door.js';
 
-/** A close frame has room for so many bytes of reason. */
+/** Maximum length of the reason in a close frame (RFC 6455), in bytes. */
 const MAX_REASON = 123;
 
-/** The most bytes that a WebSocket puts before a frame of the server. */
+/** Maximum size of the WebSocket header of a frame from the server, in bytes. */
 const FRAME_HEADER = 10;
 
 export interface SocketLimits {
   readonly sendBufferBytes: number;
-  /** What the client may send. */
+  /** The rates at which the client may send. */
   readonly frames: Rate;
   readonly bytes: Rate;
 }
 
-/**
- * One socket. Nothing is read from it while its send buffer is full, because answers need room as well, and while
- * the client has sent more than it may: what it sends then waits with it, and costs the gateway nothing.
- */
 export class SocketTransport implements Transport {
   readonly socket: WebSocket;
   readonly #bufferBytes: number;
   readonly #frames: Bucket;
   readonly #bytes: Bucket;
+  /** Reading is paused because the send buffer is full. */
   #stalled = false;
-  #held: NodeJS.Timeout | undefined;
+  /** Reading is paused because of the rate limit, until this timer. */
+  #throttled: NodeJS.Timeout | undefined;
+  /** Heartbeats without a sign of life. */
   #missed = 0;
   onDrained: () => void = () => {};
 
-  /** `raw` carries the socket: only there all that comes in can be counted, empty fragments and pongs too. */
+  /** `raw` is the TCP or TLS socket below: only there all input can be counted, including empty fragments and pongs. */
   constructor(socket: WebSocket, raw: Duplex, { sendBufferBytes, frames, bytes }: SocketLimits) {
     this.socket = socket;
     this.#bufferBytes = sendBufferBytes;
@@ -41,11 +45,11 @@ export class SocketTransport implements Transport {
     socket.on('message', () => this.#spend(1, 0));
     socket.on('ping', (data) => {
       this.#spend(1, 0);
-      // A client that pings and does not read gets no pongs: they would pile up.
+      // A client that sends pings but does not read gets no pongs, which would accumulate in memory.
       if (this.writable) socket.pong(data, false, () => this.#flushed());
     });
     socket.on('error', () => {}); // a close event follows
-    socket.on('close', () => clearTimeout(this.#held));
+    socket.on('close', () => clearTimeout(this.#throttled));
   }
 
   get writable(): boolean {
@@ -55,7 +59,7 @@ export class SocketTransport implements Transport {
   send(frame: Frame | Buffer): void {
     const text = textOf(frame);
     const bytes = Buffer.byteLength(text) + FRAME_HEADER;
-    // Whatever fills the buffer must also say when it has drained, or nobody would send again.
+    // Only a frame that fills the buffer needs the callback, which restarts sending after the drain.
     if (this.socket.bufferedAmount + bytes < this.#bufferBytes) {
       this.socket.send(text, { binary: false });
       return;
@@ -67,9 +71,9 @@ export class SocketTransport implements Transport {
   }
 
   close(code: number, reason: string): void {
-    // The client's answer to the close frame has to be read.
-    clearTimeout(this.#held);
-    this.#held = undefined;
+    // Resume, because the client's close frame must be read.
+    clearTimeout(this.#throttled);
+    this.#throttled = undefined;
     this.#stalled = false;
     this.socket.resume();
     this.socket.close(
@@ -81,13 +85,14 @@ export class SocketTransport implements Transport {
     );
   }
 
-  heard(): void {
+  /** The client has sent a message or a pong. */
+  alive(): void {
     this.#missed = 0;
   }
 
-  /** Once per heartbeat. A client that does not read, or is not read from, is no dead one: TCP itself ends it if it is. */
+  /** Called once per heartbeat. While reading is paused a missing pong proves nothing; TCP detects a dead peer then. */
   beat(): void {
-    if (this.#stalled || this.#held !== undefined) return;
+    if (this.#stalled || this.#throttled !== undefined) return;
     if (this.#missed >= 2) {
       this.socket.terminate();
       return;
@@ -99,11 +104,11 @@ export class SocketTransport implements Transport {
   #spend(frames: number, bytes: number): void {
     const now = performance.now();
     const debt = Math.max(this.#frames.spend(now, frames), this.#bytes.spend(now, bytes));
-    if (this.#held !== undefined) return;
+    if (this.#throttled !== undefined) return;
     if (debt === 0) return this.#read();
-    this.#held = setTimeout(() => {
-      this.#held = undefined;
-      this.#spend(0, 0); // what had been read already has been counted meanwhile
+    this.#throttled = setTimeout(() => {
+      this.#throttled = undefined;
+      this.#spend(0, 0); // data that was already buffered has been counted since
     }, debt);
     this.socket.pause();
   }
@@ -118,7 +123,7 @@ export class SocketTransport implements Transport {
   }
 
   #read(): void {
-    if (this.#stalled || this.#held !== undefined || !this.socket.isPaused) return;
+    if (this.#stalled || this.#throttled !== undefined || !this.socket.isPaused) return;
     this.#missed = 0;
     this.socket.resume();
   }

@@ -1,19 +1,24 @@
+/**
+ * The transport of one event stream (server-sent events). The HTTP status is decided late: frames wait until the first
+ * subscription succeeds, so that a request that fails gets an HTTP error instead of a stream. A stream can be written in the
+ * format of the protocol, with ids that let an `EventSource` resume, or in the format of an extension.
+ */
 import type { ServerResponse } from 'node:http';
 import { codeOfClose, errors, type Frame, isErrorCode } from '@rowcast/client/protocol';
 import { Refusal } from '../ground/refusal.js';
 import { type EventFormat, type Transport, textOf } from '../ports/door.js';
 
-/** Some proxies and browsers pass nothing on before they have so many bytes. */
+/** Padding that defeats the buffering of proxies and browsers, which may pass on nothing below 2 KiB. */
 const PADDING = `:${' '.repeat(2048)}\n`;
 
-/** What an `EventSource` waits before it comes back, in milliseconds. */
+/** How long an `EventSource` waits before it reconnects, in milliseconds. */
 const RETRY = 1_000;
 
-/** A comment follows the opening after so long, in milliseconds: a client that does not get it is behind a proxy that buffers. */
-const PROOF_AFTER = 1_000;
+/** Delay of a comment after the start of the stream, in milliseconds. A client that does not receive it is behind a proxy that buffers. */
+const PROBE_AFTER = 1_000;
 
 const HEADERS = {
-  'Content-Type': 'text/event-stream', // which is always UTF-8
+  'Content-Type': 'text/event-stream', // always UTF-8
   'Cache-Control': 'no-cache, no-store, no-transform',
   'X-Accel-Buffering': 'no',
 };
@@ -21,17 +26,18 @@ const HEADERS = {
 /** Each frame is one `data` line. */
 const asData: EventFormat = (frame) => ({ parts: ['data: ', onOneLine(textOf(frame)), '\n\n'] });
 
-/** Frames that move no position. */
+/** Frames that do not change a position. */
 const STILL: ReadonlySet<Frame['type']> = new Set(['connected', 'pong', 'refreshed', 'paused']);
 
 /**
- * The same for an `EventSource`. The `id`, by which it comes back and misses nothing, is asked for after the frame was taken.
- * It cannot ask again for one of the channels in its query, the commands 1 to `asked`, that was refused for now: then the
- * stream ends, and the last id still names that channel, so that it comes back for all of them. So it does at the end of its
- * token, unless the stream was `named`: nobody can send a fresh one to it.
+ * The format for an `EventSource`: each frame has an `id` with the positions of all channels, which the browser sends when
+ * it reconnects. The browser cannot subscribe again to a single channel. If one of the `channels` in its query (the
+ * commands 1 to `channels`) cannot be served for now, the stream ends, and the last id still names that channel, so that the
+ * browser reconnects for all of them. The stream also ends when its token expires, unless it has a session (`named`),
+ * through which a client can send a new token.
  */
-export function resumable(idOf: () => string, asked: number, named: boolean): EventFormat {
-  const unanswered = new Set(Array.from({ length: asked }, (_, index) => index + 1));
+export function resumableFormat(idOf: () => string, channels: number, named: boolean): EventFormat {
+  const unanswered = new Set(Array.from({ length: channels }, (_, index) => index + 1));
   return (frame) => {
     const type = Buffer.isBuffer(frame) ? 'events' : frame.type;
     const id = Buffer.isBuffer(frame) || !('id' in frame) ? undefined : frame.id;
@@ -44,7 +50,7 @@ export function resumable(idOf: () => string, asked: number, named: boolean): Ev
   };
 }
 
-/** What a frame refuses for now, if it does. */
+/** The refusal in a frame, if a retry may succeed. */
 function retryOf(frame: Frame | Buffer, named: boolean): Refusal | null {
   if (Buffer.isBuffer(frame)) return null;
   if (frame.type === 'paused' && !named) return new Refusal('token_expired');
@@ -54,14 +60,13 @@ function retryOf(frame: Frame | Buffer, named: boolean): Refusal | null {
   return frame.type === 'error' ? new Refusal(code, frame.message, frame.retryAfter) : new Refusal(code);
 }
 
-/** A stream of server-sent events. */
 export class SseTransport implements Transport {
   readonly #response: ServerResponse;
   readonly #bufferBytes: number;
   #waiting: (readonly (string | Buffer)[])[] | null = [];
   #ended = false;
-  #proof: NodeJS.Timeout | undefined;
-  /** The first command that was refused while nothing was subscribed to. */
+  #probe: NodeJS.Timeout | undefined;
+  /** The first command that was refused before the stream began. */
   refused: Refusal | null = null;
   format: EventFormat = asData;
   onDrained: () => void = () => {};
@@ -69,7 +74,7 @@ export class SseTransport implements Transport {
   constructor(response: ServerResponse, bufferBytes: number) {
     this.#response = response;
     this.#bufferBytes = bufferBytes;
-    response.once('close', () => clearTimeout(this.#proof));
+    response.once('close', () => clearTimeout(this.#probe));
   }
 
   get begun(): boolean {
@@ -80,7 +85,7 @@ export class SseTransport implements Transport {
     return this.begun && this.#response.writableLength < this.#bufferBytes;
   }
 
-  /** From here on the answer is a stream, at the latest with the first subscription. What was sent before goes first. `retry` in milliseconds. */
+  /** Starts the stream with status 200, and sends the frames that wait. Called by the first subscription at the latest. `retry` in milliseconds. */
   begin(retry = RETRY): void {
     if (this.#waiting === null || this.#ended) return;
     const waiting = this.#waiting;
@@ -88,7 +93,7 @@ export class SseTransport implements Transport {
     this.#response.writeHead(200, HEADERS);
     this.#write([PADDING, `retry: ${Math.ceil(retry)}\n\n`]);
     for (const event of waiting) this.#write(event);
-    this.#proof = setTimeout(() => this.beat(), PROOF_AFTER);
+    this.#probe = setTimeout(() => this.beat(), PROBE_AFTER);
   }
 
   send(frame: Frame | Buffer): void {
@@ -99,34 +104,34 @@ export class SseTransport implements Transport {
     if (this.#waiting === null) return;
     this.#waiting.push(parts);
     if (Buffer.isBuffer(frame)) return;
-    // What follows in the same turn may still end it.
+    // After this turn, in which a later frame may still end the stream with an HTTP error.
     if (frame.type === 'subscribed') queueMicrotask(() => this.begin());
     if (frame.type === 'error' && isErrorCode(frame.code)) {
       this.refused ??= new Refusal(frame.code, frame.message, frame.retryAfter);
     }
   }
 
-  /** There is no close code here: a frame says why, and the stream ends. */
+  /** Event streams have no close code: a frame with the error is sent, and the stream ends. */
   close(code: number, message: string): void {
     this.send({ type: 'error', code: codeOfClose(code) ?? 'internal', message });
     if (this.begun) this.#response.end();
   }
 
-  /** A comment: nobody reads it, and every proxy on the way sees that the connection lives. */
+  /** Sends a comment, which keeps proxies from closing the connection as idle. */
   beat(): void {
     if (this.begun && this.writable && !this.#response.writableEnded) this.#write([':\n\n']);
   }
 
   #end(refusal: Refusal): void {
     this.#ended = true;
-    // What ended the connection said more: when to come back.
+    // An earlier refusal with the same code is kept: it has the retry hint.
     if (this.refused?.code !== refusal.code) this.refused = refusal;
     if (this.begun) this.#response.end();
   }
 
   #write(parts: readonly (string | Buffer)[]): void {
     if (parts.length === 0) return;
-    this.#response.cork(); // one chunk
+    this.#response.cork(); // send one chunk
     for (const part of parts.slice(0, -1)) this.#response.write(part);
     this.#response.write(parts.at(-1), () => {
       if (this.writable) this.onDrained();
@@ -135,7 +140,7 @@ export class SseTransport implements Transport {
   }
 }
 
-/** JSON has line breaks between its tokens only, where a space means the same; in a column of type json they stay. */
+/** Replaces line breaks, which would end the `data` line. JSON has them between tokens only; values of type json keep theirs. */
 function onOneLine(text: string | Buffer): string | Buffer {
   if (!text.includes('\n') && !text.includes('\r')) return text;
   return text.toString().replace(/[\r\n]/g, ' ');

@@ -1,3 +1,7 @@
+/**
+ * The door for WebSockets: accepts upgrades at one path, limits them by address, opens a connection for each, and sends
+ * heartbeats. A client that is not admitted gets the error and a retry hint as a frame where that is affordable.
+ */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -13,12 +17,12 @@ import type { RequestOrigin } from '../network/origins.js';
 import type { Transport } from '../ports/door.js';
 import { type SocketLimits, SocketTransport } from './socket.js';
 
-/** A frame of more than this times the limit is not even read: it ends the connection with code 1009. */
+/** A frame above this multiple of the limit is not read to its end: the connection is closed with code 1009. */
 const HARD_LIMIT = 16;
 
 /**
- * Each message by itself: a window that lasts would cost each connection as much as its send buffer. So many at once, over
- * all connections; the others wait in their order.
+ * Each message is compressed by itself: a context that is kept between messages would cost each connection as much
+ * memory as its send buffer. The concurrency limit applies to all connections together; further messages queue.
  */
 const DEFLATE = {
   threshold: 1_024,
@@ -40,23 +44,22 @@ export interface WebSocketOptions {
   readonly sendBufferBytes: number;
   /** Whether frames are compressed for a client that offers it. */
   readonly compression: boolean;
-  /** What one connection may send, per second. */
+  /** Frames and bytes that one connection may send per second. */
   readonly frameRate: number;
   readonly byteRate: number;
   /** Connections by address. */
   readonly addresses: Limiter;
-  /** Proxies in front of the gateway that say whose connection it is. */
+  /** The number of proxies in front of the gateway whose X-Forwarded-For is trusted. */
   readonly trustedProxies: number;
   /** In milliseconds. */
   readonly heartbeat: number;
-  /** Why a request is refused because of where it comes from, or null. */
+  /** Returns why the origin of a request is refused, or null. */
   readonly refusalOf: (request: RequestOrigin) => Refusal | null;
   readonly connect: (id: string, transport: Transport, request: IncomingMessage) => Connection;
   readonly logger: Logger;
   readonly metrics: Metrics;
 }
 
-/** Takes WebSockets at one path of an HTTP server. */
 export class WebSocketDoor {
   readonly #options: WebSocketOptions;
   readonly #limits: SocketLimits;
@@ -74,14 +77,14 @@ export class WebSocketDoor {
     this.#options = options;
     this.#limits = {
       sendBufferBytes,
-      // A client may leave and take all its channels at once, and its largest frame is no offence.
+      // The burst allows a client to leave and subscribe to all its channels at once, and to send a frame of the maximum size.
       frames: { perSecond: frameRate, burst: frameRate + 2 * maxSubscriptions },
       bytes: { perSecond: byteRate, burst: byteRate + HARD_LIMIT * maxFrameBytes },
     };
     const common = { noServer: true, clientTracking: false, perMessageDeflate: false, autoPong: false };
     const perMessageDeflate = options.compression && DEFLATE;
     this.#sockets = new WebSocketServer({ ...common, perMessageDeflate, maxPayload: HARD_LIMIT * maxFrameBytes });
-    const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT }; // the latter is not in @types/ws
+    const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT }; // @types/ws lacks closeTimeout
     this.#rejecting = new WebSocketServer({ ...common, ...brief });
     server.on('websocket', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#beat = setInterval(() => {
@@ -93,7 +96,7 @@ export class WebSocketDoor {
     return this.#open.size;
   }
 
-  /** Tells every client to come back elsewhere, and waits until they are gone, at most `timeout` milliseconds. */
+  /** Closes every connection with `shutting_down`, and waits up to `timeout` milliseconds until they are closed. */
   async stop(timeout: number): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#beat);
@@ -124,7 +127,7 @@ export class WebSocketDoor {
       );
     }
     this.#log(address, rejection, request);
-    // So many are rejected that accepting each to tell it why costs too much.
+    // Beyond this rate it is too expensive to accept each client only to send it the reason.
     if (rejection.retryAfter >= LONGEST_WAIT) {
       return refuse(socket, '429 Too Many Requests', new Refusal(rejection.code, undefined, rejection.retryAfter));
     }
@@ -142,10 +145,12 @@ export class WebSocketDoor {
     this.#options.metrics.turnedAway.inc();
     if (performance.now() - this.#loggedAt < LOG_INTERVAL) return;
     this.#loggedAt = performance.now();
-    // Where a proxy is not known as one, all its clients are one address, and limited as one.
+    // Behind a proxy that is not trusted all clients share one address and its limit.
     const unknownProxy = headers['x-forwarded-for'] !== undefined && this.#options.trustedProxies === 0;
-    const hint = unknownProxy ? { hint: 'if a proxy of yours stands before the gateway, set ROWCAST_TRUST_PROXY' } : {};
-    this.#options.logger.warn({ address, code, ...hint }, 'connections are turned away');
+    const hint = unknownProxy
+      ? { hint: 'if these connections come through your own proxy, set ROWCAST_TRUST_PROXY' }
+      : {};
+    this.#options.logger.warn({ address, code, ...hint }, 'connections are rejected by the limit of their address');
   }
 
   /** A browser cannot read the response to a refused upgrade: the client is accepted, and gets the reason as a frame. */
@@ -165,9 +170,9 @@ export class WebSocketDoor {
     const connection = connect(randomUUID(), transport, request);
     this.#open.set(transport, connection);
     transport.onDrained = () => connection.drained();
-    webSocket.on('pong', () => transport.heard());
+    webSocket.on('pong', () => transport.alive());
     webSocket.on('message', (data: Buffer, isBinary: boolean) => {
-      transport.heard();
+      transport.alive();
       if (isBinary) connection.binary();
       else if (data.length > maxFrameBytes) connection.tooLarge();
       else void connection.receive(data.toString());
@@ -180,6 +185,6 @@ export class WebSocketDoor {
 }
 
 function refuse(socket: Duplex, status: string, refusal: Refusal): void {
-  socket.on('error', () => {}); // it may be reset before it has read why
+  socket.on('error', () => {}); // the client may reset the socket before it reads the response
   socket.end(bareAnswer(status, refusal), () => socket.destroy());
 }

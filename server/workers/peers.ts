@@ -1,77 +1,79 @@
 import cluster, { type Worker } from 'node:cluster';
 import type { EventEmitter } from 'node:events';
-import type { Order, Peers, Taken } from '../ports/door.js';
+import type { ForwardedCommands, ForwardResult, Peers } from '../ports/door.js';
 
-/** How long one that hangs or ends may leave an order unanswered, in milliseconds. */
-const PATIENCE = 2_000;
+/** How long to wait for the result from another process, which may hang or exit, in milliseconds. */
+const RESULT_TIMEOUT = 2_000;
 
 type Message =
-  | { readonly type: 'order'; readonly id: number; readonly order: Order }
-  | { readonly type: 'taken'; readonly id: number; readonly taken: Taken };
+  | { readonly type: 'forward'; readonly id: number; readonly forwarded: ForwardedCommands }
+  | { readonly type: 'result'; readonly id: number; readonly result: ForwardResult };
 
-/** One end of the line between a worker and its primary: orders go both ways, and each is answered. */
-class OrderLine {
+/** One end of the IPC channel between a worker and its primary. Commands go both ways, and each message gets a result. */
+class ForwardingChannel {
   readonly #send: (message: Message) => void;
-  readonly #waiting = new Map<number, (taken: Taken) => void>();
+  readonly #waiting = new Map<number, (result: ForwardResult) => void>();
   #lastId = 0;
 
   constructor(
     other: Pick<EventEmitter, 'on'>,
     send: (message: Message) => void,
-    take: (order: Order) => Taken | Promise<Taken>,
+    receive: (forwarded: ForwardedCommands) => ForwardResult | Promise<ForwardResult>,
   ) {
     this.#send = send;
     other.on('message', async (message: Message) => {
-      if (message.type === 'taken') this.#waiting.get(message.id)?.(message.taken);
-      if (message.type === 'order') send({ type: 'taken', id: message.id, taken: await take(message.order) });
+      const { type, id } = message;
+      if (type === 'result') this.#waiting.get(id)?.(message.result);
+      if (type === 'forward') send({ type: 'result', id, result: await receive(message.forwarded) });
     });
   }
 
-  give(order: Order): Promise<Taken> {
+  forward(forwarded: ForwardedCommands): Promise<ForwardResult> {
     this.#lastId += 1;
     const id = this.#lastId;
-    return new Promise<Taken>((resolve) => {
-      const late = setTimeout(resolve, PATIENCE, 'elsewhere');
-      this.#waiting.set(id, (taken) => {
+    return new Promise<ForwardResult>((resolve) => {
+      const late = setTimeout(resolve, RESULT_TIMEOUT, 'not_here');
+      this.#waiting.set(id, (result) => {
         clearTimeout(late);
-        resolve(taken);
+        resolve(result);
       });
-      this.#send({ type: 'order', id, order });
+      this.#send({ type: 'forward', id, forwarded });
     }).finally(() => this.#waiting.delete(id));
   }
 }
 
-const lines = new Map<Worker, OrderLine>();
+const channels = new Map<Worker, ForwardingChannel>();
 
-/** In the primary: offers the orders of this worker to all the others. */
-export function passOnOrders(worker: Worker): void {
+/** In the primary: forwards the commands of this worker to all others, of which at most one accepts them. */
+export function forwardBetweenWorkers(worker: Worker): void {
   const send = (message: Message) => void (worker.isConnected() && worker.send(message, () => {}));
-  const line = new OrderLine(worker, send, (order) => {
-    const others = [...lines].filter(([other]) => other !== worker);
-    const answers = others.map(async ([, other]) => {
-      const taken = await other.give(order);
-      if (taken === 'elsewhere') throw new Error('not here');
-      return taken;
+  const channel = new ForwardingChannel(worker, send, (forwarded) => {
+    const others = [...channels].filter(([other]) => other !== worker);
+    const results = others.map(async ([, other]) => {
+      const result = await other.forward(forwarded);
+      if (result === 'not_here') throw new Error('not here');
+      return result;
     });
-    return Promise.any(answers).catch(() => 'elsewhere' as const); // one that hangs keeps nobody waiting whose session is elsewhere
+    // The first worker that has the session decides, so that one that hangs does not delay the result.
+    return Promise.any(results).catch(() => 'not_here' as const);
   });
-  lines.set(worker, line);
-  worker.once('exit', () => lines.delete(worker));
+  channels.set(worker, channel);
+  worker.once('exit', () => channels.delete(worker));
 }
 
-/** In a worker: the others, by way of the primary; null where there is none. */
+/** In a worker: the other workers, reached through the primary. Null in a process without a primary. */
 export function otherWorkers(): Peers | null {
   if (!cluster.isWorker) return null;
-  let takeHere = (_order: Order): Taken => 'elsewhere';
-  const line = new OrderLine(
+  let receiveHere = (_forwarded: ForwardedCommands): ForwardResult => 'not_here';
+  const channel = new ForwardingChannel(
     process,
     (message) => void (process.connected && process.send?.(message)),
-    (order) => takeHere(order),
+    (forwarded) => receiveHere(forwarded),
   );
   return {
-    give: (order) => line.give(order),
-    onGiven: (take) => {
-      takeHere = take;
+    forward: (forwarded) => channel.forward(forwarded),
+    onForwarded: (receive) => {
+      receiveHere = receive;
     },
   };
 }

@@ -1,3 +1,8 @@
+/**
+ * Runs several gateways on one port, each in a process of its own, to use all cores of a machine. The primary starts the
+ * workers, replaces those that exit or hang, collects their metrics and forwards commands between them.
+ * `startWorkers` runs in the primary, `runWorker` in each worker.
+ */
 import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -8,19 +13,19 @@ import type { Logger } from '../ground/logger.js';
 import { Metrics } from '../ground/metrics.js';
 import { Unavailable } from '../ground/refusal.js';
 import type { Config } from '../settings/config.js';
-import { otherWorkers, passOnOrders } from './peers.js';
+import { forwardBetweenWorkers, otherWorkers } from './peers.js';
 
-/** Between the end of a worker that was not told to end and the start of the next, in milliseconds. */
+/** Delay before a worker that exited unexpectedly is replaced, in milliseconds. */
 const REPLACE_AFTER = 1_000;
 
-/** How often a worker is asked whether it lives, and after how many questions without an answer it is killed. */
+/** Interval of pings to each worker, in milliseconds, and the number of unanswered pings after which it is killed. */
 const PING_INTERVAL = 2_000;
 const MAX_UNANSWERED = 5;
 
 /** How long a worker may take to stop beyond `ROWCAST_SHUTDOWN_TIMEOUT`, in milliseconds. */
 const STOP_MARGIN = 10_000;
 
-/** What a worker tells its primary. `metrics` asks for those of all workers together. */
+/** Messages from a worker to its primary. `metrics` requests the sum of all workers. */
 type FromWorker =
   | { readonly type: 'listening'; readonly url: string }
   | { readonly type: 'failed'; readonly message: string; readonly code: string | undefined }
@@ -31,7 +36,7 @@ type ToWorker =
   | { readonly type: 'ping' }
   | { readonly type: 'metrics'; readonly id: number; readonly text: string | null };
 
-/** Gateways that share one port, each in a process of its own: one machine's cores. Rejects if one cannot start. */
+/** Starts `config.workers` gateways. Rejects if one cannot start. */
 export async function startWorkers(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
   const all = new AggregatorRegistry();
   const stopping = new AbortController();
@@ -41,32 +46,32 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
   };
   process.once('exit', killAll);
 
-  // One for all of them, also for those that come after all the first ones have ended.
+  // Chosen once, so that replacements use the same port even if all workers have exited.
   const port = `${config.port || (await freePort(0, config.host))}`;
   const start = async (): Promise<string> => {
     const worker = cluster.fork({ DATABASE_URL: databaseUrl, DATABASE_URL_FILE: '', ROWCAST_PORT: port });
     worker.once('exit', (code, signal) => {
       if (stopping.signal.aborted) return;
-      logger.error({ pid: worker.process.pid, code, signal }, 'a worker has ended, and is replaced');
+      logger.error({ pid: worker.process.pid, code, signal }, 'a worker exited and is being replaced');
       const replaced = delay(REPLACE_AFTER, undefined, { signal: stopping.signal }).then(start, () => {});
       replacements.add(replaced);
       replaced
-        .catch((error) => logger.error({ err: error }, 'a worker could not be started')) // its end is noticed as well
+        .catch((error) => logger.error({ err: error }, 'a worker could not be started')) // its exit triggers another attempt
         .finally(() => replacements.delete(replaced));
     });
     worker.on('message', (message: FromWorker) => {
       if (message.type !== 'metrics') return;
       all.clusterMetrics().then(
-        (text) => tell(worker, { type: 'metrics', id: message.id, text }),
+        (text) => sendToWorker(worker, { type: 'metrics', id: message.id, text }),
         (error) => {
-          logger.warn({ err: error }, 'the metrics of the workers could not be gathered');
-          tell(worker, { type: 'metrics', id: message.id, text: null });
+          logger.warn({ err: error }, 'the metrics of the workers could not be collected');
+          sendToWorker(worker, { type: 'metrics', id: message.id, text: null });
         },
       );
     });
-    passOnOrders(worker);
+    forwardBetweenWorkers(worker);
     watch(worker, logger);
-    return started(worker);
+    return listening(worker);
   };
 
   const stop = async () => {
@@ -77,7 +82,7 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
     await Promise.all(
       workers.map(async (worker) => {
         const gone = new Promise((resolve) => worker.once('exit', resolve));
-        tell(worker, { type: 'stop' });
+        sendToWorker(worker, { type: 'stop' });
         if (!worker.isDead()) await gone;
       }),
     );
@@ -93,18 +98,18 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
   }
 }
 
-/** Resolves to the address where the worker listens. */
-function started(worker: Worker): Promise<string> {
+/** Resolves to the URL of the worker when it listens. Rejects if it fails or exits before. */
+function listening(worker: Worker): Promise<string> {
   return new Promise((resolve, reject) => {
     worker.on('message', (message: FromWorker) => {
       if (message.type === 'listening') resolve(message.url);
       if (message.type === 'failed') reject(Object.assign(new Error(message.message), { code: message.code }));
     });
-    worker.once('exit', (code) => reject(new Error(`a worker ended with ${code} before it listened`)));
+    worker.once('exit', (code) => reject(new Error(`a worker exited with code ${code} before it listened`)));
   });
 }
 
-/** One that hangs would still be given its share of the clients. */
+/** Kills a worker that does not answer pings: it would still get its share of new connections. */
 function watch(worker: Worker, logger: Logger): void {
   let unanswered = 0;
   worker.on('message', (message: FromWorker) => {
@@ -112,51 +117,51 @@ function watch(worker: Worker, logger: Logger): void {
   });
   const timer = setInterval(() => {
     unanswered += 1;
-    if (unanswered <= MAX_UNANSWERED) return tell(worker, { type: 'ping' });
-    logger.error({ pid: worker.process.pid }, 'a worker hangs, and is killed');
+    if (unanswered <= MAX_UNANSWERED) return sendToWorker(worker, { type: 'ping' });
+    logger.error({ pid: worker.process.pid }, 'a worker does not respond and is killed');
     worker.process.kill('SIGKILL');
   }, PING_INTERVAL);
   worker.once('exit', () => clearInterval(timer));
 }
 
-function tell(worker: Worker, message: ToWorker): void {
-  // One that is just ending fails here, and its end is noticed anyway.
+function sendToWorker(worker: Worker, message: ToWorker): void {
+  // Errors are ignored: sending fails only if the worker is exiting, which its exit event reports.
   if (worker.isConnected()) worker.send(message, () => {});
 }
 
-/** The life of one worker: a gateway, until its primary tells it to stop or is gone. */
+/** Runs a gateway in a worker until the primary sends `stop` or exits. */
 export async function runWorker(config: Config, logger: Logger): Promise<void> {
-  // Or Node ends it on the spot when the primary is gone.
+  // Without this Node exits the worker at once when the primary is gone, without a graceful stop.
   if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
-  // Ctrl-C reaches every process of the terminal; the primary decides what it means.
+  // Ctrl-C reaches every process of the terminal. Only the primary handles it.
   process.on('SIGINT', () => {});
-  const asked = Promise.race([
+  const stopRequested = Promise.race([
     once(process, 'SIGTERM'),
     once(process, 'disconnect'),
     new Promise<void>((resolve) => {
       process.on('message', (message: ToWorker) => {
         if (message.type === 'stop') resolve();
-        if (message.type === 'ping') void say({ type: 'pong' });
+        if (message.type === 'ping') void sendToPrimary({ type: 'pong' });
       });
     }),
   ]);
-  const metrics = new Metrics(askForMetrics);
+  const metrics = new Metrics(requestMetrics);
   metrics.addProcess();
   new AggregatorRegistry(); // answers the primary, with:
   AggregatorRegistry.setRegistries([metrics.registry]);
   try {
     const gateway = await startGateway(config, config.databaseUrl ?? '', logger, { metrics, peers: otherWorkers() });
-    await say({ type: 'listening', url: gateway.url });
-    await asked;
+    await sendToPrimary({ type: 'listening', url: gateway.url });
+    await stopRequested;
     await gateway.stop();
   } catch (error) {
     const { message, code } = error as NodeJS.ErrnoException;
-    await say({ type: 'failed', message, code });
+    await sendToPrimary({ type: 'failed', message, code });
   }
 }
 
-/** Resolves when it is on its way: a process that exits before would take it along. */
-function say(message: FromWorker): Promise<void> {
+/** Resolves when the message is written: a message that is still queued is lost when the process exits. */
+function sendToPrimary(message: FromWorker): Promise<void> {
   return new Promise((resolve) => {
     if (process.connected) process.send?.(message, undefined, undefined, () => resolve());
     else resolve();
@@ -165,17 +170,18 @@ function say(message: FromWorker): Promise<void> {
 
 let lastId = 0;
 
-function askForMetrics(): Promise<string> {
+/** Resolves to the metrics of all workers, which only the primary can collect. */
+function requestMetrics(): Promise<string> {
   lastId += 1;
   const id = lastId;
   return new Promise((resolve, reject) => {
     const onMessage = (message: ToWorker) => {
       if (message.type !== 'metrics' || message.id !== id) return;
       process.off('message', onMessage);
-      if (message.text === null) reject(new Unavailable('a worker does not answer'));
+      if (message.text === null) reject(new Unavailable('a worker did not return its metrics'));
       else resolve(message.text);
     };
     process.on('message', onMessage);
-    void say({ type: 'metrics', id });
+    void sendToPrimary({ type: 'metrics', id });
   });
 }

@@ -123,11 +123,23 @@ test.each([
 });
 
 test.each<[method: string, at: string, message: string]>([
-  ['GET', '/v1/poll?channel=message:a&sinse=2', '"sinse" is none of channel, since, ticket, session, wait'],
-  ['GET', '/v1/sse?channel=message:a&sinse=2', '"sinse" is none of channel, since, ticket, session, lastEventId'],
-  ['GET', '/v1/sse?channel=message:a&wait=2', '"wait" is none of channel, since, ticket, session, lastEventId'],
-  ['POST', '/v1/poll?wiat=0', '"wiat" is none of session, wait'],
-  ['POST', '/v1/sse?channel=message:a', '"channel" is none of session'],
+  [
+    'GET',
+    '/v1/poll?channel=message:a&sinse=2',
+    'unknown parameter "sinse": expected channel, since, ticket, session, wait',
+  ],
+  [
+    'GET',
+    '/v1/sse?channel=message:a&sinse=2',
+    'unknown parameter "sinse": expected channel, since, ticket, session, lastEventId',
+  ],
+  [
+    'GET',
+    '/v1/sse?channel=message:a&wait=2',
+    'unknown parameter "wait": expected channel, since, ticket, session, lastEventId',
+  ],
+  ['POST', '/v1/poll?wiat=0', 'unknown parameter "wiat": expected session, wait'],
+  ['POST', '/v1/sse?channel=message:a', 'unknown parameter "channel": expected session'],
   ['GET', '/v1/poll?channel=message:a&wait=soon', 'wait: 0 to 60 seconds'],
   ['POST', '/v1/poll?wait=-1.5', 'wait: 0 to 60 seconds'],
   ['GET', '/v1/sse?channel=message:a&session=a%20b', 'session: 1 to 64 letters, digits, _ or -'],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { showing } from '../../server/http/credentials.js';
+import { tokenReader } from '../../server/http/credentials.js';
 import { type OriginPolicy, originPolicy, type RequestOrigin } from '../../server/network/origins.js';
 import { ConfigError, readConfig } from '../../server/settings/config.js';
 
@@ -131,7 +131,7 @@ describe('settings', () => {
 });
 
 describe('the token of a request', () => {
-  const tokenOf = showing('session');
+  const tokenOf = tokenReader('session');
 
   test.each([
     [{ authorization: 'Bearer a.b.c' }, 'a.b.c'],
@@ -157,6 +157,6 @@ describe('the token of a request', () => {
   });
 
   test('a cookie has no meaning unless it is set which', () => {
-    expect(showing(undefined)({ headers: { cookie: 'session=c; undefined=c' } })).toBeUndefined();
+    expect(tokenReader(undefined)({ headers: { cookie: 'session=c; undefined=c' } })).toBeUndefined();
   });
 });

@@ -25,10 +25,10 @@ const subscribed = { type: 'subscribed', id: 2, channel: 'a:1', epoch: 'e', head
 
 const LEAD: Record<PollPhase, () => void> = {
   answering: () => {},
-  waiting: () => transport.asked(),
+  waiting: () => transport.answered(),
   ready() {
     behind = true;
-    transport.asked();
+    transport.answered();
     events(1);
   },
   finished: () => transport.gone(),
@@ -52,7 +52,7 @@ const DO: Record<Event, () => void> = {
   'an error': () => transport.send({ type: 'error', id: 2, code: 'forbidden', message: '' }),
   events: () => events(1),
   'events, and the response is full': () => events(FULL),
-  'all commands are answered': () => transport.asked(),
+  'all commands are answered': () => transport.answered(),
   'the wait is over': () => jest.advanceTimersByTime(WAIT - 1),
   'all is read': () => {
     behind = false;
@@ -142,7 +142,7 @@ describe('each phase and each event', () => {
 });
 
 test('without news it is sent when the wait is over, with news as soon as the commands are answered', async () => {
-  transport.asked();
+  transport.answered();
   jest.advanceTimersByTime(WAIT);
   await turn();
   expect(finished).toBe(1);
@@ -151,7 +151,7 @@ test('without news it is sent when the wait is over, with news as soon as the co
   });
   other.send(subscribed);
   other.send(Buffer.alloc(1));
-  other.asked();
+  other.answered();
   await turn();
   expect([finished, other.frames.length]).toEqual([2, 1]);
 });

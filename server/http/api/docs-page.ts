@@ -20,7 +20,7 @@ const PAGE = `<!doctype html>
 </html>
 `;
 
-/** A file of its own: the page allows no script that stands in it. */
+/** A separate file: the content security policy forbids inline scripts. */
 const SCRIPT = `SwaggerUIBundle({
   url: '/api/openapi.json',
   dom_id: '#api',
@@ -33,17 +33,17 @@ const SCRIPT = `SwaggerUIBundle({
 });
 `;
 
-/** How long a browser may keep the files of the page, in seconds. */
+/** How long browsers may cache the files of the page, in seconds. */
 const KEEP = 3_600;
 
-/** The files of swagger-ui: the build copies them beside this module; the source takes them from the development dependency. */
+/** The folder of swagger-ui: a copy beside this module in a build, the development dependency otherwise. */
 function swaggerUi(): string {
   const copied = join(import.meta.dirname, 'swagger-ui');
   if (existsSync(copied)) return copied;
   return dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
 }
 
-/** The document as a page to read and to try. All of it comes from this gateway: it works offline. */
+/** Serves the OpenAPI document as an interactive page. All its files come from this gateway, so that it works offline. */
 export function docsPage(): Router {
   const router = Router();
   const folder = swaggerUi();

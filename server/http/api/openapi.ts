@@ -1,3 +1,7 @@
+/**
+ * Makes the OpenAPI document from the declarations of the routes, which also serve the requests: a route cannot be
+ * missing from the document, or differ from it. The router calls it for the first request of `/api/openapi.json`.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AnyErrorCode, errors } from '@rowcast/client/protocol';
@@ -15,7 +19,7 @@ import { STATUS } from '../status.js';
 import { PROBLEM_TYPE, problem, problemOf } from './problem.js';
 import { securityOf, type Tokens } from './security.js';
 
-/** What any request may be answered with. */
+/** The error codes that every operation may return. */
 const ALWAYS: readonly AnyErrorCode[] = [
   'unauthorized',
   'token_expired',
@@ -27,15 +31,15 @@ const ALWAYS: readonly AnyErrorCode[] = [
   'unavailable',
 ];
 
-/** What holds for all parts of the API. */
-const ABOUT = `Every answer has an \`X-Request-Id\`: yours, if you sent one of 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. Every refusal is
-\`application/problem+json\` (RFC 9457); its \`code\` is for programs.`;
+/** The last paragraph of the document, which applies to all APIs. */
+const ABOUT = `Every response has an \`X-Request-Id\`: yours, if you sent one of 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. Every error is
+\`application/problem+json\` (RFC 9457); programs should use its \`code\`.`;
 
 const requestId = z.object({
-  'X-Request-Id': z.string().meta({ description: 'The name of this request in logs and rows.' }),
+  'X-Request-Id': z.string().meta({ description: 'Identifies this request in logs and rows.' }),
 });
 
-/** The OpenAPI document of these parts; `tokens` is null where the gateway has no key. */
+/** Returns the OpenAPI document of all `apis`. `tokens` is null if the gateway has no key for tokens. */
 export function openApi(apis: readonly Api[], tokens: Tokens | null): ReturnType<typeof createDocument> {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
   const paths: Record<string, Record<string, ZodOpenApiOperationObject>> = {};
@@ -56,7 +60,7 @@ export function openApi(apis: readonly Api[], tokens: Tokens | null): ReturnType
   );
 }
 
-/** Leaves out what every integer and every id is in any case. */
+/** Omits bounds and patterns that follow from the type: those of a safe integer, a UUID or a timestamp. */
 const plain: ZodOpenApiOverride = ({ jsonSchema }) => {
   if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
   if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
@@ -124,5 +128,5 @@ function refusalsOf({ params, query, headers, body, refusals }: Route): ZodOpenA
 }
 
 const retryAfter = z.object({
-  'Retry-After': z.int().optional().meta({ description: 'Wait so many seconds before you ask again.' }),
+  'Retry-After': z.int().optional().meta({ description: 'Seconds to wait before you retry.' }),
 });

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 
-/** Where a page of rows ended: they are listed newest first. */
+/** The last row of a page. Lists are sorted by time and id, newest first. */
 export interface ListCursor {
   readonly at: string;
   readonly id: string;
 }
 
-/** A query has texts only. */
+/** A schema for an integer in a query string, where every value is a string. */
 export const wholeNumber = (min: number, max: number) => {
   const wrong = `must be a whole number from ${min} to ${max}`;
   const digits = (text: unknown) => (typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : text);
@@ -16,12 +16,11 @@ export const wholeNumber = (min: number, max: number) => {
 export const pageLimit = (max: number, most: number) =>
   wholeNumber(1, max)
     .prefault(most)
-    .meta({ description: `How many at most, 1 to ${max}; ${most} if it is not said.` });
+    .meta({ description: `The maximum number of items, 1 to ${max}. Default: ${most}.` });
 
-/** A time as PostgreSQL writes it, which has more years than four digits, some of them before Christ. */
+/** A timestamp as PostgreSQL writes it. Years may have more than four digits, or be BC. */
 const WRITTEN_TIME = /^(-?infinity|\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00( BC)?)$/;
 
-/** A cursor is what a page gave; it holds where that page ended. */
 const written = z.tuple([z.string().regex(WRITTEN_TIME), z.guid()]);
 const CURSOR = 'must be the next_cursor of a page';
 
@@ -34,15 +33,15 @@ export const cursor = z
     addIssue({ code: 'custom', message: CURSOR });
     return z.NEVER;
   })
-  .meta({ description: '`next_cursor` of the page before. Rows that came meanwhile move nothing.' });
+  .meta({ description: '`next_cursor` of the previous page. Rows that were added since do not shift the page.' });
 
 export const pagination = z.object({
   limit: z.int(),
-  next_cursor: z.string().nullable().meta({ description: 'For the next page; null on the last one.' }),
+  next_cursor: z.string().nullable().meta({ description: 'The `cursor` of the next page; null on the last page.' }),
   has_more: z.boolean(),
 });
 
-/** Says of a page whether there is another one; `last` is where it ended, undefined where it is empty. */
+/** The `pagination` of a page. `last` is its last row, or undefined if the page is empty. */
 export function paginationOf(limit: number, more: boolean, last: ListCursor | undefined): z.output<typeof pagination> {
   return { limit, next_cursor: more && last !== undefined ? writeCursor(last) : null, has_more: more };
 }

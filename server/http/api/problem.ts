@@ -6,31 +6,33 @@ import { STATUS } from '../status.js';
 import { requestIdOf } from './request-id.js';
 
 const fault = z.object({
-  path: z.string().meta({ description: 'Where, such as `query.limit` or `body.logs.3.message`.' }),
+  path: z.string().meta({ description: 'The field, such as `query.limit` or `body.logs.3.message`.' }),
   message: z.string(),
 });
 
-/** One field of a request that has the wrong form. */
+/** One invalid field of a request. */
 export type Fault = z.output<typeof fault>;
 
 const codes = Object.keys(errors) as [AnyErrorCode, ...AnyErrorCode[]];
 
-/** Every refusal of the API (RFC 9457). */
+/** The body of every error response of the API (RFC 9457). */
 export const problem = z
   .object({
-    type: z.string().meta({ description: '`urn:rowcast:error:` and the code.' }),
-    title: z.string().meta({ description: 'What the code means, always the same text.' }),
+    type: z.string().meta({ description: '`urn:rowcast:error:`, followed by the code.' }),
+    title: z.string().meta({ description: 'The meaning of the code. It is the same text every time.' }),
     status: z.int(),
-    detail: z.string().meta({ description: 'What was wrong this time, for people.' }),
+    detail: z.string().meta({ description: 'What was wrong with this request, for people.' }),
     code: z.enum(codes).meta({ description: 'For programs.' }),
-    request_id: z.string().meta({ description: 'As in the header X-Request-Id and in the log of the gateway.' }),
-    errors: z.array(fault).optional().meta({ description: 'Each field that is wrong, with `invalid_request`.' }),
+    request_id: z
+      .string()
+      .meta({ description: 'The value of the header X-Request-Id, which is also in the log of the gateway.' }),
+    errors: z.array(fault).optional().meta({ description: 'Every invalid field, if the code is `invalid_request`.' }),
   })
   .meta({ id: 'Problem' });
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** Says of each field what is wrong with it. */
+/** The refusal of a request with invalid fields. It lists all of them. */
 export class InvalidRequest extends Refusal {
   readonly faults: readonly Fault[];
 
@@ -53,7 +55,7 @@ export function problemOf(refusal: Refusal, requestId: string): z.output<typeof 
   };
 }
 
-/** Answers with a refusal. Headers that go with its status are set already. */
+/** Sends a refusal as problem+json. The caller has set the status and the headers that belong to it. */
 export function sendProblem(request: Request, response: Response, refusal: Refusal): void {
   const problem = problemOf(refusal, requestIdOf(request, response));
   response.type(PROBLEM_TYPE).send(JSON.stringify(problem));

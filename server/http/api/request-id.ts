@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto';
 import type { Request, Response } from 'express';
 
 const HEADER = 'X-Request-Id';
-const GIVEN = /^[A-Za-z0-9._-]{1,64}$/;
+const VALID = /^[A-Za-z0-9._-]{1,64}$/;
 
-/** The name of a request in logs, rows and its answer: the one that it came with, or a new one. The answer says it. */
+/** Returns the id of a request for logs, rows and the response: that of its header if it is valid, or else a new one. Sets the response header. */
 export function requestIdOf(request: Request, response: Response): string {
-  const said = response.get(HEADER);
-  if (said !== undefined) return said;
-  const given = request.get(HEADER) ?? '';
-  const id = GIVEN.test(given) ? given : randomUUID();
+  const assigned = response.get(HEADER);
+  if (assigned !== undefined) return assigned;
+  const sent = request.get(HEADER) ?? '';
+  const id = VALID.test(sent) ? sent : randomUUID();
   response.set(HEADER, id);
   return id;
 }

@@ -1,3 +1,8 @@
+/**
+ * Serves the HTTP API under `/api` from the declarations of its routes: authenticates the request, parses its parts by
+ * their schemas, calls the handler with a database of the right pool, and sends the response. A handler is called only
+ * with input that its schemas accept.
+ */
 import { type Request, type RequestHandler, type Response, Router } from 'express';
 import type { z } from 'zod';
 import type { Logger } from '../../ground/logger.js';
@@ -7,7 +12,7 @@ import type { DatabaseFor, Use } from '../../ports/database.js';
 import type { PrincipalOf } from '../../ports/principal.js';
 import type { Api, Route } from '../../ports/route.js';
 import { type BodyReader, bodyReader } from '../body.js';
-import { isKnown } from '../caching.js';
+import { isNotModified } from '../caching.js';
 import { refuseMethod } from '../methods.js';
 import { docsPage } from './docs-page.js';
 import { openApi } from './openapi.js';
@@ -17,20 +22,20 @@ import type { Tokens } from './security.js';
 
 export interface ApiOptions {
   readonly apis: readonly Api[];
-  /** Null where the gateway has no key. */
+  /** Null if the gateway has no key for tokens. */
   readonly tokens: Tokens | null;
   readonly principalOf: PrincipalOf;
   readonly databaseFor: DatabaseFor;
-  /** What every request has to pass first: its address. */
+  /** The rate limit by address. It runs before everything else. */
   readonly limit: RequestHandler;
   readonly maxBodyBytes: number;
   readonly logger: Logger;
 }
 
-/** One path, one resource: `/API` or a slash at the end is another path, and nothing is there. */
+/** Paths match exactly: `/API` and a trailing slash are other paths, which do not exist. */
 const EXACT = { caseSensitive: true, strict: true };
 
-/** The HTTP API: its routes, the document that describes them, and a page that shows it. */
+/** Returns the router of the HTTP API: its operations, its OpenAPI document, and the page that shows the document. */
 export function apiRoutes(options: ApiOptions): Router {
   const { apis, tokens, limit, maxBodyBytes } = options;
   const routes = apis.flatMap((api) => api.routes);
@@ -39,8 +44,8 @@ export function apiRoutes(options: ApiOptions): Router {
     requestIdOf(request, response);
     next();
   });
-  router.use(limit); // the page and the document as well: they are large, and for everybody
-  let document: Buffer | undefined; // made when it is asked for
+  router.use(limit); // also the page and the document, which are large and need no token
+  let document: Buffer | undefined; // made for the first request
   router.get('/openapi.json', (_request, response) => {
     document ??= Buffer.from(JSON.stringify(openApi(apis, tokens)));
     response.type('application/json').set('Cache-Control', 'no-cache').send(document);
@@ -48,7 +53,7 @@ export function apiRoutes(options: ApiOptions): Router {
   router.use('/docs', docsPage());
   const serving: Serving = {
     ...options,
-    bodyOf: bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', revive: kept }),
+    bodyOf: bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', revive: refuseLossy }),
     delivery: new Delivery(),
   };
   for (const path of new Set(routes.map((route) => route.path))) {
@@ -73,7 +78,7 @@ async function serve(route: Route, request: Request, response: Response, options
   const requestId = requestIdOf(request, response);
   if (options.logger.isLevelEnabled('debug')) logWhenAnswered(route, requestId, response, options.logger);
   const principal = await options.principalOf(request);
-  // Not before it is known who asks.
+  // After authentication: a client without a token cannot make the gateway read a body.
   const json = route.body === undefined ? undefined : await options.bodyOf(request);
   const gone = () => response.destroyed;
   const databaseFor = (use: Use) => options.databaseFor({ principal, requestId, use, gone });
@@ -91,12 +96,12 @@ async function serve(route: Route, request: Request, response: Response, options
     .vary('Authorization, Cookie')
     .set({ 'Cache-Control': 'no-store', ...headers });
   if (etag !== undefined) response.set('ETag', etag);
-  if (etag !== undefined && isKnown(request, response)) response.status(304).end();
+  if (etag !== undefined && isNotModified(request, response)) response.status(304).end();
   else if (body === undefined) response.end();
   else {
     response.set('Content-Type', 'application/json');
     const bytes = Buffer.from(JSON.stringify(body));
-    // A write is done: whoever were refused the answer would do it again.
+    // Not for writes: they are committed, and a client that gets an error would repeat them.
     if (route.method === 'get') options.delivery.refuse(bytes, principal.subject);
     options.delivery.give(response, bytes, principal.subject);
   }
@@ -110,7 +115,7 @@ function logWhenAnswered(route: Route, requestId: string, response: Response, lo
   });
 }
 
-/** Each part of a request by its schema. Throws `InvalidRequest` with all faults at once. */
+/** Parses each part of a request by its schema. Throws `InvalidRequest` with all faults at once. */
 function read(route: Route, request: Request, json: unknown) {
   const faults: Fault[] = [];
   const part = (name: string, schema: z.ZodType | undefined, value: () => unknown): unknown => {
@@ -131,8 +136,8 @@ function read(route: Route, request: Request, json: unknown) {
   return parts;
 }
 
-/** What JSON can say and would be lost here without a word. */
-function kept(name: string, value: unknown): unknown {
+/** Refuses values that are valid JSON, and that JavaScript would lose silently. */
+function refuseLossy(name: string, value: unknown): unknown {
   if (name === '__proto__') throw new Refusal('invalid_request', 'the body has the name __proto__');
   if (value === Infinity || value === -Infinity) throw new Refusal('invalid_request', 'a number is too large');
   return value;

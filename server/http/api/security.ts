@@ -1,10 +1,10 @@
 import type { ZodOpenApiComponentsObject, ZodOpenApiObject } from 'zod-openapi';
 
-/** What a gateway with a key lets requests show who they are by. */
+/** How requests authenticate, on a gateway with a key for tokens. */
 export interface Tokens {
-  /** The name of the cookie that may hold a token. */
+  /** The name of the cookie that may carry the token. */
   readonly cookie: string | undefined;
-  /** Whether a request without a token is served, too. */
+  /** Whether requests without a token are served. */
   readonly anonymous: boolean;
 }
 
@@ -14,10 +14,10 @@ const bearer: SecuritySchemes[string] = {
   type: 'http',
   scheme: 'bearer',
   bearerFormat: 'JWT',
-  description: 'A token of the issuer that the gateway trusts.',
+  description: 'A JWT from the issuer that the gateway trusts.',
 };
 
-/** What the document says of tokens: nothing where there is no key, and everybody is let in. */
+/** The security part of the OpenAPI document. It is empty for a gateway without a key for tokens, which trusts every client. */
 export function securityOf(tokens: Tokens | null): Pick<ZodOpenApiObject, 'security' | 'components'> {
   if (tokens === null) return {};
   const { cookie: name, anonymous } = tokens;

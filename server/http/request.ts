@@ -1,10 +1,14 @@
+/**
+ * Parses the requests of event streams, polls and forwarded commands into the commands of the protocol. Both forms of a
+ * request, a JSON body and a query string, become the same `ConnectRequest`. Every function throws `Refusal` (invalid_frame).
+ */
 import { PROTOCOL } from '@rowcast/client/protocol';
 import type { Request } from 'express';
 import { z } from 'zod';
 import { Refusal } from '../ground/refusal.js';
-import type { Asked, Order } from '../ports/door.js';
+import type { ConnectRequest, ForwardedCommands } from '../ports/door.js';
 
-/** The longest that a poll may wait, and what it waits if it does not say; in seconds. */
+/** The maximum and the default of `wait`, the time that a poll waits for events, in seconds. */
 const MAX_WAIT = 60;
 const DEFAULT_WAIT = 20;
 
@@ -12,7 +16,7 @@ const SESSION = '1 to 64 letters, digits, _ or -';
 const WAIT = `0 to ${MAX_WAIT} seconds`;
 
 const name = z.string(SESSION).regex(/^[\w-]{1,64}$/, SESSION);
-/** What a command says is flat. What is not is left out here, however deep it goes: it is read, and handed on, without recursion. */
+/** The fields of a command are scalars. Nested values are dropped without recursion, however deep they are. */
 const command = z
   .looseObject({ type: z.string() })
   .transform((fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => Object(value) !== value)));
@@ -26,36 +30,43 @@ const wait = z.object({
 
 const commandsUpTo = (most: number) => z.array(command).min(1).max(most);
 
-/** The commands of a body, in a connection of their own; so many at most. */
-export function inBody(body: unknown, request: Request, names: readonly string[], most: number): Asked {
+/** Parses a body with up to `most` commands, the first of which is `connect`. `names` are the parameters that the query may have. */
+export function commandsInBody(
+  body: unknown,
+  request: Request,
+  names: readonly string[],
+  most: number,
+): ConnectRequest {
   const query = queryOf(request, names);
-  const introduced = commandsUpTo(most).refine(([first]) => first?.type === 'connect', 'begins with connect');
-  return { commands: parse(introduced, body), session: sessionOf(query), replies: true };
+  const commands = commandsUpTo(most).refine(([first]) => first?.type === 'connect', 'begins with connect');
+  return { commands: parse(commands, body), session: sessionOf(query), replies: true };
 }
 
-/** The commands of a body, and the session of the connection that they are for. */
-export function forSession(body: unknown, most: number): Omit<Order, 'subject'> {
+/** Parses a body with up to `most` commands for an open connection, and the session that names the connection. */
+export function forwardedInBody(body: unknown, most: number): Omit<ForwardedCommands, 'subject'> {
   return parse(z.object({ session: name, commands: commandsUpTo(most) }), body);
 }
 
 /**
- * `channel=…&since=…` as commands: `connect` has the id 0, the channels have 1 and so on. `once`: it shows a ticket, and
- * cannot be asked again.
+ * Turns `channel=…&since=…` into commands: `connect` with the id 0, then one `subscribe` for each channel with the ids 1,
+ * 2 and so on. A `lastEventId` replaces channels and positions. `singleUse`: the request carries a ticket, so that it cannot be
+ * repeated.
  */
-export function inQuery(
+export function commandsInQuery(
   request: Request,
   names: readonly string[],
   lastEventId?: string | null,
-): Asked & { readonly sinces: readonly string[]; readonly once: boolean } {
+): ConnectRequest & { readonly sinces: readonly string[]; readonly singleUse: boolean } {
   const query = queryOf(request, ['channel', 'since', 'ticket', ...names]);
   const resumed = lastEventId ? [...new URLSearchParams(lastEventId)] : null;
   const channels = resumed?.map(([channel]) => channel) ?? query.getAll('channel');
-  const asked = query.getAll('since');
-  if (channels.length === 0) throw new Refusal('invalid_frame', 'channel: name at least one, <stream>:<key>');
-  if (resumed === null && asked.length > 1 && asked.length !== channels.length) {
-    throw new Refusal('invalid_frame', 'since: give one for all channels, or one for each of them in their order');
+  const requested = query.getAll('since');
+  if (channels.length === 0) throw new Refusal('invalid_frame', 'channel: at least one is required, as <stream>:<key>');
+  if (resumed === null && requested.length > 1 && requested.length !== channels.length) {
+    throw new Refusal('invalid_frame', 'since: send one for all channels, or one for each channel in the same order');
   }
-  const sinces = resumed?.map(([, since]) => since) ?? channels.map((_, index) => asked[index] ?? asked[0] ?? 'now');
+  const sinces =
+    resumed?.map(([, since]) => since) ?? channels.map((_, index) => requested[index] ?? requested[0] ?? 'now');
   const ticket = query.get('ticket') ?? undefined;
   const subscribe = channels.map((channel, index) => ({
     type: 'subscribe',
@@ -68,11 +79,11 @@ export function inQuery(
     session: sessionOf(query),
     replies: false,
     sinces,
-    once: ticket !== undefined,
+    singleUse: ticket !== undefined,
   };
 }
 
-/** In milliseconds. */
+/** The `wait` of a poll, in milliseconds. */
 export function waitOf(request: Request): number {
   return parse(wait, { wait: searchOf(request).get('wait') ?? undefined }).wait * 1000;
 }
@@ -81,15 +92,18 @@ function sessionOf(query: URLSearchParams): string | undefined {
   return parse(session, { session: query.get('session') ?? undefined }).session;
 }
 
-/** A misspelt name would be a wish that nobody hears, such as a `since` that is taken for `now`. */
+/** Unknown names are refused: a misspelt `since` would be ignored silently, and the stream would start at `now`. */
 function queryOf(request: Request, names: readonly string[]): URLSearchParams {
   const query = searchOf(request);
   const unknown = [...query.keys()].find((key) => !names.includes(key));
   if (unknown === undefined) return query;
-  throw new Refusal('invalid_frame', `${JSON.stringify(unknown.slice(0, 40))} is none of ${names.join(', ')}`);
+  throw new Refusal(
+    'invalid_frame',
+    `unknown parameter ${JSON.stringify(unknown.slice(0, 40))}: expected ${names.join(', ')}`,
+  );
 }
 
-/** An address may be one that no URL is. */
+/** Returns the query of a request. Its target may not be a valid URL, so that `URL` cannot parse it. */
 export function searchOf(request: Request): URLSearchParams {
   return new URLSearchParams(request.originalUrl.split(/[?#]/, 2)[1] ?? '');
 }
