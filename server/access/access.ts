@@ -1,3 +1,8 @@
+/**
+ * Caches access decisions of PostgreSQL, and grants the rights of subscriptions from them (I5). A decision that a
+ * subscription relies on is checked again after every interval, and at once when the doorbell reports a change of access;
+ * if the new decision is no, every holder of the right is told. The connection holds a right for each subscription.
+ */
 import { Refusal } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { Authorizer, OnLost, Permit, Principal, Rights } from '../ports/principal.js';
@@ -6,25 +11,21 @@ import { Decision } from './decision.js';
 export interface AccessOptions {
   readonly authorizer: Authorizer;
   readonly clock: Clock;
-  /** No decision that is relied on is older than this, in milliseconds, while the database answers. */
+  /** Maximum age of a decision in use while the database can be reached, in milliseconds. */
   readonly interval: number;
 }
 
-/** While it cannot be asked, a right is relied on for so many intervals. */
-const LONGEST = 6;
+/** How long a decision stays valid while the database cannot be reached, in intervals. */
+const MAX_INTERVALS = 6;
 
-/** Decisions that nobody relies on; with more, the one that was left longest ago is forgotten. */
+/** Maximum number of cached decisions that are not in use. Beyond it, the one that was released first is dropped. */
 const MAX_IDLE = 50_000;
 
 type ByChannel = Map<string, Decision>;
 
-/**
- * Who may read what, as Postgres decides it: remembered for a while, decided again on a schedule, and at once when the
- * doorbell says that somebody's rights have changed (I5).
- */
 export class Access implements Rights {
   readonly #options: AccessOptions;
-  /** By subject, then by its role and claims, which differ from token to token. */
+  /** By subject, then by role and claims, which differ between tokens of the same subject. */
   readonly #subjects = new Map<string, Map<string, ByChannel>>();
   readonly #idle = new Set<Decision>();
   #size = 0;
@@ -35,7 +36,7 @@ export class Access implements Rights {
     this.#schedule();
   }
 
-  /** Decisions that are remembered. */
+  /** The number of cached decisions. */
   get size(): number {
     return this.#size;
   }
@@ -44,18 +45,18 @@ export class Access implements Rights {
     const decision = this.#find(principal, channel);
     let granted = false;
     const holder: OnLost = (code) => {
-      if (!granted) return; // it may be allowed after all, below
+      if (!granted) return; // `hold` has not decided yet, and may ask a second time
       this.#release(decision, holder);
       onLost(code);
     };
-    // Before it is asked for, so that a change on the way is not missed.
+    // Before the question is sent, so that a change in the meantime is not missed.
     decision.hold(holder);
     this.#idle.delete(decision);
     try {
       const underWay = decision.asking;
-      // A refusal is not remembered: the right may be given a moment later, and is to be good before the bell is heard.
+      // A no is not cached: a right that was granted since must count even before the doorbell reports the change.
       if (!decision.allowed || decision.age > this.#options.interval) await decision.ask();
-      // What was under way already may have been asked before that.
+      // A question that was already under way may have been decided before the right was granted.
       if (!decision.allowed && underWay) await decision.ask();
       if (!decision.allowed) throw new Refusal(decision.code);
     } catch (error) {
@@ -66,12 +67,12 @@ export class Access implements Rights {
     return { release: () => this.#release(decision, holder) };
   }
 
-  /** The rights of a subject, or of everybody, are other ones now: what was decided is decided again. */
+  /** Invalidates the decisions of a subject whose access has changed, or of all subjects (null), and checks those in use again. */
   changed(subject: string | null): void {
     const affected = subject === null ? [...this.#subjects.keys()] : [subject];
     for (const decision of affected.flatMap((name) => this.#decisionsOf(name))) {
-      decision.overtake();
-      if (decision.held) decision.askAgain();
+      decision.invalidate();
+      if (decision.held) decision.recheck();
     }
   }
 
@@ -84,7 +85,7 @@ export class Access implements Rights {
     this.#cancelTimer = this.#options.clock.after(this.#options.interval, () => {
       for (const decision of this.#idle) if (decision.age > this.#options.interval) this.#drop(decision);
       for (const name of this.#subjects.keys())
-        for (const decision of this.#decisionsOf(name)) if (decision.held) decision.askAgain();
+        for (const decision of this.#decisionsOf(name)) if (decision.held) decision.recheck();
       this.#schedule();
     });
   }
@@ -110,7 +111,7 @@ export class Access implements Rights {
     let decision = byChannel.get(channel);
     if (decision === undefined) {
       const { authorizer, clock, interval } = this.#options;
-      decision = new Decision({ principal, channel }, authorizer, clock, LONGEST * interval);
+      decision = new Decision({ principal, channel }, authorizer, clock, MAX_INTERVALS * interval);
       byChannel.set(channel, decision);
       this.#size += 1;
     }

@@ -1,33 +1,36 @@
+/**
+ * One cached access decision: whether one principal may read one channel, and the holders that rely on it. It asks the
+ * database at most once at a time, and notifies every holder when the decision becomes no. Used by `Access` only.
+ */
 import { Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { AccessQuestion, Authorizer, OnLost } from '../ports/principal.js';
 
-/** Before the database is asked again that did not answer, in milliseconds. */
+/** Delay before a question is repeated that failed because the database could not be reached, in milliseconds. */
 const RETRY = 250;
 
-/** Whether one principal may read one channel: what was decided, and who relies on it. */
 export class Decision {
   readonly question: AccessQuestion;
   readonly #authorizer: Authorizer;
   readonly #clock: Clock;
-  /** In milliseconds; nobody relies on an older answer. */
-  readonly #longest: number;
+  /** Maximum age of a decision while the database cannot be reached, in milliseconds. */
+  readonly #maxAge: number;
   readonly #holders = new Set<OnLost>();
-  /** Null where it could not be decided. */
+  /** Null if the policy failed, or the database could not be reached for too long. */
   #allowed: boolean | null = false;
   #decidedAt = Number.NEGATIVE_INFINITY;
-  /** Something has changed that the last answer may not know of. */
+  /** Whether access has changed since the last decision. */
   #stale = false;
-  /** And that the one on its way may not know of. */
-  #overtaken = false;
+  /** Whether access has changed since the pending question was sent. */
+  #invalidated = false;
   #asking: Promise<void> | null = null;
   #cancelRetry: () => void = () => {};
 
-  constructor(question: AccessQuestion, authorizer: Authorizer, clock: Clock, longest: number) {
+  constructor(question: AccessQuestion, authorizer: Authorizer, clock: Clock, maxAge: number) {
     this.question = question;
     this.#authorizer = authorizer;
     this.#clock = clock;
-    this.#longest = longest;
+    this.#maxAge = maxAge;
   }
 
   get held(): boolean {
@@ -38,17 +41,17 @@ export class Decision {
     return this.#allowed === true;
   }
 
-  /** Why not. */
+  /** Why reading is not allowed. */
   get code(): Parameters<OnLost>[0] {
     return this.#allowed === null ? 'unavailable' : 'forbidden';
   }
 
-  /** An answer is on its way. */
+  /** Whether a question is pending. */
   get asking(): boolean {
     return this.#asking !== null;
   }
 
-  /** In milliseconds; without end where the answer was overtaken. */
+  /** In milliseconds; infinite if the decision was invalidated. */
   get age(): number {
     return this.#stale ? Number.POSITIVE_INFINITY : this.#clock.now() - this.#decidedAt;
   }
@@ -57,41 +60,38 @@ export class Decision {
     this.#holders.add(holder);
   }
 
-  /** False where it was released before. */
+  /** Returns false if the holder was released before. */
   release(holder: OnLost): boolean {
     const held = this.#holders.delete(holder);
     if (!this.held) this.stop();
     return held;
   }
 
-  /** Asks no more on its own. */
+  /** Cancels the retry. */
   stop(): void {
     this.#cancelRetry();
   }
 
-  /** What was decided may not hold any more. */
-  overtake(): void {
+  /** Access has changed: the decision, and the answer to a pending question, may be outdated. */
+  invalidate(): void {
     this.#stale = true;
-    this.#overtaken = true;
+    this.#invalidated = true;
   }
 
-  /** Asks Postgres, once for all who want to know. Rejects with `Unavailable`. */
+  /** Asks PostgreSQL. Concurrent callers share one question. Rejects with `Unavailable`. */
   ask(): Promise<void> {
     this.#asking ??= this.#ask();
     return this.#asking;
   }
 
-  /**
-   * Asks on behalf of those who hold it. While the database is away, nothing new comes from it, and they keep what they
-   * have for a while.
-   */
-  askAgain(): void {
+  /** Asks again on behalf of the holders. While the database cannot be reached they keep their right, for at most `maxAge`. */
+  recheck(): void {
     this.#cancelRetry();
     this.ask().catch((error: unknown) => {
       if (!this.held) return;
-      const relied = this.#clock.now() - this.#decidedAt;
-      if (!(error instanceof Unavailable) || relied > this.#longest) return this.#settle(null);
-      this.#cancelRetry = this.#clock.after(RETRY, () => this.askAgain());
+      const age = this.#clock.now() - this.#decidedAt;
+      if (!(error instanceof Unavailable) || age > this.#maxAge) return this.#apply(null);
+      this.#cancelRetry = this.#clock.after(RETRY, () => this.recheck());
     });
   }
 
@@ -99,18 +99,18 @@ export class Decision {
     let allowed: boolean | null;
     try {
       do {
-        this.#overtaken = false;
+        this.#invalidated = false;
         allowed = await this.#authorizer.mayRead(this.question, this.allowed);
-        // A refusal counts at once: bells without end would put it off without end.
-      } while (this.#overtaken && allowed);
+        // A no is applied at once: otherwise changes without end could delay a revocation without end.
+      } while (this.#invalidated && allowed);
     } finally {
-      // In the same turn: what changes from here on is asked anew.
+      // In the same turn as the answer: a later change starts a new question.
       this.#asking = null;
     }
-    this.#settle(allowed);
+    this.#apply(allowed);
   }
 
-  #settle(allowed: boolean | null): void {
+  #apply(allowed: boolean | null): void {
     this.#allowed = allowed;
     this.#stale = false;
     this.#decidedAt = this.#clock.now();

@@ -5,13 +5,13 @@ import { type Config, needsToken } from '../settings/config.js';
 import { keySource } from './key-source.js';
 import { Tokens } from './tokens.js';
 
-/** Everybody on this machine: without a key the gateway listens on loopback only. */
+/** Every client of a gateway without a key for tokens, which listens on loopback only. */
 const LOCAL = withoutToken('service_role', 'local');
 
-/** Whoever shows nothing, where that is admitted. */
+/** Clients without a token, if they are admitted. */
 const ANONYMOUS = withoutToken('anon');
 
-/** Tells who asks, in the way that the settings say. A ticket goes before a token: a browser adds a cookie unasked. */
+/** Makes the authenticator that the settings select. A ticket takes precedence over a token, because browsers add cookies on their own. */
 export function makeAuthenticator(config: Config, deps: { tickets: Tickets; logger: Logger }): Authenticator {
   if (!needsToken(config)) return { authenticate: async () => LOCAL };
   const { tickets, logger } = deps;
@@ -28,13 +28,13 @@ export function makeAuthenticator(config: Config, deps: { tickets: Tickets; logg
       if (ticket !== undefined) return notExpired(await tickets.redeem(ticket));
       if (token !== undefined) return tokens.verify(token);
       if (config.anonymous === 'on') return ANONYMOUS;
-      throw new Refusal('unauthorized', 'this gateway needs a token');
+      throw new Refusal('unauthorized', 'this gateway requires a token');
     },
   };
 }
 
 function notExpired(principal: Principal | null): Principal {
-  if (principal === null) throw new Refusal('unauthorized', 'the ticket was used, is too old, or never was one');
+  if (principal === null) throw new Refusal('unauthorized', 'the ticket is invalid, expired or already used');
   if (principal.expiresAt !== null && principal.expiresAt <= Date.now()) throw new Refusal('token_expired');
   return principal;
 }

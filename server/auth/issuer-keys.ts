@@ -2,16 +2,16 @@ import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
 import type { Logger } from '../ground/logger.js';
 
-/** How long the issuer may take to answer, in milliseconds, and how much it may say, in bytes. */
-const PATIENCE = 3_000;
-const LARGEST_ANSWER = 256 * 1024;
+/** The timeout of a request to the issuer, in milliseconds, and the maximum size of the response, in bytes. */
+const REQUEST_TIMEOUT = 3_000;
+const MAX_RESPONSE_BYTES = 256 * 1024;
 
-/** After an attempt that failed so long passes before the next, in milliseconds: many clients come at once. */
+/** Delay after a failed request, in milliseconds: many clients reconnect at once, and each needs the keys. */
 const RETRY_AFTER = 1_000;
 
 export interface IssuerKeysOptions {
   readonly url: string;
-  /** In seconds, as the settings. */
+  /** All three in seconds. */
   readonly cooldown: number;
   readonly refresh: number;
   readonly maxAge: number;
@@ -20,54 +20,54 @@ export interface IssuerKeysOptions {
 
 const keySet = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) });
 
-/** The issuer cannot be asked for its keys: nobody knows whether a token is good. */
+/** The keys of the issuer cannot be fetched, so that tokens cannot be verified. */
 export class NoKeys extends Error {
   override readonly name = 'NoKeys';
 }
 
 /**
- * The keys that an issuer publishes. A token with an unknown key makes them be fetched again; besides that they are
- * fetched anew when they are used after `refresh`. If that fails, they are good until `maxAge`, and nobody waits for
- * the issuer again before another `refresh` is over.
- * Rejects with `NoKeys` where there are none to tell by.
+ * The keys that an issuer publishes as a JWK set. They are fetched again for a token with an unknown key, at most once per
+ * `cooldown`, and when they are used after `refresh`. If that fails they stay valid until `maxAge`, and the next
+ * attempt is made after another `refresh`. Rejects with `NoKeys` if there are no valid keys.
  */
 export function issuerKeys({ url, cooldown, refresh, maxAge, logger }: IssuerKeysOptions): JWTVerifyGetKey {
-  let asked = Number.NEGATIVE_INFINITY;
+  let fetchedAt = Number.NEGATIVE_INFINITY;
   let failed = Number.NEGATIVE_INFINITY;
   const keys = createRemoteJWKSet(new URL(url), {
-    timeoutDuration: PATIENCE,
+    timeoutDuration: REQUEST_TIMEOUT,
     cooldownDuration: cooldown * 1000,
     cacheMaxAge: maxAge * 1000,
     [customFetch]: async (address, init) => {
-      if (performance.now() - failed < RETRY_AFTER) throw new NoKeys('the issuer did not answer just before');
-      asked = performance.now();
+      if (performance.now() - failed < RETRY_AFTER)
+        throw new NoKeys('the last request to the issuer failed a moment ago');
+      fetchedAt = performance.now();
       try {
         return await fetchKeys(address, init);
       } catch (error) {
         failed = performance.now();
-        logger.warn({ err: error }, 'the keys of the issuer of tokens could not be fetched');
+        logger.warn({ err: error }, 'the keys of the token issuer could not be fetched');
         throw new NoKeys('the issuer does not answer', { cause: error });
       }
     },
   });
   let refreshed = Promise.resolve();
   return async (header, token) => {
-    if (performance.now() - asked > refresh * 1000) refreshed = keys.reload().catch(() => {}); // it was logged
+    if (performance.now() - fetchedAt > refresh * 1000) refreshed = keys.reload().catch(() => {}); // logged above
     await refreshed;
     return keys(header, token);
   };
 }
 
-/** The answer of the issuer, once it is known to be a set of keys: anything else must not take the place of one. */
+/** Fetches the JWK set and checks its form: an error page must not replace the cached keys. */
 async function fetchKeys(address: string, init: RequestInit): Promise<Response> {
   const response = await fetch(address, init);
-  if (response.status !== 200) throw new Error(`the issuer answered with status ${response.status}`);
+  if (response.status !== 200) throw new Error(`the issuer returned status ${response.status}`);
   const parts: Uint8Array[] = [];
   let size = 0;
   for await (const part of response.body ?? []) {
     parts.push(part as Uint8Array);
     size += parts.at(-1)?.length ?? 0;
-    if (size > LARGEST_ANSWER) throw new Error(`the issuer answered with more than ${LARGEST_ANSWER} bytes`);
+    if (size > MAX_RESPONSE_BYTES) throw new Error(`the issuer returned more than ${MAX_RESPONSE_BYTES} bytes`);
   }
   return Response.json(keySet.parse(JSON.parse(Buffer.concat(parts).toString())));
 }

@@ -3,13 +3,13 @@ import type { Logger } from '../ground/logger.js';
 import type { Config } from '../settings/config.js';
 import { issuerKeys } from './issuer-keys.js';
 
-/** What tokens are checked with. The algorithms follow from it and never from the token: no key can be taken for one of another kind. */
+/** The keys that tokens are verified with. The algorithms depend on the key and never on the token, which prevents algorithm confusion. */
 export interface KeySource {
   readonly algorithms: readonly string[];
   readonly find: JWTVerifyGetKey;
 }
 
-/** The one that is configured. Throws where there is none. */
+/** Returns the configured key source. Throws if there is none. */
 export function keySource(config: Config, logger: Logger): KeySource {
   const { jwtSecret, jwtPublicKey, jwksUrl, jwksCooldown, jwksRefresh, jwksMaxAge } = config;
   if (jwtSecret !== undefined) {
@@ -20,7 +20,7 @@ export function keySource(config: Config, logger: Logger): KeySource {
     const { key, algorithm } = jwtPublicKey;
     return { algorithms: [algorithm], find: async () => key };
   }
-  if (jwksUrl === undefined) throw new Error('there is no key to check tokens with');
+  if (jwksUrl === undefined) throw new Error('no key for tokens is configured');
   const times = { cooldown: jwksCooldown, refresh: jwksRefresh, maxAge: jwksMaxAge };
   return { algorithms: ['RS256', 'ES256', 'EdDSA'], find: issuerKeys({ url: jwksUrl, ...times, logger }) };
 }

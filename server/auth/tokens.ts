@@ -1,3 +1,7 @@
+/**
+ * Verifies tokens: signed JWTs with a subject, an expiry, and the configured audience and issuer. It returns the
+ * principal of a token, caches it for a minute, and turns every failure into a refusal that says which check failed.
+ */
 import { createHash } from 'node:crypto';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { LRUCache } from 'lru-cache';
@@ -8,18 +12,18 @@ import { type Principal, ROLES } from '../ports/principal.js';
 import { NoKeys } from './issuer-keys.js';
 import type { KeySource } from './key-source.js';
 
-/** A longer token is refused before any work, in characters. */
-const LONGEST_TOKEN = 16 * 1024;
+/** Maximum length of a token, in characters. Longer ones are refused without parsing. */
+const MAX_TOKEN_LENGTH = 16 * 1024;
 
-/** A token that was verified is known for so long, in milliseconds: a poller shows the same one again and again. */
-const REMEMBERED = 60_000;
+/** How long a verified token is cached, in milliseconds: a client that polls sends the same one with each request. */
+const CACHE_TIME = 60_000;
 
-/** What the memory of verified tokens may hold, in bytes, and what an entry takes besides its text. */
-const MEMORY = 8 * 1024 * 1024;
-const ENTRY = 500;
+/** Maximum size of the cache of verified tokens, and the overhead of one entry, in bytes. */
+const CACHE_BYTES = 8 * 1024 * 1024;
+const ENTRY_BYTES = 500;
 
-/** The last moment that a `Date` has, in milliseconds since 1970; PostgreSQL knows later ones. */
-const END_OF_TIME = 8.64e15;
+/** The latest time of a JavaScript `Date`, in milliseconds since 1970. */
+const MAX_TIME = 8.64e15;
 
 export interface TokenRules {
   readonly keys: KeySource;
@@ -31,23 +35,22 @@ export interface TokenRules {
   readonly logger: Logger;
 }
 
-/** Checks tokens: JWTs that are signed, say who they are for, and end. */
 export class Tokens {
   readonly #rules: TokenRules;
-  /** By the hash of the token: the memory of a process is no place for tokens. */
+  /** By the hash of the token, so that tokens do not remain in memory. */
   readonly #verified = new LRUCache<string, Principal & { readonly expiresAt: number }>({
-    maxSize: MEMORY,
-    sizeCalculation: ({ subject, claims }) => ENTRY + 2 * (subject.length + claims.length),
-    ttl: REMEMBERED,
+    maxSize: CACHE_BYTES,
+    sizeCalculation: ({ subject, claims }) => ENTRY_BYTES + 2 * (subject.length + claims.length),
+    ttl: CACHE_TIME,
   });
 
   constructor(rules: TokenRules) {
     this.#rules = rules;
   }
 
-  /** Who a token is of. Rejects with `Refusal`; its message says what is wrong, and holds nothing of the token. */
+  /** Returns the principal of a token. Rejects with `Refusal`, whose message names the failed check and contains no part of the token. */
   async verify(token: string): Promise<Principal> {
-    if (token.length > LONGEST_TOKEN) throw unauthorized(`the token is longer than ${LONGEST_TOKEN} characters`);
+    if (token.length > MAX_TOKEN_LENGTH) throw unauthorized(`the token is longer than ${MAX_TOKEN_LENGTH} characters`);
     const hash = createHash('sha256').update(token).digest('base64');
     const known = this.#verified.get(hash);
     if (known !== undefined && known.expiresAt > Date.now()) return known;
@@ -68,27 +71,27 @@ export class Tokens {
       });
       return payload;
     } catch (error) {
-      if (error instanceof NoKeys)
-        throw new Refusal('unavailable', 'the issuer of tokens cannot be asked for its keys');
-      if (!(error instanceof errors.JOSEError)) logger.warn({ err: error }, 'a token could not be checked');
+      if (error instanceof NoKeys) throw new Refusal('unavailable', 'the keys of the token issuer cannot be fetched');
+      if (!(error instanceof errors.JOSEError)) logger.warn({ err: error }, 'a token could not be verified');
       throw refusalOf(error, keys);
     }
   }
 
   #principalOf(payload: JWTPayload): Principal & { readonly expiresAt: number } {
     const { clockTolerance, roleClaim } = this.#rules;
-    const { sub: subject, exp = 0, [roleClaim]: named } = payload;
-    if (typeof subject !== 'string' || subject === '') throw unauthorized('the claim sub of the token is not a name');
+    const { sub: subject, exp = 0, [roleClaim]: claimed } = payload;
+    if (typeof subject !== 'string' || subject === '')
+      throw unauthorized('the claim sub of the token is not a non-empty string');
     const claims = JSON.stringify(payload, storableOnly);
-    const role = ROLES.find((known) => known === named) ?? 'authenticated';
-    return { subject, role, claims, expiresAt: Math.min((exp + clockTolerance) * 1000, END_OF_TIME) };
+    const role = ROLES.find((known) => known === claimed) ?? 'authenticated';
+    return { subject, role, claims, expiresAt: Math.min((exp + clockTolerance) * 1000, MAX_TIME) };
   }
 }
 
-/** PostgreSQL reads the claims as JSON. */
+/** Refuses claims that PostgreSQL could not read as JSON. */
 function storableOnly(name: string, value: unknown): unknown {
   if (isStorable(name) && (typeof value !== 'string' || isStorable(value))) return value;
-  throw unauthorized('a claim of the token holds what is no text');
+  throw unauthorized('a claim of the token contains a character that cannot be stored');
 }
 
 function unauthorized(message: string): Refusal {
@@ -106,11 +109,11 @@ function refusalOf(error: unknown, { algorithms }: KeySource): Refusal {
   }
   if (error instanceof errors.JWKSNoMatchingKey) return unauthorized('the token is signed with an unknown key');
   if (error instanceof errors.JWKSMultipleMatchingKeys) {
-    return unauthorized('the token does not say which of several keys it is signed with (kid)');
+    return unauthorized('the token does not name the key it is signed with (kid), and several match');
   }
   if (error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid)
-    return unauthorized('this is not a JWT');
-  return unauthorized('the token cannot be checked');
+    return unauthorized('the token is not a JWT');
+  return unauthorized('the token cannot be verified');
 }
 
 function claimRefusal({ claim, reason }: errors.JWTClaimValidationFailed): Refusal {

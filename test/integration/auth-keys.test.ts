@@ -38,7 +38,7 @@ async function outcome(authenticator: Authenticator, key: Pick<SigningKey, 'sign
 }
 
 const UNKNOWN = 'unauthorized: the token is signed with an unknown key';
-const AWAY = 'unavailable: the issuer of tokens cannot be asked for its keys';
+const AWAY = 'unavailable: the keys of the token issuer cannot be fetched';
 
 test('I5: keys rotate: both are good while both are published, the old one is refused after', async () => {
   issuer = await Issuer.start([old]);
@@ -115,7 +115,7 @@ test('I5: a set that holds a secret or a private key lets nobody in by it', asyn
   const only = 'unauthorized: the token is not signed with RS256 or ES256 or EdDSA';
   expect(await outcome(authenticator, { sign: signWith(secret, { alg: 'HS256', kid: 'o' }) })).toBe(only);
   expect(await outcome(authenticator, { sign: signWith(privateKey, { alg: 'RS256', kid: 'p' }) })).toMatch(/^un/);
-  const several = 'unauthorized: the token does not say which of several keys it is signed with (kid)';
+  const several = 'unauthorized: the token does not name the key it is signed with (kid), and several match';
   expect(await outcome(authenticator, { sign: signWith(privateKey, { alg: 'RS256' }) })).toBe(several);
   expect(await outcome(authenticator, old)).toBe('ann');
 });

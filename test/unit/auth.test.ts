@@ -86,20 +86,28 @@ test.each<[string, Claims, string]>([
   ['no issuer', { iss: undefined }, 'unauthorized: the token has no claim iss'],
   ['no end', { exp: null }, 'unauthorized: the token has no claim exp'],
   ['no subject', { sub: undefined }, 'unauthorized: the token has no claim sub'],
-  ['an empty subject', { sub: '' }, 'unauthorized: the claim sub of the token is not a name'],
+  ['an empty subject', { sub: '' }, 'unauthorized: the claim sub of the token is not a non-empty string'],
   [
     'a subject that is no text',
     { sub: 7 as unknown as string },
-    'unauthorized: the claim sub of the token is not a name',
+    'unauthorized: the claim sub of the token is not a non-empty string',
   ],
   [
     'a beginning that is no time',
     { nbf: 'soon' as unknown as number },
     'unauthorized: the claim nbf of the token has the wrong form',
   ],
-  ['a NUL', { name: 'a\0b' }, 'unauthorized: a claim of the token holds what is no text'],
-  ['a NUL in a name', { app: { 'a\0b': 1 } }, 'unauthorized: a claim of the token holds what is no text'],
-  ['half a character', { sub: 'a\ud800b' }, 'unauthorized: a claim of the token holds what is no text'],
+  ['a NUL', { name: 'a\0b' }, 'unauthorized: a claim of the token contains a character that cannot be stored'],
+  [
+    'a NUL in a name',
+    { app: { 'a\0b': 1 } },
+    'unauthorized: a claim of the token contains a character that cannot be stored',
+  ],
+  [
+    'half a character',
+    { sub: 'a\ud800b' },
+    'unauthorized: a claim of the token contains a character that cannot be stored',
+  ],
 ])('I5: refused: a token with %s', async (_name, claims, said) => {
   const authenticator = bySecret(STRICT);
   expect(await authenticator.authenticate({ token: await byHmac(GOOD) })).toMatchObject({ subject: 'ann' });
@@ -166,11 +174,11 @@ test('I5: what is no good token is refused, and the answer does not repeat it', 
     [forged, 'unauthorized: the signature of the token is not valid'],
     [`${header}.${payload}.`, 'unauthorized: the signature of the token is not valid'],
     [none, 'unauthorized: the token is not signed with RS256'],
-    ['', 'unauthorized: this is not a JWT'],
-    ['garbage', 'unauthorized: this is not a JWT'],
-    ['a.b.c', 'unauthorized: this is not a JWT'],
-    ['a.b.c.d.e', 'unauthorized: this is not a JWT'],
-    [await rsa.sign({}, { crit: ['b64'], b64: false }).catch(() => 'a.b.c'), 'unauthorized: this is not a JWT'],
+    ['', 'unauthorized: the token is not a JWT'],
+    ['garbage', 'unauthorized: the token is not a JWT'],
+    ['a.b.c', 'unauthorized: the token is not a JWT'],
+    ['a.b.c.d.e', 'unauthorized: the token is not a JWT'],
+    [await rsa.sign({}, { crit: ['b64'], b64: false }).catch(() => 'a.b.c'), 'unauthorized: the token is not a JWT'],
     [`${good}${'x'.repeat(16 * 1024)}`, 'unauthorized: the token is longer than 16384 characters'],
     ['x'.repeat(1_000_000), 'unauthorized: the token is longer than 16384 characters'],
   ];
@@ -188,7 +196,7 @@ test('I5: what is no good token is refused, and the answer does not repeat it', 
 });
 
 test('without token or ticket: nobody, or the role anon where that is admitted', async () => {
-  expect(await refused(bySecret().authenticate({}))).toBe('unauthorized: this gateway needs a token');
+  expect(await refused(bySecret().authenticate({}))).toBe('unauthorized: this gateway requires a token');
   const open = bySecret({ ROWCAST_ANONYMOUS: 'on' });
   expect(await open.authenticate({})).toEqual({
     subject: '',
