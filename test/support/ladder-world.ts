@@ -20,7 +20,7 @@ export let websocket: FakeRung;
 export let sse: FakeRung;
 export let poll: FakeRung;
 export let states: string[];
-export let tokens: number;
+let tokens: number;
 export let session: Session;
 
 beforeEach(() => {
