@@ -96,12 +96,8 @@ function explained(error: NodeJS.ErrnoException, { port, databaseUrl, dataDir }:
     const found = `the embedded database in ${dataDir} was made by a version of Rowcast that was never released`;
     return new Error(`${found}: delete that folder, or name another one in ROWCAST_DATA_DIR`, { cause: error });
   }
-  const mended = {
-    EADDRINUSE: `port ${port} is taken: stop what listens there, or set ROWCAST_PORT`,
-    // SQLSTATE: insufficient_privilege
-    42501: `${error.message}: \`npx rowcast doctor\` says which right is missing`,
-  }[error.code ?? ''];
-  return mended === undefined ? error : new Error(mended, { cause: error });
+  if (error.code !== 'EADDRINUSE') return error;
+  return new Error(`port ${port} is taken: stop what listens there, or set ROWCAST_PORT`, { cause: error });
 }
 
 function startGateways(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {

@@ -12,7 +12,8 @@ const FIXES: Readonly<Record<string, string>> = {
   '28000':
     'Let the role in: ALTER ROLE … LOGIN, and a line for it in pg_hba.conf. If that says "no encryption", add sslmode=require to DATABASE_URL.',
   '3D000': 'Create the database, or name another one in DATABASE_URL.',
-  '42501': 'Grant the right that is missing; for the database itself: GRANT CONNECT ON DATABASE … TO …',
+  '42501':
+    'Grant the right that is missing: `npx rowcast doctor` says which; for the database itself, GRANT CONNECT ON DATABASE … TO …',
   '53300':
     'Raise the limit that it names (max_connections needs a restart of PostgreSQL; ALTER ROLE or ALTER DATABASE … CONNECTION LIMIT … does not), or end sessions that are not needed.',
   '55000': 'Let sessions into the database: ALTER DATABASE … ALLOW_CONNECTIONS true.',

@@ -2,6 +2,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
+import { removeClientVariables } from '../../server/postgres/client-variables.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { isAlive } from '../../server/postgres/leash.js';
 import { migrate } from '../../server/postgres/migrate.js';
@@ -25,6 +26,7 @@ declare global {
 
 /** Starts the PostgreSQL servers for the run: the embedded one, and each that is installed on this machine. */
 export default async function setup(): Promise<void> {
+  removeClientVariables();
   await removeAbandoned();
   const directory = join(tmpdir(), `rowcast-test-${process.pid}`);
   await mkdir(directory);
