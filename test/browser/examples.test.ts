@@ -1,3 +1,4 @@
+/** @needs chromium */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';

@@ -17,6 +17,7 @@ import { ask, JWT_SECRET } from '../support/api.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { lacks } from '../support/installed.mjs';
 import { until } from '../support/until.js';
 
 let database: TestDatabase;
@@ -104,16 +105,19 @@ function compare({ form, text }: { form: string; text: string }, printed: string
   ];
 }
 
-test('every example of the page is answered as the page shows it', async () => {
-  expect(examples.length).toBeGreaterThan(12);
-  const printed = await runAll(gateway.url);
-  expect(printed.length).toBe(examples.length);
-  for (const [index, { command, shown }] of examples.entries()) {
-    const wrong = shown === null ? [] : compare(shown, printed[index] ?? '');
-    expect({ command, wrong }).toEqual({ command, wrong: [] });
-  }
-  expect(printed[2]?.trim()).toBe('304');
-});
+(lacks('the commands of the API page', 'curl') ? test.skip : test)(
+  'every example of the page is answered as the page shows it',
+  async () => {
+    expect(examples.length).toBeGreaterThan(12);
+    const printed = await runAll(gateway.url);
+    expect(printed.length).toBe(examples.length);
+    for (const [index, { command, shown }] of examples.entries()) {
+      const wrong = shown === null ? [] : compare(shown, printed[index] ?? '');
+      expect({ command, wrong }).toEqual({ command, wrong: [] });
+    }
+    expect(printed[2]?.trim()).toBe('304');
+  },
+);
 
 const AsyncFunction = (async () => {}).constructor as new (...text: string[]) => (...given: unknown[]) => Promise<void>;
 

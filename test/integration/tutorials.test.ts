@@ -1,4 +1,3 @@
-import { accessSync, constants } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -6,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { freePort } from '../../server/ground/free-port.js';
 import { packageRoot } from '../../server/ground/package-root.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { lacks } from '../support/installed.mjs';
 import { Bindings, type Block, blocksOf } from '../support/page.js';
 import { program } from '../support/programs.js';
 import { Terminal } from '../support/terminal.js';
@@ -17,22 +17,8 @@ const QUICK_START = 'docs/quickstart.md';
 /** For commands that end, and for each line that a page shows. */
 const PATIENCE = 30_000;
 
-const missing = ['psql', 'curl', 'python3', 'openssl'].filter((program) => !isThere(program));
-if (missing.length > 0 && process.env.CI) throw new Error(`not installed: ${missing.join(', ')}`);
-const describeTutorials = missing.length === 0 ? describe : describe.skip;
-if (missing.length > 0)
-  console.warn(`the tutorials are not followed, because these are missing: ${missing.join(', ')}`);
-
-function isThere(program: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-}
+const tools = ['psql', 'curl', 'python3', 'openssl'] as const;
+const describeTutorials = lacks('README and quick start', ...tools) ? describe.skip : describe;
 
 /** A fresh clone after `npm ci && npm run build`, as far as the pages see it. */
 async function makeClone(): Promise<string> {

@@ -1,5 +1,14 @@
 /** What some tests need and npm does not install. */
-export type Program = 'chromium' | 'firefox' | 'nginx' | 'pgbouncer' | 'postgresql' | 'curl' | 'python3';
+export type Program =
+  | 'chromium'
+  | 'firefox'
+  | 'nginx'
+  | 'pgbouncer'
+  | 'postgresql'
+  | 'psql'
+  | 'openssl'
+  | 'curl'
+  | 'python3';
 
 /** The folders with the programs of each PostgreSQL that is installed, the newest first. */
 export function postgresFolders(): string[];

@@ -9,6 +9,8 @@ const PROGRAMS = {
   pgbouncer: { package: 'pgbouncer', names: ['pgbouncer'] },
   // Debian has more of them in its PATH, which choose a version and are no version.
   postgresql: { package: 'postgresql', names: ['pg_basebackup'], folders: postgresFolders() },
+  psql: { package: 'postgresql-client', names: ['psql'] },
+  openssl: { package: 'openssl', names: ['openssl'] },
   curl: { package: 'curl', names: ['curl'] },
   python3: { package: 'python3', names: ['python3'] },
 };
