@@ -1,36 +1,40 @@
+/**
+ * Reads the table for the judge: looks up the digest of the row at a position. Rows are read in blocks and cached, because
+ * the histories of many clients contain the same rows. It also knows epochs and floors, and so tells a pruned row from one
+ * that never existed.
+ */
 import type { Position } from '@rowcast/client/protocol';
 import { Refusal } from '../ground/refusal.js';
 import type { ChannelState, Feed, Pages } from '../ports/feed.js';
 import { digestOf } from './digest.js';
 
-/** What the table says about a position. `past`: its epoch is not the one of today. `foreign`: there is no such row. */
+/** What the table has at a position. `gone`: the row was pruned. `past`: another epoch than the current one. `foreign`: there is no such row. */
 export type Found = { readonly kind: 'row'; readonly digest: string } | { readonly kind: 'gone' | 'past' | 'foreign' };
 
 const GONE: Found = { kind: 'gone' };
 const PAST: Found = { kind: 'past' };
 const FOREIGN: Found = { kind: 'foreign' };
 
-/** Rows that are read and kept together, and how many of these blocks are kept: some 200 MB at most. */
+/** The number of rows in a block, and of blocks in the cache: about 200 MB. */
 const BLOCK_ROWS = 1_000;
-const BLOCKS_KEPT = 2_000;
+const MAX_BLOCKS = 2_000;
 
-/** The tables that histories are compared with. */
+/** Access to the tables that histories are compared with. */
 export type Tables = Pick<Feed, 'open'> & Pages;
 
 interface Block {
   readonly rows: Map<number, Found>;
-  /** The last seq that it covers; the channel may have grown since. */
+  /** The last seq that was read. The channel may have grown since. */
   readonly upTo: number;
 }
 
 interface Channel {
   state: ChannelState | null;
   readonly blocks: Map<number, Block>;
-  /** Epochs that are not the one of today, so that the state is read once for each. */
+  /** Epochs that are known to differ from the current one, so that the state is read only once for each. */
   readonly past: Set<string>;
 }
 
-/** The digests of the rows of the tables, read in blocks and kept: many clients saw the same rows. */
 export class Contents {
   readonly #tables: Tables;
   readonly #channels = new Map<string, Channel>();
@@ -40,12 +44,12 @@ export class Contents {
     this.#tables = tables;
   }
 
-  /** At once where it is known already. */
+  /** Looks up a position, synchronously if it is in the cache. */
   find(name: string, position: Position): Found | Promise<Found> {
     return this.#known(this.#channels.get(name), position) ?? this.#find(name, position);
   }
 
-  /** The state of a channel now; null where there is none. */
+  /** Reads the current state of a channel. Resolves to null if it does not exist. */
   async state(name: string): Promise<ChannelState | null> {
     return (await this.#refresh(name)).state;
   }
@@ -61,7 +65,7 @@ export class Contents {
       return PAST;
     }
     await this.#read(name, channel, seq);
-    // What is not there was pruned a moment ago, or never was.
+    // A row that is missing was pruned a moment ago, or never existed.
     return this.#known(channel, position) ?? this.#known(await this.#refresh(name), position) ?? FOREIGN;
   }
 
@@ -98,7 +102,7 @@ export class Contents {
         after = seq;
       }
     }
-    if (!channel.blocks.has(index) && this.#blocks.push({ channel, index }) > BLOCKS_KEPT) {
+    if (!channel.blocks.has(index) && this.#blocks.push({ channel, index }) > MAX_BLOCKS) {
       const oldest = this.#blocks.shift();
       oldest?.channel.blocks.delete(oldest.index);
     }

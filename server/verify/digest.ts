@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-/** JSON with the keys of every object sorted and no white space, as RFC 8785 has it: equal values are equal texts. */
+/** Writes JSON with sorted keys and without white space (RFC 8785), so that equal values have equal texts. */
 function canonical(value: unknown): string {
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
@@ -8,7 +8,7 @@ function canonical(value: unknown): string {
   return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonical(field)}`).join(',')}}`;
 }
 
-/** The content of a row in 16 hexadecimal digits, whatever the order of its columns. */
+/** Returns the digest of a row as 16 hexadecimal digits. It does not depend on the order of the columns. */
 export function digestOf(row: unknown): string {
   return createHash('sha256').update(canonical(row)).digest('hex').slice(0, 16);
 }

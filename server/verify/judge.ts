@@ -1,3 +1,8 @@
+/**
+ * Compares recorded histories with the tables, line by line, and returns a verdict with the faults of each reader. Its
+ * memory does not grow with the length of a history: it keeps counts for each client and channel, and a bounded cache of
+ * digests. `rowcast verify` and the tests feed it.
+ */
 import { formatPosition, type Position } from '@rowcast/client/protocol';
 import { Contents, type Found, type Tables } from './contents.js';
 import { digestOf } from './digest.js';
@@ -5,17 +10,13 @@ import { type HistoryLine, parseLine } from './line.js';
 import { ReaderRecord } from './reader.js';
 import { isClean, sum, type Verdict } from './verdict.js';
 
-/**
- * Compares what clients saw, line by line, with the table. It keeps counts for each client and channel and a bounded
- * number of digests of rows, however long the history is.
- */
 export class Judge {
   readonly #contents: Contents;
   readonly #readers = new Map<string, ReaderRecord>();
   readonly #clients = new Set<string>();
   #line = 0;
 
-  /** `tables` rejects when the database fails, and so do `feed` and `finish`. */
+  /** If `tables` rejects because the database failed, `feed` and `finish` reject as well. */
   constructor(tables: Tables) {
     this.#contents = new Contents(tables);
   }
@@ -25,14 +26,14 @@ export class Judge {
     return this.#line;
   }
 
-  /** The next line is the first one of another file. Clients keep what they had: their names tell them apart. */
+  /** The next line is the first line of another file. Clients keep their state, because a client may appear in several files. */
   nextFile(): void {
     this.#line = 0;
   }
 
   /**
-   * The next line of a history. Throws `BadHistory`. Where it returns a promise the table is being read: await it
-   * before the next line.
+   * Processes the next line of a history. Throws `BadHistory`. If it returns a promise the table is being read, and the
+   * caller must await it before the next line.
    */
   feed(text: string): Promise<void> | undefined {
     this.#line += 1;
@@ -43,7 +44,7 @@ export class Judge {
         reader.begin(line.since, this.#line);
         return undefined;
       case 'event': {
-        reader.heard(line.at);
+        reader.countEvent(line.at);
         const found = this.#contents.find(line.channel, line.position);
         if (found instanceof Promise) return found.then((found) => this.#event(reader, line, found));
         return this.#event(reader, line, found);
@@ -57,7 +58,7 @@ export class Judge {
     }
   }
 
-  /** `complete`: every channel was to be read to its head. */
+  /** Returns the verdict. `complete`: every reader should have read its channel up to the head. */
   async finish({ complete = false } = {}): Promise<Verdict> {
     const readers = [];
     for (const reader of this.#readers.values()) {
@@ -79,17 +80,17 @@ export class Judge {
     return reader;
   }
 
-  /** The first event that a session could have had which began at the oldest one; later ones have to follow it. */
+  /** Returns the seq of the first event that the session could have received. All events after it must follow. */
   async #firstOf({ channel, fromStart, place }: ReaderRecord, position: Position): Promise<number> {
     const first = position.seq + 1;
     if (!fromStart || place !== null) return first;
     const state = await this.#contents.state(channel);
-    // Below the floor of today nobody can tell any more where the floor was.
+    // The floor may have been lower at the time of the session; only events from today's floor on can be required.
     return state?.epoch === position.epoch ? Math.min(first, state.floor) : first;
   }
 
   async #subscribed(reader: ReaderRecord, position: Position): Promise<void> {
-    reader.goOn(position, await this.#firstOf(reader, position), this.#line);
+    reader.continueAt(position, await this.#firstOf(reader, position), this.#line);
   }
 
   #event(reader: ReaderRecord, event: HistoryLine & { type: 'event' }, found: Found): Promise<void> | undefined {
@@ -97,11 +98,11 @@ export class Judge {
     const { epoch, seq } = position;
     const name = formatPosition(position);
     if (!reader.reading) {
-      reader.fault('foreign', `${name} of a channel that was not asked for: ${channel}`, this.#line);
+      reader.fault('foreign', `${name} of a channel that was not subscribed to: ${channel}`, this.#line);
     } else if (found.kind === 'foreign') {
       reader.fault('foreign', `the table has no ${name}`, this.#line);
     } else if (!reader.inEpoch(epoch)) {
-      reader.fault('foreign', `${name} is of another epoch, and no reset said so`, this.#line);
+      reader.fault('foreign', `${name} is of another epoch, without a reset before it`, this.#line);
     } else {
       if (found.kind === 'gone') reader.counts.gone += 1;
       if (found.kind === 'row' && digest !== undefined && digest !== found.digest) {
@@ -118,9 +119,9 @@ export class Judge {
     const { place, channel } = reader;
     if (place?.epoch === position.epoch && place.seq < position.seq) {
       const state = await this.#contents.state(channel);
-      // What the table has still was not to be skipped.
+      // A reset may skip pruned events only. Those that the table still has are gaps.
       if (state?.epoch === place.epoch) {
-        reader.leftOut(Math.max(place.seq + 1, state.floor), position.seq, this.#line);
+        reader.skipped(Math.max(place.seq + 1, state.floor), position.seq, this.#line);
       }
     }
     reader.reset(position);

@@ -1,7 +1,7 @@
 import { type Position, parsePosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
 
-/** A history cannot be read: the file is missing, or a line is none. */
+/** A history cannot be read: the file is missing, or a line is malformed. */
 export class BadHistory extends Error {
   override readonly name = 'BadHistory';
 }
@@ -46,10 +46,10 @@ const line = z.discriminatedUnion('type', [
   z.object({ ...common, type: z.literal('end'), position }),
 ]);
 
-/** One line of a recorded history; docs/reference/history.md describes them. */
+/** One line of a recorded history, as described in docs/reference/history.md. */
 export type HistoryLine = z.infer<typeof line>;
 
-/** Throws `BadHistory`. */
+/** Parses one line. Throws `BadHistory`. */
 export function parseLine(text: string): HistoryLine {
   let value: unknown;
   try {

@@ -1,28 +1,28 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { digestOf } from './digest.js';
 
-/** Lines wait at most this long (ms) and up to this many characters, so that thousands a second cost few writes. */
+/** Lines are buffered for at most this time, in milliseconds, and up to this number of characters, to save writes. */
 const FLUSH_INTERVAL = 100;
 const FLUSH_SIZE = 64 * 1024;
 
 export interface RecorderOptions {
-  /** What is kept of a row: all of it (the default), a digest, or nothing. */
+  /** What is recorded of a row: all of it (the default), a digest, or nothing. */
   readonly content?: 'row' | 'digest' | 'none';
-  /** The file cannot be written any more. It is told once; what comes later is not recorded. */
+  /** Called once if the file cannot be written. Later lines are not recorded. */
   readonly onError: (error: Error) => void;
 }
 
-/** What one client sees of one channel. The functions may be handed on as listeners. */
+/** Records one client and one channel. The functions can be passed as listeners. */
 export interface RecordedReader {
-  /** At each `subscribed` reply: where the client stands then. */
+  /** Called at each `subscribed` reply, with the position of the client. */
   readonly subscribed: (position: string | null) => void;
   readonly event: (event: { readonly position: string; readonly row: unknown }) => void;
   readonly reset: (reset: { readonly reason: string; readonly position: string }) => void;
-  /** The client leaves, and claims to have everything up to here. */
+  /** The client leaves, and claims to have everything up to this position. */
   readonly end: (position: string | null) => void;
 }
 
-/** Writes what clients see to one file, as docs/reference/history.md has it. Any number of clients may share it. */
+/** Writes a history file in the format of docs/reference/history.md. Any number of clients can share it. */
 export class Recorder {
   readonly #options: RecorderOptions;
   readonly #file: number;
@@ -30,14 +30,14 @@ export class Recorder {
   #waiting = '';
   #failed = false;
 
-  /** Throws if the file is there already: a history is evidence. */
+  /** Throws if the file exists: a history is evidence and is never overwritten. */
   constructor(path: string, options: RecorderOptions) {
     this.#options = options;
     this.#file = openSync(path, 'wx');
     this.#timer = setInterval(() => this.#flush(), FLUSH_INTERVAL).unref();
   }
 
-  /** A session begins: `client` asks for what follows `since`. */
+  /** Begins a session, in which `client` reads the events after `since`. */
   begin(client: string, channel: string, since: string): RecordedReader {
     const { content = 'row' } = this.#options;
     const add = (type: string, fields: object) => this.#add({ at: Date.now(), client, type, channel, ...fields });
@@ -55,7 +55,7 @@ export class Recorder {
     };
   }
 
-  /** Writes what waits. Every line that was recorded before is in the file then. */
+  /** Writes the buffered lines and closes the file. */
   close(): void {
     clearInterval(this.#timer);
     this.#flush();

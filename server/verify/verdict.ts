@@ -1,62 +1,62 @@
-/** What can be wrong with what a client saw. */
+/** The kinds of faults. */
 export const FAULTS = ['gaps', 'duplicates', 'reorders', 'foreign', 'altered', 'missing'] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
-/** One fault, where it was found. */
+/** One fault and where it was found. */
 export interface Fault {
   readonly kind: FaultKind;
-  /** The line of the history, counted from 1; null for what was found after the last one. */
+  /** The line of the history, counted from 1; null for a fault that was found after the last line. */
   readonly line: number | null;
   readonly message: string;
 }
 
-/** Counts. But for `sessions`, `resets` and `silence` they count events. */
+/** Counts of events, except for `sessions`, `resets` and `silence`. */
 export interface Counts {
   sessions: number;
-  /** All that were received, of whatever kind. */
+  /** All events received. */
   events: number;
   resets: number;
-  /** Left out between two events, or skipped by a reset that was not due. */
+  /** Missing between two received events, or skipped by an unjustified reset. */
   gaps: number;
-  /** Received again within one session. */
+  /** Received more than once within one session. */
   duplicates: number;
-  /** Received after one with a higher seq. */
+  /** Received after an event with a higher seq. */
   reorders: number;
-  /** Of a channel that was not asked for, or of a position that the table does not have. */
+  /** Of a channel that was not subscribed to, or at a position that the table does not have. */
   foreign: number;
-  /** With another content than in the table. */
+  /** Received with content that differs from the table. */
   altered: number;
-  /** Not received at the end, although the session claims to have them, or was to be complete. */
+  /** Not received at the end, although the session claims to have them, or should be complete. */
   missing: number;
-  /** Not in the table any more (pruned, or of an earlier epoch), hence not compared. No fault. */
+  /** No longer in the table (pruned, or of an earlier epoch) and therefore not compared. Not a fault. */
   gone: number;
   /** The longest time between two events of a session, in milliseconds. */
   silence: number;
 }
 
-/** What one client saw of one channel. */
+/** The verdict on one client and one channel. */
 export interface ReaderVerdict extends Counts {
   readonly client: string;
   readonly channel: string;
-  /** Where it stood at last; null if it never got that far. */
+  /** Its last position; null if it never had one. */
   readonly position: string | null;
-  /** Its last session has said that it left. Without that its history may have been cut short. */
+  /** Whether its last session has an `end`. Without it the history may be incomplete. */
   readonly ended: boolean;
   /** The first faults, at most `FAULTS_KEPT`. */
   readonly faults: readonly Fault[];
 }
 
-/** The verdict over a history, or over several that were fed to one judge. */
+/** The verdict on all histories that were fed to one judge. */
 export interface Verdict {
   readonly clean: boolean;
   readonly clients: number;
-  /** Sums; of `silence` the maximum. */
+  /** Sums, except for `silence`, which is the maximum. */
   readonly total: Counts;
-  /** In the order of their first lines. */
+  /** In the order of their first line. */
   readonly readers: readonly ReaderVerdict[];
 }
 
-/** Faults of one reader that are described; all are counted. */
+/** Maximum number of faults of one reader that are described. All are counted. */
 export const FAULTS_KEPT = 10;
 
 export function noCounts(): Counts {
@@ -79,7 +79,7 @@ export function isClean(counts: Counts): boolean {
   return FAULTS.every((kind) => counts[kind] === 0);
 }
 
-/** The sums of many counts; of `silence` the maximum. */
+/** Adds up counts, except for `silence`, which becomes the maximum. */
 export function sum(all: readonly Counts[]): Counts {
   const total = noCounts();
   for (const counts of all) {

@@ -41,7 +41,7 @@ test('a seq to begin with, and a client that goes on later than it had come', as
   await event('e1.3');
   const { readers } = await judge.finish();
   expect(readers).toMatchObject([{ sessions: 3, events: 4, gaps: 2, duplicates: 0, position: 'e1.3', ended: false }]);
-  expect(readers[0]?.faults).toEqual([{ kind: 'gaps', line: 5, message: 'seq 5 to 6 are left out' }]);
+  expect(readers[0]?.faults).toEqual([{ kind: 'gaps', line: 5, message: 'seq 5 to 6 are missing' }]);
 });
 
 test('events of a numbering that is gone: no fault where a reset said so, foreign where none did', async () => {
