@@ -1,7 +1,7 @@
 import type { Extension } from '../ports/extension.js';
 import { durableStreamRoutes } from './routes.js';
 
-/** Every channel as a stream of the Durable Streams protocol. */
+/** The extension that serves every channel as a stream of the Durable Streams protocol. */
 export function durableStreams(): Extension {
   return {
     name: 'durable-streams',

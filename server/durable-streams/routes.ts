@@ -1,3 +1,7 @@
+/**
+ * Serves reads by the Durable Streams protocol: catch-up reads, long polls and event streams of one channel. It maps each
+ * read to one subscription of the door, and offsets to positions. There is no route for writes, which are INSERTs.
+ */
 import { PROTOCOL, type Since } from '@rowcast/client/protocol';
 import { type Request, type Response, Router } from 'express';
 import { type CacheScope, isNotModified, setCacheControl } from '../http/caching.js';
@@ -6,28 +10,27 @@ import { searchOf } from '../http/request.js';
 import type { ConnectRequest, Door, Place } from '../ports/door.js';
 import { arrayOf, firstSeq } from '../ports/events-frame.js';
 import type { Handler } from '../ports/extension.js';
-import { nextCursor } from './cursor.js';
-import { endOf } from './ending.js';
 import { eventStream } from './event-stream.js';
 import { formatOffset } from './offset.js';
-import { type Question, readQuestion } from './question.js';
+import { parseReadRequest, type ReadRequest } from './read-request.js';
+import { refusalOf } from './refusal-of.js';
+import { nextStreamCursor } from './stream-cursor.js';
 
-/** A reader comes back after so long, in milliseconds: with a fresh token, and to a gateway that has room. */
+/** Maximum duration of an event stream, in milliseconds. Readers reconnect with a new token, and spread over all gateways. */
 const STREAM_LIFETIME = 60_000;
 
-/** Set without Express, which would name a charset: the content type is the stream's, letter for letter. */
+/** Set with `setHeader`, because `set` of Express would append a charset, and the protocol compares content types exactly. */
 const JSON_TYPE = 'application/json';
 
 export interface DurableStreamOptions {
   readonly door: Pick<Door, 'stream' | 'poll'>;
   readonly cache: CacheScope;
-  /** Of an event stream, in milliseconds. */
+  /** Maximum duration of an event stream, in milliseconds. */
   readonly lifetime?: number;
-  /** What every request has to pass first. */
+  /** The rate limit of requests. */
   readonly limit: Handler;
 }
 
-/** Reading a channel by the Durable Streams protocol. Writing is an INSERT, and has no route. */
 export function durableStreamRoutes({ door, cache, limit, lifetime = STREAM_LIFETIME }: DurableStreamOptions): Router {
   const router = Router();
   router
@@ -38,27 +41,27 @@ export function durableStreamRoutes({ door, cache, limit, lifetime = STREAM_LIFE
       next();
     })
     .head(async (request, response) => {
-      const answer = await ask(door, request, response, { since: 'now', wait: 0 });
-      if (answer === null) return;
-      response.set('Stream-Next-Offset', answer.offset).setHeader('Content-Type', JSON_TYPE).end();
+      const page = await readPage(door, request, response, { since: 'now', wait: 0 });
+      if (page === null) return;
+      response.set('Stream-Next-Offset', page.offset).setHeader('Content-Type', JSON_TYPE).end();
     })
     .get(async (request, response) => {
-      const question = readQuestion(searchOf(request));
-      const cursor = nextCursor(Date.now(), question.cursor, Math.random());
-      if (question.live === 'sse') {
+      const read = parseReadRequest(searchOf(request));
+      const cursor = nextStreamCursor(Date.now(), read.cursor, Math.random());
+      if (read.live === 'sse') {
         const timer = setTimeout(() => response.end(), lifetime);
         response.once('close', () => clearTimeout(timer));
-        const format = (place: Place) => eventStream(question.since, cursor, place);
-        return door.stream(request, response, { ...asked(request, question.since), format });
+        const format = (place: Place) => eventStream(read.since, cursor, place);
+        return door.stream(request, response, { ...connectRequest(request, read.since), format });
       }
-      const answer = await ask(door, request, response, question);
-      if (answer === null) return;
-      const { events, offset, full } = answer;
+      const page = await readPage(door, request, response, read);
+      if (page === null) return;
+      const { events, offset, full } = page;
       response.set({ 'Stream-Next-Offset': offset, 'Stream-Cursor': String(cursor) });
       if (!full) response.set('Stream-Up-To-Date', 'true');
-      if (question.live === 'long-poll' && events.length === 0) return void response.status(204).end();
-      if (question.since !== 'now') {
-        const fixed = full && events.length > 0 && question.since !== 'start';
+      if (read.live === 'long-poll' && events.length === 0) return void response.status(204).end();
+      if (read.since !== 'now') {
+        const fixed = full && events.length > 0 && read.since !== 'start';
         setCacheControl(response, cache, fixed);
         response.set('ETag', `W/"${events[0] === undefined ? '' : firstSeq(events[0])}:${offset}"`);
       }
@@ -69,8 +72,8 @@ export function durableStreamRoutes({ door, cache, limit, lifetime = STREAM_LIFE
   return router;
 }
 
-/** One subscription. */
-function asked(request: Request, since: Since): ConnectRequest {
+/** The commands of one subscription to the channel of the path. */
+function connectRequest(request: Request, since: Since): ConnectRequest {
   const { stream, key } = request.params;
   const channel = `${stream}:${key}`;
   const commands = [
@@ -80,28 +83,28 @@ function asked(request: Request, since: Since): ConnectRequest {
   return { commands, session: undefined, replies: false };
 }
 
-interface Answer {
+interface StreamPage {
   /** Frames of events. */
   readonly events: readonly Buffer[];
-  /** Where the reader stands after them. */
+  /** The offset after the last event. */
   readonly offset: string;
-  /** More events follow. */
+  /** Whether more events are available. */
   readonly full: boolean;
 }
 
-/** Null where nobody waits for the answer any more. Rejects with `Refusal`. */
-async function ask(
+/** Resolves to null if the client has disconnected. Rejects with `Refusal`. */
+async function readPage(
   door: DurableStreamOptions['door'],
   request: Request,
   response: Response,
-  { since, wait }: Pick<Question, 'since' | 'wait'>,
-): Promise<Answer | null> {
-  const answer = await door.poll(request, response, { ...asked(request, since), fresh: wait === 0 }, wait);
+  { since, wait }: Pick<ReadRequest, 'since' | 'wait'>,
+): Promise<StreamPage | null> {
+  const answer = await door.poll(request, response, { ...connectRequest(request, since), fresh: wait === 0 }, wait);
   if (answer === null) return null;
   const events: Buffer[] = [];
   for (const frame of answer.frames) {
-    // Who asked from the start hears of a reset only if it has events from before it. They can be read again.
-    const end = Buffer.isBuffer(frame) ? null : endOf(frame, events.length === 0 ? since : null);
+    // For a read from the start a reset is an error only after events, which the reader can then read again.
+    const end = Buffer.isBuffer(frame) ? null : refusalOf(frame, events.length === 0 ? since : null);
     if (end !== null) throw end;
     if (Buffer.isBuffer(frame)) events.push(frame);
   }

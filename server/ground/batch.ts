@@ -1,6 +1,6 @@
 /**
- * Gathers what is asked while earlier questions are on their way, and asks it together: `run` answers each of at
- * most `size` items in its place. At most `width` runs are under way at once.
+ * Combines requests into batches, for statements that handle many items at once. While `width` runs are in progress,
+ * further items queue and go into the next run. `run` gets at most `size` items and returns one result for each, in order.
  */
 export class Batch<Item, Answer> {
   readonly #run: (items: readonly Item[]) => Promise<readonly Answer[]>;
@@ -15,15 +15,16 @@ export class Batch<Item, Answer> {
     this.#width = width;
   }
 
-  /** Nobody waits for an answer. */
+  /** Whether no item is queued or in progress. */
   get idle(): boolean {
     return this.#running === 0 && this.#waiting.length === 0;
   }
 
+  /** Resolves to the result of this item. Rejects if the run of its batch rejects. */
   ask(item: Item): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ item, resolve, reject });
-      // After this turn: what else is asked in it comes along.
+      // After this turn, so that other items of the same turn join the batch.
       queueMicrotask(() => this.#next());
     });
   }
@@ -32,7 +33,7 @@ export class Batch<Item, Answer> {
     if (this.#running >= this.#width || this.#waiting.length === 0) return;
     const batch = this.#waiting.splice(0, this.#size);
     this.#running += 1;
-    // Whoever hears an answer finds the batch as it is after it.
+    // The count is updated before the promises settle, so that their callbacks see the batch as finished.
     this.#run(batch.map(({ item }) => item)).then(
       (answers) => {
         this.#running -= 1;

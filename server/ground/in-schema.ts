@@ -1,15 +1,15 @@
-/** The place of the schema in the SQL of an extension, as in the scripts of PostgreSQL's own extensions. */
+/** The placeholder of the schema in the SQL of an extension, as in the scripts of PostgreSQL extensions. */
 const PLACE = '@extschema@';
 
-/** As there, characters that would end a quoted name or a string; and % is special in a format. */
+/** Characters that would end a quoted name or a string, which PostgreSQL forbids there as well, and % for `format()`. */
 const UNUSABLE = /["$'\\%]/;
 
-/** Whether SQL can be written for a schema of this name. */
+/** Whether the SQL of an extension can be installed in a schema of this name. */
 export function isUsableSchema(schema: string): boolean {
   return schema !== '' && !UNUSABLE.test(schema);
 }
 
-/** The SQL of an extension, for the schema that its tables are in: its name as SQL writes it, quoted where it has to be. */
+/** Replaces the placeholder in the SQL of an extension. `schema` is the name as SQL writes it, quoted if necessary. */
 export function inSchema(sql: string, schema: string): string {
   return sql.replaceAll(PLACE, schema);
 }

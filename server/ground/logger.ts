@@ -2,26 +2,26 @@ import { type Logger, pino, stdSerializers } from 'pino';
 
 export type { Logger };
 
-/** What is written in place of a secret. */
+/** Written in place of a secret. */
 const HIDDEN = '[hidden]';
 
-/** Fields that would hold one. */
+/** Fields that may hold a secret. */
 const SECRET = ['token', 'ticket', 'authorization', 'cookie', 'password', 'connectionString', 'databaseUrl'];
 
 /**
- * What looks like one wherever it stands, in a message, a stack or the text of a foreign error: a JWT, a `Bearer`, a ticket in
- * an address, the password of a URL. No line is meant to hold any of them; this is for the one that does all the same.
+ * Matches secrets anywhere in a line, such as in a message, a stack or an error of a library: a JWT, a bearer token, a ticket
+ * in a URL, the password of a URL. No line should contain any; this is the second line of defence.
  */
 const LOOKS_SECRET =
   /\beyJ[\w-]{4,}\.[\w-]+\.[\w-]*|(?<=\bBearer +)[^\s"\\]+|(?<=[?&](?:ticket|token)=)[^\s"&\\]+|(?<=\b\w+:\/\/[^\s:/@"]*:)[^\s/@"]+(?=@)/gi;
 
-/** An error as a line tells it. A pool of `pg` hangs the whole connection on to it. */
+/** Serializes an error without its `client`: a pool of `pg` attaches the whole connection. */
 function withoutClient(error: Error): unknown {
-  const said: unknown = stdSerializers.err(error); // anything may have been thrown
-  return typeof said === 'object' && said !== null ? { ...said, client: undefined } : said;
+  const serialized: unknown = stdSerializers.err(error); // not an object if the thrown value was no error
+  return typeof serialized === 'object' && serialized !== null ? { ...serialized, client: undefined } : serialized;
 }
 
-/** JSON lines on standard error: standard output belongs to what a command prints. `write` takes each line. */
+/** Makes a logger that writes JSON lines to standard error, because standard output is for the output of commands. `write` receives the lines instead. */
 export function makeLogger(level: string, write?: (line: string) => void): Logger {
   const destination = write === undefined ? pino.destination({ fd: 2, sync: true }) : { write };
   return pino(

@@ -1,28 +1,31 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 
-/** What a gateway counts. One set per gateway, so that several can live in one process. */
+/** The metrics of a gateway. Each gateway has a registry of its own, so that several can run in one process. */
 export class Metrics {
   readonly registry = new Registry();
-  readonly rings = this.#counter('rings_total', 'Rings of the doorbell that were heard.');
+  readonly rings = this.#counter('rings_total', 'Rings of the doorbell that were received.');
   readonly silentCommits = this.#counter(
     'silent_commits_total',
-    'Transactions found while not asleep: most of their writers found the gate taken and were spared the ring.',
+    'Transactions found while awake. Most of their writers did not have to ring, because the gate was held.',
   );
   readonly reads = this.#counter('tail_reads_total', 'Reads of the tail.');
   readonly commits = this.#counter('commits_total', 'Transactions with events that the tail has found.');
   readonly unannounced = this.#counter(
     'unannounced_reads_total',
-    'Safety reads that found what nobody rang for, then or in the interval after it. Rises only when a ringer died, hung, or stopped while transactions were open.',
+    'Safety reads that found rows without a ring, then or within the next interval. Rises only when a ringer died, hung, or stopped while transactions were open.',
   );
-  readonly opens = this.#counter('open_statements_total', 'Statements that asked where channels stand.');
-  readonly pageStatements = this.#counter('page_statements_total', 'Statements that read pages of history.');
-  readonly pages = this.#counter('pages_total', 'Pages of history that were read; one for all who want the same.');
-  readonly turnedAway = this.#counter('turned_away_total', 'Connections that were told to come back later.');
+  readonly opens = this.#counter('open_statements_total', 'Statements that read the state of channels.');
+  readonly pageStatements = this.#counter('page_statements_total', 'Statements that read pages of old events.');
+  readonly pages = this.#counter(
+    'pages_total',
+    'Pages of old events that were read. One page serves all readers that need it.',
+  );
+  readonly turnedAway = this.#counter('turned_away_total', 'Connections that were refused with a retry hint.');
   readonly #scrape: () => Promise<string>;
   #awakeSince: number | null = null;
   #awakeBefore = 0;
 
-  /** `scrape`: where the figures of this process alone would not be the whole answer. */
+  /** `scrape` replaces the metrics of this process, for example by those of all workers. */
   constructor(scrape?: () => Promise<string>) {
     this.#scrape = scrape ?? (() => this.registry.metrics());
     const awake: Counter = this.#counter('awake_seconds_total', 'Seconds in which the gateway was not asleep.', () => {
@@ -31,24 +34,24 @@ export class Metrics {
     });
   }
 
-  /** In the text format of Prometheus. */
+  /** Resolves to the metrics in the text format of Prometheus. */
   scrape(): Promise<string> {
     return this.#scrape();
   }
 
-  /** Adds what is known of the process as a whole: memory, CPU, event loop lag. */
+  /** Adds the metrics of the process: memory, CPU, event loop lag. */
   addProcess(): void {
     collectDefaultMetrics({ register: this.registry });
   }
 
-  /** The gateway woke, or fell asleep. */
+  /** Reports that the gateway woke up or fell asleep. */
   awake(awake: boolean): void {
     if (awake === (this.#awakeSince !== null)) return;
     this.#awakeBefore = this.#awakeTime();
     this.#awakeSince = awake ? performance.now() : null;
   }
 
-  /** A value that is asked for when somebody looks. */
+  /** Adds a gauge whose value is read at each scrape. */
   gauge(name: string, help: string, value: () => number): void {
     const gauge: Gauge = new Gauge({
       name: `rowcast_${name}`,

@@ -1,10 +1,10 @@
 import { type AnyErrorCode, errors } from '@rowcast/client/protocol';
 
-/** A refusal with a code from the one table of errors. Its message goes to the client: no SQL, no secret. */
+/** An error of the table of errors. Its message is sent to the client, and must contain neither SQL nor secrets. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly code: AnyErrorCode;
-  /** When to come back, in milliseconds from now; 0 where there is no such time. */
+  /** The retry hint in milliseconds; 0 if there is none. */
   readonly retryAfter: number;
 
   constructor(code: AnyErrorCode, message: string = errors[code].meaning, retryAfter = 0) {
@@ -14,33 +14,34 @@ export class Refusal extends Error {
   }
 }
 
-/** The database cannot be reached. Its message is for the log: a client is told no more than the code `unavailable`. */
+/** The database cannot be reached. The message is logged only; clients get the code `unavailable`. */
 export class Unavailable extends Error {
   override readonly name = 'Unavailable';
 }
 
-/** What a client is told of an error. One that nobody has foreseen is `internal`: the caller logs it. */
+/** Returns the refusal that a client gets for an error. Unexpected errors become `internal`, and the caller logs them. */
 export function asRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   return new Refusal(error instanceof Unavailable ? 'unavailable' : 'internal');
 }
 
-/** When to come back to a gateway that cannot serve now and does not know until when, in milliseconds. */
-const SOON = 1_000;
+/** The retry hint of an error that is temporary but has no hint of its own, in milliseconds. */
+const DEFAULT_RETRY = 1_000;
 
-const LATER: ReadonlySet<AnyErrorCode> = new Set([
+/** Errors that are temporary. */
+const TEMPORARY: ReadonlySet<AnyErrorCode> = new Set([
   'rate_limited',
   'too_many_connections',
   'unavailable',
   'shutting_down',
 ]);
 
-/** For the header `Retry-After`: when to come back, in whole seconds; 0 where there is no use in that. */
+/** Returns the value of the header `Retry-After` in whole seconds; 0 if the request should not be retried. */
 export function secondsUntilRetry({ code, retryAfter }: Pick<Refusal, 'code' | 'retryAfter'>): number {
-  return Math.ceil((retryAfter || (LATER.has(code) ? SOON : 0)) / 1000);
+  return Math.ceil((retryAfter || (TEMPORARY.has(code) ? DEFAULT_RETRY : 0)) / 1000);
 }
 
-/** A whole HTTP answer, for a socket on which there is no request to answer; `status` as in `431 Request Header Fields Too Large`. */
+/** Returns the text of a complete HTTP response, for a socket without a parsed request. `status` is a status line such as `431 Request Header Fields Too Large`. */
 export function bareAnswer(status: string, refusal: Refusal): string {
   const { code, message } = refusal;
   const body = JSON.stringify({ error: { code, message } });

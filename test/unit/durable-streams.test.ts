@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type Frame, formatPosition } from '../../client/protocol/index.js';
-import { nextCursor } from '../../server/durable-streams/cursor.js';
-import { endOf } from '../../server/durable-streams/ending.js';
 import { eventStream } from '../../server/durable-streams/event-stream.js';
 import { formatOffset, sinceOf } from '../../server/durable-streams/offset.js';
-import { readQuestion } from '../../server/durable-streams/question.js';
+import { parseReadRequest } from '../../server/durable-streams/read-request.js';
+import { refusalOf } from '../../server/durable-streams/refusal-of.js';
+import { nextStreamCursor } from '../../server/durable-streams/stream-cursor.js';
 import { Refusal } from '../../server/ground/refusal.js';
 import { Page } from '../../server/hub/page.js';
 import { arrayOf, firstSeq, rowsOf } from '../../server/ports/events-frame.js';
@@ -55,7 +55,7 @@ describe('offsets', () => {
 });
 
 test('a cursor is the number of an interval of 20 seconds, and later than the one that was shown', () => {
-  const interval = (moment: string) => nextCursor(Date.parse(moment), undefined, 0);
+  const interval = (moment: string) => nextStreamCursor(Date.parse(moment), undefined, 0);
   expect(interval('2024-10-09T00:00:00Z')).toBe(0);
   expect(interval('2024-10-09T00:01:00Z')).toBe(3);
   fc.assert(
@@ -65,9 +65,9 @@ test('a cursor is the number of an interval of 20 seconds, and later than the on
       fc.double({ min: 0, max: 0.999, noNaN: true }),
       (since, shown, random) => {
         const now = Date.parse('2024-10-09T00:00:00Z') + since;
-        const cursor = nextCursor(now, shown, random);
+        const cursor = nextStreamCursor(now, shown, random);
         expect(Number.isInteger(cursor)).toBe(true);
-        expect(cursor).toBeGreaterThanOrEqual(nextCursor(now, undefined, 0));
+        expect(cursor).toBeGreaterThanOrEqual(nextStreamCursor(now, undefined, 0));
         expect(cursor).toBeGreaterThan(shown);
       },
     ),
@@ -134,16 +134,16 @@ describe('an event stream', () => {
   });
 
   test('ends with the code of a refusal', () => {
-    const ended = endOf({ type: 'unsubscribed', channel: 's:k', code: 'unknown_channel' }, 'now');
+    const ended = refusalOf({ type: 'unsubscribed', channel: 's:k', code: 'unknown_channel' }, 'now');
     expect(ended?.code).toBe('unknown_channel');
-    const refused = endOf({ type: 'error', id: 0, code: 'unauthorized', message: 'no' }, 'now');
+    const refused = refusalOf({ type: 'error', id: 0, code: 'unauthorized', message: 'no' }, 'now');
     expect([refused?.code, refused?.message]).toEqual(['unauthorized', 'no']);
-    expect(endOf({ type: 'error', code: 'of a later version', message: '' }, null)?.code).toBe('internal');
+    expect(refusalOf({ type: 'error', code: 'of a later version', message: '' }, null)?.code).toBe('internal');
   });
 });
 
 describe('a question', () => {
-  const read = (query: string) => readQuestion(new URLSearchParams(query));
+  const read = (query: string) => parseReadRequest(new URLSearchParams(query));
 
   test('has defaults, and what is not known is passed over', () => {
     expect(read('foo=1')).toEqual({ since: 'start', live: undefined, cursor: undefined, wait: 0 });
@@ -169,6 +169,6 @@ describe('a question', () => {
       'timeout=x',
     ];
     for (const query of wrong) expect(() => read(query)).toThrow(Refusal);
-    expect(() => read('offset=a')).toThrow('offset: -1, now, or one that an answer has named');
+    expect(() => read('offset=a')).toThrow('offset: must be -1, now, or the offset of a response');
   });
 });

@@ -2,10 +2,10 @@ import { type Frame, isErrorCode, type Since } from '@rowcast/client/protocol';
 import { Refusal } from '../ground/refusal.js';
 
 /**
- * Why a reader cannot go on, if a frame says so. `since` is what it asked, null where it was told a position meanwhile:
- * to who knows no position a reset means nothing.
+ * Returns the refusal that ends a stream after this frame, or null. `since` is the position of the request, or null if the
+ * reader has received an offset since. A reset is no error for a reader without a position.
  */
-export function endOf(frame: Frame, since: Since | null): Refusal | null {
+export function refusalOf(frame: Frame, since: Since | null): Refusal | null {
   if (frame.type === 'reset') return since === 'start' || since === 'now' ? null : new Refusal('position_gone');
   if (frame.type !== 'error' && frame.type !== 'unsubscribed' && frame.type !== 'paused') return null;
   const code = isErrorCode(frame.code) ? frame.code : 'internal';

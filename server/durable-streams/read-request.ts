@@ -2,22 +2,23 @@ import { z } from 'zod';
 import { Refusal } from '../ground/refusal.js';
 import { sinceOf } from './offset.js';
 
-/** How long a long poll waits where it does not say, and at most; in seconds. */
+/** The default and the maximum wait of a long poll, in seconds. */
 const DEFAULT_TIMEOUT = 20;
 const MAX_TIMEOUT = 60;
 
-const question = z
+const query = z
   .object({
     offset: z
       .string()
       .transform((offset, context) => {
         const since = sinceOf(offset);
-        if (since === null) context.addIssue({ code: 'custom', message: '-1, now, or one that an answer has named' });
+        if (since === null)
+          context.addIssue({ code: 'custom', message: 'must be -1, now, or the offset of a response' });
         return since ?? '';
       })
       .optional(),
     live: z.enum(['long-poll', 'sse']).optional(),
-    // It means something to caches alone: one that cannot be read is no reason to refuse.
+    // Only caches use it, so that an invalid value is ignored.
     cursor: z
       .string()
       .regex(/^\d{1,15}$/)
@@ -26,10 +27,10 @@ const question = z
       .catch(undefined),
     timeout: z.coerce.number<string>().min(0).max(MAX_TIMEOUT).default(DEFAULT_TIMEOUT),
   })
-  .refine(({ offset, live }) => live === undefined || offset !== undefined, 'offset: a live read has to name one');
+  .refine(({ offset, live }) => live === undefined || offset !== undefined, 'offset: required for a live read');
 
-/** What a reader asks, as its query says it. */
-export interface Question {
+/** A parsed read request. */
+export interface ReadRequest {
   readonly since: string;
   readonly live: 'long-poll' | 'sse' | undefined;
   readonly cursor: number | undefined;
@@ -37,12 +38,12 @@ export interface Question {
   readonly wait: number;
 }
 
-/** Throws `Refusal`. What is not known is passed over, as the protocol demands. */
-export function readQuestion(query: URLSearchParams): Question {
-  const names = Object.keys(question.shape);
-  const twice = names.find((name) => query.getAll(name).length > 1);
-  if (twice !== undefined) throw new Refusal('invalid_frame', `${twice}: give one`);
-  const parsed = question.safeParse(Object.fromEntries(query));
+/** Parses the query of a read. Unknown parameters are ignored, as the protocol requires. Throws `Refusal` (invalid_frame). */
+export function parseReadRequest(search: URLSearchParams): ReadRequest {
+  const names = Object.keys(query.shape);
+  const repeated = names.find((name) => search.getAll(name).length > 1);
+  if (repeated !== undefined) throw new Refusal('invalid_frame', `${repeated}: must not be repeated`);
+  const parsed = query.safeParse(Object.fromEntries(search));
   if (!parsed.success) {
     const faults = parsed.error.issues.map(({ path, message }) => [...path, message].join(': '));
     throw new Refusal('invalid_frame', faults.join('; '));
