@@ -1,10 +1,11 @@
+/** Parses the commands of clients. Fields that are not declared here are dropped; malformed frames throw `RefusedFrame`. */
 import type { Command } from '@rowcast/client/protocol';
 import { z } from 'zod';
 import { Refusal } from '../ground/refusal.js';
 import { isStorable } from '../ground/storable.js';
 
 const id = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
-const unicode = z.string().refine(isStorable, 'is no Unicode text without NUL');
+const unicode = z.string().refine(isStorable, 'must be Unicode text without NUL');
 const channel = unicode.min(1).max(512);
 const token = z.string().min(1);
 const ticket = z.string().min(1).max(128);
@@ -27,7 +28,7 @@ export type ParsedCommand = { [T in keyof typeof commands]: z.output<(typeof com
 
 const envelope = z.looseObject({ type: z.string(), id: id.optional().catch(undefined) });
 
-/** A refused frame, with the id of the command where it had one. */
+/** The refusal of a malformed frame, with the id of its command if it has one. */
 export class RefusedFrame extends Refusal {
   readonly id: number | undefined;
 
@@ -41,7 +42,7 @@ function isCommandType(type: string): type is Command['type'] {
   return Object.hasOwn(commands, type);
 }
 
-/** The command that a text frame holds. Throws `RefusedFrame`. */
+/** Parses the command in a text frame. Throws `RefusedFrame`. */
 export function parseCommand(text: string): ParsedCommand {
   let value: unknown;
   try {
@@ -52,10 +53,10 @@ export function parseCommand(text: string): ParsedCommand {
   return readCommand(value);
 }
 
-/** The command that a JSON value is. Throws `RefusedFrame`. */
+/** Parses a command from a JSON value. Throws `RefusedFrame`. */
 export function readCommand(value: unknown): ParsedCommand {
   const outer = envelope.safeParse(value);
-  if (!outer.success) throw new RefusedFrame('invalid_frame', 'a frame is an object with a type and an id');
+  if (!outer.success) throw new RefusedFrame('invalid_frame', 'a frame must be an object with a type and an id');
   const { type, id: commandId } = outer.data;
   if (!isCommandType(type)) {
     throw new RefusedFrame('unknown_type', `${JSON.stringify(type.slice(0, 40))} is not a command`, commandId);

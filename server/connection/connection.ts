@@ -1,3 +1,8 @@
+/**
+ * One client of the gateway, over any transport: authentication, the expiry and refresh of its token, and the replies to
+ * its commands. It owns the subscriptions of the client. A door makes it, passes frames to it, and reports when the
+ * transport drains or closes. After the expiry of the token nothing is sent until a refresh (I5).
+ */
 import { type ErrorCode, errors, type Frame, isErrorCode, type Limits, PROTOCOL } from '@rowcast/client/protocol';
 import type { Logger } from '../ground/logger.js';
 import { asRefusal, Refusal } from '../ground/refusal.js';
@@ -17,26 +22,26 @@ export interface ConnectionOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly limits: Limits;
-  /** In milliseconds. */
+  /** Sent to the client, in milliseconds. */
   readonly heartbeat: number;
+  /** How long the client may take to send `connect`, in milliseconds. */
   readonly connectTimeout: number;
-  /** How long a connection whose token has expired is kept for a fresh one, in milliseconds. */
+  /** How long a connection is kept after its token has expired, in milliseconds. */
   readonly refreshTimeout: number;
-  /** The table is asked where a channel stands, even if the gateway has a place for it: what is committed is known then. */
+  /** Reads the state of every channel from the table, even if it is in memory, so that everything committed is included. */
   readonly fresh?: boolean;
-  /** The token that whatever opened the connection showed by itself; for a `connect` that shows none. */
+  /** The token of the request that opened the connection, for a `connect` without a token or ticket. */
   readonly token?: string | undefined;
-  /** Left out: for a connection of this process. A channel that was refused counts as a request. */
+  /** Undefined for connections of this process. A `subscribe` that is refused as forbidden counts as a request. */
   readonly principalLimits?: PrincipalLimits;
 }
 
-/** Malformed frames after which a connection is ended: such a client cannot be right about anything else. */
+/** The number of malformed frames after which the connection is closed: the client is broken, or hostile. */
 const MAX_REFUSED = 100;
 
-/** One client: who it is and for how long, and the answers to its commands. What it reads is in its subscriptions. */
 export class Connection {
   readonly #options: ConnectionOptions;
-  /** Null before the client has said who it is. */
+  /** Null until the client is authenticated. */
   #principal: Principal | null = null;
   #subscriptions: Subscriptions | null = null;
   #connecting = false;
@@ -59,37 +64,37 @@ export class Connection {
     return this.#options.id;
   }
 
-  /** Who is connected; null before that. */
+  /** The subject of the principal; null until the client is authenticated. */
   get subject(): string | null {
     return this.#principal?.subject ?? null;
   }
 
-  /** Nothing is sent any more, and no command is heard. */
+  /** Whether the connection is closed: nothing is sent, and commands are ignored. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** The client takes what is sent: who sends commands by another way has to wait for that. */
+  /** Whether the send buffer has room. Commands from other requests are refused while it has none. */
   get writable(): boolean {
     return this.#options.transport.writable;
   }
 
-  /** There is something to send that has not been sent, or a subscription that has not been answered. */
+  /** Whether events are available that were not sent yet, or a `subscribe` has no reply yet. */
   get behind(): boolean {
     return this.#subscriptions?.behind ?? false;
   }
 
-  /** Where each subscription stands: what to ask for, as `since`, to go on after what was sent. */
+  /** The position of each subscription after the last event sent, as a `since` to continue from. */
   positions(): Positions {
     return this.#subscriptions?.positions() ?? [];
   }
 
-  /** A text frame came. */
+  /** Handles a text frame. */
   receive(text: string): Promise<void> {
     return this.#handle(() => parseCommand(text));
   }
 
-  /** A command came as a JSON value. */
+  /** Handles a command that is a JSON value. */
   take(value: unknown): Promise<void> {
     return this.#handle(() => readCommand(value));
   }
@@ -106,23 +111,23 @@ export class Connection {
     }
   }
 
-  /** A frame came that is larger than the limit; it was not read. */
+  /** Refuses a frame above the limit, which was not parsed. */
   tooLarge(): void {
     const { maxFrameBytes } = this.#options.limits;
-    this.#refuse(new Refusal('frame_too_large', `a command has at most ${maxFrameBytes} bytes`));
+    this.#refuse(new Refusal('frame_too_large', `a command may have at most ${maxFrameBytes} bytes`));
   }
 
-  /** A frame came that is no text. */
+  /** Refuses a binary frame. */
   binary(): void {
-    this.#refuse(new RefusedFrame('invalid_frame', 'a command is a text frame'));
+    this.#refuse(new RefusedFrame('invalid_frame', 'a command must be a text frame'));
   }
 
-  /** The transport takes data again. */
+  /** The transport is writable again. */
   drained(): void {
     this.#subscriptions?.pump();
   }
 
-  /** Ends the connection, telling the client why. */
+  /** Closes the connection with an error, which the client receives. */
   close(code: ErrorCode, message: string = errors[code].meaning): void {
     if (this.#closed) return;
     const { close = 4000 } = errors[code] as { close?: number };
@@ -130,7 +135,7 @@ export class Connection {
     this.#options.transport.close(close, message);
   }
 
-  /** The transport has closed: lets go of everything. */
+  /** The transport has closed. Releases all subscriptions, rights and timers. */
   gone(): void {
     this.#closed = true;
     this.#cancelTimer();
@@ -150,14 +155,14 @@ export class Connection {
     if (subscriptions === null) throw new Refusal('not_connected');
     switch (command.type) {
       case 'refresh':
-        // In turn: the rights of one token must not get the life of another.
+        // One after the other: the rights of one token must not be combined with the expiry of another.
         this.#refreshing = this.#refreshing.catch(() => {}).then(() => this.#refresh(subscriptions, command));
         return this.#refreshing;
       case 'unsubscribe':
         return subscriptions.unsubscribe(command.id, command.channel);
       case 'subscribe':
         if (!subscriptions.paused) return subscriptions.subscribe(command);
-        // An answer, and not the end: the fresh token may be on its way.
+        // Refused without closing the connection, because a new token may be on its way.
         return this.#send({
           type: 'error',
           id: command.id,
@@ -171,9 +176,10 @@ export class Connection {
     if (this.#connecting) throw new Refusal('already_connected');
     this.#connecting = true;
     if (protocol !== PROTOCOL) throw new Refusal('unsupported_protocol', `this gateway speaks protocol ${PROTOCOL}`);
-    const shown = token === undefined && ticket === undefined ? { token: this.#options.token } : { token, ticket };
-    const principal = await this.#authenticate(shown).catch((error: unknown) => {
-      this.#connecting = false; // where that does not end the connection, it may be tried again
+    const credentials =
+      token === undefined && ticket === undefined ? { token: this.#options.token } : { token, ticket };
+    const principal = await this.#authenticate(credentials).catch((error: unknown) => {
+      this.#connecting = false; // if the error does not close the connection, the client may try again
       throw error;
     });
     if (principal === null) return;
@@ -189,39 +195,39 @@ export class Connection {
       principalLimits,
     });
     this.#send({ type: 'connected', id, session, heartbeat, limits });
-    this.#lasts(principal);
+    this.#setPrincipal(principal);
   }
 
-  /** Until the answer nothing more comes where the old token has expired; after it everything goes on where it was. */
+  /** If the old token has expired, the connection stays paused until the reply, and then continues where it was. */
   async #refresh(
     subscriptions: Subscriptions,
     { id, token }: Extract<ParsedCommand, { type: 'refresh' }>,
   ): Promise<void> {
     const principal = await this.#authenticate({ token });
     if (principal === null) return;
-    // What this connection was given, and what it is called, belongs to whoever opened it.
-    if (this.subject !== principal.subject) throw new Refusal('unauthorized', 'the token is of another principal');
+    // The session and its limits belong to the subject that opened the connection.
+    if (this.subject !== principal.subject) throw new Refusal('unauthorized', 'the token belongs to another principal');
     await subscriptions.authorize(principal);
     if (this.#closed) return;
     this.#send({ type: 'refreshed', id });
-    if (this.#lasts(principal)) subscriptions.resume();
+    if (this.#setPrincipal(principal)) subscriptions.resume();
   }
 
-  /** Null where the connection has ended meanwhile. */
-  async #authenticate(shown: Credentials): Promise<Principal | null> {
-    const principal = await this.#options.authenticator.authenticate(shown);
+  /** Resolves to null if the connection was closed in the meantime. */
+  async #authenticate(credentials: Credentials): Promise<Principal | null> {
+    const principal = await this.#options.authenticator.authenticate(credentials);
     return this.#closed ? null : principal;
   }
 
-  /** The connection is the principal's, until its token expires; false where it has. */
-  #lasts(principal: Principal): boolean {
+  /** Sets the principal, and pauses the connection when its token expires. Returns false if the token has expired already. */
+  #setPrincipal(principal: Principal): boolean {
     this.#principal = principal;
     this.#cancelTimer();
     const { expiresAt } = principal;
     if (expiresAt === null) return true;
     const left = expiresAt - this.#options.clock.now();
-    // A timer may be early, and cannot be set for more than some weeks.
-    if (left > 0) this.#cancelTimer = this.#options.clock.after(left, () => void this.#lasts(principal));
+    // The timer may fire early, and has a maximum of some weeks: the time is checked again.
+    if (left > 0) this.#cancelTimer = this.#options.clock.after(left, () => void this.#setPrincipal(principal));
     else this.#pause();
     return left > 0;
   }

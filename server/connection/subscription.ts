@@ -1,3 +1,8 @@
+/**
+ * One subscription of a connection: the right to read a channel, and the cursor in it. It does not distinguish replay
+ * from live delivery: it always sends the events that follow its cursor. The channel wakes it, and `Subscriptions` takes its
+ * next frame when the transport is writable.
+ */
 import {
   type AnyErrorCode,
   askedPosition,
@@ -13,33 +18,30 @@ import type { Hub } from '../hub/hub.js';
 import type { Permit, Principal, Rights } from '../ports/principal.js';
 import { RefusedFrame } from './commands.js';
 
-/** What a subscription needs of the connection that it belongs to. */
+/** The connection, as its subscriptions use it. */
 export interface Owner {
   readonly hub: Pick<Hub, 'hold' | 'release'>;
   readonly access: Rights;
-  /** Whose rights count now. */
+  /** The current principal, whose rights apply. */
   readonly principal: Principal;
-  /** The table is asked where a channel stands, even if the gateway has a place for it. */
+  /** Whether the state of a channel must be read from the table, even if it is in memory. */
   readonly fresh: boolean;
   send(frame: Frame): void;
-  /** There is something to send of this subscription: it takes its turn. */
+  /** Queues the subscription, which has events to send. */
   ready(subscription: Subscription): void;
-  /** It has ended. */
+  /** Removes the subscription, which has ended. */
   remove(subscription: Subscription): void;
 }
 
-/** The right of another principal to the same channel, until it is known whether it takes the place of the old one. */
+/** The requested right of a new principal to the same channel, until it replaces the old right or is discarded. */
 interface Renewal {
   permit: Permit | null;
-  /** Why there is none. */
+  /** Why the right was refused, or null. */
   refused: unknown;
 }
 
 /**
- * One channel of one connection: the right to read it, and a place in it. Replay and live delivery are the same: what
- * follows that place.
- *
- *     opening ──► reading ──► over      `opening`: the right is asked for, then the channel is looked up.
+ *     opening ──► reading ──► over      `opening`: the right is requested, then the channel is opened.
  *        └───────────────────────┘
  */
 export class Subscription implements Reader {
@@ -48,11 +50,11 @@ export class Subscription implements Reader {
   readonly #owner: Owner;
   #state: 'opening' | 'reading' | 'over' = 'opening';
   #channel: Channel | null = null;
-  /** The seq of the last event that was sent; null while the position that counts is still what was asked for. */
+  /** The seq of the last event sent; null while `#since` is still the position of the subscription. */
   #after: number | null = null;
   #permit: Permit | null = null;
   #renewal: Renewal | null = null;
-  /** Why the right was lost while it was opening. */
+  /** Why the right was lost while `opening`. */
   #lost: Refusal | null = null;
 
   constructor(name: string, since: string, owner: Owner) {
@@ -65,24 +67,24 @@ export class Subscription implements Reader {
     return this.#after ?? 0;
   }
 
-  /** What to ask for, as `since`, to go on after what was sent. */
+  /** The position after the last event sent, as a `since` to continue from. */
   get position(): string {
     const epoch = this.#channel?.state.epoch;
     return this.#after === null || epoch === undefined ? this.#since : formatPosition({ epoch, seq: this.#after });
   }
 
-  /** There is something to send that has not been sent, or the subscription has not been answered. */
+  /** Whether events are available that were not sent yet, or `subscribe` has no reply yet. */
   get behind(): boolean {
     if (this.#state === 'over') return false;
     return this.#after === null || this.#channel === null || this.#after < this.#channel.state.head;
   }
 
-  /** It has a right, which has to be asked for anew where another principal takes over. */
+  /** Whether it holds a right, which must be requested again for a new principal. */
   get permitted(): boolean {
     return this.#permit !== null;
   }
 
-  /** Holds the right of the principal as it is at the end: it may be another one by then. Rejects as `Access.hold`. */
+  /** Requests the right of the current principal, again if a refresh has changed it in the meantime. Rejects as `Rights.hold`. */
   async permit(): Promise<void> {
     let principal: Principal;
     do {
@@ -94,7 +96,7 @@ export class Subscription implements Reader {
     } while (principal !== this.#owner.principal);
   }
 
-  /** Looks the channel up, and answers the command `id`. Rejects with the refusal that is the answer. */
+  /** Opens the channel and replies to the command `id`. Rejects with the refusal that the caller must send as the reply. */
   async open(id: number): Promise<void> {
     const { hub, fresh } = this.#owner;
     const channel = await hub.hold(this.name);
@@ -102,7 +104,7 @@ export class Subscription implements Reader {
     try {
       const asked = askedPosition(this.#since, channel.state);
       if (asked === null) throw new RefusedFrame('invalid_frame', 'since: start, now, a seq or a position', id);
-      // The client may know more than this gateway has read so far: ask the table before calling it wrong.
+      // Another gateway may have sent the client events that this one has not read yet: check the table before a reset.
       const unread = asked.epoch !== channel.state.epoch || asked.seq > channel.state.head;
       if ((unread || fresh) && !(await channel.refresh())) throw this.#unknown();
       if (this.#lost !== null) throw this.#lost;
@@ -116,8 +118,8 @@ export class Subscription implements Reader {
   }
 
   /**
-   * Answers the command `id` and begins to read a channel that is held. Nothing in it may wait: the state in the answer
-   * must be the one that it starts from (I4).
+   * Replies to the command `id` and starts to read a channel that is held. It must stay synchronous: the state in the
+   * reply must be the one that reading starts from (I4).
    */
   begin(id: number, channel: Channel): void {
     const { epoch, floor, head } = channel.state;
@@ -126,14 +128,14 @@ export class Subscription implements Reader {
     this.#state = 'reading';
     this.#channel = channel;
     channel.join(this);
-    // Where the position is another than was asked for, it counts only from the reset on that says so.
+    // If reading cannot start at the requested position, the new one is set together with the reset frame below.
     if (reset === null) this.#after = after;
     this.#owner.send({ type: 'subscribed', id, channel: this.name, epoch, head, floor });
     if (reset !== null) this.reset(reset, { epoch, seq: after });
     this.advance();
   }
 
-  /** The next frame to send, moving past it; null where it is not in memory, and then the channel was asked for it. */
+  /** Returns the next frame to send, and moves the cursor past it. Null if it is not in memory; the channel then loads it. */
   take(): Buffer | null {
     const frame = this.#channel?.next(this.after) ?? null;
     if (frame === null) {
@@ -157,7 +159,7 @@ export class Subscription implements Reader {
     this.#endWith('unknown_channel');
   }
 
-  /** Lets go of everything. */
+  /** Releases the right and the channel. */
   close(): void {
     this.#state = 'over';
     this.#owner.remove(this);
@@ -168,8 +170,8 @@ export class Subscription implements Reader {
     this.#channel = null;
   }
 
-  /** Asks for the right of another principal; it counts from `renew` on. Resolves to why there is none, or to null. */
-  async askFor(principal: Principal): Promise<unknown> {
+  /** Requests the right of a new principal, which `renew` puts into effect. Resolves to null, or to the error if it is refused. */
+  async requestRenewal(principal: Principal): Promise<unknown> {
     const renewal: Renewal = { permit: null, refused: null };
     this.#renewal = renewal;
     try {
@@ -183,10 +185,10 @@ export class Subscription implements Reader {
     return renewal.refused;
   }
 
-  /** The right that was asked for takes the place of the old one; without it the subscription ends. */
+  /** Replaces the old right by the requested one. If that was refused, the subscription ends. */
   renew(): void {
     const renewal = this.#renewal;
-    if (renewal === null || renewal.refused !== null || this.#state === 'over') this.keep();
+    if (renewal === null || renewal.refused !== null || this.#state === 'over') this.discardRenewal();
     else {
       this.#renewal = null;
       this.#permit?.release();
@@ -195,8 +197,8 @@ export class Subscription implements Reader {
     if (renewal?.refused instanceof Refusal) this.#lose(renewal.refused);
   }
 
-  /** The old right stays. */
-  keep(): void {
+  /** Discards the requested right and keeps the old one. */
+  discardRenewal(): void {
     this.#renewal?.permit?.release();
     this.#renewal = null;
   }

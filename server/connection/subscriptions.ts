@@ -1,3 +1,8 @@
+/**
+ * The subscriptions of one connection, and the pump that sends their events: one frame of each in turn, while the transport
+ * is writable. Events that cannot be sent stay in the pages of the channel, so that a slow client costs one send buffer
+ * and no more (I6).
+ */
 import type { Frame } from '@rowcast/client/protocol';
 import { Refusal } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
@@ -6,11 +11,11 @@ import type { Principal, Rights } from '../ports/principal.js';
 import type { ParsedCommand } from './commands.js';
 import { type Owner, Subscription } from './subscription.js';
 
-/** What one principal may have and do, on all its connections. */
+/** The limits of a principal over all its connections. */
 export interface PrincipalLimits {
-  /** Takes a connection as one of those that the principal may have; returns what gives it back. Throws `Refusal`. */
+  /** Counts a connection. Returns a function that releases it. Throws `Refusal` if the principal has too many. */
   enter(principal: Principal): () => void;
-  /** Takes a request as one of those that the principal may make. Throws `Refusal`. */
+  /** Counts a request. Throws `Refusal` if the rate of the principal is exceeded. */
   spend(principal: Principal): void;
 }
 
@@ -23,10 +28,6 @@ export interface SubscriptionsOptions {
   readonly principalLimits?: PrincipalLimits | undefined;
 }
 
-/**
- * The subscriptions of one connection: pumps what follows their places into the transport, as fast as that takes it
- * and no faster. What is not yet sent is not held here: a slow client costs one send buffer (I6).
- */
 export class Subscriptions implements Owner {
   readonly hub: Pick<Hub, 'hold' | 'release'>;
   readonly access: Rights;
@@ -35,7 +36,7 @@ export class Subscriptions implements Owner {
   readonly #maxSubscriptions: number;
   readonly #principalLimits: PrincipalLimits | undefined;
   readonly #all = new Map<string, Subscription>();
-  /** Those that are behind, in the order of their turns. */
+  /** The subscriptions with events to send, in the order of their turns. */
   readonly #ready = new Set<Subscription>();
   #principal: Principal;
   #opening = 0;
@@ -67,17 +68,17 @@ export class Subscriptions implements Owner {
     return this.#paused;
   }
 
-  /** There is something to send that has not been sent, or a subscription that has not been answered. */
+  /** Whether events are available that were not sent yet, or a `subscribe` has no reply yet. */
   get behind(): boolean {
     return [...this.#all.values()].some((subscription) => subscription.behind);
   }
 
-  /** Where each stands: what to ask for, as `since`, to go on after what was sent. */
+  /** The position of each subscription after the last event sent, as a `since` to continue from. */
   positions(): Positions {
     return [...this.#all.values()].map(({ name, position }) => [name, position]);
   }
 
-  /** Nothing more is sent of any channel until `resume` (I5). */
+  /** Stops sending events until `resume` (I5). */
   pause(): void {
     this.#paused = true;
   }
@@ -88,36 +89,36 @@ export class Subscriptions implements Owner {
   }
 
   /**
-   * From now on they are the principal's, of the same subject, and those that it may not read end. One call at a time.
-   * Rejects with `Unavailable`, and then all is as it was.
+   * Moves all subscriptions to a new principal of the same subject, and ends those that it may not read. Calls must not
+   * overlap. If the database cannot be reached it rejects with `Unavailable` and changes nothing.
    */
   async authorize(principal: Principal): Promise<void> {
     const before = this.#principal;
-    this.#principal = principal; // of those whose right is being asked for just now
+    this.#principal = principal; // subscriptions whose first request is pending request the right again for this one
     const permitted = [...this.#all.values()].filter((subscription) => subscription.permitted);
-    const refused = await Promise.all(permitted.map((subscription) => subscription.askFor(principal)));
+    const refused = await Promise.all(permitted.map((subscription) => subscription.requestRenewal(principal)));
     const failure = refused.find((error) => error !== null && !(error instanceof Refusal));
     if (failure !== undefined) this.#principal = before;
     for (const subscription of permitted) {
       if (failure === undefined) subscription.renew();
-      else subscription.keep();
+      else subscription.discardRenewal();
     }
     if (failure !== undefined) throw failure;
   }
 
   async subscribe({ id, channel: name, since }: Extract<ParsedCommand, { type: 'subscribe' }>): Promise<void> {
     if (this.#all.has(name)) throw new Refusal('already_subscribed', `already subscribed to ${name}`);
-    // Those that were taken back while their channel was being opened still cost what it costs.
-    // With room for a client at its limit that moves from channel to channel while they are.
+    // Subscriptions that were unsubscribed while opening still occupy the database, so that they count as well. The bound is
+    // twice the limit, because a client at its limit may replace all its channels at once.
     if (this.#all.size >= this.#maxSubscriptions || this.#opening >= 2 * this.#maxSubscriptions) {
       throw new Refusal('too_many_subscriptions');
     }
-    // It may be unsubscribed, and even subscribed anew, while its channel is being opened.
+    // While it is opening, the channel may be unsubscribed, and even subscribed to again.
     const subscription = new Subscription(name, since, this);
     this.#all.set(name, subscription);
     this.#opening += 1;
     try {
-      // Before the channel is looked for: a principal that may not read it does not hear whether it is there.
+      // Access first: a principal that may not read the channel must not learn whether it exists.
       await this.#permit(subscription);
       await subscription.open(id);
     } catch (error) {
@@ -135,7 +136,7 @@ export class Subscriptions implements Owner {
     this.send({ type: 'unsubscribed', id, channel, code: 'requested' });
   }
 
-  /** Lets go of everything, and sends nothing any more. */
+  /** Closes all subscriptions. Nothing is sent after this. */
   close(): void {
     this.#closed = true;
     for (const subscription of [...this.#all.values()]) subscription.close();
@@ -150,7 +151,7 @@ export class Subscriptions implements Owner {
     this.pump();
   }
 
-  /** One frame of one subscription after the other, while the transport takes it. */
+  /** Sends one frame of each subscription in turn, while the transport is writable. */
   pump(): void {
     for (const subscription of this.#ready) {
       if (this.#paused || !this.#transport.writable) return;
@@ -159,7 +160,7 @@ export class Subscriptions implements Owner {
       if (frame === null) continue;
       this.send(frame);
       this.#toEnd(subscription);
-      // To the end of the line: the loop comes to it again after the others.
+      // Added at the end of the set: the loop reaches it again after the others.
       if (subscription.behind) this.#ready.add(subscription);
     }
   }
@@ -173,13 +174,13 @@ export class Subscriptions implements Owner {
     try {
       await subscription.permit();
     } catch (error) {
-      // It has cost the database a question: what this throws is the answer.
+      // A refused channel costs a query. If the rate is exceeded, `spend` throws the refusal that becomes the reply.
       if (error instanceof Refusal && error.code === 'forbidden') this.#principalLimits?.spend(this.#principal);
       throw error;
     }
   }
 
-  /** A client that asks for the channels again in this order, as a poll does, comes first to those that had nothing. */
+  /** Moves a subscription to the end of `positions()`. The next poll subscribes in that order, so that channels without events yet come first. */
   #toEnd(subscription: Subscription): void {
     if (this.#all.size === 1 || this.#all.get(subscription.name) !== subscription) return;
     this.#all.delete(subscription.name);
