@@ -1,3 +1,8 @@
+/**
+ * Decides when the tail is read, so that every committed row is found without another write (I9), at the lowest cost: at
+ * low rates each writer rings, at high rates the gateway holds the gate, reads on an interval, and writers need not ring.
+ * The listener calls `ring`; the doorbell calls the tail and the gate. Its model is in docs/model.
+ */
 import type { Metrics } from '../ground/metrics.js';
 import type { Clock } from '../ports/clock.js';
 import type { Gate, ReadableTail } from '../ports/doorbell.js';
@@ -7,23 +12,24 @@ export interface DoorbellOptions {
   readonly gate: Gate;
   readonly clock: Clock;
   readonly metrics: Metrics;
-  /** Rings per second from which it wakes, commits per second below which it falls asleep. */
+  /** Rings per second from which the gateway wakes up, and commits per second below which it falls asleep. */
   readonly wakeRate: number;
   readonly sleepRate: number;
-  /** In milliseconds. */
+  /** Time between reads while awake, in milliseconds. */
   readonly awakeInterval: number;
+  /** Time between safety reads while asleep, in milliseconds. */
   readonly safetyInterval: number;
 }
 
 /**
- * `asleep`: every insert rings, and each ring is a read.
- * `waking`: reads on an interval and queues for the gate; from then on inserts find it taken and do not ring.
+ * `asleep`: every writer rings, and each ring causes a read.
+ * `waking`: reads on an interval, and queues for the gate. Once it is held, writers find it taken and do not ring.
  * `awake`: holds the gate.
- * `leaving`: gives the gate back, and reads on.
- * `settling`: has let go of the gate, and still reads on the interval: a writer that found the gate taken may not
- * have committed yet, and will not ring again. But it holds a transaction number since before the gate was free, so
- * the gateway takes a number of its own after that, and may sleep when every transaction up to it has ended. (The
- * xmax of a snapshot would not do: it is one above the newest transaction that has ENDED, and hides newer ones.)
+ * `leaving`: releases the gate, and still reads on the interval.
+ * `settling`: has released the gate, and still reads on the interval: a writer that found the gate taken may not have
+ * committed yet, and will not ring. Its transaction number was assigned before the gate was free. The gateway therefore
+ * takes a transaction number after that, and sleeps when every transaction up to it has ended. (The xmax of a snapshot does
+ * not work: it is one above the newest transaction that has ended, and newer open ones are not below it.)
  */
 export type DoorbellState = 'asleep' | 'waking' | 'awake' | 'leaving' | 'settling';
 
@@ -32,17 +38,16 @@ type Phase =
   | {
       readonly state: 'settling';
       readonly since: number;
-      /** The transaction number up to which all have to end; null until it is known. */
+      /** All transactions up to this number must end; null until it is known. */
       upTo: bigint | null;
     };
 
 /** Rates are counted over windows of this length, in milliseconds. */
 const WINDOW = 500;
 
-/** Of the time that settling has lasted, the part that a transaction may wait to be found when it ends at last. */
+/** The interval of reads while settling, as a fraction of the time since it began: reads become rarer while a transaction stays open. */
 const SETTLING_PACE = 0.01;
 
-/** Decides when the tail is read, so that no committed row waits for another write (I9), at the least cost. */
 export class Doorbell {
   readonly #tail: ReadableTail;
   readonly #gate: Gate;
@@ -56,11 +61,12 @@ export class Doorbell {
   #phase: Phase = { state: 'asleep' };
   #reading: Promise<void> | null = null;
   #leaving: Promise<void> = Promise.resolve();
-  #rung = false;
-  /** Was found while nobody rang, and has not been passed on yet. */
-  #owed = false;
-  /** A safety read found what nobody has rung for so far. */
-  #unannounced = false;
+  /** A ring has arrived since the last read began. */
+  #ringPending = false;
+  /** Rows were found whose writers did not ring, and the other gateways were not rung for them yet. */
+  #mustRingOthers = false;
+  /** The last safety read found rows for which no ring has arrived. */
+  #foundUnrung = false;
   #stopped = false;
   #window = { start: 0, rings: 0, commits: 0 };
   #cancelTimer: () => void = () => {};
@@ -81,55 +87,55 @@ export class Doorbell {
     return this.#phase.state;
   }
 
-  /** Somebody inserted, or may have while nobody listened: there is something to read. */
+  /** Rows were inserted, or may have been while the listener was not connected. */
   ring(): void {
     if (this.#stopped) return;
-    this.#unannounced = false;
+    this.#foundUnrung = false;
     this.#metrics.rings.inc();
     this.#count(1, 0);
-    // On the interval it comes soon enough, and what rings is mostly this gateway itself, for the others.
+    // The next read on the interval is soon enough. Most of these rings come from this gateway itself, for the others.
     if (this.state !== 'asleep' && this.state !== 'settling') return;
     if (this.#window.rings >= this.#wakeRings) this.#wake();
-    this.#rung = true;
+    this.#ringPending = true;
     this.#turn();
   }
 
-  /** Reads no more. Resolves when the last read has ended, the gate is free and the others know. */
+  /** Stops reading. Resolves when the last read has ended, the gate is free, and the other gateways were rung. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelTimer();
     await this.#reading;
     await this.#leaving;
-    const mayOwe = this.#owed || this.state !== 'asleep';
+    const ringOthers = this.#mustRingOthers || this.state !== 'asleep';
     await this.#gate.leave();
-    // What was written since the last read rang for nobody either.
-    if (mayOwe) await this.#tail.ring().catch(() => {});
+    // Writers that found the gate taken since the last read did not ring.
+    if (ringOthers) await this.#tail.ring().catch(() => {});
   }
 
   #turn(): void {
     if (this.#stopped || this.#reading !== null) return;
     this.#cancelTimer();
-    const safety = !this.#rung && this.state === 'asleep';
-    this.#rung = false;
+    const safety = !this.#ringPending && this.state === 'asleep';
+    this.#ringPending = false;
     this.#reading = this.#read(safety).finally(() => {
       this.#reading = null;
       if (this.#stopped) return;
-      // What rang during the read may be too late for its snapshot.
-      if (this.#rung) return this.#turn();
+      // The rows of a ring that arrived during the read may not be in its snapshot.
+      if (this.#ringPending) return this.#turn();
       this.#cancelTimer = this.#clock.after(this.#delay(), () => this.#turn());
     });
   }
 
-  /** Until the next read, if nobody rings. */
+  /** The time until the next read without a ring, in milliseconds. */
   #delay(): number {
     if (this.#phase.state === 'asleep') return this.#safetyInterval;
     if (this.#phase.state !== 'settling') return this.#awakeInterval;
-    // A transaction that stays open for hours is not asked after 200 times a second.
+    // Without this, a transaction that stays open for hours would cause 200 reads a second.
     const pace = (this.#clock.now() - this.#phase.since) * SETTLING_PACE;
     return Math.max(this.#awakeInterval, Math.min(pace, this.#safetyInterval));
   }
 
-  /** `safety`: nobody has asked for it. */
+  /** `safety`: a read without a ring while asleep. */
   async #read(safety: boolean): Promise<void> {
     const phase = this.#phase;
     try {
@@ -137,22 +143,22 @@ export class Doorbell {
       const { commits, xmin } = await this.#tail.read();
       if (this.state === 'awake') this.#gate.renew();
       this.#metrics.reads.inc();
-      if (this.#unannounced && safety) this.#metrics.unannounced.inc();
-      this.#unannounced = safety && commits > 0 && !this.#rung;
-      // Writers that found the gate taken, by whichever gateway, rang for nobody.
+      if (this.#foundUnrung && safety) this.#metrics.unannounced.inc();
+      this.#foundUnrung = safety && commits > 0 && !this.#ringPending;
+      // Writers that found the gate taken, by any gateway, did not ring.
       if (commits > 0 && this.state !== 'asleep') {
         this.#metrics.silentCommits.inc(commits);
-        this.#owed = true;
+        this.#mustRingOthers = true;
       }
-      if (this.#owed) await this.#tail.ring();
-      this.#owed = false;
-      // Meanwhile it may have woken, and settle anew: then another number counts.
+      if (this.#mustRingOthers) await this.#tail.ring();
+      this.#mustRingOthers = false;
+      // If it has woken up and settles again since, another transaction number applies.
       if (phase === this.#phase && phase.state === 'settling' && phase.upTo !== null && xmin > phase.upTo) {
         this.#enter({ state: 'asleep' });
       }
       this.#count(0, commits);
     } catch {
-      // The database is away: the edges log it, and ring when it is back.
+      // The database cannot be reached. The tail and the listener log it, and ring when they are connected again.
     }
   }
 
@@ -167,7 +173,7 @@ export class Doorbell {
     this.#window.commits += commits;
   }
 
-  /** Reading on the interval has to begin before the lock is asked for: from then on nobody rings. */
+  /** Reads on the interval start before the gate is requested: as soon as it is held, writers do not ring. */
   #wake(): void {
     if (this.state !== 'asleep' && this.state !== 'settling') return;
     this.#enter({ state: 'waking' });
@@ -186,7 +192,7 @@ export class Doorbell {
   }
 
   #settle(): void {
-    // What rang so far has been read: it is no reason to wake again at once.
+    // All rows that were rung for so far were read, so that their rings must not wake the gateway again.
     this.#window = { start: this.#clock.now(), rings: 0, commits: 0 };
     this.#enter({ state: 'settling', since: this.#clock.now(), upTo: null });
   }

@@ -1,6 +1,6 @@
 import type { Page } from './page.js';
 
-/** Keeps the pages of all channels within one bound of bytes: the least recently used goes first (I6). */
+/** Bounds the memory of the pages of all channels: evicts the least recently used page (I6). */
 export class PageCache {
   readonly #maxBytes: number;
   readonly #pages = new Map<Page, { bytes: number; evict: () => void }>();
@@ -14,7 +14,7 @@ export class PageCache {
     return this.#bytes;
   }
 
-  /** The page was made, grew or was used. The page used last is never evicted: somebody is about to send it. */
+  /** Records that a page was made, has grown or was used. The most recent page is never evicted, because it is about to be sent. */
   use(page: Page, evict: () => void): void {
     this.drop(page);
     this.#pages.set(page, { bytes: page.bytes, evict });

@@ -1,3 +1,8 @@
+/**
+ * A channel that has readers: its state (epoch, floor, head) and its pages in memory. Pages of new rows and of rows read
+ * from the table are treated alike. A reader whose next events are not in memory waits for a page, and all readers
+ * that need the same rows share one read of the table. Readers are never moved past missing rows without a reset (I2).
+ */
 import type { Position, ResetReason } from '@rowcast/client/protocol';
 import type { Logger } from '../ground/logger.js';
 import { Unavailable } from '../ground/refusal.js';
@@ -6,7 +11,7 @@ import type { ChannelState, Feed, Movement, Pages, StoredRow } from '../ports/fe
 import type { PageCache } from './cache.js';
 import { Page, type RangeFrame } from './page.js';
 
-/** What a page may hold, in rows and bytes. */
+/** The maximum size of a page, in rows and bytes. */
 export interface PageLimits {
   readonly rows: number;
   readonly bytes: number;
@@ -21,26 +26,21 @@ export interface ChannelContext {
   readonly logger: Logger;
 }
 
-/** What reads a channel: a place in it, which the channel wakes. */
+/** A cursor in a channel. The channel calls it when something changes. */
 export interface Reader {
   /** The seq of the last event that was sent. */
   readonly after: number;
-  /** There may be something to send. */
+  /** New events may be available. */
   advance(): void;
-  /** What follows `after` is gone: go on after `position`. */
+  /** The events after `after` cannot be read: continue after `position`. */
   reset(reason: ResetReason, position: Position): void;
-  /** The channel is gone. */
+  /** The channel no longer exists. */
   end(): void;
 }
 
-/** How long to wait before asking again a database that could not be reached, in milliseconds. */
+/** Delay before a read that failed is repeated, in milliseconds. */
 const RETRY = 250;
 
-/**
- * A channel that somebody reads: where its numbering stands, and the pages of it that are in memory. New rows and
- * rows read back from the table are pages alike; a reader that finds no page for its place asks for one, and all
- * readers that need the same rows share one read of the table.
- */
 export class Channel {
   readonly name: string;
   readonly #context: ChannelContext;
@@ -48,7 +48,7 @@ export class Channel {
   readonly #waiting = new Set<Reader>();
   #pages: Page[] = [];
   #state: ChannelState;
-  /** Raised whenever the same numbers may mean other rows. */
+  /** Incremented whenever a seq may mean another row than before. */
   #numbering = 0;
   #loading = false;
   #closed = false;
@@ -72,7 +72,7 @@ export class Channel {
     return this.#readers.size;
   }
 
-  /** It was looked for, and is no more. */
+  /** Whether the last refresh found that the channel no longer exists. */
   get gone(): boolean {
     return this.#gone;
   }
@@ -86,7 +86,7 @@ export class Channel {
     this.#waiting.delete(reader);
   }
 
-  /** Nobody reads any more: gives back the memory. */
+  /** Frees the pages. Called when the channel has no readers and is not kept any longer. */
   close(): void {
     this.#closed = true;
     this.#cancelLoad();
@@ -94,9 +94,9 @@ export class Channel {
     this.#forgetPages();
   }
 
-  /** The head moved. A movement that is known already, or from before the channel was opened, changes nothing. */
+  /** Applies a movement. One that is already included in the state has no effect. */
   moved({ epoch, head, rows }: Movement): void {
-    // Of another numbering than the one known here, which the readers have to be told first.
+    // Another epoch: the readers must get a reset first.
     if (epoch !== this.#state.epoch) return this.recheck();
     if (head <= this.#state.head) return;
     this.#keep(rows);
@@ -104,7 +104,7 @@ export class Channel {
     for (const reader of this.#readers) reader.advance();
   }
 
-  /** The frame that follows `after`, if its rows are in memory. */
+  /** Returns the frame of the events after `after`, or null if they are not in memory. */
   next(after: number): RangeFrame | null {
     const page = this.#pages.findLast(({ from }) => from <= after + 1);
     if (page === undefined || page.to <= after) return null;
@@ -113,15 +113,15 @@ export class Channel {
     return frame;
   }
 
-  /** The reader needs what follows its place, and it is not in memory: it is called when it is. */
+  /** Loads the events after the position of the reader, and then calls its `advance`. */
   want(reader: Reader): void {
     this.#waiting.add(reader);
     if (!this.#loading) void this.#load();
   }
 
   /**
-   * Reads the state again and tells the readers what it means for them. False where the channel is gone. Rejects
-   * with `Unavailable`.
+   * Reads the state again, and resets, ends or wakes the readers accordingly. Resolves to false if the channel no longer
+   * exists. Rejects with `Unavailable`.
    */
   async refresh(): Promise<boolean> {
     const known = this.#state;
@@ -133,10 +133,10 @@ export class Channel {
       return false;
     }
     const renumbered = state.epoch !== this.#state.epoch;
-    // A standby took over that lacks the last rows: their numbers will be given to others.
+    // After a failover to a standby that lacks the last rows, their numbers will be assigned to other rows.
     const wentBack = state.head < known.head && this.#state === known;
     if (renumbered || wentBack) this.#forgetPages();
-    // Else a movement has come while this state was on its way.
+    // Otherwise a lower head means that a movement arrived while this state was being read.
     this.#state = renumbered || wentBack ? state : { ...state, head: Math.max(state.head, this.#state.head) };
     const { epoch, floor, head } = this.#state;
     for (const reader of [...this.#readers]) {
@@ -148,7 +148,7 @@ export class Channel {
     return true;
   }
 
-  /** The state may be another than the one known here: reads it again, for as long as it takes to get an answer. */
+  /** Reads the state again because it may have changed. Repeats the read until it succeeds. */
   recheck(): void {
     this.#recheckWanted = true;
     if (!this.#rechecking) void this.#recheck();
@@ -172,7 +172,7 @@ export class Channel {
     this.#rechecking = false;
   }
 
-  /** A database that is away is logged once, by the session that lost it, and not by each channel. */
+  /** Does not log a database that cannot be reached: the session that lost it logs that once, for all channels. */
   #warn(error: unknown, message: string): void {
     if (!(error instanceof Unavailable)) this.#context.logger.warn({ channel: this.name, err: error }, message);
   }
@@ -189,7 +189,7 @@ export class Channel {
     this.#pages = [];
   }
 
-  /** Puts a contiguous run of rows into pages, which stay in order. What is known already is passed over. */
+  /** Adds consecutive rows to the pages, which stay sorted. Rows that are in memory already are skipped. */
   #keep(rows: readonly StoredRow[]): void {
     const { limits } = this.#context;
     let page: Page | undefined;
@@ -212,7 +212,7 @@ export class Channel {
     return page;
   }
 
-  /** One read at a time, for as long as somebody waits. */
+  /** Loads pages, one read at a time, while readers wait. */
   async #load(): Promise<void> {
     this.#loading = true;
     while (this.#waiting.size > 0) {
@@ -230,8 +230,8 @@ export class Channel {
   }
 
   /**
-   * The place of the reader that has waited longest, or the lowest place that is wanted shortly before it: readers
-   * that come back together stand at slightly different places, and one page serves them all.
+   * Returns the position to load from: that of the reader that has waited longest, or the lowest one shortly before it.
+   * Readers that reconnect together have slightly different positions, and one page can serve all of them.
    */
   #nextWanted(): number {
     const [first] = this.#waiting;
@@ -246,11 +246,11 @@ export class Channel {
   async #loadAfter(after: number): Promise<void> {
     const { head, epoch } = this.#state;
     const numbering = this.#numbering;
-    // Not into the page that is in memory already.
+    // Up to the next page that is already in memory.
     const upTo = Math.min(head, (this.#pages.find(({ from }) => from > after + 1)?.from ?? head + 1) - 1);
     const run = upTo > after ? await this.#context.pages.page(this.name, after, upTo) : { epoch, rows: [] };
-    if (this.#waiting.size === 0) return; // whoever wanted it has left, perhaps everybody
-    if (numbering !== this.#numbering) return; // renumbered meanwhile: these rows may be of the old numbering
+    if (this.#waiting.size === 0) return; // all readers that waited have left
+    if (numbering !== this.#numbering) return; // these rows may belong to the old numbering
     const [first] = run.rows;
     if (run.epoch !== epoch || (upTo > after && first?.seq !== after + 1)) {
       return this.#missing(after, first?.seq ?? upTo + 1);
@@ -267,11 +267,11 @@ export class Channel {
     reader.advance();
   }
 
-  /** Rows that were there are gone: their readers are told, never silently passed by (I2). */
+  /** Rows that should exist are missing: their readers get a reset and never skip them silently (I2). */
   async #missing(after: number, next: number): Promise<void> {
     const { epoch } = this.#state;
     const there = await this.refresh();
-    // Deleted behind Rowcast's back (with triggers off), so that no floor was raised: up to the next row nothing is left.
+    // Deleted with triggers disabled, so that the floor was not raised: no row is left before the next one.
     if (there && this.#state.epoch === epoch && this.#state.floor <= after + 1) {
       const last = Math.min(next - 1, this.#state.head);
       for (const reader of [...this.#readers]) {

@@ -1,3 +1,8 @@
+/**
+ * The channels that have readers on this gateway, and for a while those that had some. Subscriptions hold and release
+ * channels here; the tail reports movements, which the hub passes to the channel concerned. However many readers a
+ * channel has, it is opened and kept once.
+ */
 import type { Logger } from '../ground/logger.js';
 import type { Clock } from '../ports/clock.js';
 import type { Feed, Movement, Movements, Pages } from '../ports/feed.js';
@@ -11,20 +16,19 @@ export interface HubOptions {
   readonly logger: Logger;
   readonly limits: PageLimits;
   readonly cacheBytes: number;
-  /** For how long a channel that nobody holds any more is kept, in milliseconds: who polls comes back soon. */
+  /** How long a channel is kept after its last release, in milliseconds: a client that polls holds it again soon. */
   readonly linger?: number;
 }
 
-/** Channels that nobody holds; with more, the one that was left longest ago is closed. */
+/** Maximum number of channels that linger. Beyond it, the one that was released first is closed. */
 const MAX_IDLE = 10_000;
 
-/** The channels that somebody reads, and for a while those that somebody read. */
 export class Hub implements Movements {
   readonly #feed: Pick<Feed, 'open' | 'leave'>;
   readonly #context: ChannelContext;
   #linger: number;
   readonly #channels = new Map<string, Channel>();
-  /** With what ends their time. They are kept up to date by movements alone. */
+  /** Channels that linger, with the timer that closes them. Movements keep their state up to date. */
   readonly #idle = new Map<string, { readonly channel: Channel; readonly cancel: () => void }>();
   readonly #opening = new Map<string, Promise<Channel | null>>();
   readonly #holds = new Map<Channel, number>();
@@ -35,7 +39,7 @@ export class Hub implements Movements {
     this.#context = { feed, pages, clock, logger, limits, cache: new PageCache(cacheBytes) };
   }
 
-  /** Those that are held. */
+  /** The channels that are held. */
   get channels(): ReadonlyMap<string, Channel> {
     return this.#channels;
   }
@@ -49,13 +53,13 @@ export class Hub implements Movements {
   }
 
   /**
-   * Holds a channel, for whoever calls `release` later. Null where there is no such channel.
-   * Rejects with `Refusal` (invalid_channel) or `Unavailable`. However many ask at once, the database is asked once.
+   * Opens a channel and keeps it until the caller releases it. Resolves to null if it does not exist. Concurrent callers
+   * share one query. Rejects with `Refusal` (invalid_channel) or `Unavailable`.
    */
   async hold(name: string): Promise<Channel | null> {
     const channel = this.#channels.get(name) ?? this.#revive(name) ?? (await this.#open(name));
     if (channel === null) return null;
-    // Another caller has held and released it since it was opened.
+    // Another caller has held and released it in the meantime.
     if (this.#channels.get(name) !== channel) return this.hold(name);
     this.#holds.set(channel, (this.#holds.get(channel) ?? 0) + 1);
     return channel;
@@ -82,13 +86,13 @@ export class Hub implements Movements {
     channel?.moved(movement);
   }
 
-  /** Something was lost that movements cannot tell: asks the database where every channel stands. */
+  /** Movements may have been lost: reads the state of every channel again, and closes those that linger. */
   recheckAll(): void {
     this.#forgetIdle();
     for (const channel of this.#channels.values()) channel.recheck();
   }
 
-  /** Keeps nothing from now on that nobody holds. */
+  /** Closes the channels that linger, and those released later at once. */
   close(): void {
     this.#linger = 0;
     this.#forgetIdle();
@@ -131,7 +135,7 @@ export class Hub implements Movements {
     try {
       const state = await this.#feed.open(name);
       if (state === null) return null;
-      // Put in place in the same turn in which the state arrived: no movement can come between.
+      // Registered in the turn in which the state arrives, so that no movement can be missed in between.
       channel = new Channel(name, state, this.#context);
       this.#channels.set(name, channel);
       return channel;

@@ -1,16 +1,16 @@
 import { eventsFrame } from '../ports/events-frame.js';
 import type { StoredRow } from '../ports/feed.js';
 
-/** The events from + … to of one channel, encoded once for every cursor that needs just them. */
+/** A frame of events, encoded once for all readers at the same position. `to` is the seq of its last event. */
 export interface RangeFrame {
   readonly to: number;
   readonly data: Buffer;
 }
 
-/** Frames kept per page: readers of one channel stand at few different seqs. */
+/** Frames cached per page. The readers of a channel have few different positions. */
 const FRAMES = 4;
 
-/** A contiguous run of rows of one channel, and the frames that were cut from it. */
+/** Consecutive rows of one channel, and the frames made from them. */
 export class Page {
   readonly from: number;
   readonly #channel: string;
@@ -32,17 +32,17 @@ export class Page {
     return this.#rows.length;
   }
 
-  /** Of the rows alone: what makes a page full. */
+  /** The size of the rows, which decides when the page is full. */
   get rowBytes(): number {
     return this.#rowBytes;
   }
 
-  /** What the page takes in memory. */
+  /** The size of the rows and of the cached frames. */
   get bytes(): number {
     return this.#rowBytes + this.#frameBytes;
   }
 
-  /** Adds the row numbered `to + 1`. */
+  /** Appends a row, whose seq must be `to + 1`. Throws otherwise. */
   append(row: StoredRow): void {
     if (row.seq !== this.to + 1) throw new Error(`row ${row.seq} does not follow ${this.to}`);
     this.#rows.push(row.json);
@@ -53,7 +53,7 @@ export class Page {
     }
   }
 
-  /** The frame that follows `after`, which must be in from - 1 … to - 1. */
+  /** Returns the frame of all rows after `after`, which must be from `from - 1` to `to - 1`. */
   frame(after: number): RangeFrame {
     const made = this.#frames.get(after);
     if (made !== undefined) return made;
