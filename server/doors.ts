@@ -1,3 +1,8 @@
+/**
+ * Composes the half of a gateway that faces its clients: the HTTP server with its routes, the doors for WebSockets, HTTP
+ * requests and subscriptions of this process, and the limits that they share. Every client becomes a `Connection`,
+ * whatever its transport. `startGateway` calls it with the sources and the extensions.
+ */
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -38,13 +43,12 @@ export interface DoorsOptions {
   readonly peers: Peers | null;
 }
 
-/** Where clients come in: one HTTP server, and behind it a connection for each of them, whatever carries it. */
 export interface Doors {
-  /** What the extensions were given. */
+  /** The context that the extensions got. */
   readonly context: ExtensionContext;
-  /** Listens; resolves to the address, `http://127.0.0.1:4400`. */
+  /** Listens. Resolves to the URL, such as `http://127.0.0.1:4400`. */
   open(): Promise<string>;
-  /** Sends every client away to come back elsewhere. */
+  /** Closes every connection with `shutting_down`. */
   close(): Promise<void>;
 }
 
@@ -156,7 +160,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
     connect: (id, transport, request) => connect(id, transport, request, { heartbeat }),
   });
   const connections = () => sockets.connections + requests.connections + inProcess.connections;
-  metrics.gauge('connections', 'Clients that are connected.', connections);
+  metrics.gauge('connections', 'Open connections.', connections);
   return {
     context,
     async open() {

@@ -3,7 +3,7 @@ import { executions } from './executions/extension.js';
 import type { Extension } from './ports/extension.js';
 import type { InstalledExtension } from './postgres/extensions.js';
 
-/** What a gateway serves besides channels: the extensions that are installed in its database, and those without tables. */
+/** Returns the extensions of a gateway: those that are installed in its database, and those without tables. */
 export function makeExtensions(installed: readonly Pick<InstalledExtension, 'name' | 'schema'>[]): Extension[] {
   const withTables = installed.flatMap(({ name, schema }) => (name === 'executions' ? [executions(schema)] : []));
   return [...withTables, durableStreams()];

@@ -12,24 +12,24 @@ import { Sources } from './sources.js';
 export interface Gateway {
   /** `http://127.0.0.1:4400` */
   readonly url: string;
-  /** Sends every client away to come back elsewhere, and ends all that was started. */
+  /** Closes every connection with `shutting_down`, and stops everything that was started. */
   stop(): Promise<void>;
 }
 
-/** A gateway in this process, which may subscribe without a way in between. */
+/** A gateway in this process, to which code of the process can subscribe without a network connection. */
 export interface LocalGateway extends Gateway {
   readonly inProcess: InProcess;
 }
 
 export interface GatewayOptions {
   readonly metrics?: Metrics;
-  /** The gateways that share its port. */
+  /** The other gateways on its port. */
   readonly peers?: Peers | null;
-  /** What it serves besides channels; if left out, what is installed in the database. */
+  /** Default: those that are installed in the database. */
   readonly extensions?: readonly Extension[];
 }
 
-/** Composes sources, doors and extensions, and opens the doors last. Rejects if the database cannot be reached. */
+/** Starts a gateway: connects its sources, starts its extensions, and then listens. Rejects if the database cannot be reached. */
 export async function startGateway(
   config: Config,
   databaseUrl: string,

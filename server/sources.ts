@@ -1,3 +1,7 @@
+/**
+ * Composes the half of a gateway that faces the database: the tail, the doorbell and the hub, which deliver events; access
+ * and tickets; and the pool of the HTTP API. It owns all connections to the database. `startGateway` starts and stops it.
+ */
 import type pg from 'pg';
 import { Access } from './access/access.js';
 import { Doorbell } from './doorbell/doorbell.js';
@@ -21,19 +25,19 @@ import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
 import type { Config } from './settings/config.js';
 
-/** Connections to the database that decide who may read, and keep the tickets. */
+/** Database connections for access decisions and tickets. */
 const ACCESS_POOL = 4;
 
-/** One policy may take so long, and all that are asked together; in milliseconds. */
+/** The statement timeout of one access decision, or of one batch of them, in milliseconds. */
 const DECISION_TIMEOUT = 2_000;
 
-/** How long a request of the API waits for another transaction, in milliseconds: others wait for its connection. */
+/** The lock timeout of requests of the API, in milliseconds: other requests need the connection of one that waits. */
 const API_LOCK_TIMEOUT = 2_000;
 
-/** Connections besides its pools: the tail, the listener, the gate, and for moments two more (retention, eviction). */
+/** Connections outside the pools: the tail, the listener, the gate, and two that are short-lived (retention, eviction). */
 const SINGLE_CONNECTIONS = 5;
 
-/** How many connections to the database one gateway opens, at most. */
+/** Returns the maximum number of database connections of one gateway. */
 export function connectionsOf({ poolSize, apiPoolSize }: Pick<Config, 'poolSize' | 'apiPoolSize'>): number {
   return SINGLE_CONNECTIONS + ACCESS_POOL + poolSize + apiPoolSize;
 }
@@ -46,20 +50,16 @@ export interface SourcesOptions {
   readonly metrics: Metrics;
 }
 
-/**
- * The half of a gateway that faces the database: where events come from, who may read them, and what the HTTP API reads
- * and writes. The parts are made in the direction of an event, each with the one that it calls; the tail alone is
- * given its hub and its doorbell when it starts.
- */
+/** The parts are constructed with the parts that they call. Only the tail gets its hub and its doorbell later, when it starts. */
 export class Sources {
   readonly hub: Hub;
   readonly access: Access;
   readonly tickets: Tickets;
-  /** For the HTTP API. */
+  /** The database, for the HTTP API. */
   readonly databaseFor: DatabaseFor;
   readonly #clock: Clock;
-  /** The longest that a tail which is well goes without a read, in milliseconds. */
-  readonly #longestSilence: number;
+  /** Maximum time between reads of a working tail, in milliseconds. */
+  readonly #maxReadInterval: number;
   readonly #connections: ConnectionHealth;
   readonly #tail: Tail;
   readonly #pages: TablePages;
@@ -71,7 +71,7 @@ export class Sources {
   constructor({ config, databaseUrl, clock, logger, metrics }: SourcesOptions) {
     const { queryTimeout, silenceTimeout, safetyInterval, awakeInterval, wakeRate, sleepRate } = config;
     this.#clock = clock;
-    this.#longestSilence = safetyInterval + silenceTimeout;
+    this.#maxReadInterval = safetyInterval + silenceTimeout;
 
     this.#connections = new ConnectionHealth(logger);
     const health = this.#connections;
@@ -83,8 +83,9 @@ export class Sources {
     const pages = new TablePages({ databaseUrl, poolSize, queryTimeout, limits, catalog, logger, health, metrics });
     const hub = new Hub({ feed: tail, pages, clock, logger, limits, cacheBytes, linger });
 
-    // Before the client gives up the connection: an answer that says so leaves it usable.
-    const giveUp = (after: number) => `SET statement_timeout = ${Math.ceil(Math.min(after, queryTimeout / 2))}`;
+    // Shorter than the query timeout of the client: a statement that the server cancels leaves the connection usable.
+    const statementTimeout = (limit: number) =>
+      `SET statement_timeout = ${Math.ceil(Math.min(limit, queryTimeout / 2))}`;
     const accessPool = makePool({
       databaseUrl,
       name: 'access',
@@ -92,7 +93,7 @@ export class Sources {
       queryTimeout,
       logger,
       health,
-      prepare: giveUp(DECISION_TIMEOUT),
+      prepare: statementTimeout(DECISION_TIMEOUT),
       lasting: true,
     });
     const authorizer = new PostgresAuthorizer(accessPool, logger);
@@ -110,7 +111,7 @@ export class Sources {
       queryTimeout,
       logger,
       health,
-      prepare: `${READ_SETTINGS}; ${giveUp(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
+      prepare: `${READ_SETTINGS}; ${statementTimeout(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
     });
 
     this.hub = hub;
@@ -123,12 +124,12 @@ export class Sources {
     this.#listener = listener;
     this.#retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger, health });
     this.#pools = [accessPool, apiPool];
-    metrics.gauge('channels', 'Channels that somebody reads.', () => hub.channels.size);
+    metrics.gauge('channels', 'Channels with readers.', () => hub.channels.size);
     metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
     metrics.gauge('cache_bytes', 'Pages in memory.', () => hub.cacheBytes);
   }
 
-  /** The names of the streams. */
+  /** The names of all streams. */
   get streams(): readonly string[] {
     return this.#tail.catalog.streams.map(({ name }) => name);
   }
@@ -138,19 +139,19 @@ export class Sources {
       checks: {
         database: this.#tail.connected,
         listen: this.#listener.connected,
-        tail: this.#clock.now() - this.#tail.lastRead < this.#longestSilence,
+        tail: this.#clock.now() - this.#tail.lastRead < this.#maxReadInterval,
       },
       connections: this.#connections.reasons,
     };
   }
 
-  /** At most `limit` channels of each stream. */
+  /** Lists at most `limit` channels of each stream. */
   async channels(limit: number): Promise<ListedChannel[]> {
     const listed = await this.#pages.channels(limit);
     return listed.map((entry) => ({ ...entry, subscribers: this.hub.channels.get(entry.channel)?.readers ?? 0 }));
   }
 
-  /** Rejects if the database cannot be reached, and has to be stopped then. */
+  /** Connects to the database. If it rejects, the caller must call `stop`. */
   async start(): Promise<void> {
     this.#tail.ringWhenConnected(this.#doorbell);
     await this.#tail.start(this.hub);
