@@ -171,6 +171,25 @@ describe.each(servers)('PostgreSQL $version', ({ binDir }) => {
     );
   });
 
+  test('detach takes away all that attach gave, except what another stream needs', async () => {
+    await inDatabase(async (url, client) => {
+      await client.query(`
+        CREATE SCHEMA crm;
+        CREATE TABLE crm.accounts (account text PRIMARY KEY);
+        CREATE TABLE crm.calls (account text NOT NULL REFERENCES crm.accounts);
+        CREATE TABLE crm.mails (account text NOT NULL REFERENCES crm.accounts)`);
+      await migrate(url);
+      const states = [await catalogueOf(client)];
+      await client.query(`SELECT rowcast.attach('crm.calls', 'account')`);
+      states.push(await catalogueOf(client));
+      await client.query(`SELECT rowcast.attach('crm.mails', 'account')`);
+      await client.query(`SELECT rowcast.detach('mails')`);
+      expect(await catalogueOf(client)).toEqual(states[1]);
+      await client.query(`SELECT rowcast.detach('calls')`);
+      expect(await catalogueOf(client)).toEqual(states[0]);
+    });
+  });
+
   test('an extension that is removed alone leaves the core as it was', async () => {
     await inDatabase(async (url, client) => {
       await migrate(url);
