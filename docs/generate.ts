@@ -47,6 +47,7 @@ ${note('`settings` in server/settings/')}
 
 Every setting is an environment variable, read once when a command starts. An empty variable counts as unset.
 A variable that begins with \`ROWCAST_\` and is not listed here is an error, so that a typo does not go unnoticed.
+Variables that Kubernetes sets for a Service called \`rowcast\`, such as \`ROWCAST_PORT=tcp://10.96.12.7:4400\`, are ignored.
 \`rowcast up --help\` prints the same table.
 
 ${table([['Variable', 'Meaning', 'Default', 'Unit', 'Accepts'], ...rows])}
