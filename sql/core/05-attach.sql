@@ -26,6 +26,10 @@ BEGIN
     RAISE EXCEPTION '% is a partition', relation USING ERRCODE = 'wrong_object_type',
       HINT = 'Attach the partitioned table that it belongs to.';
   END IF;
+  IF tab.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = relation) THEN
+    RAISE EXCEPTION '% has child tables (INHERITS), whose rows would get no numbers', relation USING ERRCODE = 'wrong_object_type',
+      HINT = 'Attach a table without children, or a partitioned table.';
+  END IF;
   IF tab.relkind = 'p' AND coalesce(rowcast.range_column(relation), key) = key THEN
     RAISE EXCEPTION '% is not partitioned by ranges of one column other than its key', relation
       USING ERRCODE = 'wrong_object_type', HINT = 'PARTITION BY RANGE (created_at), for example.';
@@ -120,11 +124,9 @@ AS $make$
 DECLARE
   range_column name := rowcast.range_column(stream.relation);
 BEGIN
-  -- SECURITY DEFINER: what the writer may see must not change a number.
-  EXECUTE format($sql$
-    CREATE OR REPLACE FUNCTION rowcast.%1$I() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
+  -- SECURITY DEFINER: what the writer may see must not change a number. The body is a literal, because a name may contain $$.
+  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', stream.name || '_number', format($sql$
     DECLARE
       this_tx  xid8 := pg_current_xact_id();
       floor_at bigint;
@@ -132,20 +134,20 @@ BEGIN
     BEGIN
       LOOP
         IF current_setting('transaction_isolation') <> 'read committed' THEN
-          %5$s
+          %4$s
         END IF;
         SELECT floor INTO floor_at FROM rowcast.channels
-          WHERE stream_id = %2$s AND key = NEW.%3$I::text FOR NO KEY UPDATE;
+          WHERE stream_id = %1$s AND key = NEW.%2$I::text FOR NO KEY UPDATE;
         EXIT WHEN FOUND;
-        INSERT INTO rowcast.channels (stream_id, key) VALUES (%2$s, NEW.%3$I::text) ON CONFLICT DO NOTHING;
+        INSERT INTO rowcast.channels (stream_id, key) VALUES (%1$s, NEW.%2$I::text) ON CONFLICT DO NOTHING;
       END LOOP;
       -- A statement of its own: its snapshot must be taken after the lock was granted.
-      last_seq := (SELECT max(seq) FROM %4$s WHERE %3$I = NEW.%3$I);
+      last_seq := (SELECT max(seq) FROM %3$s WHERE %2$I = NEW.%2$I);
       NEW.seq := greatest(last_seq, floor_at - 1) + 1;
       NEW.tx := this_tx;
       RETURN NEW;
-    END $$ $sql$,
-    stream.name || '_number', stream.stream_id, stream.key_column, stream.relation,
+    END $sql$,
+    stream.stream_id, stream.key_column, stream.relation,
     CASE WHEN range_column IS NULL THEN format($sql$
           -- The snapshot may be older than the last writer of this channel. An update, unlike a lock, makes
           -- Postgres say so (40001) to the second of two such writers, instead of a duplicate seq (23505).
@@ -154,26 +156,24 @@ BEGIN
       stream.stream_id, stream.key_column)
     ELSE format($sql$
           -- No unique index would find the duplicate seq that a snapshot older than the last writer leads to.
-          RAISE EXCEPTION 'the partitioned table %s takes inserts in READ COMMITTED only'
+          RAISE EXCEPTION 'the partitioned table %% takes inserts in READ COMMITTED only', %L
             USING ERRCODE = 'feature_not_supported';$sql$, stream.relation)
-    END);
+    END));
 
   -- Readers count on a channel without holes, so to delete an event is to give up all that came before it.
-  EXECUTE format($sql$
-    CREATE OR REPLACE FUNCTION rowcast.%1$I() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
+  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', stream.name || '_raise_floor', format($sql$
     BEGIN
-      IF EXISTS (SELECT FROM %4$s t JOIN deleted d ON t.%3$I = d.%3$I AND t.seq = d.seq) THEN
-        RAISE EXCEPTION 'a statement cannot delete an event and insert one that takes its number (table %4$s)'
+      IF EXISTS (SELECT FROM %3$s t JOIN deleted d ON t.%2$I = d.%2$I AND t.seq = d.seq) THEN
+        RAISE EXCEPTION 'a statement cannot delete an event and insert one that takes its number (table %%)', %3$L
           USING ERRCODE = 'feature_not_supported', HINT = 'Delete and insert in two statements.';
       END IF;
       INSERT INTO rowcast.channels AS c (stream_id, key, floor)
-        SELECT %2$s, %3$I::text, max(seq) + 1 FROM deleted GROUP BY %3$I ORDER BY %3$I
+        SELECT %1$s, %2$I::text, max(seq) + 1 FROM deleted GROUP BY %2$I ORDER BY %2$I
         ON CONFLICT (stream_id, key) DO UPDATE SET floor = excluded.floor WHERE excluded.floor > c.floor;
       RETURN NULL;
-    END $$ $sql$,
-    stream.name || '_raise_floor', stream.stream_id, stream.key_column, stream.relation);
+    END $sql$,
+    stream.stream_id, stream.key_column, stream.relation));
 
   PERFORM rowcast.drop_triggers(stream.relation);
   -- zz_: triggers fire in the order of their names, and the number must be given last.
@@ -233,6 +233,14 @@ BEGIN
   IF FOUND AND attach.name IS NOT NULL AND stream.name <> attach.name THEN
     RAISE EXCEPTION '% is attached already, as stream %', relation, stream.name USING ERRCODE = 'duplicate_object',
       HINT = format('SELECT rowcast.detach(%L);', stream.name);
+  ELSIF FOUND AND attach.key <> stream.key_column AND EXISTS (
+    -- One that was renamed is not there by its old name.
+    SELECT FROM pg_attribute a
+     WHERE a.attrelid = attach.relation AND a.attname = stream.key_column AND NOT a.attisdropped)
+  THEN
+    RAISE EXCEPTION '% is attached with the key %, and its events are numbered by that', relation, quote_ident(stream.key_column)
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+      HINT = format('Detach it first, which gives up its numbers: SELECT rowcast.detach(%L);', stream.name);
   ELSIF FOUND THEN
     UPDATE rowcast.streams s SET key_column = attach.key WHERE s.stream_id = stream.stream_id RETURNING s.* INTO stream;
   ELSE

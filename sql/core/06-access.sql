@@ -72,15 +72,12 @@ BEGIN
   IF parent IS NOT NULL THEN
     PERFORM rowcast.open_to_gateway(parent, parent_key);
   END IF;
-  EXECUTE format($sql$
-    CREATE OR REPLACE FUNCTION rowcast.%1$I(text) RETURNS boolean
-    LANGUAGE plpgsql STABLE
-    AS $$ BEGIN RETURN %2$s; END $$ $sql$,
-    stream.name || '_can_read',
+  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(text) RETURNS boolean
+    LANGUAGE plpgsql STABLE AS %L', stream.name || '_can_read', format('BEGIN RETURN %s; END',
     CASE WHEN stream.guard IS NOT NULL THEN stream.guard || '($1)'
     ELSE format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I)', coalesce(parent, stream.relation),
       coalesce(parent_key, stream.key_column), key_type)
-    END);
+    END));
 END $make$;
 
 -- Whether the present role, with the present claims, may read a channel. A service may read all of them, also those
