@@ -92,6 +92,23 @@ const explanations: Record<AnyErrorCode, Explanation> = {
     meaning: 'The database cannot be reached at the moment, or did not answer.',
     action: 'Retry with exponential backoff and jitter. The client library does.',
   },
+  stream_unreadable: {
+    meaning:
+      'The table of this stream cannot be read right now: a right was taken back, it is locked, or a policy of it fails.',
+    action:
+      'Wait: events go on at your position. `/readyz`, the log of the gateway and `rowcast doctor` name the cause; other streams are not concerned.',
+  },
+  event_too_large: {
+    meaning:
+      'An event is larger than the gateway sends, and the subscription has no `onReset` that could be told that it is left out.',
+    action:
+      'Handle `onReset`: its position names the event, which is in the table. ROWCAST_EVENT_BYTES is the limit, up to 64 MiB.',
+  },
+  event_unreadable: {
+    meaning:
+      'PostgreSQL cannot encode an event as JSON, and the subscription has no `onReset` that could be told that it is left out.',
+    action: 'Handle `onReset`: its position names the event. The log of the gateway says what PostgreSQL said.',
+  },
   internal: {
     meaning: 'The gateway failed unexpectedly.',
     action: 'Retry. If the error persists, look into the log of the gateway.',

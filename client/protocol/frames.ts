@@ -20,7 +20,13 @@ export interface Limits {
   readonly maxSubscriptions: number;
 }
 
-export type ResetReason = 'epoch' | 'pruned' | 'ahead';
+/** `too_large` and `unreadable`: the one event whose seq is that of the position is left out. */
+export type ResetReason = 'epoch' | 'pruned' | 'ahead' | 'too_large' | 'unreadable';
+
+/** Whether a reset leaves out a single event, that of its position, and nothing else. */
+export function leavesOut(reason: ResetReason): reason is 'too_large' | 'unreadable' {
+  return reason === 'too_large' || reason === 'unreadable';
+}
 
 export type Reply =
   | { type: 'connected'; id: number; session: string; heartbeat: number; limits: Limits }
@@ -34,11 +40,15 @@ export type Reply =
 export type Frame =
   | Reply
   | { type: 'events'; channel: string; from: number; events: readonly Row[] }
-  | { type: 'reset'; channel: string; reason: ResetReason; position: string }
+  /** `message`: for people, where a single event is left out. */
+  | { type: 'reset'; channel: string; reason: ResetReason; position: string; message?: string }
+  /** The stream of the channel cannot be read: the subscription waits, at its position, and `resumed` says that it goes on. */
+  | { type: 'stalled'; channel: string; code: string }
+  | { type: 'resumed'; channel: string }
   /** No event is sent until `refresh` is answered. Each subscription stays at its position. */
   | { type: 'paused'; code: string };
 
-type Field = 'string' | 'number' | 'number or nothing' | 'object' | 'rows';
+type Field = 'string' | 'string or nothing' | 'number' | 'number or nothing' | 'object' | 'rows';
 
 const shapes: Record<Frame['type'], Record<string, Field>> = {
   connected: { id: 'number', session: 'string', heartbeat: 'number', limits: 'object' },
@@ -48,7 +58,9 @@ const shapes: Record<Frame['type'], Record<string, Field>> = {
   pong: { id: 'number' },
   error: { code: 'string', message: 'string', retryAfter: 'number or nothing' },
   events: { channel: 'string', from: 'number', events: 'rows' },
-  reset: { channel: 'string', reason: 'string', position: 'string' },
+  reset: { channel: 'string', reason: 'string', position: 'string', message: 'string or nothing' },
+  stalled: { channel: 'string', code: 'string' },
+  resumed: { channel: 'string' },
   paused: { code: 'string' },
 };
 
@@ -58,6 +70,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function isField(value: unknown, field: Field): boolean {
   if (field === 'number or nothing') return value === undefined || typeof value === 'number';
+  if (field === 'string or nothing') return value === undefined || typeof value === 'string';
   if (field === 'rows') return Array.isArray(value) && value.every(isObject);
   return field === 'object' ? isObject(value) : typeof value === field;
 }

@@ -12,6 +12,7 @@ import type { Clock } from '../ground/clock.js';
 import {
   askedPosition,
   type Frame,
+  leavesOut,
   outcomeOf,
   type Position,
   parsePosition,
@@ -45,7 +46,10 @@ export interface ChannelReader {
   onSubscribed(place: Position, numbering: Numbering): void;
   /** The frame begins at or before the next event of the reader, which drops what it has. */
   onEvents(frame: EventsFrame): void;
-  onReset(reason: ResetReason, position: Position): void;
+  /** `message`: for people, where a single event is left out. */
+  onReset(reason: ResetReason, position: Position, message?: string): void;
+  /** The stream cannot be read at present, and the error code of that; null: it can again. */
+  onStalled(code: string | null): void;
   /** The gateway refused or ended the subscription. Returns whether the reader stays, to be asked for again later. */
   onRefused(code: string, message: string): boolean;
   /** The connection is lost. Returns whether the reader stays, to be asked for on the next connection. */
@@ -126,10 +130,12 @@ export class SharedChannel {
   onFrame(frame: Frame): void {
     if (this.#wire === null) return; // of a subscription that was left
     this.#act(() => {
+      if (frame.type === 'stalled') for (const reader of this.#readers) reader.onStalled(frame.code);
+      if (frame.type === 'resumed') for (const reader of this.#readers) reader.onStalled(null);
       if (frame.type === 'events') this.#receive(frame);
       if (frame.type === 'unsubscribed') this.#refuse([...this.#readers], frame.code, '');
       const position = frame.type === 'reset' ? parsePosition(frame.position) : null;
-      if (frame.type === 'reset' && position !== null) this.#reset(frame.reason, position);
+      if (frame.type === 'reset' && position !== null) this.#reset(frame.reason, position, frame.message);
     });
   }
 
@@ -259,20 +265,28 @@ export class SharedChannel {
   }
 
   /** Passes a reset of the wire subscription to all readers whose places it concerns (I2). */
-  #reset(reason: ResetReason, position: Position): void {
+  #reset(reason: ResetReason, position: Position, message?: string): void {
     const { epoch, seq } = position;
     const { floor = 1, head = seq } = this.#numbering ?? {};
     this.#wire?.moveTo(position);
     this.#numbering = {
       epoch,
       floor: reason === 'pruned' ? Math.max(floor, seq + 1) : reason === 'epoch' ? 1 : floor,
-      head: reason === 'pruned' ? Math.max(head, seq) : seq,
+      head: reason === 'pruned' || leavesOut(reason) ? Math.max(head, seq) : seq,
     };
     for (const reader of this.#readers) {
       if (reader.place === null) continue;
       const { epoch: known, seq: has } = reader.place;
-      const concerned = { epoch: known !== epoch, pruned: has < seq, ahead: has > seq }[reason];
-      if (concerned && (reason === 'epoch' || known === epoch)) reader.onReset(reason, position);
+      // One that is further behind needs events before it: the wire subscription is moved to its place.
+      const single = known === epoch && has === seq - 1;
+      const concerned = {
+        epoch: known !== epoch,
+        pruned: has < seq,
+        ahead: has > seq,
+        too_large: single,
+        unreadable: single,
+      };
+      if (concerned[reason] && (reason === 'epoch' || known === epoch)) reader.onReset(reason, position, message);
     }
   }
 }

@@ -17,6 +17,7 @@ import type { AbortSignalLike } from '../ground/platform.js';
 import { EventQueue } from '../ground/queue.js';
 import {
   formatPosition,
+  leavesOut,
   outcomeOf,
   type Position,
   parsePosition,
@@ -39,10 +40,15 @@ export interface StreamEvent {
   readonly row: Row;
 }
 
-/** Events up to `position` cannot be served. Fetch a snapshot of what you show; events go on after `position`. */
+/**
+ * Events up to `position` cannot be served. Fetch a snapshot of what you show; events go on after `position`. With
+ * `too_large` and `unreadable` it is one event alone, that of the position.
+ */
 export interface Reset {
   readonly reason: ResetReason;
   readonly position: string;
+  /** For people: which event is left out, and why. Only where it is one event alone. */
+  readonly message?: string;
 }
 
 /**
@@ -56,6 +62,7 @@ export interface SubscribeOptions {
   readonly since?: Since | number | null | undefined;
   readonly onEvent?: ((event: StreamEvent) => void) | undefined;
   readonly onReset?: ((reset: Reset) => void) | undefined;
+  /** An error with a state in which events arrive: the stream cannot be read at present. The same state without one: it can again. */
   readonly onState?: ((state: SubscriptionState, error?: RowcastError) => void) | undefined;
   /** Closes the subscription when it is aborted. */
   readonly signal?: AbortSignalLike | undefined;
@@ -190,12 +197,23 @@ export class ChannelSubscription implements Subscription, ChannelReader {
     this.#caughtUp();
   }
 
-  onReset(reason: ResetReason, position: Position): void {
+  onReset(reason: ResetReason, position: Position, message?: string): void {
+    // Without a listener the application would miss the event and not learn of it.
+    if (leavesOut(reason) && this.#onReset === undefined) {
+      this.onRefused(`event_${reason}`, message ?? '');
+      return;
+    }
     this.#sequencer.moveTo(position);
-    // After a reset the position is the head, unless older events were pruned.
-    if (reason !== 'pruned') this.#head = position.seq;
-    notify(this.#onReset, { reason, position: formatPosition(position) });
+    // After a reset the position is the head, unless older events were pruned or one was left out.
+    if (reason !== 'pruned' && !leavesOut(reason)) this.#head = position.seq;
+    notify(this.#onReset, { reason, position: formatPosition(position), ...(message !== undefined && { message }) });
     this.#caughtUp();
+  }
+
+  onStalled(code: string | null): void {
+    if (this.#state === 'closed') return;
+    if (code === null) notify(this.#onState, this.#state);
+    else notify(this.#onState, this.#state, new RowcastError(code));
   }
 
   onRefused(code: string, message: string): boolean {

@@ -73,9 +73,15 @@ export class Cursor implements ChannelReader {
     this.#place = { epoch, seq: to };
   }
 
-  onReset(reason: ResetReason, position: Position): void {
+  onReset(reason: ResetReason, position: Position, message?: string): void {
     this.#place = position;
-    this.#output.send({ type: 'reset', channel: this.channel, reason, position: formatPosition(position) });
+    const told = message === undefined ? {} : { message };
+    this.#output.send({ type: 'reset', channel: this.channel, reason, position: formatPosition(position), ...told });
+  }
+
+  onStalled(code: string | null): void {
+    const { channel } = this;
+    this.#output.send(code === null ? { type: 'resumed', channel } : { type: 'stalled', channel, code });
   }
 
   /** The tab is told, and asks again by itself if that may help. */

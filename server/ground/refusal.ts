@@ -19,6 +19,16 @@ export class Unavailable extends Error {
   override readonly name = 'Unavailable';
 }
 
+/** The table of a stream, or what of it belongs to one channel, cannot be read at present; others can. `cause` is for the log. */
+export class StreamUnreadable extends Refusal {
+  override readonly cause: unknown;
+
+  constructor(stream: string, { cause }: { readonly cause: unknown }) {
+    super('stream_unreadable', `the stream ${stream} cannot be read at present; others can`);
+    this.cause = cause;
+  }
+}
+
 /** Returns the refusal that a client gets for an error. Unexpected errors become `internal`, and the caller logs them. */
 export function asRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
@@ -33,6 +43,7 @@ const TEMPORARY: ReadonlySet<AnyErrorCode> = new Set([
   'rate_limited',
   'too_many_connections',
   'unavailable',
+  'stream_unreadable',
   'shutting_down',
 ]);
 
