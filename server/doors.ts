@@ -70,7 +70,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
     id: string,
     transport: Transport,
     request: IncomingMessage,
-    options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
+    options: Pick<ConnectionOptions, 'heartbeat' | 'fresh' | 'waits'>,
   ) => new Connection({ ...common, id, transport, token: tokenOf(request), principalLimits: users, ...options });
   const addresses = new Limiter({
     each: { places: config.addressConnections, rate: config.addressConnectRate },

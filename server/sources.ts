@@ -34,8 +34,8 @@ const DECISION_TIMEOUT = 2_000;
 /** The lock timeout of requests of the API, in milliseconds: other requests need the connection of one that waits. */
 const API_LOCK_TIMEOUT = 2_000;
 
-/** Connections outside the pools: the tail, the listener, the gate, and two that are short-lived (retention, eviction). */
-const SINGLE_CONNECTIONS = 5;
+/** Connections outside the pools: the tail, the listener, the gate, and three that are short-lived (retention, eviction, probes of streams). */
+const SINGLE_CONNECTIONS = 6;
 
 /** Returns the maximum number of database connections of one gateway. */
 export function connectionsOf({ poolSize, apiPoolSize }: Pick<Config, 'poolSize' | 'apiPoolSize'>): number {
@@ -79,8 +79,9 @@ export class Sources {
     const limits = { rows: config.pageRows, bytes: config.pageBytes };
     const tail = new Tail({ databaseUrl, silenceTimeout, clock, logger, health, metrics });
     const { catalog } = tail;
-    const { poolSize, cacheBytes, channelLinger: linger } = config;
-    const pages = new TablePages({ databaseUrl, poolSize, queryTimeout, limits, catalog, logger, health, metrics });
+    const { poolSize, cacheBytes, eventBytes, channelLinger: linger } = config;
+    const reading = { databaseUrl, poolSize, queryTimeout, limits, eventBytes };
+    const pages = new TablePages({ ...reading, catalog, logger, health, metrics });
     const hub = new Hub({ feed: tail, pages, clock, logger, limits, cacheBytes, linger });
 
     // Shorter than the query timeout of the client: a statement that the server cancels leaves the connection usable.
@@ -126,6 +127,7 @@ export class Sources {
     this.#pools = [accessPool, apiPool];
     metrics.gauge('channels', 'Channels with readers.', () => hub.channels.size);
     metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
+    metrics.gauge('streams_troubled', 'Streams that cannot be read, or not all of their rows.', () => tail.unreadable);
     metrics.gauge('cache_bytes', 'Pages in memory.', () => hub.cacheBytes);
   }
 
@@ -142,6 +144,7 @@ export class Sources {
         tail: this.#clock.now() - this.#tail.lastRead < this.#maxReadInterval,
       },
       connections: this.#connections.reasons,
+      streams: this.#tail.streams,
     };
   }
 

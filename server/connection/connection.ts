@@ -16,7 +16,7 @@ import { type PrincipalLimits, Subscriptions } from './subscriptions.js';
 export interface ConnectionOptions {
   readonly id: string;
   readonly transport: Transport;
-  readonly hub: Pick<Hub, 'hold' | 'release'>;
+  readonly hub: Pick<Hub, 'hold' | 'release' | 'whenReadable'>;
   readonly access: Rights;
   readonly authenticator: Authenticator;
   readonly clock: Clock;
@@ -30,6 +30,8 @@ export interface ConnectionOptions {
   readonly refreshTimeout: number;
   /** Reads the state of every channel from the table, even if it is in memory, so that everything committed is included. */
   readonly fresh?: boolean;
+  /** See `SubscriptionsOptions`. */
+  readonly waits?: boolean;
   /** The token of the request that opened the connection, for a `connect` without a token or ticket. */
   readonly token?: string | undefined;
   /** Undefined for connections of this process. A `subscribe` that is refused as forbidden counts as a request. */
@@ -183,7 +185,17 @@ export class Connection {
       throw error;
     });
     if (principal === null) return;
-    const { id: session, transport, hub, access, fresh = false, heartbeat, limits, principalLimits } = this.#options;
+    const {
+      id: session,
+      transport,
+      hub,
+      access,
+      fresh = false,
+      waits = false,
+      heartbeat,
+      limits,
+      principalLimits,
+    } = this.#options;
     this.#leave = principalLimits?.enter(principal) ?? null;
     const { maxSubscriptions } = limits;
     this.#subscriptions = new Subscriptions(principal, {
@@ -192,6 +204,7 @@ export class Connection {
       access,
       maxSubscriptions,
       fresh,
+      waits,
       principalLimits,
     });
     this.#send({ type: 'connected', id, session, heartbeat, limits });

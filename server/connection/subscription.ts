@@ -20,7 +20,7 @@ import { RefusedFrame } from './commands.js';
 
 /** The connection, as its subscriptions use it. */
 export interface Owner {
-  readonly hub: Pick<Hub, 'hold' | 'release'>;
+  readonly hub: Pick<Hub, 'hold' | 'release' | 'whenReadable'>;
   readonly access: Rights;
   /** The current principal, whose rights apply. */
   readonly principal: Principal;
@@ -54,6 +54,9 @@ export class Subscription implements Reader {
   #after: number | null = null;
   #permit: Permit | null = null;
   #renewal: Renewal | null = null;
+  /** The stream cannot be read, and the client was told so. */
+  #stalled = false;
+  #cancelWait: () => void = () => {};
   /** Why the right was lost while `opening`. */
   #lost: Refusal | null = null;
 
@@ -75,6 +78,10 @@ export class Subscription implements Reader {
 
   /** Whether events are available that were not sent yet, or `subscribe` has no reply yet. */
   get behind(): boolean {
+    return !this.#stalled && this.#unsent;
+  }
+
+  get #unsent(): boolean {
     if (this.#state === 'over') return false;
     return this.#after === null || this.#channel === null || this.#after < this.#channel.state.head;
   }
@@ -117,6 +124,12 @@ export class Subscription implements Reader {
     this.#owner.send({ type: 'unsubscribed', id, channel: this.name, code: 'requested' });
   }
 
+  /** The stream cannot be read: runs `task` when it may be tried again, unless this has ended. */
+  wait(task: () => void): void {
+    this.stall();
+    this.#cancelWait = this.#owner.hub.whenReadable(this.name, task);
+  }
+
   /**
    * Replies to the command `id` and starts to read a channel that is held. It must stay synchronous: the state in the
    * reply must be the one that reading starts from (I4).
@@ -132,6 +145,8 @@ export class Subscription implements Reader {
     if (reset === null) this.#after = after;
     this.#owner.send({ type: 'subscribed', id, channel: this.name, epoch, head, floor });
     if (reset !== null) this.reset(reset, { epoch, seq: after });
+    this.#stalled = false;
+    if (channel.stalled) this.stall();
     this.advance();
   }
 
@@ -139,7 +154,7 @@ export class Subscription implements Reader {
   take(): Buffer | null {
     const frame = this.#channel?.next(this.after) ?? null;
     if (frame === null) {
-      if (this.behind) this.#channel?.want(this);
+      if (this.#unsent) this.#channel?.want(this);
       return null;
     }
     this.#after = frame.to;
@@ -150,9 +165,23 @@ export class Subscription implements Reader {
     if (this.behind) this.#owner.ready(this);
   }
 
-  reset(reason: ResetReason, position: Position): void {
+  reset(reason: ResetReason, position: Position, message?: string): void {
     this.#after = position.seq;
-    this.#owner.send({ type: 'reset', channel: this.name, reason, position: formatPosition(position) });
+    const told = message === undefined ? {} : { message };
+    this.#owner.send({ type: 'reset', channel: this.name, reason, position: formatPosition(position), ...told });
+  }
+
+  stall(): void {
+    if (this.#stalled || this.#state === 'over') return;
+    this.#stalled = true;
+    this.#owner.send({ type: 'stalled', channel: this.name, code: 'stream_unreadable' });
+  }
+
+  resume(): void {
+    if (!this.#stalled || this.#state === 'over') return;
+    this.#stalled = false;
+    this.#owner.send({ type: 'resumed', channel: this.name });
+    this.advance();
   }
 
   end(): void {
@@ -162,6 +191,7 @@ export class Subscription implements Reader {
   /** Releases the right and the channel. */
   close(): void {
     this.#state = 'over';
+    this.#cancelWait();
     this.#owner.remove(this);
     this.#permit?.release();
     if (this.#channel === null) return;

@@ -4,7 +4,7 @@
  * and no more (I6).
  */
 import type { Frame } from '@rowcast/client/protocol';
-import { Refusal } from '../ground/refusal.js';
+import { asRefusal, Refusal, StreamUnreadable } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
 import type { Positions, Transport } from '../ports/door.js';
 import type { Principal, Rights } from '../ports/principal.js';
@@ -21,17 +21,20 @@ export interface PrincipalLimits {
 
 export interface SubscriptionsOptions {
   readonly transport: Pick<Transport, 'writable' | 'send'>;
-  readonly hub: Pick<Hub, 'hold' | 'release'>;
+  readonly hub: Pick<Hub, 'hold' | 'release' | 'whenReadable'>;
   readonly access: Rights;
   readonly maxSubscriptions: number;
   readonly fresh: boolean;
+  /** The client cannot ask again for one channel: a subscription to a stream that cannot be read is kept, and begins later. */
+  readonly waits: boolean;
   readonly principalLimits?: PrincipalLimits | undefined;
 }
 
 export class Subscriptions implements Owner {
-  readonly hub: Pick<Hub, 'hold' | 'release'>;
+  readonly hub: Pick<Hub, 'hold' | 'release' | 'whenReadable'>;
   readonly access: Rights;
   readonly fresh: boolean;
+  readonly #waits: boolean;
   readonly #transport: Pick<Transport, 'writable' | 'send'>;
   readonly #maxSubscriptions: number;
   readonly #principalLimits: PrincipalLimits | undefined;
@@ -45,13 +48,14 @@ export class Subscriptions implements Owner {
 
   constructor(
     principal: Principal,
-    { transport, hub, access, maxSubscriptions, fresh, principalLimits }: SubscriptionsOptions,
+    { transport, hub, access, maxSubscriptions, fresh, waits, principalLimits }: SubscriptionsOptions,
   ) {
     this.#principal = principal;
     this.#transport = transport;
     this.hub = hub;
     this.access = access;
     this.fresh = fresh;
+    this.#waits = waits;
     this.#maxSubscriptions = maxSubscriptions;
     this.#principalLimits = principalLimits;
   }
@@ -116,17 +120,32 @@ export class Subscriptions implements Owner {
     // While it is opening, the channel may be unsubscribed, and even subscribed to again.
     const subscription = new Subscription(name, since, this);
     this.#all.set(name, subscription);
+    await this.#open(id, subscription);
+  }
+
+  async #open(id: number, subscription: Subscription): Promise<void> {
     this.#opening += 1;
     try {
       // Access first: a principal that may not read the channel must not learn whether it exists.
       await this.#permit(subscription);
       await subscription.open(id);
     } catch (error) {
+      const kept = this.#all.get(subscription.name) === subscription;
+      if (this.#waits && kept && error instanceof StreamUnreadable) return this.#wait(id, subscription);
       subscription.close();
       throw error;
     } finally {
       this.#opening -= 1;
     }
+  }
+
+  #wait(id: number, subscription: Subscription): void {
+    subscription.wait(() => {
+      this.#open(id, subscription).catch((error: unknown) => {
+        const { code, message } = asRefusal(error);
+        this.send({ type: 'error', id, code, message });
+      });
+    });
   }
 
   unsubscribe(id: number, channel: string): void {

@@ -4,6 +4,7 @@ import { type Check, type Circumstances, type Finding, make, skipped } from './c
 import { locks, notify, pooler } from './passage.js';
 import { connections, prepared, queue, transactions } from './pressure.js';
 import { clock, connection, encoding, primary, version } from './reach.js';
+import { readable } from './readable.js';
 import { retention, rights } from './rights.js';
 import { migrations } from './schema.js';
 import { settings } from './settings.js';
@@ -27,6 +28,7 @@ const CHECKS: readonly Check[] = [
   migrations,
   rights,
   streams,
+  readable,
   access,
   retention,
 ];

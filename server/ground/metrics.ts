@@ -20,6 +20,10 @@ export class Metrics {
     'pages_total',
     'Pages of old events that were read. One page serves all readers that need it.',
   );
+  readonly withheld = this.#counter(
+    'events_withheld_total',
+    'Events that are not sent because they are too large, or because PostgreSQL cannot encode them.',
+  );
   readonly turnedAway = this.#counter('turned_away_total', 'Connections that were refused with a retry hint.');
   readonly #scrape: () => Promise<string>;
   #awakeSince: number | null = null;

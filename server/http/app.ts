@@ -18,6 +18,8 @@ export interface Health {
   readonly checks: { readonly database: boolean; readonly listen: boolean; readonly tail: boolean };
   /** Why connections to the database are down, by session. */
   readonly connections: Readonly<Record<string, string>>;
+  /** Streams that cannot be read, or not all of their rows, and why; by their names. */
+  readonly streams: Readonly<Record<string, object>>;
 }
 
 export interface ListedChannel {
@@ -57,10 +59,11 @@ export function makeApp(options: AppOptions): Express {
   });
 
   app.get('/readyz', (_request, response) => {
-    const { checks, connections } = health();
+    const { checks, connections, streams } = health();
+    // A stream that cannot be read is the trouble of its readers alone: no other gateway could serve them.
     const ready = Object.values(checks).every(Boolean);
     const reasons = Object.keys(connections).length > 0 ? { connections } : {};
-    response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks, ...reasons });
+    response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks, ...reasons, streams });
   });
 
   app.use(['/v1', '/api'], crossOrigin);

@@ -5,11 +5,12 @@
  */
 import type { Position, ResetReason } from '@rowcast/client/protocol';
 import type { Logger } from '../ground/logger.js';
-import { Unavailable } from '../ground/refusal.js';
+import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
-import type { ChannelState, Feed, Movement, Pages, StoredRow } from '../ports/feed.js';
+import type { ChannelState, Feed, Movement, Pages, StoredRow, Withheld } from '../ports/feed.js';
 import type { PageCache } from './cache.js';
 import { Page, type RangeFrame } from './page.js';
+import { waitAfter } from './waiting.js';
 
 /** The maximum size of a page, in rows and bytes. */
 export interface PageLimits {
@@ -32,8 +33,12 @@ export interface Reader {
   readonly after: number;
   /** New events may be available. */
   advance(): void;
-  /** The events after `after` cannot be read: continue after `position`. */
-  reset(reason: ResetReason, position: Position): void;
+  /** The events after `after` cannot be read, or the next one cannot be sent, as `message` explains: continue after `position`. */
+  reset(reason: ResetReason, position: Position, message?: string): void;
+  /** The channel cannot be read at present. */
+  stall(): void;
+  /** The channel can be read. Also called if it could be read all the time. */
+  resume(): void;
   /** The channel no longer exists. */
   end(): void;
 }
@@ -55,8 +60,11 @@ export class Channel {
   #gone = false;
   #rechecking = false;
   #recheckWanted = false;
-  #cancelLoad: () => void = () => {};
-  #cancelRecheck: () => void = () => {};
+  /** How often its state, and a page of it, could not be read in a row because of the stream; 0 where they can. */
+  #stateFailures = 0;
+  #pageFailures = 0;
+  #tryLoad: () => void = () => {};
+  #tryRecheck: () => void = () => {};
 
   constructor(name: string, state: ChannelState, context: ChannelContext) {
     this.name = name;
@@ -70,6 +78,11 @@ export class Channel {
 
   get readers(): number {
     return this.#readers.size;
+  }
+
+  /** The state cannot be read because of its stream. */
+  get stalled(): boolean {
+    return this.#stateFailures > 0;
   }
 
   /** Whether the last refresh found that the channel no longer exists. */
@@ -89,8 +102,8 @@ export class Channel {
   /** Frees the pages. Called when the channel has no readers and is not kept any longer. */
   close(): void {
     this.#closed = true;
-    this.#cancelLoad();
-    this.#cancelRecheck();
+    this.#tryLoad();
+    this.#tryRecheck();
     this.#forgetPages();
   }
 
@@ -128,6 +141,8 @@ export class Channel {
     const state = await this.#context.feed.open(this.name);
     this.#gone = state === null;
     if (this.#closed) return state !== null;
+    this.#stateFailures = 0;
+    this.#resume();
     if (state === null) {
       for (const reader of [...this.#readers]) reader.end();
       return false;
@@ -152,6 +167,8 @@ export class Channel {
   recheck(): void {
     this.#recheckWanted = true;
     if (!this.#rechecking) void this.#recheck();
+    this.#tryRecheck();
+    this.#tryLoad();
   }
 
   async #recheck(): Promise<void> {
@@ -164,16 +181,40 @@ export class Channel {
         if (this.#closed) break;
         this.#warn(error, 'a channel could not be refreshed, trying again');
         this.#recheckWanted = true;
-        await new Promise<void>((resolve) => {
-          this.#cancelRecheck = this.#context.clock.after(RETRY, resolve);
+        let wait = RETRY;
+        if (error instanceof StreamUnreadable) {
+          wait = waitAfter(this.#stateFailures);
+          this.#stateFailures += 1;
+          for (const reader of this.#readers) reader.stall();
+        }
+        await this.#pause(wait, (proceed) => {
+          this.#tryRecheck = proceed;
         });
       }
     }
     this.#rechecking = false;
   }
 
-  /** Does not log a database that cannot be reached: the session that lost it logs that once, for all channels. */
+  /** Waits so long, or until what `hand` is given is called. */
+  async #pause(wait: number, hand: (proceed: () => void) => void): Promise<void> {
+    if (this.#closed) return;
+    await new Promise<void>((resolve) => {
+      const cancel = this.#context.clock.after(wait, resolve);
+      hand(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+
+  #resume(): void {
+    if (this.#stateFailures > 0) return;
+    for (const reader of this.#readers) if (this.#pageFailures === 0 || !this.#waiting.has(reader)) reader.resume();
+  }
+
+  /** Does not log a database or a stream that cannot be read: what reads it logs that once, for all channels. */
   #warn(error: unknown, message: string): void {
+    if (error instanceof StreamUnreadable) return;
     if (!(error instanceof Unavailable)) this.#context.logger.warn({ channel: this.name, err: error }, message);
   }
 
@@ -215,14 +256,24 @@ export class Channel {
   /** Loads pages, one read at a time, while readers wait. */
   async #load(): Promise<void> {
     this.#loading = true;
-    while (this.#waiting.size > 0) {
+    while (this.#waiting.size > 0 && !this.#closed) {
       try {
         await this.#loadAfter(this.#nextWanted());
+        if (this.#pageFailures > 0) {
+          this.#pageFailures = 0;
+          this.#resume();
+        }
       } catch (error) {
         if (this.#waiting.size === 0) break;
         this.#warn(error, 'a page could not be read, trying again');
-        await new Promise<void>((resolve) => {
-          this.#cancelLoad = this.#context.clock.after(RETRY, resolve);
+        let wait = RETRY;
+        if (error instanceof StreamUnreadable) {
+          wait = waitAfter(this.#pageFailures);
+          this.#pageFailures += 1;
+          for (const reader of this.#waiting) reader.stall();
+        }
+        await this.#pause(wait, (proceed) => {
+          this.#tryLoad = proceed;
         });
       }
     }
@@ -252,13 +303,24 @@ export class Channel {
     if (this.#waiting.size === 0) return; // all readers that waited have left
     if (numbering !== this.#numbering) return; // these rows may belong to the old numbering
     const [first] = run.rows;
+    if (run.epoch === epoch && run.withheld?.seq === after + 1) return this.#withhold(run.withheld);
     if (run.epoch !== epoch || (upTo > after && first?.seq !== after + 1)) {
-      return this.#missing(after, first?.seq ?? upTo + 1);
+      return this.#missing(after, first?.seq ?? run.withheld?.seq ?? upTo + 1);
     }
     this.#keep(run.rows);
     const to = run.rows.at(-1)?.seq ?? upTo;
     for (const reader of [...this.#waiting]) {
       if (reader.after >= after && (reader.after < to || upTo <= after)) this.#serve(reader);
+    }
+  }
+
+  /** The one row that follows cannot be sent: its readers are told, and go on behind it (I2). */
+  #withhold({ seq, reason, message }: Withheld): void {
+    const { epoch } = this.#state;
+    for (const reader of [...this.#readers]) {
+      if (reader.after !== seq - 1) continue;
+      reader.reset(reason, { epoch, seq }, message);
+      if (this.#waiting.has(reader)) this.#serve(reader);
     }
   }
 

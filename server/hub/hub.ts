@@ -8,6 +8,7 @@ import type { Clock } from '../ports/clock.js';
 import type { Feed, Movement, Movements, Pages } from '../ports/feed.js';
 import { PageCache } from './cache.js';
 import { Channel, type ChannelContext, type PageLimits } from './channel.js';
+import { Waiting } from './waiting.js';
 
 export interface HubOptions {
   readonly feed: Pick<Feed, 'open' | 'leave'>;
@@ -32,10 +33,12 @@ export class Hub implements Movements {
   readonly #idle = new Map<string, { readonly channel: Channel; readonly cancel: () => void }>();
   readonly #opening = new Map<string, Promise<Channel | null>>();
   readonly #holds = new Map<Channel, number>();
+  readonly #waiting: Waiting;
 
   constructor({ feed, pages, clock, logger, limits, cacheBytes, linger = 0 }: HubOptions) {
     this.#feed = feed;
     this.#linger = linger;
+    this.#waiting = new Waiting(clock);
     this.#context = { feed, pages, clock, logger, limits, cache: new PageCache(cacheBytes) };
   }
 
@@ -92,10 +95,23 @@ export class Hub implements Movements {
     for (const channel of this.#channels.values()) channel.recheck();
   }
 
+  recheck(stream: string): void {
+    const own = (name: string) => name.startsWith(`${stream}:`);
+    for (const name of [...this.#idle.keys()]) if (own(name)) this.#forget(name);
+    for (const [name, channel] of this.#channels) if (own(name)) channel.recheck();
+    this.#waiting.wake(stream);
+  }
+
+  /** Runs `task` when a channel whose stream cannot be read may be tried again; returns what takes it back. */
+  whenReadable(channel: string, task: () => void): () => void {
+    return this.#waiting.add(channel.slice(0, channel.indexOf(':')), task);
+  }
+
   /** Closes the channels that linger, and those released later at once. */
   close(): void {
     this.#linger = 0;
     this.#forgetIdle();
+    this.#waiting.close();
   }
 
   #forgetIdle(): void {

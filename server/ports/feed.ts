@@ -20,6 +20,16 @@ export interface ChannelState {
 export interface RunOfRows {
   readonly epoch: string;
   readonly rows: readonly StoredRow[];
+  /** In place of rows: the first one cannot be sent. */
+  readonly withheld?: Withheld;
+}
+
+/** A row that cannot be sent: it is larger than an event may be, or the database cannot encode it. */
+export interface Withheld {
+  readonly seq: number;
+  readonly reason: 'too_large' | 'unreadable';
+  /** For people. */
+  readonly message: string;
 }
 
 /** The head of a channel has risen. `rows` are the first of the new rows, or empty if there are too many. */
@@ -34,6 +44,8 @@ export interface Movements {
   moved(movement: Movement): void;
   /** Movements may have been lost: the state of every channel must be read again. */
   recheckAll(): void;
+  /** The same, for the channels of one stream alone: it cannot be read any more, or can be read again. */
+  recheck(stream: string): void;
 }
 
 /** Opens channels and reports their movements. */
@@ -43,7 +55,7 @@ export interface Feed {
   /**
    * Reads the state of a channel, and reports its movements until `leave`. A row that is not in this state is in a later
    * movement. Resolves to null if there is no such channel. Rejects with `Refusal` (invalid_channel) if the name is
-   * malformed, and with `Unavailable` while the database cannot be reached.
+   * malformed, with `StreamUnreadable` while its stream cannot be read, and with `Unavailable` while the database cannot.
    */
   open(channel: string): Promise<ChannelState | null>;
   /** Stops the reports of a channel. Also called if `open` failed. */

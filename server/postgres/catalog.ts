@@ -40,7 +40,10 @@ export class Catalog {
   /** The stream and the key of a channel, null where there is no such stream. Throws `Refusal` (invalid_channel). */
   async find(channel: string): Promise<{ stream: Stream; key: string } | null> {
     const { stream: name, key } = splitChannel(channel);
-    if (!this.#byName.has(name)) await this.load(); // attached a moment ago, perhaps
+    if (!this.#byName.has(name)) {
+      await this.#loading?.catch(() => {}); // it may have begun before the table was attached
+      await this.load();
+    } // attached a moment ago, perhaps
     const stream = this.#byName.get(name);
     if (stream === undefined) return null;
     checkKey(stream, key);

@@ -66,14 +66,24 @@ export async function soon<T>(ending: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** An answer of the server has a SQLSTATE and leaves the connection usable, but for 57P (shutdown), 08, and 53 (it has no room). */
+/** An answer of the server has a SQLSTATE and leaves the connection usable, but for 57P (shutdown), 08, and 53 (it has no room), unless it is memory for one statement. */
 export function isConnectionLoss(error: unknown): boolean {
-  return !(error instanceof pg.DatabaseError) || /^(57P|08|53)/.test(error.code ?? '');
+  return !(error instanceof pg.DatabaseError) || /^(57P|08|53(?!200))/.test(error.code ?? '');
 }
 
 /** The server has cancelled the statement: it took longer than `statement_timeout`, or waited longer than `lock_timeout`. */
 export function isTimeout(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === '57014' || error.code === '55P03');
+}
+
+/** A table or column that the statement names is not there any more, or may not be read any more. */
+export function isOutdated(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && ['42P01', '42703', '42501'].includes(error.code ?? '');
+}
+
+/** The table is locked by another transaction: it waited longer than `lock_timeout`. */
+export function isLockTimeout(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === '55P03';
 }
 
 export interface SessionOptions {

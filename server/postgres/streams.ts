@@ -11,32 +11,68 @@ export const streamRow = z.object({
   relation: z.string(),
   key: z.string(),
   key_type: z.enum(KEY_TYPES),
-  columns: z.array(z.string()).min(1),
+  columns: z.array(z.string()),
+  /** Of the columns, those of which PostgreSQL knows the length without reading what is stored apart: text, and bytea. */
+  text_columns: z.array(z.string()),
+  binary_columns: z.array(z.string()),
+  /** Others of variable length, of which it knows what they take on disk. Computed columns are in neither. */
+  other_columns: z.array(z.string()),
   parent: z.string().nullable(),
   parent_key: z.string().nullable(),
+  /** Why its numbers cannot be read, as far as the catalog shows it; null where nothing stands against it. */
+  problem: z.string().nullable(),
 });
 export type Stream = Readonly<z.infer<typeof streamRow>>;
 
-/** Every attached table that still exists and may be read: one that fails would fail the reads of all. `parent` is the table that the key refers to, if it refers to one. */
+/** Names of columns, quoted, that fulfil a condition on the attribute `a` and its type `y`. */
+const columns = (condition: string) => `ARRAY(
+           SELECT quote_ident(a.attname) FROM pg_catalog.pg_attribute a
+             JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname NOT IN ('seq', 'tx')
+              AND ${condition} ORDER BY a.attnum)`;
+
+/** The type of a column, or the one that its domain is over. */
+const TYPE = "CASE y.typtype WHEN 'd' THEN y.typbasetype ELSE y.oid END";
+const TEXT = `${TYPE} IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)`;
+const STORED = "y.typlen = -1 AND a.attgenerated <> 'v'";
+
+/**
+ * Every attached table that still exists. One that cannot be read is here as well, with its problem: its readers wait,
+ * and the others are not concerned. `parent` is the table that the key refers to, if it refers to one.
+ */
 export const STREAMS = `
   SELECT s.stream_id AS id, s.name, s.epoch, format('%I.%I', n.nspname, c.relname) AS relation,
-         quote_ident(s.key_column) AS key, t.typname AS key_type,
-         ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
-               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname NOT IN ('seq', 'tx')
-               ORDER BY a.attnum) AS columns,
-         p.relation AS parent, p.key AS parent_key
+         quote_ident(s.key_column) AS key,
+         CASE WHEN t.typname IN (${KEY_TYPES.map((type) => `'${type}'`).join(', ')}) THEN t.typname ELSE 'text' END AS key_type,
+         ${columns('true')} AS columns,
+         ${columns(`${STORED} AND ${TEXT}`)} AS text_columns,
+         ${columns(`${STORED} AND ${TYPE} = 'bytea'::regtype`)} AS binary_columns,
+         ${columns(`${STORED} AND NOT (${TEXT} OR ${TYPE} = 'bytea'::regtype)`)} AS other_columns,
+         p.relation AS parent, p.key AS parent_key,
+         CASE
+           WHEN NOT has_schema_privilege(n.oid, 'USAGE')
+             THEN format('permission denied for schema %s', n.nspname)
+           WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN format('permission denied for table %s', c.relname)
+           WHEN k.attname IS NULL THEN format('the key column %s is gone', s.key_column)
+           WHEN t.typname NOT IN (${KEY_TYPES.map((type) => `'${type}'`).join(', ')})
+             THEN format('the key column %s has the type %s', s.key_column, t.typname)
+           WHEN numbers.seq IS DISTINCT FROM 'int8'::regtype THEN 'the column seq is gone, or no bigint'
+           WHEN numbers.tx IS DISTINCT FROM 'xid8'::regtype THEN 'the column tx is gone, or no xid8'
+         END AS problem
     FROM rowcast.streams s
-    JOIN pg_class c ON c.oid = s.relation
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column
-    JOIN pg_type t ON t.oid = k.atttypid
+    JOIN pg_catalog.pg_class c ON c.oid = s.relation
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_catalog.pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column AND NOT k.attisdropped
+    LEFT JOIN pg_catalog.pg_type t ON t.oid = k.atttypid
+    CROSS JOIN LATERAL (
+      SELECT max(a.atttypid) FILTER (WHERE a.attname = 'seq') AS seq, max(a.atttypid) FILTER (WHERE a.attname = 'tx') AS tx
+        FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped) numbers
     LEFT JOIN LATERAL (
       SELECT format('%I.%I', pn.nspname, pc.relname) AS relation, quote_ident(pk.key) AS key
         FROM rowcast.parent_of(s) pk
         JOIN pg_class pc ON pc.oid = pk.relation
         JOIN pg_namespace pn ON pn.oid = pc.relnamespace
        WHERE has_column_privilege(pc.oid, pk.key, 'SELECT') AND has_schema_privilege(pn.oid, 'USAGE')) p ON true
-   WHERE has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
    ORDER BY s.stream_id`;
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;

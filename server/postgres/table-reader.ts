@@ -4,15 +4,17 @@ import type { ChannelState, Pages, RunOfRows } from '../ports/feed.js';
 import { Catalog } from './catalog.js';
 import { connectOptions } from './connect-options.js';
 import { CONNECT_TIMEOUT, READ_SETTINGS, types } from './session.js';
-import { openStatement, pageStatement } from './statements.js';
-import { named } from './tail.js';
+import { named, openStatement, pageStatement } from './statements.js';
 
 const openRow = z.object({ epoch: z.string(), floor: z.number(), head: z.number() });
-const pageRow = z.object({ epoch: z.string(), seq: z.number(), json: z.string() });
+const pageRow = z.object({ epoch: z.string(), seq: z.number(), json: z.string().nullable() });
 
 /** The rows, and the bytes, after which a page ends. */
 const PAGE_ROWS = 1_000;
 const PAGE_BYTES = 4 * 1024 * 1024;
+
+/** The largest row that is compared, in bytes of its JSON: no gateway may send a larger one. */
+const EVENT_BYTES = 64 * 1024 * 1024;
 
 /**
  * The tables for those who check them: one connection, and rows as a gateway sends them. What fails rejects, with the
@@ -63,9 +65,14 @@ export class TableReader implements Pages {
   async page(channel: string, after: number, upTo: number): Promise<RunOfRows> {
     const found = await this.#catalog.find(channel);
     if (found === null) return { epoch: '', rows: [] };
-    const values = [[found.key], [after], [upTo], PAGE_BYTES, PAGE_ROWS];
+    const values = [[found.key], [after], [upTo], PAGE_BYTES, PAGE_ROWS, EVENT_BYTES];
     const rows = await this.#query(named(pageStatement(found.stream)), values, pageRow);
-    return { epoch: rows[0]?.epoch ?? '', rows };
+    const epoch = rows[0]?.epoch ?? '';
+    const sent = rows.flatMap(({ seq, json }) => (json === null ? [] : [{ seq, json }]));
+    const [first] = rows;
+    if (first === undefined || sent.length > 0) return { epoch, rows: sent };
+    const message = `the row has more than ${EVENT_BYTES} bytes as JSON`;
+    return { epoch, rows: [], withheld: { seq: first.seq, reason: 'too_large', message } };
   }
 
   async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {

@@ -1,4 +1,4 @@
-import { bytes, count, KiB, milliseconds, type Setting, whole } from './setting.js';
+import { bytes, count, KiB, MiB, milliseconds, type Setting, whole } from './setting.js';
 
 /** How much of the gateway clients may use: all of them, one address, one user, one connection. */
 export const limitSettings = {
@@ -77,6 +77,12 @@ export const limitSettings = {
     unit: 'bytes',
     about:
       'Size of one page of events, and of what may wait to be sent on one connection before it is given no more. A larger row is a page of its own.',
+  },
+  eventBytes: {
+    env: 'ROWCAST_EVENT_BYTES',
+    schema: whole(1 * KiB, 64 * MiB).default(16 * MiB),
+    unit: 'bytes',
+    about: 'Size of the largest event, as JSON. A `reset` tells readers which event is larger; events go on after it.',
   },
   cacheBytes: {
     env: 'ROWCAST_CACHE_BYTES',

@@ -26,6 +26,9 @@ const FRAME_BYTES = 128;
 /** Replies that alone do not end the wait. */
 const QUIET: ReadonlySet<Frame['type']> = new Set(['connected', 'subscribed']);
 
+/** What is told and yet is no news: a poll that ended with it would be asked again at once. */
+const STANDING: ReadonlySet<Frame['type']> = new Set(['stalled', 'resumed']);
+
 export interface PollLimits {
   /** The size at which a response is full, in bytes. */
   readonly bytes: number;
@@ -101,7 +104,8 @@ export class PollTransport implements Transport {
     if (Buffer.isBuffer(frame)) this.#size += frame.length;
     else this.#read(frame);
     const quiet = !Buffer.isBuffer(frame) && QUIET.has(frame.type);
-    if (!quiet) this.#onNews();
+    const standing = !Buffer.isBuffer(frame) && STANDING.has(frame.type);
+    if (!quiet && !standing) this.#onNews();
     if (!quiet || this.#replies) this.frames.push(frame);
     this.#check();
   }

@@ -46,7 +46,7 @@ export interface RequestDoorOptions {
     id: string,
     transport: Transport,
     request: IncomingMessage,
-    options: Pick<ConnectionOptions, 'heartbeat' | 'fresh'>,
+    options: Pick<ConnectionOptions, 'heartbeat' | 'fresh' | 'waits'>,
   ) => Connection;
   readonly metrics: Metrics;
   /** Null if no other gateway shares the port. */
@@ -182,13 +182,13 @@ export class RequestDoor implements Door {
   }
 
   #connect(
-    { session = randomUUID(), fresh = false }: ConnectRequest,
+    { session = randomUUID(), fresh = false, replies }: ConnectRequest,
     request: IncomingMessage,
     response: ServerResponse,
     transport: Transport,
     heartbeat: number,
   ): Connection {
-    const connection = this.#options.connect(session, transport, request, { heartbeat, fresh });
+    const connection = this.#options.connect(session, transport, request, { heartbeat, fresh, waits: !replies });
     this.#open.set(connection, response);
     response.once('close', () => {
       this.#open.delete(connection);

@@ -27,7 +27,7 @@ const HEADERS = {
 const asData: EventFormat = (frame) => ({ parts: ['data: ', onOneLine(textOf(frame)), '\n\n'] });
 
 /** Frames that do not change a position. */
-const STILL: ReadonlySet<Frame['type']> = new Set(['connected', 'pong', 'refreshed', 'paused']);
+const STILL: ReadonlySet<Frame['type']> = new Set(['connected', 'pong', 'refreshed', 'paused', 'stalled', 'resumed']);
 
 /**
  * The format for an `EventSource`: each frame has an `id` with the positions of all channels, which the browser sends when

@@ -96,7 +96,8 @@ export class Contents {
     const rows = new Map<number, Found>();
     for (let after = index * BLOCK_ROWS; after < upTo; ) {
       const run = await this.#tables.page(name, after, upTo);
-      if (run.rows.length === 0) break;
+      if (run.withheld !== undefined) after = run.withheld.seq;
+      else if (run.rows.length === 0) break;
       for (const { seq, json } of run.rows) {
         rows.set(seq, { kind: 'row', digest: digestOf(JSON.parse(json)) });
         after = seq;

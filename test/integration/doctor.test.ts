@@ -38,7 +38,7 @@ describe('the command', () => {
     const { code, output } = await run({ DATABASE_URL: database.url });
     expect(output).toMatch(/^CHECK +VERDICT +FOUND$/m);
     expect(output).toMatch(/^notify +ok +LISTEN hears NOTIFY/m);
-    expect(output).toMatch(/^connections +ok .* a gateway opens up to 17;/m);
+    expect(output).toMatch(/^connections +ok .* a gateway opens up to 18;/m);
     expect(output).toMatch(/^streams +ok +execution: public\.agent_execution_logs, 5 triggers/m);
     expect(output).toMatch(/^gateway +skipped +none answers/m);
     expect(output).toMatch(/^0 faults, /m);
@@ -102,6 +102,7 @@ describe('the schema', () => {
       'migrations fault: the schema rowcast is not there',
       expect.stringContaining('rights skipped'),
       expect.stringContaining('streams skipped'),
+      expect.stringContaining('readable skipped'),
       expect.stringContaining('access skipped'),
       expect.stringContaining('retention skipped'),
     ]);

@@ -61,6 +61,7 @@ describe.each(clusters())('the steps of the doorbell on PostgreSQL $version', (c
     await tail.start({
       moved: ({ rows }) => found.push(...rows.map(({ json }) => JSON.parse(json).data.row as string)),
       recheckAll: () => {},
+      recheck: () => {},
     });
     gate = new AdvisoryGate(database.url, silent);
     const pids = writers.map(processId);

@@ -35,7 +35,7 @@ class Follower implements Owner {
     this.epoch = channel.state.epoch;
     this.place = after;
     this.#eager = eager;
-    this.hub = { hold: async () => channel, release: () => {} };
+    this.hub = { hold: async () => channel, release: () => {}, whenReadable: () => () => {} };
     this.subscription = new Subscription(NAME, `${this.epoch}.${after}`, this);
     this.subscription.begin(1, channel);
   }

@@ -15,6 +15,10 @@ function accepts(keyType: Stream['key_type'], key: string): boolean {
     key: 'room',
     key_type: keyType,
     columns: ['body'],
+    text_columns: ['body'],
+    binary_columns: [],
+    other_columns: [],
+    problem: null,
     parent: null,
     parent_key: null,
   };

@@ -64,6 +64,7 @@ test('an empty environment gives the documented defaults, and an empty variable 
     sendBufferBytes: 262_144,
     pageRows: 1_000,
     pageBytes: 262_144,
+    eventBytes: 16_777_216,
     cacheBytes: 33_554_432,
     channelLinger: 30_000,
     cache: 'private',

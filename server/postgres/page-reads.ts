@@ -1,0 +1,188 @@
+/**
+ * Reads pages of a stream. A row that cannot be sent ends its page, and is all that the next one says: it is larger than
+ * an event may be, or PostgreSQL fails to encode it. Which row that is, is found by asking for fewer rows.
+ */
+import { z } from 'zod';
+import type { Logger } from '../ground/logger.js';
+import type { Metrics } from '../ground/metrics.js';
+import { Once } from '../ground/once.js';
+import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
+import type { PageLimits } from '../hub/channel.js';
+import type { RunOfRows, StoredRow, Withheld } from '../ports/feed.js';
+import { isLockTimeout } from './session.js';
+import { named, pageStatement, seqStatement } from './statements.js';
+import { codeOf } from './stream-health.js';
+import type { Stream } from './streams.js';
+import type { Ask } from './tail-reads.js';
+
+const pageRow = z.object({ at: z.number(), epoch: z.string(), seq: z.number(), json: z.string().nullable() });
+const seqRow = z.object({ seq: z.number(), epoch: z.string() });
+
+/** A page that fails is asked for again with so much fewer rows. */
+const FEWER = 8;
+
+/** SQLSTATEs of a text that is longer than PostgreSQL can make: "program limit exceeded". */
+const TOO_LONG = /^54/;
+
+/** SQLSTATEs that do not come from the values of a row: a right, a function or a column is missing, or the server is in need. */
+const NOT_OF_A_ROW = /^(08|25|40|42|53|55|57|58)/;
+
+/** In place of the SQLSTATE, where the server gave no answer. */
+const NO_CODE = '08';
+
+/** A row that took too long so often in a row is told to be unreadable: else its channel would wait for it for ever. */
+const PATIENCE = 3;
+
+/** Such rows that are remembered. */
+const SLOW_ROWS = 1_000;
+
+export interface PageRequest {
+  readonly key: string;
+  readonly after: number;
+  readonly upTo: number;
+}
+
+export interface PageReadsOptions {
+  readonly ask: Ask;
+  readonly limits: PageLimits;
+  /** The largest event, in bytes of its JSON. */
+  readonly eventBytes: number;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+export class PageReads {
+  readonly #ask: Ask;
+  readonly #limits: PageLimits;
+  readonly #eventBytes: number;
+  readonly #logger: Logger;
+  readonly #metrics: Metrics;
+  /** Rows of which a stream gave a page when it was last asked for, where that was fewer than a page may have. */
+  readonly #rowsAtOnce = new Map<number, number>();
+  /** How often a single row took too long. */
+  readonly #times = new Map<string, number>();
+  readonly #told = new Once();
+
+  constructor({ ask, limits, eventBytes, logger, metrics }: PageReadsOptions) {
+    this.#ask = ask;
+    this.#limits = limits;
+    this.#eventBytes = eventBytes;
+    this.#logger = logger;
+    this.#metrics = metrics;
+  }
+
+  /** The pages asked for, each in its place, or why that one cannot be read. Rejects with `Unavailable`. */
+  async read(stream: Stream, requests: readonly PageRequest[]): Promise<(RunOfRows | StreamUnreadable)[]> {
+    if (stream.problem !== null) throw new StreamUnreadable(stream.name, { cause: new Error(stream.problem) });
+    const rows = this.#rowsAtOnce.get(stream.id) ?? this.#limits.rows;
+    try {
+      const pages = await this.#pages(stream, requests, rows);
+      if (rows * FEWER < this.#limits.rows) this.#rowsAtOnce.set(stream.id, rows * FEWER);
+      else this.#rowsAtOnce.delete(stream.id);
+      return pages;
+    } catch (error) {
+      if (error instanceof Unavailable && !isSlow(error)) throw this.#unreadable(stream, error);
+      const pages: (RunOfRows | StreamUnreadable)[] = [];
+      for (const request of requests) {
+        const most = isSlow(error) ? 1 : rows;
+        const page = await this.#alone(stream, request, most).catch((reason) => this.#unreadable(stream, reason));
+        if (page instanceof Unavailable) throw page;
+        pages.push(page);
+      }
+      return pages;
+    }
+  }
+
+  /** A page of fewer and fewer rows; at last of one. */
+  async #alone(stream: Stream, request: PageRequest, most: number): Promise<RunOfRows> {
+    let error: unknown = null;
+    let rows = Math.min(most, request.upTo - request.after);
+    for (; rows > 0; rows = rows === 1 || isSlow(error) ? Math.min(rows - 1, 1) : Math.ceil(rows / FEWER)) {
+      try {
+        const [page] = await this.#pages(stream, [request], rows);
+        if (rows < this.#limits.rows) this.#rowsAtOnce.set(stream.id, rows);
+        return page ?? { epoch: '', rows: [] };
+      } catch (reason) {
+        if (reason instanceof Unavailable && !isSlow(reason)) throw reason;
+        error = reason;
+      }
+    }
+    this.#rowsAtOnce.set(stream.id, 1);
+    // It is the row, if its number can be read although its text cannot.
+    const [row] = await this.#ask(named(seqStatement(stream)), [request.key, request.after], seqRow);
+    if (row === undefined || row.seq > request.upTo) return { epoch: row?.epoch ?? '', rows: [] };
+    const code = codeOf(error);
+    const tooLong = TOO_LONG.test(code) || (error as Error).message.startsWith('invalid memory alloc request size');
+    const channel = `${stream.name}:${request.key}`;
+    const givenUp = isSlow(error) && this.#slow(`${channel} ${row.seq}`);
+    if (!tooLong && !givenUp && NOT_OF_A_ROW.test(code || NO_CODE)) throw error;
+    return { epoch: row.epoch, rows: [], withheld: this.#withhold(channel, row.seq, error, tooLong) };
+  }
+
+  /** Whether a row has taken too long so often that it is given up. */
+  #slow(row: string): boolean {
+    const times = (this.#times.get(row) ?? 0) + 1;
+    this.#times.delete(row);
+    this.#times.set(row, times);
+    const [oldest] = this.#times.keys();
+    if (this.#times.size > SLOW_ROWS && oldest !== undefined) this.#times.delete(oldest);
+    return times >= PATIENCE;
+  }
+
+  async #pages(stream: Stream, requests: readonly PageRequest[], rows: number): Promise<RunOfRows[]> {
+    const keys = requests.map(({ key }) => key);
+    const afters = requests.map(({ after }) => after);
+    const upTos = requests.map(({ upTo }) => upTo);
+    this.#metrics.pageStatements.inc();
+    this.#metrics.pages.inc(requests.length);
+    const pages = requests.map(() => ({
+      epoch: '',
+      rows: [] as StoredRow[],
+      withheld: undefined as Withheld | undefined,
+    }));
+    const values = [keys, afters, upTos, this.#limits.bytes, rows, this.#eventBytes];
+    for (const { at, epoch, seq, json } of await this.#ask(named(pageStatement(stream)), values, pageRow)) {
+      const page = pages[at - 1];
+      if (page === undefined) continue;
+      page.epoch = epoch;
+      if (json !== null) page.rows.push({ seq, json });
+      else if (page.rows.length === 0) {
+        page.withheld = this.#withhold(`${stream.name}:${requests[at - 1]?.key}`, seq, null, true);
+      }
+    }
+    return pages.map(({ withheld, ...page }) => (withheld === undefined ? page : { ...page, withheld }));
+  }
+
+  #withhold(channel: string, seq: number, error: unknown, tooLong: boolean): Withheld {
+    const what = `event ${seq} of ${channel}`;
+    if (this.#told.first(`${channel} ${seq}`)) {
+      this.#metrics.withheld.inc();
+      const detail = error === null ? {} : { err: error };
+      this.#logger.warn({ channel, seq, ...detail }, 'an event cannot be sent, its readers are told');
+    }
+    const where = 'it is in the table, under this key and seq';
+    return tooLong
+      ? { seq, reason: 'too_large', message: `${what} has more than ${this.#eventBytes} bytes as JSON; ${where}` }
+      : {
+          seq,
+          reason: 'unreadable',
+          message: `PostgreSQL cannot encode ${what} (${codeOf(error) || 'it takes too long'}); ${where}`,
+        };
+  }
+
+  #unreadable(stream: Stream, error: unknown): StreamUnreadable | Unavailable {
+    if (error instanceof StreamUnreadable) return error;
+    // A lock on the table is the stream's own; a connection that is lost is not.
+    if (error instanceof Unavailable && !isLockTimeout(error.cause) && !isSlow(error)) return error;
+    if (this.#told.first(`${stream.name} ${codeOf(error)}`)) {
+      this.#logger.error({ stream: stream.name, err: error }, 'pages of a stream cannot be read');
+    }
+    return new StreamUnreadable(stream.name, { cause: error });
+  }
+}
+
+/** It took longer than `statement_timeout`, or so long that the connection was given up: with fewer rows it may take less. */
+function isSlow(error: unknown): boolean {
+  const { cause } = Object(error) as { cause?: unknown };
+  return codeOf(error) === '57014' || (cause instanceof Error && cause.message === 'Query read timeout');
+}

@@ -1,0 +1,105 @@
+/**
+ * One read of the tail. All streams are read in one statement; where that fails, each by itself, so that the one that
+ * makes it fail is known, and is passed over from then on.
+ */
+import { z } from 'zod';
+import { Unavailable } from '../ground/refusal.js';
+import { isTimeout } from './session.js';
+import { headsStatement, named, type Reading, TAIL_ROWS, tailStatement } from './statements.js';
+import type { StreamHealth } from './stream-health.js';
+import type { Stream } from './streams.js';
+
+export const SNAPSHOT = /^(\d+):(\d+):/;
+
+export const readRow = z.object({
+  snapshot: z.string().regex(SNAPSHOT),
+  revision: z.number(),
+  stream_id: z.number().nullable(),
+  epoch: z.string().nullable(),
+  key: z.string().nullable(),
+  seq: z.number().nullable(),
+  tx: z.string().nullable(),
+  json: z.string().nullable(),
+});
+export type ReadRow = z.infer<typeof readRow>;
+
+/** Runs a statement on the connection of the tail, in turn. */
+export type Ask = <T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>) => Promise<T[]>;
+
+/** `failed`: streams whose rows are not among these, and will not be. */
+export interface Found {
+  readonly rows: readonly ReadRow[];
+  readonly failed: readonly Stream[];
+}
+
+/** No answer of the server to the statement itself: it says nothing about a stream. */
+export function isGone(error: unknown): boolean {
+  return error instanceof Unavailable && !isTimeout(error.cause);
+}
+
+export class TailReads {
+  readonly #ask: Ask;
+  readonly #health: StreamHealth;
+  #made = { for: '', rows: named(''), heads: named('') };
+  #streams: readonly Stream[] = [];
+
+  constructor(ask: Ask, health: StreamHealth) {
+    this.#ask = ask;
+    this.#health = health;
+  }
+
+  /** What became visible since a snapshot. The first row has the snapshot from which the next read goes on. */
+  async together(streams: readonly Stream[], snapshot: string): Promise<Found> {
+    const readings = this.#health.readings;
+    const version = this.#health.version;
+    if (this.#streams !== streams || this.#made.for !== version) {
+      this.#streams = streams;
+      this.#made = { for: version, rows: named(tailStatement(readings)), heads: named(headsStatement(readings)) };
+    }
+    let rows = await this.#ask(this.#made.rows, [snapshot], readRow);
+    // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
+    if (rows.length > TAIL_ROWS) rows = await this.#ask(this.#made.heads, [snapshot], readRow);
+    return { rows, failed: [] };
+  }
+
+  /**
+   * The same, one stream after the other. The snapshot is that of the first statement, the oldest of all: what the later
+   * ones see beyond it is found once more, and a movement that comes twice changes nothing.
+   */
+  async apart(snapshot: string): Promise<Found> {
+    const rows = await this.#ask(named(tailStatement([])), [snapshot], readRow);
+    const failed: Stream[] = [];
+    for (const reading of this.#health.readings) {
+      const found = await this.#alone(reading, snapshot);
+      if (found === null) failed.push(reading.stream);
+      else rows.push(...found.filter(({ stream_id: id }) => id !== null));
+    }
+    return { rows, failed };
+  }
+
+  async #alone(reading: Reading, snapshot: string): Promise<ReadRow[] | null> {
+    const { stream, texts } = reading;
+    const heads = named(headsStatement([reading]));
+    try {
+      const rows = await this.#ask(named(tailStatement([reading])), [snapshot], readRow);
+      return rows.length > TAIL_ROWS ? await this.#ask(heads, [snapshot], readRow) : rows;
+    } catch (error) {
+      if (isGone(error)) throw error;
+      // Where it took too long, trying again would take no less.
+      if (!texts || error instanceof Unavailable) return this.#lose(stream, error);
+      try {
+        const rows = await this.#ask(heads, [snapshot], readRow);
+        this.#health.withoutTexts(stream, error);
+        return rows;
+      } catch (reason) {
+        if (isGone(reason)) throw reason;
+        return this.#lose(stream, reason);
+      }
+    }
+  }
+
+  #lose(stream: Stream, error: unknown): null {
+    this.#health.out(stream, error);
+    return null;
+  }
+}
