@@ -6,6 +6,7 @@ import { numberingNemeses } from './numbering.js';
 import { postgresNemeses } from './postgres.js';
 import { pressureNemeses } from './pressure.js';
 import { silenceNemeses } from './silence.js';
+import { streamNemeses } from './streams.js';
 
 export const nemeses: readonly Nemesis[] = [
   ...gatewayNemeses,
@@ -15,4 +16,5 @@ export const nemeses: readonly Nemesis[] = [
   ...doorNemeses,
   ...numberingNemeses,
   ...pressureNemeses,
+  ...streamNemeses,
 ];
