@@ -193,7 +193,7 @@ test('a conflict of state says what could follow', async () => {
   const path = `${EXECUTIONS}/${id}`;
   const early = await send('PATCH', path, { status: 'completed' }, ann);
   expect(refused(early)).toEqual([409, 'state_conflict']);
-  expect(early.body.detail).toMatch('what can: running, cancelled, failed');
+  expect(early.body.detail).toMatch('Allowed: running, cancelled, failed');
   expect((await send('PATCH', path, { status: 'cancelled' }, ann)).status).toBe(200);
   expect((await send('PATCH', path, { status: 'cancelled' }, ann)).status).toBe(200);
   for (const [method, at, body] of [

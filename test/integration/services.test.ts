@@ -206,7 +206,7 @@ test('the rules of state: what may follow is done, what may not says why, a fini
   }
   const id = await create('pending');
   await expect(executions.change(id, { status: 'completed' })).rejects.toThrow(
-    `execution ${id} is pending, and completed cannot follow that; what can: running, cancelled, failed`,
+    `execution ${id} is pending; completed may not follow. Allowed: running, cancelled, failed`,
   );
 });
 

@@ -1,3 +1,7 @@
+/**
+ * Reads and writes the rows of one execution within a transaction, by the rules of state: which status may follow which,
+ * and that nothing follows a final one. The methods of `ExecutionWrites` are composed of these functions.
+ */
 import { type ExecutionStatus, following, isFinished, mayFollow } from '@rowcast/client/progress';
 import { z } from 'zod';
 import { Refusal } from '../../ground/refusal.js';
@@ -7,26 +11,28 @@ import type { executionChange, newLogs } from './inputs.js';
 import { POSITION } from './position.js';
 import { execution, position, status } from './rows.js';
 
-/** The record, and where the channel `execution:<id>` stands. */
+/** The record, and the position of the channel `execution:<id>`. */
 export const writtenExecution = execution.extend({ position }).meta({ id: 'WrittenExecution' });
 export type WrittenExecution = z.output<typeof writtenExecution>;
 
-/** What the rules of state look at, in a row that nobody else changes before the transaction ends. */
+/** The columns that the rules of state depend on, in a row that is locked until the transaction ends. */
 const locked = z.object({ status, stage_number: z.int().nullable() });
 export type Locked = z.output<typeof locked>;
 
 /**
- * Locks the row of an execution, as its own writers do. Appends take the same lock: they queue on the channel anyway, and
- * many that shared one could keep a change waiting for ever. Rejects with `Refusal` (unknown_execution, forbidden).
+ * Locks the row of an execution. Appends use the same exclusive lock: they queue on the numbering of the channel anyway, and
+ * with shared locks a continuous stream of appends could block a change for ever. Rejects with `Refusal`
+ * (unknown_execution, forbidden).
  */
 export async function lock(sql: Sql, id: string): Promise<Locked> {
   const text =
     'SELECT status, stage_number FROM @extschema@.agent_executions WHERE execution_id = $1 FOR NO KEY UPDATE';
   const [row] = await sql.query(text, [id], locked);
   if (row !== undefined) return row;
-  return refuseUnseen(sql, 'execution', id); // whoever may only look sees the row, and cannot lock it
+  return refuseUnseen(sql, 'execution', id); // a principal that may only read the row cannot lock it
 }
 
+/** Rejects with `Refusal` (unknown_execution). */
 export async function readExecution(sql: Sql, id: string): Promise<WrittenExecution> {
   const [found] = await sql.query(
     `SELECT row_to_json(x) AS row FROM (SELECT e.execution_id, e.venture_id, e.status, e.stage_number, e.metadata,
@@ -38,26 +44,26 @@ export async function readExecution(sql: Sql, id: string): Promise<WrittenExecut
   return found.row;
 }
 
-/** Where the channel stands after what this transaction has written. */
+/** Returns the position of the channel after the rows that this transaction has written. */
 export async function readPosition(sql: Sql, id: string): Promise<string> {
   const text = `SELECT ${POSITION} AS position FROM @extschema@.agent_executions e WHERE e.execution_id = $1`;
   const [found] = await sql.query(text, [id], z.object({ position }));
   return found?.position ?? '';
 }
 
-/** Throws `Refusal` (state_conflict). */
+/** Throws `Refusal` (state_conflict) if the execution has a final status. */
 export function refuseFinished(id: string, { status }: Locked): void {
-  if (isFinished(status)) throw new Refusal('state_conflict', `execution ${id} is ${status}: nothing follows that`);
+  if (isFinished(status)) throw new Refusal('state_conflict', `execution ${id} is ${status}, which is final`);
 }
 
-/** Throws `Refusal` (state_conflict), which says what could follow. */
+/** Throws `Refusal` (state_conflict) if `to` may not follow `from`. The message lists what may. */
 function refuseJump(id: string, from: ExecutionStatus, to: ExecutionStatus): void {
   if (mayFollow(from, to)) return;
   const next = following[from].join(', ') || 'nothing';
-  throw new Refusal('state_conflict', `execution ${id} is ${from}, and ${to} cannot follow that; what can: ${next}`);
+  throw new Refusal('state_conflict', `execution ${id} is ${from}; ${to} may not follow. Allowed: ${next}`);
 }
 
-/** What is as it was already is not written, so that it is no change. */
+/** Updates the record. Equal values are not written, so that they cause no event. Throws `Refusal` (state_conflict). */
 export async function changeExecution(
   sql: Sql,
   id: string,
@@ -77,8 +83,8 @@ export async function changeExecution(
 }
 
 /**
- * Inserts logs in their order and returns their seqs. One that has an id, and is there already, is left out: whoever did
- * not hear whether a transaction was committed may send it again.
+ * Inserts logs in order and returns their seqs. A log whose id exists already is skipped, so that a client that does not
+ * know whether its transaction was committed can send it again.
  */
 export async function insertLogs(
   sql: Sql,
@@ -103,7 +109,7 @@ export async function insertLogs(
   return rows.map(({ seq }) => seq);
 }
 
-/** Nothing is NULL, not the JSON `null`. */
+/** Returns JSON text for a parameter. Null and undefined become SQL NULL instead of the JSON value `null`. */
 export function asJson(value: unknown): string | null {
   return value === undefined || value === null ? null : JSON.stringify(value);
 }

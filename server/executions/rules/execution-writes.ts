@@ -1,3 +1,8 @@
+/**
+ * All writes to executions, for input that was parsed. Each is one transaction that locks the row of the execution, so that
+ * the state cannot change between the check and the write. The triggers of the tables write the events and the audit. With
+ * an idempotency key a write takes effect once, however often it is requested. The HTTP API and `Executions` call it.
+ */
 import type { FinalStatus } from '@rowcast/client/progress';
 import { z } from 'zod';
 import { Refusal } from '../../ground/refusal.js';
@@ -20,7 +25,7 @@ import { checked, type executionChange, type newExecution, newLogs, type newMetr
 import { retrying } from './retrying.js';
 import { metric, position } from './rows.js';
 
-/** The numbers of the rows in the channel: first_seq to last_seq, without another row between them. */
+/** The seqs of the appended rows, first_seq to last_seq. They are consecutive. */
 export const appended = z
   .object({ appended: z.int(), first_seq: z.int(), last_seq: z.int(), position })
   .meta({ id: 'Appended' });
@@ -29,7 +34,7 @@ export type Appended = z.output<typeof appended>;
 export const recorded = z.object({ recorded: z.int(), metrics: z.array(metric), position }).meta({ id: 'Recorded' });
 export type Recorded = z.output<typeof recorded>;
 
-/** What another transaction was in the way of: it has ended, and at once this may be done again. */
+/** How a transaction is repeated that failed because of a concurrent one (serialization failure, deadlock). */
 const CONTENTION = {
   retries: 3,
   base: 20,
@@ -37,9 +42,6 @@ const CONTENTION = {
 };
 
 /**
- * The writes to executions, by the rules of state, of input that was parsed. Each is one transaction that locks the
- * execution's row, so that nothing comes between the check and the write; the triggers of the tables write the log and the
- * audit. With an idempotency key a write is done once, however often it is asked for.
  * Every method rejects with `Refusal` (invalid_request, forbidden, unknown_venture, unknown_execution, state_conflict,
  * idempotency_key_reused) or with `Unavailable`.
  */
@@ -67,7 +69,7 @@ export class ExecutionWrites {
     });
   }
 
-  /** The same status, stage or metadata again is no change. A finished execution does not change any more. */
+  /** Changes status, stage or metadata. Equal values are not a change. A finished execution cannot be changed. */
   change(id: string, change: z.output<typeof executionChange>, key?: string): Promise<Answered<WrittenExecution>> {
     return this.#write(['change', id, change], key, writtenExecution, async (sql) => {
       await changeExecution(sql, id, change, await lock(sql, id));
@@ -75,7 +77,7 @@ export class ExecutionWrites {
     });
   }
 
-  /** Ends an execution. What went wrong is an event of its own, just before the last one. */
+  /** Ends an execution. The error is a separate event before the last one. */
   async finish(id: string, to: FinalStatus, error?: string): Promise<WrittenExecution> {
     const logs =
       error === undefined ? [] : checked(newLogs, [{ event_type: 'error', log_level: 'error', message: error }]);
@@ -91,7 +93,7 @@ export class ExecutionWrites {
     return value;
   }
 
-  /** Appends all of the logs, in their order, or none. */
+  /** Appends logs in order, all or none. */
   append(id: string, logs: z.output<typeof newLogs>, key?: string): Promise<Answered<Appended>> {
     return this.#write(['append', id, logs], key, appended, async (sql) => {
       const execution = await lock(sql, id);
@@ -107,7 +109,7 @@ export class ExecutionWrites {
     });
   }
 
-  /** Records all of the metrics, or none. Each is an event of the channel as well. */
+  /** Records metrics, all or none. Each is also an event of the channel. */
   record(id: string, metrics: z.output<typeof newMetrics>, key?: string): Promise<Answered<Recorded>> {
     return this.#write(['record', id, metrics], key, recorded, async (sql) => {
       refuseFinished(id, await lock(sql, id));
@@ -140,13 +142,13 @@ export class ExecutionWrites {
   }
 }
 
-/** The SQLSTATE of an error; empty where it has none. */
+/** Returns the SQLSTATE of an error, or an empty string. */
 function codeOf(error: unknown): string {
   const { code } = (error ?? {}) as { code?: unknown };
   return typeof code === 'string' ? code : '';
 }
 
-/** JSON that is too deep, or holds a character that PostgreSQL does not store; a number out of range; a failed CHECK. */
+/** Whether the input caused the error: JSON that is nested too deeply, a character that cannot be stored, a number out of range, or a failed CHECK. */
 function isDataFault(error: unknown): boolean {
   return error instanceof RangeError || /^(22...|54...|23514)$/.test(codeOf(error));
 }

@@ -21,8 +21,9 @@ import {
 const key = idempotencyKey.optional();
 
 /**
- * The writes to executions for callers in this process, whose types may be wrong all the same. Every method rejects as
- * those of `ExecutionWrites` do.
+ * The writes to executions for code in this process. The input is checked, because TypeScript cannot guarantee its types.
+ * Every method rejects with `Refusal` (invalid_request, forbidden, unknown_venture, unknown_execution, state_conflict,
+ * idempotency_key_reused) or with `Unavailable`.
  */
 export class Executions {
   readonly #writes: ExecutionWrites;
@@ -35,22 +36,22 @@ export class Executions {
     return this.#writes.create(checked(newExecution, input), checked(key, idempotencyKey));
   }
 
-  /** The same status, stage or metadata again is no change. A finished execution does not change any more. */
+  /** Changes status, stage or metadata. Equal values are not a change. A finished execution cannot be changed. */
   async change(id: string, input: ExecutionChange, idempotencyKey?: string): Promise<Answered<WrittenExecution>> {
     return this.#writes.change(checked(executionId, id), checked(executionChange, input), checked(key, idempotencyKey));
   }
 
-  /** Ends an execution. What went wrong is an event of its own, just before the last one. */
+  /** Ends an execution. The error is a separate event before the last one. */
   async finish(id: string, to: FinalStatus, error?: string): Promise<WrittenExecution> {
     return this.#writes.finish(checked(executionId, id), checked(finalStatus, to), error);
   }
 
-  /** Appends all of the logs, in their order, or none. */
+  /** Appends logs in order, all or none. */
   async append(id: string, input: readonly NewLog[], idempotencyKey?: string): Promise<Answered<Appended>> {
     return this.#writes.append(checked(executionId, id), checked(newLogs, input), checked(key, idempotencyKey));
   }
 
-  /** Records all of the metrics, or none. Each is an event of the channel as well. */
+  /** Records metrics, all or none. Each is also an event of the channel. */
   async record(id: string, input: readonly NewMetric[], idempotencyKey?: string): Promise<Answered<Recorded>> {
     return this.#writes.record(checked(executionId, id), checked(newMetrics, input), checked(key, idempotencyKey));
   }

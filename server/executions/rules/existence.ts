@@ -13,18 +13,18 @@ async function exists(sql: Sql, kind: keyof typeof KINDS, id: string): Promise<b
   return found?.there ?? false;
 }
 
-/** Refuses what was not found: it is not there, or it is not for this principal. */
+/** Refuses an id that was not found: as unknown if it does not exist, as forbidden if the principal may not see it. Always rejects. */
 export async function refuseUnseen(sql: Sql, kind: keyof typeof KINDS, id: string): Promise<never> {
   if (!(await exists(sql, kind, id))) throw new Refusal(KINDS[kind].code);
-  throw new Refusal('forbidden', `no right to do this with this ${kind}`);
+  throw new Refusal('forbidden', `you are not allowed to do this with this ${kind}`);
 }
 
 const SEES_VENTURE = `SELECT rowcast.can_read('venture:' || $1::text) AS seen, pg_has_role('service_role', 'USAGE') AS service`;
 const seesVenture = z.object({ seen: z.boolean(), service: z.boolean() });
 
-/** Rejects with `Refusal` (unknown_venture, forbidden) where the principal may not read the channel of such a venture. */
+/** Rejects with `Refusal` (unknown_venture, forbidden) if the principal may not read the channel of the venture. */
 export async function findVenture(sql: Sql, id: string): Promise<void> {
   const [found] = await sql.query(SEES_VENTURE, [id], seesVenture);
-  if (found?.service && !(await exists(sql, 'venture', id))) throw new Refusal('unknown_venture'); // it may read them all
+  if (found?.service && !(await exists(sql, 'venture', id))) throw new Refusal('unknown_venture'); // a service may read every channel, so that `seen` does not prove existence
   if (!found?.seen) await refuseUnseen(sql, 'venture', id);
 }

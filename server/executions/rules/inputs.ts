@@ -4,24 +4,24 @@ import { Refusal } from '../../ground/refusal.js';
 import { isStorable } from '../../ground/storable.js';
 import { LEVELS } from './rows.js';
 
-/** The longest message of a log, in characters. */
+/** Maximum length of the message of a log, in characters. */
 const MESSAGE = 65_536;
-/** The longest name: of an event type, a metric, a stage; of a step or its agent the progress module keeps no more. */
+/** Maximum length of a name (event type, metric, stage) in characters. The progress module cuts names of steps and agents there. */
 export const NAME = 200;
-/** Rows of one request. */
+/** Maximum number of rows in one request. */
 export const MOST_ROWS = 1000;
-/** Stages of a plan; the progress module reads no more. */
+/** Maximum number of stages in a plan. The progress module reads no more. */
 const STAGES = 100;
-/** The largest `int` of PostgreSQL. */
+/** The maximum of the type `int` in PostgreSQL. */
 const MAX_INT = 2_147_483_647;
 
 export const text = (longest: number) =>
-  z.string().max(longest).refine(isStorable, 'has a character that cannot be stored');
+  z.string().max(longest).refine(isStorable, 'contains a character that cannot be stored');
 const name = text(NAME).min(1);
 const stageNumber = z.int().min(0).max(MAX_INT).nullable();
 const metadata = z.record(z.string(), z.unknown()).nullable();
 
-/** What an execution is going to do: its stages in their order, the first one is number 1. */
+/** The plan of an execution: its stages in order. The first one has the number 1. */
 export const plan = z.strictObject({
   stages: z
     .array(z.strictObject({ name, steps: z.int().min(0).max(MAX_INT).optional() }))
@@ -43,28 +43,31 @@ export const executionChange = z
   .strictObject({
     status: z.enum(STATUSES).optional(),
     stage_number: stageNumber.optional(),
-    metadata: metadata.optional().meta({ description: 'Takes the place of what was there.' }),
+    metadata: metadata.optional().meta({ description: 'Replaces the present metadata.' }),
   })
-  .refine((change) => Object.keys(change).length > 0, 'names nothing to change');
+  .refine((change) => Object.keys(change).length > 0, 'must contain at least one field to change');
 export type ExecutionChange = z.input<typeof executionChange>;
 
 export const finalStatus = z.enum(STATUSES.filter(isFinished));
 
-/** Where these and the record disagreed, every subscriber would see another status than the rules of state know. */
+/** Only the database writes these types. Otherwise subscribers could see a status that the record does not have. */
 const OF_THE_STATUS = /^execution-(started|paused|resumed|completed|failed|cancelled)$/;
 
 export const newLog = z.strictObject({
   event_type: name
-    .refine((type) => !OF_THE_STATUS.test(type), 'is written by the database when the status changes: change that')
+    .refine(
+      (type) => !OF_THE_STATUS.test(type),
+      'is written by the database when the status changes: change the status instead',
+    )
     .default('log')
-    .meta({ description: 'Any but `execution-started` and the others that a change of the status writes.' }),
+    .meta({ description: 'Any type except `execution-started` and the others that a change of the status writes.' }),
   log_level: z.enum(LEVELS).default('info'),
-  stage_number: stageNumber.optional().meta({ description: 'Left out: the stage that the execution is in.' }),
+  stage_number: stageNumber.optional().meta({ description: 'Default: the current stage of the execution.' }),
   message: text(MESSAGE).nullable().default(null),
-  context: z.unknown().optional().meta({ description: 'Any JSON.' }),
+  context: z.unknown().optional().meta({ description: 'Any JSON value.' }),
 });
 
-/** With an id of its own: sent again, it is not written again. */
+/** A log with an id is written once, even if it is sent again. */
 const identifiedLog = newLog.extend({ log_id: z.guid().optional() });
 export type NewLog = z.input<typeof identifiedLog>;
 export const newLogs = z.array(identifiedLog).min(1).max(MOST_ROWS);
@@ -73,7 +76,7 @@ export const newMetric = z.strictObject({ metric_name: name, metric_value: z.num
 export type NewMetric = z.input<typeof newMetric>;
 export const newMetrics = z.array(newMetric).min(1).max(MOST_ROWS);
 
-/** As few requests as take all of the rows; one of the wrong form comes alone, so that no other is refused with it. */
+/** Splits rows into as few requests as possible. An invalid row gets a request of its own, so that only that one is refused. */
 export function requestsOf<Row>({ element }: z.ZodArray<z.ZodType>, rows: readonly Row[]): Row[][] {
   const requests: Row[][] = [];
   const fitting: Row[] = [];
@@ -85,10 +88,10 @@ export function requestsOf<Row>({ element }: z.ZodArray<z.ZodType>, rows: readon
   return requests;
 }
 
-/** Visible ASCII: it stands in a header. */
-export const idempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'is 1 to 255 visible characters of ASCII');
+/** Visible ASCII, because it is sent in a header. */
+export const idempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 visible ASCII characters');
 
-/** For callers inside the process, whose types may be wrong all the same. Throws `Refusal` (invalid_request). */
+/** Parses input from code in this process. Throws `Refusal` (invalid_request). */
 export function checked<T>(schema: z.ZodType<T>, value: unknown): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;

@@ -1,34 +1,38 @@
+/**
+ * Retries work that fails transiently, with exponential backoff and full jitter. It also decides which errors of the
+ * network and of PostgreSQL are transient. Public as `retrying` and `isTransient` of `rowcast/server`.
+ */
 import pRetry from 'p-retry';
 import { Unavailable } from '../../ground/refusal.js';
 
 export interface RetryPolicy {
-  /** After the first attempt. */
+  /** Maximum number of attempts after the first one. */
   readonly retries: number;
-  /** The longest delay before the first retry, in milliseconds; it doubles with each. */
+  /** Maximum delay before the first retry, in milliseconds. It doubles with each retry. */
   readonly base: number;
-  /** The longest delay ever, in milliseconds. */
+  /** Maximum delay before any retry, in milliseconds. */
   readonly cap: number;
-  /** Whether the same may work later, by itself. */
+  /** Whether a retry may succeed without any change. */
   readonly isTransient: (error: unknown) => boolean;
 }
 
-/** A failed attempt, before the next. */
+/** A failed attempt that will be retried. */
 export interface Retry {
-  /** The attempt that failed; the first is 1. */
+  /** The number of the attempt that failed, from 1. */
   readonly attempt: number;
   readonly error: unknown;
-  /** In milliseconds. */
+  /** The delay before the next attempt, in milliseconds. */
   readonly delay: number;
 }
 
 /** SQLSTATEs: connection, a read-only server, serialization, deadlock, resources, shutdown, a timeout of a statement or a lock. */
 const TRANSIENT_STATE = /^(08...|25006|40001|40P01|53...|57P0.|57014|55P03)$/;
-/** What Node.js, its fetch and its resolver say about a network. */
+/** Error codes of Node.js, its fetch and its resolver for network failures. */
 const TRANSIENT_CODE =
   /^(ECONN(RESET|REFUSED|ABORTED)|ETIMEDOUT|EPIPE|EAI_AGAIN|E(NET|HOST)(UNREACH|DOWN)|UND_ERR_(SOCKET|(CONNECT|HEADERS|BODY)_TIMEOUT))$/;
-/** Errors of `pg` that have no code. */
+/** Messages of errors of `pg` that have no code. */
 const TRANSIENT_MESSAGE = /^(Connection terminated|Query read timeout|timeout exceeded when trying to connect)/;
-/** How far the causes of an error are followed. */
+/** Maximum depth to which the causes of an error are followed. */
 const DEPTH = 5;
 
 interface Described {
@@ -38,7 +42,7 @@ interface Described {
   readonly cause?: unknown;
 }
 
-/** Whether an error comes from the network, the database's connection or a timeout, and so may pass. All others stay. */
+/** Whether an error is transient: caused by the network, the connection to the database, contention or a timeout. */
 export function isTransient(error: unknown, depth = DEPTH): boolean {
   if (depth === 0 || typeof error !== 'object' || error === null) return false;
   if (error instanceof Unavailable) return true;
@@ -51,18 +55,19 @@ export function isTransient(error: unknown, depth = DEPTH): boolean {
 export const POLICY: RetryPolicy = { retries: 4, base: 200, cap: 10_000, isTransient };
 
 export interface RetryOptions extends Partial<RetryPolicy> {
-  /** Ends the waiting between two attempts. */
+  /** Aborts the delay between attempts, and further attempts. */
   readonly signal?: AbortSignal | undefined;
+  /** Called before each delay. */
   readonly onRetry?: (retry: Retry) => void;
-  /** A program that has nothing else to do may end while this waits. */
+  /** Whether the process may exit during a delay. */
   readonly background?: boolean;
   readonly random?: () => number;
 }
 
 /**
- * Does the work again while it fails transiently. The delay is drawn evenly from zero up to a limit that doubles (full
- * jitter), so that those who failed together do not come back together. Rejects with what the work rejected with last,
- * or with the reason of the signal.
+ * Runs `work` until it succeeds or fails with an error that is not transient. Delays are random, from zero to a limit that
+ * doubles (full jitter), so that clients that failed together do not retry together. Rejects with the last error of the
+ * work, or with the reason of the signal.
  */
 export async function retrying<T>(work: (attempt: number) => Promise<T> | T, options: RetryOptions = {}): Promise<T> {
   const {
@@ -79,7 +84,7 @@ export async function retrying<T>(work: (attempt: number) => Promise<T> | T, opt
     ...options,
   };
   signal?.throwIfAborted();
-  // Kept here, because p-retry gives an error of its own for what is none, and for a TypeError.
+  // Kept here, because p-retry replaces thrown values that are no errors, and does not retry a TypeError.
   let failure: unknown;
   const attempt = async (number: number) => {
     try {
@@ -102,7 +107,7 @@ export async function retrying<T>(work: (attempt: number) => Promise<T> | T, opt
   });
 }
 
-/** Resolves after `delay` milliseconds, or when the signal is aborted. */
+/** Resolves after `delay` milliseconds, or as soon as the signal is aborted. */
 function passing(delay: number, background: boolean, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(done, delay);

@@ -1,10 +1,10 @@
 import { type ExecutionStatus, STATUSES } from '@rowcast/client/progress';
 import { z } from 'zod';
 
-/** Rows as the database writes them as JSON, which is also how a subscriber is given them: snake_case, times in UTC. */
+/** The rows as the database encodes them as JSON. Subscribers get the same form: snake_case, times in UTC. */
 const id = z.guid();
 const time = z.string().meta({ format: 'date-time', example: '2026-01-31T09:30:00.123456+00:00' });
-const json = z.unknown().meta({ description: 'Any JSON.', example: { agent: 'demo' } });
+const json = z.unknown().meta({ description: 'Any JSON value.', example: { agent: 'demo' } });
 
 export const status = z.enum(STATUSES as readonly [ExecutionStatus, ...ExecutionStatus[]]);
 
@@ -28,7 +28,7 @@ export const log = z
   .object({
     log_id: id,
     execution_id: id,
-    seq: z.int().meta({ description: 'The number of the event in the channel of its execution.' }),
+    seq: z.int().meta({ description: 'The seq of the event in the channel of its execution.' }),
     event_type: z.string(),
     log_level: level,
     stage_number: z.int().nullable(),
@@ -44,16 +44,18 @@ export const metric = z
   .object({
     metric_id: id,
     metric_name: z.string(),
-    metric_value: z.union([z.number(), z.string()]).meta({ description: 'A text only for NaN and the infinities.' }),
+    metric_value: z
+      .union([z.number(), z.string()])
+      .meta({ description: 'A string only for NaN, Infinity and -Infinity.' }),
     recorded_at: time,
   })
   .meta({ id: 'Metric' });
 export type MetricRow = z.output<typeof metric>;
 
-/** The columns of a log row, for SQL that calls the table `l`. */
+/** SQL: the columns of a log row of the table `l`. */
 export const LOG_COLUMNS = `l.log_id, l.execution_id, l.seq, l.event_type, l.log_level, l.stage_number, l.message,
   l.context, l.created_at, l.request_id`;
 
 export const position = z
   .string()
-  .meta({ description: 'Where the log stood: subscribe with `since=<position>`.', example: '58326d.41' });
+  .meta({ description: 'The position of the log: subscribe with `since=<position>`.', example: '58326d.41' });

@@ -9,28 +9,28 @@ import { messageOf } from './json.js';
 import { ProgressTracker, type RunningStep, type TrackerOptions } from './progress-tracker.js';
 
 export interface ServiceOptions extends Pick<TrackerOptions, 'maxWaiting' | 'patience'> {
-  /** How steps, and the service's own writes, are tried again. */
+  /** How steps and the writes of the service are retried. */
   readonly retry?: Partial<RetryPolicy>;
   readonly logger?: Logger;
 }
 
-/** What the work of an execution may use. */
+/** Passed to the work of an execution. */
 export interface Run {
   readonly tracker: ProgressTracker;
   readonly signal: AbortSignal | undefined;
-  /** `ProgressTracker.step`; one that fails transiently is done again. */
+  /** `ProgressTracker.step` with retries: a step that fails transiently is repeated. */
   step<T>(name: string, work: (step: RunningStep) => Promise<T> | T, options?: { agent?: string }): Promise<T>;
 }
 
 export interface RunOptions {
-  /** Ends the run: no further step begins, and the execution is cancelled. */
+  /** Aborts the run: no further step begins, and the execution is cancelled. */
   readonly signal?: AbortSignal;
 }
 
-/** How long the end of a run waits for what was not yet written, in milliseconds. */
+/** How long the end of a run waits for pending writes, in milliseconds. */
 const END = 5_000;
 
-/** Runs executions: creates them, does their work step by step, and ends them. */
+/** Runs executions: creates them, runs their work step by step, and ends them. */
 export class AgentExecutionService {
   readonly #database: Database;
   readonly #executions: Executions;
@@ -46,22 +46,23 @@ export class AgentExecutionService {
     this.#logger = options.logger ?? makeLogger('warn');
   }
 
+  /** Returns a tracker for an existing execution. */
   tracker(id: string): ProgressTracker {
     return new ProgressTracker(this.#database, { ...this.#options, executionId: id, logger: this.#logger });
   }
 
-  /** Creates an execution; once for each key, if one is given. Rejects as `Executions.create`, transient errors after retries. */
+  /** Creates an execution, at most once per key. Rejects as `Executions.create`; transient errors are retried first. */
   async initializeExecution(input: NewExecution, idempotencyKey?: string): Promise<WrittenExecution> {
-    // With a key in any case: a retry after a connection that broke in the commit must not create a second one.
+    // Always with a key: if the connection broke during the commit, a retry must not create a second execution.
     const key = idempotencyKey ?? crypto.randomUUID();
     const { value } = await retrying(() => this.#executions.create(input, key), this.#retry);
     return value;
   }
 
   /**
-   * Starts the execution, or resumes it, does its work and ends it: completed with what `work` resolves to, failed where it
-   * rejects, cancelled where the signal was aborted. Resolves and rejects as `work` does. Rejects before the work begins
-   * where the execution cannot be started, as `Executions.change`.
+   * Starts or resumes the execution, runs its work and ends it: as completed if `work` resolves, failed if it rejects, and
+   * cancelled if the signal was aborted. Resolves and rejects as `work` does. If the execution cannot be started it rejects
+   * as `Executions.change`, and the work does not begin.
    */
   async trackProgress<T>(id: string, work: (run: Run) => Promise<T> | T, { signal }: RunOptions = {}): Promise<T> {
     await retrying(() => this.#executions.change(id, { status: 'running' }), { ...this.#retry, signal });
@@ -70,9 +71,9 @@ export class AgentExecutionService {
     const run: Run = {
       tracker,
       signal,
-      async step(name, doing, options = {}) {
+      async step(name, stepWork, options = {}) {
         signal?.throwIfAborted();
-        return tracker.step(name, doing, { ...options, retry, signal });
+        return tracker.step(name, stepWork, { ...options, retry, signal });
       },
     };
     try {
@@ -83,12 +84,12 @@ export class AgentExecutionService {
       void (signal?.aborted ? tracker.finish('cancelled') : tracker.finish('failed', error));
       throw error;
     } finally {
-      // Whatever cannot be written by then is written later, if this process goes on.
+      // Writes that are still pending after this are made in the background, if the process keeps running.
       await tracker.flush(END);
     }
   }
 
-  /** Ends an execution that no run ends. The same end again is no error. Rejects as `Executions.finish`, after retries. */
+  /** Ends an execution outside `trackProgress`. Repeating it with the same status is no error. Rejects as `Executions.finish`, after retries. */
   async finalizeExecution(id: string, to: FinalStatus, error?: unknown): Promise<WrittenExecution> {
     const message = error === undefined ? undefined : messageOf(error);
     return retrying(() => this.#executions.finish(id, to, message), this.#retry);

@@ -1,20 +1,20 @@
 import { storable } from '../../ground/storable.js';
 
-/** What a tracker keeps of one message, in characters, and of one output and one context, in characters of the JSON. */
+/** Maximum length of a message, and of an output and a context as JSON, in characters. */
 const MESSAGE = 8_192;
 const OUTPUT = 16_384;
 const CONTEXT = 4 * OUTPUT;
-/** How much of a longer JSON is kept, as text. */
+/** How many characters of longer JSON are kept, as text. */
 const BEGINNING = 1_000;
 
-/** What a text or an error says, as far as it is kept. */
-export function messageOf(said: unknown, longest = MESSAGE): string {
+/** Returns the message of an error or other value, cut to `longest` characters. Never throws. */
+export function messageOf(value: unknown, longest = MESSAGE): string {
   try {
-    const words = said instanceof Error ? said.message || said.name : said;
-    const text = typeof words === 'string' ? words : JSON.stringify(jsonOf(words));
+    const content = value instanceof Error ? value.message || value.name : value;
+    const text = typeof content === 'string' ? content : JSON.stringify(jsonOf(content));
     return storable(text.slice(0, longest));
   } catch {
-    return 'unprintable'; // whoever waits for the work must hear its own error, whatever that is
+    return 'unprintable'; // an error here must not replace the error of the work
   }
 }
 
@@ -23,14 +23,14 @@ function plain(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value;
 }
 
-/** What a context is now. There is room for an output, or for a message of control characters, next to the rest. */
+/** Copies a context as JSON. Its limit leaves room for an output, or a message of control characters, next to the rest. */
 export function contextOf(value: unknown): unknown {
   return jsonOf(value, CONTEXT);
 }
 
 /**
- * What a value is now, as JSON that can be stored: whoever has it may go on changing it. Of what is too long the beginning
- * is kept, and of what is no JSON, that it is none.
+ * Copies a value as JSON that can be stored, because the caller may change the value later. If it is too long only its
+ * beginning is kept; a value that cannot be encoded becomes `{unprintable: true}`.
  */
 export function jsonOf(value: unknown, longest = OUTPUT): unknown {
   try {
@@ -38,6 +38,6 @@ export function jsonOf(value: unknown, longest = OUTPUT): unknown {
     if (text.length <= longest) return JSON.parse(text);
     return { cut: true, length: text.length, begins: storable(text.slice(0, BEGINNING)) };
   } catch {
-    return { unprintable: true }; // it refers to itself, or refuses
+    return { unprintable: true }; // a cycle, or a `toJSON` that throws
   }
 }

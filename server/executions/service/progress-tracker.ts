@@ -1,3 +1,8 @@
+/**
+ * Records what an execution does while it runs: logs, metrics, stages and steps. Each call writes one transaction of its
+ * own, in the order of the calls, so that everything written survives a crash of the process. Writes never make the work
+ * fail, and delay it by at most `patience`: later ones are made in the background. Public in `rowcast/server`.
+ */
 import type { FinalStatus } from '@rowcast/client/progress';
 import { z } from 'zod';
 import { type Logger, makeLogger } from '../../ground/logger.js';
@@ -10,51 +15,46 @@ import { ofExecutions } from '../schema.js';
 import { contextOf, jsonOf, messageOf } from './json.js';
 import { type Unwritten, WriteQueue } from './write-queue.js';
 
-/** Defaults: writes that may wait, how long a step waits for one and a flush for all, in milliseconds. */
+/** Defaults: the number of pending writes, and how long a call waits for its write and `flush` for all, in milliseconds. */
 const MAX_WAITING = 1_000;
-const PATIENCE = 250;
+const MAX_WAIT = 250;
 const FLUSH = 5_000;
-/** Events of one page of the history. */
+/** Maximum number of events returned by `getExecutionHistory`. */
 const HISTORY = 1_000;
 
 export interface TrackerOptions {
-  /** To go on with an execution that is there already. */
+  /** Continues an existing execution. */
   readonly executionId?: string;
-  /** Writes that may wait for the database; with more, the one that has waited longest is dropped. */
+  /** Maximum number of pending writes. Beyond it the oldest is dropped. */
   readonly maxWaiting?: number;
-  /** The longest that a write may hold up the work, once for each time the database goes away, in milliseconds. */
+  /** How long a call waits for its write, in milliseconds. While the database stays unreachable, later calls do not wait. */
   readonly patience?: number;
   readonly logger?: Logger;
 }
 
-/** What a running step may use. */
+/** Passed to the work of a step. */
 export interface RunningStep {
-  /** From 1; above that it is a retry. */
+  /** The number of the attempt, from 1. */
   readonly attempt: number;
   readonly signal: AbortSignal | undefined;
-  /** How far the step is, 0 to 100, and what it is doing. */
+  /** Reports the progress of the step, from 0 to 100, and what it is doing. */
   progress(percent?: number, message?: string): Promise<void>;
 }
 
 export interface StepOptions {
-  /** Who does it. */
+  /** The name of the agent that runs the step. */
   readonly agent?: string;
-  /** Left out: a step that fails is not done again. */
+  /** Default: no retries. */
   readonly retry?: Partial<RetryPolicy>;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An event of an execution, as a subscriber gets it. */
+/** An event of an execution, with the row that subscribers get. */
 export interface PastEvent {
   readonly seq: number;
   readonly row: Readonly<Record<string, unknown>>;
 }
 
-/**
- * Writes what an execution does, as it happens: each event in a transaction of its own, so that what was written stays
- * whatever becomes of this process, and in the order of the calls. The work never fails because of a write that failed,
- * and does not wait for it longer than `patience`: writes that are late are made in the background.
- */
 export class ProgressTracker {
   readonly #database: Database;
   readonly #executions: Executions;
@@ -62,22 +62,23 @@ export class ProgressTracker {
   #execution: string | undefined;
 
   constructor(database: Database, options: TrackerOptions = {}) {
-    const { executionId, maxWaiting = MAX_WAITING, patience = PATIENCE, logger = makeLogger('warn') } = options;
+    const { executionId, maxWaiting = MAX_WAITING, patience = MAX_WAIT, logger = makeLogger('warn') } = options;
     this.#database = ofExecutions(database);
     this.#executions = new Executions(database);
-    this.#writes = new WriteQueue({ maxWaiting, patience, logger });
+    this.#writes = new WriteQueue({ maxWaiting, maxWait: patience, logger });
     this.#execution = executionId;
   }
 
-  /** The execution that is written to. Throws where there is none yet. */
+  /** The id of the execution. Throws if there is none yet. */
   get executionId(): string {
-    if (this.#execution === undefined) throw new Error('no execution yet: call recordExecution, or give executionId');
+    if (this.#execution === undefined)
+      throw new Error('no execution yet: call recordExecution, or set the option executionId');
     return this.#execution;
   }
 
-  /** Creates the execution that everything else is written to; it is running. Rejects as `Executions.create`. */
+  /** Creates the execution that this tracker writes to, by default as running. Rejects as `Executions.create`. */
   async recordExecution(input: NewExecution): Promise<WrittenExecution> {
-    if (this.#execution !== undefined) throw new Error(`this tracker writes to execution ${this.#execution} already`);
+    if (this.#execution !== undefined) throw new Error(`this tracker already writes to execution ${this.#execution}`);
     const { value } = await this.#executions.create({ ...input, initial_status: input.initial_status ?? 'running' });
     this.#execution = value.execution_id;
     return value;
@@ -87,11 +88,11 @@ export class ProgressTracker {
     return this.addLogs([log]);
   }
 
-  /** In their order, and up to 1,000 of them without another event in between. Long messages and contexts are cut. */
+  /** Appends logs in order; up to 1,000 of them get consecutive seqs. Long messages and contexts are cut. */
   async addLogs(logs: readonly NewLog[]): Promise<void> {
     const id = this.executionId;
     const kept = logs.map(({ message, context, ...log }) => ({
-      log_id: crypto.randomUUID(), // after a connection that broke in the commit, the same logs may come twice
+      log_id: crypto.randomUUID(), // makes a retry safe if the connection broke during the commit
       ...log,
       message: typeof message === 'string' ? messageOf(message) : null,
       context: context === undefined ? null : contextOf(context),
@@ -100,32 +101,32 @@ export class ProgressTracker {
     await Promise.all(requestsOf(newLogs, kept).map(append));
   }
 
-  /** `{tokens: 731}`: a new value for each name. */
+  /** Records a new value for each name, such as `{tokens: 731}`. */
   async updateMetrics(metrics: Readonly<Record<string, number>>): Promise<void> {
     const id = this.executionId;
     const rows = Object.entries(metrics).map(([metric_name, metric_value]) => ({ metric_name, metric_value }));
     const record = (some: typeof rows) => {
-      const key = crypto.randomUUID(); // the same for each attempt
+      const key = crypto.randomUUID(); // the same for all attempts
       return this.#writes.add(() => this.#executions.record(id, some, key));
     };
     await Promise.all(requestsOf(newMetrics, rows).map(record));
   }
 
-  /** The execution enters a stage; what is written after that belongs to it. */
+  /** Enters a stage. Logs without a stage number that are written after this belong to it. */
   enterStage(stage_number: number): Promise<void> {
     const id = this.executionId;
     return this.#writes.add(() => this.#executions.change(id, { stage_number }));
   }
 
   /**
-   * Does one step of the work: says that it begins, does it, and says how it went and how long it took. Resolves and
-   * rejects as `work` does, whatever becomes of what was to be written about it.
+   * Runs one step of the work, and records its start, its result or error, and its duration. Resolves and rejects as `work`
+   * does, even if those writes fail.
    */
   async step<T>(name: string, work: (step: RunningStep) => Promise<T> | T, options: StepOptions = {}): Promise<T> {
     const { agent = null, retry = { retries: 0 }, signal } = options;
     const step = {
       step_id: crypto.randomUUID(),
-      step: messageOf(name, NAME), // a context that is too long would lose the step_id
+      step: messageOf(name, NAME), // if the context were too long it would be cut, and lose its step_id
       agent: agent === null ? null : messageOf(agent, NAME),
     };
     const started_at = new Date().toISOString();
@@ -156,19 +157,19 @@ export class ProgressTracker {
     return output;
   }
 
-  /** Ends the execution, after all that waits. */
+  /** Ends the execution, after all pending writes. */
   finish(to: FinalStatus, error?: unknown): Promise<void> {
     const id = this.executionId;
     const message = error === undefined ? undefined : messageOf(error);
     return this.#writes.add(() => this.#executions.finish(id, to, message));
   }
 
-  /** Waits until everything is written, at most `timeout` milliseconds, and says what is not. */
+  /** Waits up to `timeout` milliseconds for all pending writes, and returns how many are not written. */
   flush(timeout = FLUSH): Promise<Unwritten> {
     return this.#writes.flush(timeout);
   }
 
-  /** The events after `after`, at most 1,000 of them, in their order. Rejects with `Unavailable` or `Refusal`. */
+  /** Returns the events after the seq `after` in order, at most 1,000. Rejects with `Unavailable` or `Refusal`. */
   getExecutionHistory({ after = 0, limit = HISTORY } = {}): Promise<PastEvent[]> {
     const id = this.executionId;
     return this.#database.transaction((sql) =>

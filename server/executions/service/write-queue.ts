@@ -1,18 +1,18 @@
 import type { Logger } from '../../ground/logger.js';
 import { retrying } from '../rules/retrying.js';
 
-/** A write is tried again for as long as the program runs; delays in milliseconds. */
+/** Writes are retried as long as the process runs. Delays in milliseconds. */
 const AGAIN = { retries: Number.POSITIVE_INFINITY, base: 50, cap: 2_000 } as const;
 
 export interface WriteQueueOptions {
-  /** Writes that may wait; with more, the one that has waited longest is dropped. */
+  /** Maximum number of pending writes. Beyond it the oldest is dropped. */
   readonly maxWaiting: number;
   /** How long `add` waits for its write, in milliseconds. */
-  readonly patience: number;
+  readonly maxWait: number;
   readonly logger: Logger;
 }
 
-/** What has not been written: still waits, and never will be. */
+/** The number of writes that are pending, and that were dropped. */
 export interface Unwritten {
   readonly waiting: number;
   readonly dropped: number;
@@ -24,16 +24,16 @@ interface Entry {
 }
 
 /**
- * Writes on whose success nothing depends, one after the other in the order of the calls. One that cannot be made now is
- * tried again in the background; one that can never be made is logged and dropped. Nothing is ever thrown.
+ * Makes writes that the caller does not depend on, one after the other in the order of the calls. A write that fails
+ * transiently is retried in the background; any other failed write is logged and dropped. It never throws.
  */
 export class WriteQueue {
   readonly #options: WriteQueueOptions;
   readonly #waiting: Entry[] = [];
-  /** Until nothing waits any more. */
+  /** Resolves when no write is pending. */
   #running: Promise<void> | null = null;
   #current = 0;
-  /** Somebody has waited in vain: until all is written, nobody else does. */
+  /** A call has waited in vain: until all writes are made, no other call waits. */
   #late = false;
   #dropped = 0;
 
@@ -45,16 +45,16 @@ export class WriteQueue {
     return { waiting: this.#waiting.length + this.#current, dropped: this.#dropped };
   }
 
-  /** Resolves when the write was made or dropped, or when patience has ended; while writes are late, at once. */
+  /** Resolves when the write was made or dropped, or after `maxWait`; at once while writes are late. */
   async add(write: () => Promise<unknown>): Promise<void> {
-    const { maxWaiting, patience } = this.#options;
+    const { maxWaiting, maxWait } = this.#options;
     const written = new Promise<void>((over) => this.#waiting.push({ write, over }));
-    if (this.#waiting.length > maxWaiting) this.#drop(this.#waiting.shift(), new Error('too many writes wait'));
+    if (this.#waiting.length > maxWaiting) this.#drop(this.#waiting.shift(), new Error('too many writes are pending'));
     this.#running ??= this.#run();
-    if (!this.#late && !(await within(patience, written))) this.#late = this.#running !== null;
+    if (!this.#late && !(await within(maxWait, written))) this.#late = this.#running !== null;
   }
 
-  /** Waits until nothing waits any more, at most `timeout` milliseconds. */
+  /** Waits up to `timeout` milliseconds until no write is pending. */
   async flush(timeout: number): Promise<Unwritten> {
     if (this.#running !== null) await within(timeout, this.#running);
     return this.unwritten;
@@ -82,7 +82,7 @@ export class WriteQueue {
   }
 }
 
-/** Whether it was over within `timeout` milliseconds. */
+/** Whether the promise resolves within `timeout` milliseconds. */
 async function within(timeout: number, over: Promise<void>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<false>((resolve) => {
