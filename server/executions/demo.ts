@@ -1,16 +1,20 @@
+/**
+ * The demo of `rowcast up`: a simulated agent that writes one execution after the other with plain SQL, as any service
+ * would, without knowledge of the gateway. It keeps its state in the tables, and continues after a restart where it stopped.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { inSchema } from '../ground/in-schema.js';
 import type { Logger } from '../ground/logger.js';
 import { connectOptions } from '../postgres/connect-options.js';
 
-/** The venture of the demo: always the same, so that its channel can be watched across restarts. */
+/** The venture of the demo. Its id is fixed, so that its channel can be watched across restarts. */
 const VENTURE = '00000000-0000-4000-8000-000000000001';
-/** Its executions; others may have begun some in that venture as well. */
+/** Selects the executions of the demo; the venture may contain others. */
 const OWN = `venture_id = $1 AND metadata ->> 'agent' = 'demo'`;
-/** Executions that are kept: the demo must not fill a disk. */
+/** The number of executions that are kept, so that the demo cannot fill a disk. */
 const KEPT = 20;
-/** Milliseconds between two steps, and between two executions. */
+/** Delay between two steps, and between two executions, in milliseconds. */
 const PAUSE = 1_000;
 
 const STAGES = [
@@ -26,21 +30,18 @@ export interface Demo {
   /** The channels to watch. */
   readonly venture: string;
   readonly execution: string;
-  /** Where its tables are, as SQL writes the name. */
+  /** The schema of its tables, as SQL writes its name. */
   readonly schema: string;
-  /** Pauses the execution that runs, to be resumed at the next start. */
+  /** Pauses the running execution, which the next start resumes. */
   stop(): Promise<void>;
 }
 
-/** A connection for the SQL of the demo, which writes @extschema@ for the schema of the tables. */
+/** Runs the SQL of the demo, in which @extschema@ stands for the schema of the tables. */
 interface Tables {
   query<Row extends pg.QueryResultRow>(text: string, values: unknown[]): Promise<pg.QueryResult<Row>>;
 }
 
-/**
- * A simulated agent: one execution after the other, written with plain SQL like that of every service. Nothing of it
- * knows Rowcast. It finds in the tables where it stopped, and continues there. `schema` is the name as SQL writes it.
- */
+/** Starts the demo. `schema` is the schema of the tables, as SQL writes its name. */
 export async function startDemo(databaseUrl: string, schema: string, logger: Logger): Promise<Demo> {
   const stopping = new AbortController();
   const pool = new pg.Pool({
@@ -96,10 +97,10 @@ async function resumeOrBegin(database: Tables): Promise<string> {
     const { rows } = await database.query<{ execution_id: string }>(sql, [VENTURE]);
     if (rows[0] !== undefined) return rows[0].execution_id;
   }
-  throw new Error('no execution was begun');
+  throw new Error('no execution was created');
 }
 
-/** Does the next step of the execution. False when it was the last one, and the execution is completed. */
+/** Writes the next step of the execution. Returns false if there was none left, and the execution is completed. */
 async function step(database: Tables, execution: string): Promise<boolean> {
   const { rows } = await database.query<{ done: number }>(
     `SELECT count(*)::int AS done FROM @extschema@.agent_execution_logs WHERE execution_id = $1 AND event_type = 'task-completed'`,

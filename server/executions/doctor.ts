@@ -8,13 +8,13 @@ const INSTALLED = `
 
 const table = z.object({
   name: z.string(),
-  /** Quoted; null where it is not there. */
+  /** Quoted; null if the table does not exist. */
   relation: z.string().nullable(),
   rls: z.boolean().nullable(),
   off: z.array(z.string()),
 });
 
-/** The tables whose rows are for members only, and those of their triggers that do not fire. */
+/** The tables that only members may read, and their triggers that are disabled. */
 const TABLES = `
   SELECT t.name, quote_ident($1) || '.' || quote_ident(c.relname) AS relation, c.relrowsecurity AS rls,
          ARRAY(SELECT quote_ident(g.tgname) FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
@@ -23,7 +23,7 @@ const TABLES = `
     FROM unnest(ARRAY['venture_members', 'agent_executions', 'agent_execution_logs', 'execution_metrics', 'execution_audit']) t(name)
     LEFT JOIN pg_class c ON c.relname = t.name AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)`;
 
-/** What `rowcast doctor` looks at where executions are installed; it says nothing where they are not. */
+/** The check of `rowcast doctor` for executions. Without an installation it returns no outcome. */
 export const executionsCheck: Check = {
   name: 'executions',
   async run(probe) {
@@ -42,7 +42,7 @@ export const executionsCheck: Check = {
 
 function problems({ name, relation, rls, off }: z.output<typeof table>): Outcome[] {
   if (relation === null)
-    return [fault(`the table ${name} is gone`, 'Restore it, or npx rowcast uninstall --with executions')];
+    return [fault(`the table ${name} does not exist`, 'Restore it, or run npx rowcast uninstall --with executions')];
   const wrong = off.map((trigger) =>
     fault(`the trigger ${trigger} of ${relation} does not fire`, `ALTER TABLE ${relation} ENABLE TRIGGER ${trigger};`),
   );

@@ -4,15 +4,15 @@ import type { Database } from '../ports/database.js';
 
 export const EXTENSION = 'executions';
 
-/** The schema, as SQL writes it. */
+/** Selects the schema, as SQL writes its name. */
 const SCHEMA = 'SELECT quote_ident(schema) AS schema FROM rowcast.extensions WHERE name = $1';
 const row = z.object({ schema: z.string() });
 
 const wrapped = new WeakMap<Database, Database>();
 
 /**
- * The database for the SQL of executions, which writes @extschema@ for the schema of their tables. That of a gateway is known;
- * else the first transaction asks the database where they are installed, and rejects if they are not.
+ * Wraps a database for the SQL of executions, in which @extschema@ stands for the schema of their tables. If `known` is
+ * not given, the first transaction reads where they are installed, and rejects if they are not.
  */
 export function ofExecutions(database: Database, known?: string): Database {
   const present = wrapped.get(database);

@@ -23,7 +23,7 @@ export interface RouteInput<Params, Query, Headers, Body> {
   readonly searching: Database;
 }
 
-export interface Answer {
+export interface RouteResponse {
   readonly status: number;
   /** Sent as JSON. Undefined: no body. */
   readonly body?: unknown;
@@ -32,7 +32,7 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export interface DocumentedAnswer {
+export interface DocumentedResponse {
   readonly description: string;
   readonly body?: z.ZodType;
   readonly headers?: z.ZodObject;
@@ -56,7 +56,7 @@ interface Description {
   readonly headers?: z.ZodObject;
   readonly body?: z.ZodType;
   readonly bodyExamples?: Readonly<Record<string, unknown>>;
-  readonly answers: Readonly<Record<number, DocumentedAnswer>>;
+  readonly responses: Readonly<Record<number, DocumentedResponse>>;
   /** Error codes in addition to those that every operation may return. */
   readonly refusals: readonly AnyErrorCode[];
 }
@@ -64,7 +64,7 @@ interface Description {
 /** One operation of the API. */
 export interface Route extends Description {
   // The router has parsed each part by the schemas above before it calls the handler.
-  readonly handle: (input: RouteInput<unknown, unknown, unknown, unknown>) => Promise<Answer>;
+  readonly handle: (input: RouteInput<unknown, unknown, unknown, unknown>) => Promise<RouteResponse>;
 }
 
 type Declaration<P, Q, H, B> = Omit<Description, 'params' | 'query' | 'headers' | 'body'> & {
@@ -72,7 +72,7 @@ type Declaration<P, Q, H, B> = Omit<Description, 'params' | 'query' | 'headers' 
   readonly query?: Q;
   readonly headers?: H;
   readonly body?: B;
-  handle(input: RouteInput<z.output<P>, z.output<Q>, z.output<H>, z.output<B>>): Promise<Answer>;
+  handle(input: RouteInput<z.output<P>, z.output<Q>, z.output<H>, z.output<B>>): Promise<RouteResponse>;
 };
 
 /** Declares a route. The input of the handler has the types of the schemas. */

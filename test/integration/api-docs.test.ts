@@ -306,7 +306,7 @@ test('an answer has what its schema says, and no more', async () => {
   };
   for (const [operation, path] of Object.entries(paths)) {
     const { status, body } = await ask(gateway, path);
-    const schema = routes.find((route) => route.id === operation)?.answers[status]?.body;
+    const schema = routes.find((route) => route.id === operation)?.responses[status]?.body;
     expect([operation, schema?.parse(body)]).toEqual([operation, body]);
   }
 });

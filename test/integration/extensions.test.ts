@@ -37,7 +37,7 @@ function greeting(calls: string[]): Extension {
     tag: 'Greetings',
     summary: 'A greeting',
     params: z.object({ name: z.string() }),
-    answers: { 200: { description: 'It.', body: z.object({ hello: z.string() }) } },
+    responses: { 200: { description: 'It.', body: z.object({ hello: z.string() }) } },
     refusals: [],
     handle: async ({ params }) => ({ status: 200, body: { hello: params.name } }),
   });

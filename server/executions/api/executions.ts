@@ -1,3 +1,7 @@
+/**
+ * The routes that read executions: a list with the progress of each, and the snapshot of one execution with the position
+ * from which a subscription continues it.
+ */
 import { stepsOf } from '@rowcast/client/progress';
 import { formatPosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
@@ -8,15 +12,15 @@ import { readMany, readOfVenture } from '../reads/lists.js';
 import type { Progresses } from '../reads/progress.js';
 import { metricsOfSnapshot, readSnapshot } from '../reads/snapshot.js';
 import { execution, log, position } from '../rules/rows.js';
-import { conditional, etag, unchanged } from './answers.js';
+import { conditional, etag, unchanged } from './common.js';
 import * as parameters from './parameters.js';
 import * as views from './responses.js';
 
-/** Rows of the log in one snapshot, and if it is not said. */
+/** The maximum and the default number of log rows in a snapshot. */
 const MAX_LOGS = 1_000;
 const LOGS = 100;
 
-/** Executions of one page, and if it is not said. */
+/** The maximum and the default number of executions on a page. */
 const MAX_LISTED = 100;
 const LISTED = 20;
 
@@ -27,10 +31,10 @@ const logsWanted = z
   .regex(/^(all|none|[1-9]\d{0,2}|1000)$/, LOGS_WANTED)
   .default(String(LOGS))
   .meta({
-    description: `The last so many rows, 1 to ${MAX_LOGS}; \`none\`; or \`all\`: from the first one on, ${MAX_LOGS} in one answer.`,
+    description: `The number of last rows, 1 to ${MAX_LOGS}; \`none\`; or \`all\`, from the first row on, ${MAX_LOGS} per response.`,
   });
 
-/** One execution, or many at once. */
+/** Returns the routes that read executions. */
 export function executionRoutes(progresses: Progresses): Route[] {
   const list = route({
     method: 'get',
@@ -38,7 +42,7 @@ export function executionRoutes(progresses: Progresses): Route[] {
     id: 'listExecutions',
     tag: 'Executions',
     summary: 'Many executions at once',
-    description: 'Either those of a venture, the newest first, or those whose ids you name.',
+    description: 'Either those of a venture, newest first, or those with the given ids.',
     query: z
       .strictObject({
         venture_id: parameters.ventureId.optional(),
@@ -49,19 +53,21 @@ export function executionRoutes(progresses: Progresses): Route[] {
       })
       .refine(({ venture_id, ids }) => (venture_id === undefined) !== (ids === undefined), {
         path: ['venture_id'],
-        message: 'give either venture_id or ids',
+        message: 'either venture_id or ids is required, and not both',
       })
       .refine(({ ids, status, cursor }) => ids === undefined || (status === undefined && cursor === undefined), {
         path: ['ids'],
-        message: 'goes without status and cursor',
+        message: 'cannot be combined with status or cursor',
       }),
-    answers: {
+    responses: {
       200: {
         description: 'The executions.',
         body: z.object({
           executions: z.array(views.listedView),
-          missing: z.array(z.guid()).meta({ description: 'Of `ids`: those that are not there, or not yours to see.' }),
-          pagination: pagination.nullable().meta({ description: 'Null with `ids`: they all fit.' }),
+          missing: z
+            .array(z.guid())
+            .meta({ description: 'Those of `ids` that do not exist, or that you may not see.' }),
+          pagination: pagination.nullable().meta({ description: 'Null with `ids`, which all fit on one page.' }),
         }),
       },
     },
@@ -70,11 +76,11 @@ export function executionRoutes(progresses: Progresses): Route[] {
       const { venture_id, ids, status, limit, cursor: after } = query;
       const now = Date.now();
       if (venture_id === undefined) {
-        const asked = [...new Set(ids)];
-        const found = await readMany(database, progresses, asked);
+        const unique = [...new Set(ids)];
+        const found = await readMany(database, progresses, unique);
         const executions = found.map((standing) => views.listedOf(standing, now));
         const there = new Set(executions.map(({ execution_id }) => execution_id));
-        return { status: 200, body: { executions, missing: asked.filter((id) => !there.has(id)), pagination: null } };
+        return { status: 200, body: { executions, missing: unique.filter((id) => !there.has(id)), pagination: null } };
       }
       const page = await readOfVenture(database, progresses, { ventureId: venture_id, statuses: status, limit, after });
       const executions = page.executions.map((standing) => views.listedOf(standing, now));
@@ -90,21 +96,21 @@ export function executionRoutes(progresses: Progresses): Route[] {
     id: 'getExecution',
     tag: 'Executions',
     summary: 'One execution, and the position to subscribe from',
-    description: `The record, its log, its metrics and its progress, all of one moment. Subscribe to \`channel\` with
-\`since=<position>\`: what you were given and what you receive then join without a gap and without a repetition.
+    description: `The record, its log, its metrics and its progress, all from one snapshot. Subscribe to \`channel\` with
+\`since=<position>\`: the events continue the response without a gap and without a duplicate.
 
-Where \`next\` is not null the log goes on: ask again with \`logs=all&since=<next>\` until it is null, and subscribe from the
-\`position\` of the last answer.`,
+If \`next\` is not null the log has more rows: repeat the request with \`logs=all&since=<next>\` until it is null, and
+subscribe from the \`position\` of the last response.`,
     params,
     query: z.strictObject({
       logs: logsWanted,
       since: parameters.since.optional().meta({
         description:
-          'Rows that follow this seq or position, in place of the last ones; `start`: from the first one on.',
+          'Returns the rows after this seq or position, instead of the last ones. `start`: from the first row on.',
       }),
     }),
     headers: conditional,
-    answers: {
+    responses: {
       200: {
         description: 'The execution.',
         headers: etag,
@@ -112,9 +118,11 @@ Where \`next\` is not null the log goes on: ask again with \`logs=all&since=<nex
           execution,
           channel: z.string(),
           position,
-          logs: z.array(log).meta({ description: 'In the order of their seq.' }),
-          next: position.nullable().meta({ description: 'Where the log goes on if it did not fit; else null.' }),
-          steps: z.array(views.stepView).meta({ description: 'In the order in which they began; the latest 1,000.' }),
+          logs: z.array(log).meta({ description: 'In order of seq.' }),
+          next: position
+            .nullable()
+            .meta({ description: 'Where to continue the log if it did not fit; otherwise null.' }),
+          steps: z.array(views.stepView).meta({ description: 'In the order in which they began: the latest 1,000.' }),
           metrics: metricsOfSnapshot.meta({ description: 'The latest value of each name.' }),
           progress: views.progressView,
         }),
@@ -125,7 +133,7 @@ Where \`next\` is not null the log goes on: ask again with \`logs=all&since=<nex
     async handle({ params, query, database }) {
       const limit = query.logs === 'none' ? 0 : query.logs === 'all' ? MAX_LOGS : Number(query.logs);
       if (limit === 0 && query.since !== undefined) {
-        throw new InvalidRequest([{ path: 'query.since', message: 'goes without logs=none' }]);
+        throw new InvalidRequest([{ path: 'query.since', message: 'cannot be combined with logs=none' }]);
       }
       const since = query.since ?? (query.logs === 'all' ? 'start' : undefined);
       const { standing, logs, metrics, next } = await readSnapshot(database, progresses, params.execution_id, {

@@ -2,15 +2,15 @@ import { z } from 'zod';
 import { cursor, pageLimit, pagination, paginationOf, wholeNumber } from '../../http/api/paging.js';
 import type { Searches } from '../../limits/search.js';
 import { type Route, route } from '../../ports/route.js';
-import { type LogsQuestion, MAX_TOTAL, readLogs } from '../reads/logs.js';
+import { type LogsQuery, MAX_TOTAL, readLogs } from '../reads/logs.js';
 import { log } from '../rules/rows.js';
 import * as parameters from './parameters.js';
 
-/** Rows of one page, and if it is not said. */
+/** The maximum and the default number of rows on a page. */
 const MAX_ROWS = 1_000;
 const ROWS = 50;
 
-/** Every row before the page is read and dropped. */
+/** Maximum offset: the database reads and discards every row before the page. */
 const MAX_OFFSET = 10_000;
 
 const query = z
@@ -20,7 +20,7 @@ const query = z
     offset: wholeNumber(0, MAX_OFFSET)
       .optional()
       .meta({
-        description: `In place of \`cursor\`: leave out so many, 0 to ${MAX_OFFSET}. Rows that come meanwhile move the pages.`,
+        description: `Instead of \`cursor\`: the number of rows to skip, 0 to ${MAX_OFFSET}. Rows that are added in the meantime shift the pages.`,
       }),
     status_filter: parameters.statuses.optional(),
     date_range: parameters.dateRange.optional(),
@@ -29,7 +29,7 @@ const query = z
   })
   .refine(({ cursor, offset }) => cursor === undefined || offset === undefined, {
     path: ['offset'],
-    message: 'must not be given together with cursor',
+    message: 'cannot be combined with cursor',
   });
 
 const answer = z.object({
@@ -41,12 +41,12 @@ const answer = z.object({
       .int()
       .nullable()
       .meta({
-        description: `Of all rows that match, if \`offset\` was given and there are no more than ${MAX_TOTAL}; else null.`,
+        description: `The number of matching rows, if \`offset\` is set and there are at most ${MAX_TOTAL}; otherwise null.`,
       }),
   }),
 });
 
-/** The logs of a venture. */
+/** Returns the route that lists the logs of a venture. */
 export function logsRoute(searches: Searches): Route {
   return route({
     method: 'get',
@@ -54,15 +54,15 @@ export function logsRoute(searches: Searches): Route {
     id: 'listLogs',
     tag: 'Logs',
     summary: 'The logs of all executions of a venture',
-    description: `Newest first. Follow \`next_cursor\` to read on: each row that was there when you began comes once, whatever is
-written meanwhile. A page may hold fewer rows than \`limit\` where they are large.`,
+    description: `Newest first. Follow \`next_cursor\` for more: each row that existed when you began is returned once, whatever is
+written in the meantime. A page may have fewer rows than \`limit\` if they are large.`,
     params: z.object({ venture_id: parameters.ventureId }),
     query,
-    answers: { 200: { description: 'A page of rows.', body: answer } },
+    responses: { 200: { description: 'A page of rows.', body: answer } },
     refusals: ['unknown_venture'],
     async handle({ params, query, principal, database, searching }) {
       const { limit, cursor: after, offset } = query;
-      const question: LogsQuestion = {
+      const question: LogsQuery = {
         ventureId: params.venture_id,
         limit,
         offset,

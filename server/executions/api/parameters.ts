@@ -5,7 +5,7 @@ import { level, status } from '../rules/rows.js';
 /** The venture of the demo. */
 export const EXAMPLE_VENTURE = '00000000-0000-4000-8000-000000000001';
 
-/** An id in any case; the database writes it in lower case. */
+/** A schema for a UUID, which is converted to lower case as in the database. */
 const guid = (what: string, example?: string) =>
   z
     .guid(`must be the id of ${what}: a UUID`)
@@ -15,7 +15,7 @@ const guid = (what: string, example?: string) =>
 export const ventureId = guid('a venture', EXAMPLE_VENTURE);
 export const executionId = guid('an execution');
 
-/** `a,b` as a list of what `entry` says. */
+/** A schema for a comma-separated list of `entry`. */
 function listOf<T extends z.ZodType<unknown, string>>(entry: T, most: number) {
   return z
     .string()
@@ -23,36 +23,36 @@ function listOf<T extends z.ZodType<unknown, string>>(entry: T, most: number) {
     .pipe(z.array(entry).min(1).max(most));
 }
 
-const LIST = 'Separated by commas.';
+const LIST = 'Comma-separated.';
 
 export const ids = listOf(executionId, 100).meta({ description: `Up to 100 ids of executions. ${LIST}` });
 export const statuses = listOf(status, 6).meta({
-  description: `Only executions of these statuses, as in \`running,paused\`. ${LIST}`,
+  description: `Only executions with these statuses, such as \`running,paused\`. ${LIST}`,
 });
 export const levels = listOf(level, 3).meta({
-  description: `Only rows of these levels: \`info\`, \`warning\`, \`error\`. ${LIST}`,
+  description: `Only rows with these levels: \`info\`, \`warning\`, \`error\`. ${LIST}`,
 });
 
 /** In milliseconds. */
 const UNITS = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const AGO = /^([1-9]\d{0,4})([mhd])$/;
 const RANGE =
-  'must be `<from>..<to>`, either of them optional, as 2026-01-31 or 2026-01-31T09:30:00Z, a + of a time as %2B; or a time like 24h or 7d';
+  'must be `<from>..<to>`, where one side may be empty, with times such as 2026-01-31 or 2026-01-31T09:30:00Z (encode + as %2B); or a duration such as 24h or 7d';
 const BACKWARDS = 'must end after it begins';
 
-/** Years and offsets that PostgreSQL does not have. */
+/** Years and offsets that PostgreSQL does not support. */
 const UNKNOWN_TIME = /^0000|[+-](1[6-9]|2\d):\d\d$/;
 const moment = z
   .union([z.iso.datetime({ offset: true }), z.iso.date().transform((day) => `${day}T00:00:00Z`)])
   .refine((time) => !UNKNOWN_TIME.test(time));
 const side = z.union([z.literal('').transform(() => undefined), moment]);
 
-/** Of a second, which `Date` has milliseconds of only. */
+/** The fraction of the second, of which `Date` keeps milliseconds only. */
 const fractionOf = (time: string) => Number(/\.\d+/.exec(time)?.[0] ?? 0);
 const isBefore = (one: string, other: string) =>
   (Date.parse(one) - Date.parse(other) || fractionOf(one) - fractionOf(other)) < 0;
 
-/** From when on, and until when without it; both are left out where a side is open. */
+/** A time range: `from` is inclusive, `to` exclusive. An open side is undefined. */
 export const dateRange = z
   .string()
   .transform((text, { addIssue }): { from?: string | undefined; to?: string | undefined } => {
@@ -73,11 +73,11 @@ export const dateRange = z
   })
   .meta({
     description:
-      '`<from>..<to>`: rows from that time on, and before the other; either side may be left out. A day means its beginning in UTC. Or `24h`, `7d`, `30m`: rows of the time up to now.',
+      '`<from>..<to>`: rows from the first time (inclusive) to the second (exclusive). One side may be empty. A date means its beginning in UTC. Or a duration such as `24h`, `7d` or `30m`: rows of that time up to now.',
   });
 
 export const metricName = text(200).min(1);
-export const searchText = text(200).min(1).meta({ description: 'Text in the message, whatever its case.' });
+export const searchText = text(200).min(1).meta({ description: 'Text in the message, case-insensitive.' });
 
 export const since = z
   .string()

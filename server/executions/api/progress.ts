@@ -5,29 +5,29 @@ import { type Route, route } from '../../ports/route.js';
 import { readMetrics } from '../reads/lists.js';
 import type { Statuses } from '../reads/status.js';
 import { metric, position } from '../rules/rows.js';
-import { conditional, etag, unchanged } from './answers.js';
+import { conditional, etag, unchanged } from './common.js';
 import * as parameters from './parameters.js';
 import * as views from './responses.js';
 
-/** Metrics of one page, and if it is not said. */
+/** The maximum and the default number of metrics on a page. */
 const MAX_METRICS = 1_000;
 const METRICS = 100;
 
 const params = z.object({ execution_id: parameters.executionId });
 
-/** How far an execution is. */
+/** Returns the routes that read the progress of an execution. */
 export function progressRoutes(statuses: Statuses): Route[] {
   const status = route({
     method: 'get',
     path: '/agents/executions/:execution_id/status',
     id: 'getStatus',
     tag: 'Progress',
-    summary: 'How far an execution is',
-    description: 'Small, and made for asking often. With `If-None-Match` an answer without news has no body.',
+    summary: 'The status and progress of an execution',
+    description: 'Small, for frequent polling. With `If-None-Match` a response without changes has no body.',
     params,
     query: z.strictObject({}),
     headers: conditional,
-    answers: { 200: { description: 'The status.', headers: etag, body: views.statusView }, 304: unchanged },
+    responses: { 200: { description: 'The status.', headers: etag, body: views.statusView }, 304: unchanged },
     refusals: ['unknown_execution'],
     async handle({ params, principal, database }) {
       const standing = await statuses.of(principal, database, params.execution_id);
@@ -41,11 +41,11 @@ export function progressRoutes(statuses: Statuses): Route[] {
     id: 'listSteps',
     tag: 'Progress',
     summary: 'The steps of an execution',
-    description: 'In the order in which they began: the latest 1,000, while `counts` counts all of them.',
+    description: 'In the order in which they began: the latest 1,000. `counts` includes all of them.',
     params,
     query: z.strictObject({}),
     headers: conditional,
-    answers: {
+    responses: {
       200: {
         description: 'The steps.',
         headers: etag,
@@ -79,7 +79,7 @@ export function progressRoutes(statuses: Statuses): Route[] {
       limit: pageLimit(MAX_METRICS, METRICS),
       cursor: cursor.optional(),
     }),
-    answers: {
+    responses: {
       200: {
         description: 'A page of values.',
         body: z.object({ execution_id: z.guid(), metrics: z.array(metric), position, pagination }),

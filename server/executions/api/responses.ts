@@ -1,7 +1,11 @@
+/**
+ * The response bodies of the routes of executions: their schemas, which are in the OpenAPI document, and the functions that
+ * make them from the progress module's types. Here camelCase ends and the snake_case of the API begins.
+ */
 import { isFinished, type Progress, type StepRecord, viewOf } from '@rowcast/client/progress';
 import { formatPosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
-import type { Standing } from '../reads/progress.js';
+import type { ExecutionWithProgress } from '../reads/progress.js';
 import { execution, position, status } from '../rules/rows.js';
 
 const time = z.iso.datetime().nullable();
@@ -11,7 +15,7 @@ const stage = z
   .object({
     number: z.int(),
     name: z.string().nullable(),
-    of: z.int().nullable().meta({ description: 'How many stages the plan has.' }),
+    of: z.int().nullable().meta({ description: 'The number of stages in the plan.' }),
   })
   .nullable();
 
@@ -19,21 +23,21 @@ const percent = z
   .int()
   .min(0)
   .max(100)
-  .meta({ description: 'Never falls while no row is deleted; 100 once completed, and only then.', example: 40 });
+  .meta({ description: 'Never decreases unless rows are deleted. 100 only when completed.', example: 40 });
 const basis = z.enum(['stages', 'steps', 'none']).meta({
   description:
-    'What percent counts. `none`: nothing has said how much there is to do, and percent stays at 0 until the end.',
+    'What percent is computed from. `none`: the amount of work is unknown, and percent stays at 0 until the end.',
 });
 
 export const steps = z.object({
   done: z.int(),
   failed: z.int(),
   running: z.int(),
-  abandoned: z.int().meta({ description: 'Had no end when the execution ended.' }),
+  abandoned: z.int().meta({ description: 'Steps that had not ended when the execution ended.' }),
   total: z.int().nullable(),
 });
 
-/** Small: for asking often. */
+/** Small, for frequent polling. */
 export const statusView = z
   .object({
     execution_id: z.guid(),
@@ -42,7 +46,7 @@ export const statusView = z
     percent,
     started_at: time,
     estimated_end: time.meta({
-      description: 'Null while there is too little to tell it by, and while it does not run.',
+      description: 'Null while there is too little data to estimate it, and while the execution is not running.',
     }),
     last_seq: z.int(),
     position,
@@ -51,7 +55,7 @@ export const statusView = z
 
 export const progressView = z
   .object({
-    seq: z.int().meta({ description: 'Of the last event taken in.' }),
+    seq: z.int().meta({ description: 'The seq of the last event that is included.' }),
     status,
     percent,
     basis,
@@ -63,7 +67,7 @@ export const progressView = z
     remaining: z
       .object({ expected_ms: z.int(), low_ms: z.int(), high_ms: z.int() })
       .nullable()
-      .meta({ description: 'Running time. `low_ms` to `high_ms` is meant to hold the truth four times in five.' }),
+      .meta({ description: 'Remaining running time. `low_ms` to `high_ms` is an 80 % interval.' }),
     error: z.object({ message: z.string(), step: z.string().nullable() }).nullable(),
   })
   .meta({ id: 'Progress' });
@@ -84,24 +88,24 @@ export const stepView = z
     output: z.unknown(),
     output_cut: z
       .boolean()
-      .meta({ description: 'The output is too long for this list: it is in the row `seq` of the log.' }),
+      .meta({ description: 'The output is too long for this list. It is in the row `seq` of the log.' }),
     error: z.string().nullable(),
     started_at: time,
     ended_at: time,
     duration_ms: ms,
-    seq: z.int().meta({ description: 'Of the event that last changed the step.' }),
+    seq: z.int().meta({ description: 'The seq of the event that last changed the step.' }),
   })
   .meta({ id: 'Step' });
 
 const iso = (at: number | null) => (at === null ? null : new Date(at).toISOString());
 
-export const positionOf = ({ epoch, head }: Standing) => formatPosition({ epoch, seq: head });
+export const positionOf = ({ epoch, head }: ExecutionWithProgress) => formatPosition({ epoch, seq: head });
 
-function estimatedEnd({ record }: Standing, { remaining }: Progress, now: number): string | null {
+function estimatedEnd({ record }: ExecutionWithProgress, { remaining }: Progress, now: number): string | null {
   return remaining === null || record.status !== 'running' ? null : iso(now + remaining.expected);
 }
 
-export function statusOf(standing: Standing, now: number): z.output<typeof statusView> {
+export function statusOf(standing: ExecutionWithProgress, now: number): z.output<typeof statusView> {
   const progress = viewOf(standing.state, now);
   const { execution_id, status } = standing.record;
   return {
@@ -116,7 +120,7 @@ export function statusOf(standing: Standing, now: number): z.output<typeof statu
   };
 }
 
-export function listedOf(standing: Standing, now: number): z.output<typeof listedView> {
+export function listedOf(standing: ExecutionWithProgress, now: number): z.output<typeof listedView> {
   const progress = viewOf(standing.state, now);
   return {
     ...standing.record,
@@ -129,7 +133,7 @@ export function listedOf(standing: Standing, now: number): z.output<typeof liste
   };
 }
 
-export function progressOf({ state }: Standing, now: number): z.output<typeof progressView> {
+export function progressOf({ state }: ExecutionWithProgress, now: number): z.output<typeof progressView> {
   const { seq, status, percent, basis, stage, steps, startedAt, endedAt, updatedAt, remaining, error } = viewOf(
     state,
     now,
@@ -169,11 +173,11 @@ export function stepOf(step: StepRecord): z.output<typeof stepView> {
   };
 }
 
-/** How long who asked may keep an answer about a finished execution, in seconds. */
+/** How long a client may cache a response about a finished execution, in seconds. */
 const FINISHED_AGE = 30;
 
-/** The same as long as nothing was written: what only passes with the time is no change. */
-export function cachingOf(standing: Standing, part = '') {
+/** The entity tag and cache headers. The tag changes only when rows are written, not with estimates that depend on the time. */
+export function cachingOf(standing: ExecutionWithProgress, part = '') {
   const { updated_at, status } = standing.record;
   const cache = isFinished(status) ? `private, max-age=${FINISHED_AGE}` : 'private, no-cache';
   return {

@@ -9,23 +9,23 @@ import { progressRoutes } from './progress.js';
 import { writeRoutes } from './writes.js';
 
 interface ExecutionApiOptions extends Omit<StatusesOptions, 'progresses'> {
-  /** Where the tables of executions are, as SQL writes the name. */
+  /** The schema of the tables, as SQL writes its name. */
   readonly schema: string;
 }
 
-/** All routes of executions. */
-export function executionApi({ schema, access, everything }: ExecutionApiOptions): Route[] {
+/** Returns all routes of executions. */
+export function executionApi({ schema, access, serviceDatabase }: ExecutionApiOptions): Route[] {
   const progresses = new Progresses();
-  const statuses = new Statuses({ progresses, access, everything: ofExecutions(everything, schema) });
+  const statuses = new Statuses({ progresses, access, serviceDatabase: ofExecutions(serviceDatabase, schema) });
   const searches = new Searches();
   const routes = [...executionRoutes(progresses), logsRoute(searches), ...progressRoutes(statuses), ...writeRoutes()];
   return routes.map((route) => ({
     ...route,
-    handle: (given) =>
+    handle: (input) =>
       route.handle({
-        ...given,
-        database: ofExecutions(given.database, schema),
-        searching: ofExecutions(given.searching, schema),
+        ...input,
+        database: ofExecutions(input.database, schema),
+        searching: ofExecutions(input.searching, schema),
       }),
   }));
 }

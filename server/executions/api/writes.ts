@@ -1,7 +1,11 @@
+/**
+ * The routes that write executions: create, change, append logs, record metrics. They parse input and idempotency keys, and
+ * call `ExecutionWrites`, which holds the rules.
+ */
 import { following, isFinished, STATUSES } from '@rowcast/client/progress';
 import { z } from 'zod';
 import { InvalidRequest } from '../../http/api/problem.js';
-import { type Answer, type Route, route } from '../../ports/route.js';
+import { type Route, type RouteResponse, route } from '../../ports/route.js';
 import { writtenExecution } from '../rules/execution-rows.js';
 import { appended, ExecutionWrites, recorded } from '../rules/execution-writes.js';
 import type { Answered } from '../rules/idempotency.js';
@@ -14,21 +18,21 @@ const KEY = 'Idempotency-Key';
 const headers = z.object({
   [KEY]: idempotencyKey.optional().meta({
     description:
-      'Of your choice, 1 to 255 visible characters of ASCII. The same request with the same key is done once: for 24 hours a repeat gets the first answer.',
+      'A key of your choice, 1 to 255 visible ASCII characters. Requests with the same key take effect once: for 24 hours a repeated request gets the response of the first.',
     example: 'run-42-logs-7',
   }),
 });
 const REPLAYED = 'Idempotent-Replayed';
 const replayed = {
   [REPLAYED]: z.literal('true').optional().meta({
-    description: 'This is the answer to an earlier request with the same key; nothing was written.',
+    description: 'The response of an earlier request with the same key. Nothing was written.',
   }),
 };
 const writtenHeaders = z.object(replayed);
 
 const PLAN = { stages: [{ name: 'plan', steps: 3 }, { name: 'fix' }] };
 
-/** One row, or many under a name. Each field that is wrong is named in the form that was meant. */
+/** A schema for one row, or for many under a name. Faults are reported for the form that the body has. */
 function oneOrMany<Row extends z.ZodType>(one: Row, name: string) {
   const many = z.strictObject({ [name]: z.array(one).min(1).max(MOST_ROWS) });
   const schemas = [one, many].map((schema) => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }));
@@ -45,7 +49,11 @@ function oneOrMany<Row extends z.ZodType>(one: Row, name: string) {
     .meta({ override: { oneOf: schemas.map(({ $schema, ...schema }) => schema) } });
 }
 
-function written(status: number, { value, replayed }: Answered<unknown>, headers: Answer['headers'] = {}): Answer {
+function written(
+  status: number,
+  { value, replayed }: Answered<unknown>,
+  headers: RouteResponse['headers'] = {},
+): RouteResponse {
   return { status, body: value, headers: replayed ? { ...headers, [REPLAYED]: 'true' } : headers };
 }
 
@@ -59,7 +67,7 @@ const create = route({
     'You must be an editor of the venture. With a `plan` the first event is `execution-planned`, and progress is counted in its stages.',
   headers,
   body: newExecution.extend({
-    idempotency_key: idempotencyKey.optional().meta({ description: `Where the header ${KEY} cannot be set.` }),
+    idempotency_key: idempotencyKey.optional().meta({ description: `For clients that cannot set the header ${KEY}.` }),
   }),
   bodyExamples: {
     small: { venture_id: parameters.EXAMPLE_VENTURE },
@@ -70,11 +78,11 @@ const create = route({
       plan: PLAN,
     },
   },
-  answers: {
+  responses: {
     201: {
-      description: 'Created. Subscribe to `execution:<execution_id>` with `since=<position>` for what comes next.',
+      description: 'Created. Subscribe to `execution:<execution_id>` with `since=<position>` for its events.',
       body: writtenExecution,
-      headers: z.object({ Location: z.string().meta({ description: 'Where it is read.' }), ...replayed }),
+      headers: z.object({ Location: z.string().meta({ description: 'The path of the execution.' }), ...replayed }),
     },
   },
   refusals: ['unknown_venture', 'idempotency_key_reused'],
@@ -87,7 +95,7 @@ const create = route({
   },
 });
 
-/** Such as `paused → running, failed`. */
+/** The allowed changes of the status, such as `paused → running, failed`. */
 const moves = Object.entries(following).flatMap(([from, to]) => (to.length > 0 ? [`${from} → ${to.join(', ')}`] : []));
 
 const change = route({
@@ -96,13 +104,15 @@ const change = route({
   id: 'changeExecution',
   tag: 'Executions',
   summary: 'Change status, stage or metadata',
-  description: `What may follow: ${moves.join('; ')}. Final: ${STATUSES.filter(isFinished).join(', ')}. The same status
-again is no change.`,
+  description: `Allowed changes of the status: ${moves.join('; ')}. Final: ${STATUSES.filter(isFinished).join(', ')}. Setting
+the present status is not a change.`,
   params,
   headers,
   body: executionChange,
   bodyExamples: { start: { status: 'running' }, stage: { stage_number: 2 }, end: { status: 'completed' } },
-  answers: { 200: { description: 'As it is now.', body: writtenExecution, headers: writtenHeaders } },
+  responses: {
+    200: { description: 'The execution after the change.', body: writtenExecution, headers: writtenHeaders },
+  },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
     return written(200, await new ExecutionWrites(database).change(id, body, key));
@@ -115,7 +125,7 @@ const append = route({
   id: 'appendLogs',
   tag: 'Logs',
   summary: 'Append one or many logs',
-  description: `One log, or up to ${MOST_ROWS} as \`{"logs": […]}\`. All are written or none; they follow each other in the channel.`,
+  description: `One log, or up to ${MOST_ROWS} as \`{"logs": […]}\`. All or none are written, with consecutive seqs.`,
   params,
   headers,
   body: oneOrMany(newLog, 'logs'),
@@ -128,7 +138,9 @@ const append = route({
       ],
     },
   },
-  answers: { 200: { description: 'The numbers of the rows in the channel.', body: appended, headers: writtenHeaders } },
+  responses: {
+    200: { description: 'The seqs of the rows in the channel.', body: appended, headers: writtenHeaders },
+  },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
     return written(200, await new ExecutionWrites(database).append(id, body, key));
@@ -141,7 +153,7 @@ const record = route({
   id: 'recordMetrics',
   tag: 'Progress',
   summary: 'Record one or many metrics',
-  description: `One metric, or up to ${MOST_ROWS} as \`{"metrics": […]}\`. All are written or none. Each is an event of the channel, too.`,
+  description: `One metric, or up to ${MOST_ROWS} as \`{"metrics": […]}\`. All or none are written. Each is also an event of the channel.`,
   params,
   headers,
   body: oneOrMany(newMetric, 'metrics'),
@@ -154,14 +166,14 @@ const record = route({
       ],
     },
   },
-  answers: { 201: { description: 'Recorded.', body: recorded, headers: writtenHeaders } },
+  responses: { 201: { description: 'Recorded.', body: recorded, headers: writtenHeaders } },
   refusals: ['unknown_execution', 'state_conflict', 'idempotency_key_reused'],
   async handle({ params: { execution_id: id }, headers: { [KEY]: key }, body, database }) {
     return written(201, await new ExecutionWrites(database).record(id, body, key));
   },
 });
 
-/** All routes that write. */
+/** Returns the routes that write. */
 export function writeRoutes(): Route[] {
   return [create, change, append, record];
 }

@@ -4,30 +4,34 @@ import type { Database } from '../../ports/database.js';
 import { findVenture, refuseUnseen } from '../rules/existence.js';
 import { POSITION } from '../rules/position.js';
 import { type MetricRow, metric } from '../rules/rows.js';
-import type { Progresses, Standing } from './progress.js';
+import type { ExecutionWithProgress, Progresses } from './progress.js';
 
 export interface Listed {
-  readonly executions: readonly Standing[];
+  readonly executions: readonly ExecutionWithProgress[];
   readonly more: boolean;
 }
 
-/** The executions of these ids that the principal may see, in their order. */
-export function readMany(database: Database, progresses: Progresses, ids: readonly string[]): Promise<Standing[]> {
+/** Reads the executions with these ids that the principal may see, in the order of `ids`. */
+export function readMany(
+  database: Database,
+  progresses: Progresses,
+  ids: readonly string[],
+): Promise<ExecutionWithProgress[]> {
   return database.transaction(async (sql) => {
     const found = await progresses.of(sql, ids);
     return ids.flatMap((id) => found.get(id) ?? []);
   });
 }
 
-export interface ListQuestion {
+export interface ListQuery {
   readonly ventureId: string;
   readonly statuses?: readonly string[] | undefined;
   readonly limit: number;
   readonly after?: ListCursor | undefined;
 }
 
-/** The executions of a venture, the newest first. */
-export function readOfVenture(database: Database, progresses: Progresses, question: ListQuestion): Promise<Listed> {
+/** Reads a page of executions of a venture, newest first. Rejects with `Refusal` (unknown_venture, forbidden). */
+export function readOfVenture(database: Database, progresses: Progresses, question: ListQuery): Promise<Listed> {
   const { ventureId, statuses, limit, after } = question;
   return database.transaction(async (sql) => {
     const text = `
@@ -39,12 +43,12 @@ export function readOfVenture(database: Database, progresses: Progresses, questi
     const ids = (await sql.query(text, values, z.object({ id: z.string() }))).map(({ id }) => id);
     if (ids.length === 0) await findVenture(sql, ventureId);
     const page = ids.slice(0, limit);
-    const found = page.length === 0 ? new Map<string, Standing>() : await progresses.of(sql, page);
+    const found = page.length === 0 ? new Map<string, ExecutionWithProgress>() : await progresses.of(sql, page);
     return { executions: page.flatMap((id) => found.get(id) ?? []), more: ids.length > limit };
   });
 }
 
-export interface MetricsQuestion {
+export interface MetricsQuery {
   readonly executionId: string;
   readonly name?: string | undefined;
   readonly limit: number;
@@ -57,8 +61,8 @@ export interface MetricsPage {
   readonly position: string;
 }
 
-/** The recorded values of an execution, the newest first. */
-export function readMetrics(database: Database, question: MetricsQuestion): Promise<MetricsPage> {
+/** Reads a page of recorded values of an execution, newest first. Rejects with `Refusal` (unknown_execution, forbidden). */
+export function readMetrics(database: Database, question: MetricsQuery): Promise<MetricsPage> {
   const { executionId, name, limit, after } = question;
   return database.transaction(async (sql) => {
     const text = `

@@ -1,31 +1,35 @@
+/**
+ * Reads pages of the logs of a venture, with filters and search. The statements are bounded by the executions and rows of a
+ * page, not by the size of the tables, so that a large venture cannot slow down others.
+ */
 import { z } from 'zod';
 import type { ListCursor } from '../../http/api/paging.js';
 import type { Database, Sql } from '../../ports/database.js';
 import { findVenture } from '../rules/existence.js';
 import { LOG_COLUMNS, type LogRow, log } from '../rules/rows.js';
 
-/** Bytes of rows in one answer, but for its first row: more follow with the next page. */
+/** Maximum size of the rows of a page, in bytes. The first row is included whatever its size. */
 export const PAGE_BYTES = 4 * 1024 * 1024;
 
-/** Counting further than this would cost more than the page itself. */
+/** Maximum total that is counted. Beyond it, counting would cost more than reading the page. */
 export const MAX_TOTAL = 10_000;
 
-/** Which logs of a venture. What is undefined leaves none out. */
+/** A filter for logs. Undefined fields do not restrict it. */
 export interface LogFilter {
-  /** Of their executions. */
+  /** Statuses of the executions. */
   readonly statuses?: readonly string[] | undefined;
   readonly levels?: readonly string[] | undefined;
-  /** Times that PostgreSQL reads; `to` itself does not belong to it. */
+  /** Times in a form that PostgreSQL reads; `to` is exclusive. */
   readonly from?: string | undefined;
   readonly to?: string | undefined;
-  /** Text in the message, whatever its case. */
+  /** Text in the message, case-insensitive. */
   readonly text?: string | undefined;
 }
 
-export interface LogsQuestion extends LogFilter {
+export interface LogsQuery extends LogFilter {
   readonly ventureId: string;
   readonly limit: number;
-  /** Exclude each other. */
+  /** At most one of `after` and `offset` is set. */
   readonly after?: ListCursor | undefined;
   readonly offset?: number | undefined;
 }
@@ -33,14 +37,14 @@ export interface LogsQuestion extends LogFilter {
 export interface LogsPage {
   readonly logs: readonly LogRow[];
   readonly more: boolean;
-  /** Where an offset was asked for: of all rows that match; null where there are more than `MAX_TOTAL`. */
+  /** The number of matching rows, if `offset` is set; null without it, or if there are more than `MAX_TOTAL`. */
   readonly total: number | null;
 }
 
-/** Executions that a search by level or text goes through: those with the newest rows. */
+/** Maximum number of executions that a search by level or text covers: those with the newest rows. */
 export const MAX_SEARCHED = 100_000;
 
-/** Executions whose rows are read first; four times as many each time that they are too few for the page. */
+/** The number of executions whose rows are read first. It grows by a factor each time that their rows do not fill the page. */
 const FIRST_EXECUTIONS = 4;
 const GROWTH = 4;
 
@@ -50,11 +54,11 @@ type Place = z.output<typeof placeRow>;
 const logRow = z.object({ row: log, followed: z.boolean() });
 
 /**
- * The logs of all executions of a venture, newest first. One probe finds the newest row of each execution; then rows of
- * those executions alone are read whose newest are the newest, down to the newest row of the next one. Other ventures,
- * however large, cost nothing.
+ * Reads a page of the logs of all executions of a venture, newest first. An index probe finds the newest row of each
+ * execution. Then the rows of the executions with the newest rows are read, down to the newest row of the next execution.
+ * Rejects with `Refusal` (unknown_venture, forbidden).
  */
-export function readLogs(database: Database, question: LogsQuestion): Promise<LogsPage> {
+export function readLogs(database: Database, question: LogsQuery): Promise<LogsPage> {
   return database.transaction(async (sql) => {
     const { limit, offset } = question;
     const newest = await readNewest(sql, question);
@@ -66,8 +70,8 @@ export function readLogs(database: Database, question: LogsQuestion): Promise<Lo
   });
 }
 
-/** The newest row of each execution, the newest first. */
-function readNewest(sql: Sql, question: LogsQuestion): Promise<Place[]> {
+/** Reads the newest row of each execution, newest first. */
+function readNewest(sql: Sql, question: LogsQuery): Promise<Place[]> {
   const { values, add } = parameters();
   const text = `
     SELECT e.execution_id AS id, l.created_at::text, l.log_id FROM @extschema@.agent_executions e CROSS JOIN LATERAL (
@@ -78,22 +82,18 @@ function readNewest(sql: Sql, question: LogsQuestion): Promise<Place[]> {
   return sql.query(text, values, placeRow);
 }
 
-/** Each row of a page may be of another execution; of those that are left out by what they say nobody knows how many. */
-function executionsOn(question: LogsQuestion): number {
+/** The number of executions that are needed at most: one per row of the page. With a search it is unknown how many rows match. */
+function executionsOn(question: LogsQuery): number {
   const { levels, text } = question;
   return levels === undefined && text === undefined ? wantedRows(question) : MAX_SEARCHED;
 }
 
-/** One more row than the page has tells whether there is another page. */
-function wantedRows({ offset = 0, limit }: LogsQuestion): number {
+/** One more row than the page has, which shows whether there is another page. */
+function wantedRows({ offset = 0, limit }: LogsQuery): number {
   return offset + limit + 1;
 }
 
-async function readPage(
-  sql: Sql,
-  question: LogsQuestion,
-  newest: readonly Place[],
-): Promise<z.output<typeof logRow>[]> {
+async function readPage(sql: Sql, question: LogsQuery, newest: readonly Place[]): Promise<z.output<typeof logRow>[]> {
   for (let executions = FIRST_EXECUTIONS; ; executions *= GROWTH) {
     const { text, values } = pageStatement(question, newest.slice(0, executions), newest[executions]);
     const rows = await sql.query(text, values, logRow);
@@ -109,13 +109,13 @@ function parameters(): { readonly values: unknown[]; add(value: unknown): string
 
 type Add = (value: unknown) => string;
 
-function ofExecutions(add: Add, { ventureId, statuses }: LogsQuestion): string {
+function ofExecutions(add: Add, { ventureId, statuses }: LogsQuery): string {
   const ofStatus = statuses === undefined ? '' : ` AND e.status::text = ANY (${add(statuses)})`;
   return `e.venture_id = ${add(ventureId)}${ofStatus}`;
 }
 
-/** When: the index answers it. */
-function inTime(add: Add, { from, to, after }: LogsQuestion): string {
+/** The conditions that an index can evaluate. */
+function inTime(add: Add, { from, to, after }: LogsQuery): string {
   const conditions = [
     'l.execution_id = e.execution_id',
     from && `l.created_at >= ${add(from)}::timestamptz`,
@@ -125,8 +125,8 @@ function inTime(add: Add, { from, to, after }: LogsQuestion): string {
   return conditions.filter(Boolean).join(' AND ');
 }
 
-/** What they say: each row is looked at. */
-function saying(add: Add, { levels, text }: LogFilter): string {
+/** The conditions that must be evaluated for each row. */
+function matching(add: Add, { levels, text }: LogFilter): string {
   const conditions = [
     levels && `l.log_level::text = ANY (${add(levels)})`,
     text && `l.message ILIKE ${add(`%${text.replaceAll(/[\\%_]/g, '\\$&')}%`)}`,
@@ -134,13 +134,13 @@ function saying(add: Add, { levels, text }: LogFilter): string {
   return conditions.filter(Boolean).join(' AND ') || 'true';
 }
 
-/** Rows of these executions that are newer than `until`. */
-function pageStatement(question: LogsQuestion, places: readonly Place[], until: Place | undefined) {
+/** Selects rows of these executions that are newer than `until`. */
+function pageStatement(question: LogsQuery, places: readonly Place[], until: Place | undefined) {
   const { values, add } = parameters();
   const most = add(wantedRows(question));
   const conditions = [
     inTime(add, question),
-    saying(add, question),
+    matching(add, question),
     until && `(l.created_at, l.log_id) > (${add(until.created_at)}::timestamptz, ${add(until.log_id)}::uuid)`,
   ];
   const text = `
@@ -158,11 +158,11 @@ function pageStatement(question: LogsQuestion, places: readonly Place[], until: 
   return { text, values };
 }
 
-async function countLogs(sql: Sql, question: LogsQuestion): Promise<number | null> {
+async function countLogs(sql: Sql, question: LogsQuery): Promise<number | null> {
   const { values, add } = parameters();
   const text = `
     SELECT count(*)::int AS total FROM (
-      SELECT FROM @extschema@.agent_executions e JOIN @extschema@.agent_execution_logs l ON ${inTime(add, question)} AND ${saying(add, question)}
+      SELECT FROM @extschema@.agent_executions e JOIN @extschema@.agent_execution_logs l ON ${inTime(add, question)} AND ${matching(add, question)}
        WHERE ${ofExecutions(add, question)} LIMIT ${MAX_TOTAL + 1}) matching`;
   const [counted] = await sql.query(text, values, z.object({ total: z.int() }));
   return counted === undefined || counted.total > MAX_TOTAL ? null : counted.total;

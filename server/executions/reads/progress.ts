@@ -1,3 +1,7 @@
+/**
+ * Reads executions with their progress, which is folded from their events. Folded states are cached, so that only newer
+ * events are read. Access is never cached: the database decides it with each statement.
+ */
 import { advance, begin, type ProgressState } from '@rowcast/client/progress';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
@@ -5,37 +9,37 @@ import type { Sql } from '../../ports/database.js';
 import { EPOCH, FLOOR, HEAD } from '../rules/position.js';
 import { type Execution, execution } from '../rules/rows.js';
 
-/** Events that one statement brings of all its executions together, and bytes of them: for more it is asked again. */
+/** Maximum number and size in bytes of the events that one statement reads for all its executions. The rest takes further statements. */
 const FOLD_ROWS = 20_000;
 const FOLD_BYTES = 16 * 1024 * 1024;
 
-/** States kept in memory; a step of one takes so much at most. In bytes. */
+/** The size of the cache of folded states, and the maximum size of a state and of each of its steps, in bytes. */
 const CACHE_BYTES = 32 * 1024 * 1024;
 const STATE_BYTES = 1_024;
 const STEP_BYTES = 6 * 1_024;
 
-/** An execution, its progress, and where its log stood: all of one snapshot. */
-export interface Standing<More = unknown> {
+/** An execution with its progress and the state of its channel, from one snapshot. */
+export interface ExecutionWithProgress<Extra = unknown> {
   readonly record: Execution;
   readonly state: ProgressState;
   readonly epoch: string;
-  /** The seq after the last one that was deleted. */
+  /** The seq after the last deleted one. */
   readonly floor: number;
   readonly head: number;
-  readonly more: More;
+  readonly extra: Extra;
 }
 
-/** What else is read of an execution `e`, in the same snapshot: an expression of JSON, its parameters from $4 on. */
-export interface More<T> {
+/** Additional data of an execution `e` from the same snapshot: a JSON expression, with parameters from $4 on. */
+export interface Extra<T> {
   readonly json: string;
   readonly values: readonly unknown[];
-  /** Made once by `rowWith`: to make a schema costs more than to check a row. */
+  /** Made once by `rowWith`, because making a schema costs more than checking a row. */
   readonly row: StandingRow<T>;
 }
 
-/** What was folded of an execution, and about how much memory it takes. */
+/** The folded events of an execution, and approximately the memory that they take. */
 interface Folded {
-  /** The numbering and the floor: what was folded of rows that are deleted by now must not be told. */
+  /** The epoch and floor. If they change, the state is folded again, because it must not reveal deleted rows. */
   readonly from: string;
   readonly state: ProgressState;
   readonly bytes: number;
@@ -43,13 +47,13 @@ interface Folded {
 
 const NOTHING: Folded = { from: '', state: begin(), bytes: STATE_BYTES };
 
-/** Of types that progress knows nothing of, the context may be large and is not read. */
+/** The context is read only for event types that progress uses, because it may be large. */
 const CONTEXT = `CASE WHEN l.event_type LIKE 'task-%' OR l.event_type LIKE 'execution-%'
                   OR l.event_type IN ('stage-changed', 'error') THEN l.context END`;
 
 const event = z.looseObject({ seq: z.int() });
-/** A row of the answer, `more` checked by this schema. */
-export const rowWith = <T>(more: z.ZodType<T>) =>
+/** The schema of a row, with that of its `extra`. */
+export const rowWith = <T>(extra: z.ZodType<T>) =>
   z.object({
     at: z.int(),
     record: execution,
@@ -58,19 +62,19 @@ export const rowWith = <T>(more: z.ZodType<T>) =>
     head: z.int(),
     events: z.array(event),
     bytes: z.int(),
-    more,
+    extra,
   });
 type StandingRow<T> = ReturnType<typeof rowWith<T>>;
 
-const NO_MORE: More<null> = { json: 'NULL', values: [], row: rowWith(z.null()) };
+const NO_EXTRA: Extra<null> = { json: 'NULL', values: [], row: rowWith(z.null()) };
 
 /**
- * For each id $1, of which the events up to $3 are folded, as long as $2 holds: the record, and the events that follow. Whoever
- * deletes an event gives up all that came before it: no subscriber gets them either.
+ * Selects, for each id in $1, the record and the events after the seq in $3; or all events, if epoch and floor are not
+ * those in $2. Events below the floor are not read: deleting an event withdraws all before it, for subscribers as well.
  */
-const standings = (more: string) => `
+const standings = (extra: string) => `
   SELECT w.at::int AS at, row_to_json(e) AS record, epoch, floor::float8 AS floor, head::float8 AS head,
-         coalesce(f.events, '[]') AS events, coalesce(octet_length(f.events::text), 0) AS bytes, ${more} AS more
+         coalesce(f.events, '[]') AS events, coalesce(octet_length(f.events::text), 0) AS bytes, ${extra} AS extra
     FROM (SELECT ${EPOCH} AS epoch) s
     CROSS JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) WITH ORDINALITY w(id, from_was, after, at)
     JOIN LATERAL (SELECT execution_id, venture_id, status, stage_number, metadata, created_at, updated_at
@@ -87,27 +91,27 @@ const standings = (more: string) => `
       WINDOW seqs AS (ORDER BY r.seq)) x
      WHERE x.nth = 1 OR x.bytes <= ${FOLD_BYTES} / cardinality($1)) f`;
 
-/**
- * Knows how far executions are. What was folded of their events is kept, so that only newer ones are read; who may see
- * an execution is decided by the database each time, in the statement that reads it.
- */
 export class Progresses {
   readonly #folded = new LRUCache<string, Folded>({ maxSize: CACHE_BYTES, sizeCalculation: ({ bytes }) => bytes });
 
-  /** Of each of these executions that the principal may see; in one statement, unless many events are new. */
-  of(sql: Sql, ids: readonly string[]): Promise<Map<string, Standing>> {
-    return this.withMore(sql, ids, NO_MORE);
+  /** Reads those of the executions that the principal may see, with one statement unless there are many new events. */
+  of(sql: Sql, ids: readonly string[]): Promise<Map<string, ExecutionWithProgress>> {
+    return this.withExtra(sql, ids, NO_EXTRA);
   }
 
-  async withMore<T>(sql: Sql, ids: readonly string[], more: More<T>): Promise<Map<string, Standing<T>>> {
-    const found = new Map<string, Standing<T>>();
-    const text = standings(more.json);
+  async withExtra<T>(
+    sql: Sql,
+    ids: readonly string[],
+    extra: Extra<T>,
+  ): Promise<Map<string, ExecutionWithProgress<T>>> {
+    const found = new Map<string, ExecutionWithProgress<T>>();
+    const text = standings(extra.json);
     for (let waiting = ids; waiting.length > 0; ) {
       const known = waiting.map((id) => this.#folded.get(id) ?? NOTHING);
-      const values = [waiting, known.map(({ from }) => from), known.map(({ state }) => state.seq), ...more.values];
-      const rows = await sql.query(text, values, more.row);
+      const values = [waiting, known.map(({ from }) => from), known.map(({ state }) => state.seq), ...extra.values];
+      const rows = await sql.query(text, values, extra.row);
       const unfinished: string[] = [];
-      for (const { at, record, epoch, floor, head, events, bytes, more } of rows) {
+      for (const { at, record, epoch, floor, head, events, bytes, extra } of rows) {
         const id = waiting[at - 1];
         if (id === undefined) continue;
         const was = known[at - 1];
@@ -115,7 +119,7 @@ export class Progresses {
         const folded = fold(was?.from === from ? was : { ...NOTHING, from }, events, bytes);
         if (events.length > 0) this.#folded.set(id, folded);
         if (events.length > 0 && folded.state.seq < head) unfinished.push(id);
-        else found.set(id, { record, state: folded.state, epoch, floor, head, more });
+        else found.set(id, { record, state: folded.state, epoch, floor, head, extra });
       }
       waiting = unfinished;
     }
@@ -125,7 +129,7 @@ export class Progresses {
 
 function fold({ from, state, bytes }: Folded, events: readonly z.output<typeof event>[], more: number): Folded {
   const next = events.reduce((before, { seq, ...row }) => advance(before, { seq, row }), state);
-  // What is kept came with the rows, and has bounds of its own.
+  // The state is made from the rows, so that their size is an upper bound; and the progress module bounds it.
   const most = STATE_BYTES + next.steps.kept.length * STEP_BYTES;
   return { from, state: next, bytes: Math.min(bytes + more, most) };
 }

@@ -5,32 +5,32 @@ import type { Database } from '../../ports/database.js';
 import { refuseUnseen } from '../rules/existence.js';
 import { LOG_COLUMNS, type LogRow, log, metric } from '../rules/rows.js';
 import { PAGE_BYTES } from './logs.js';
-import { type More, type Progresses, rowWith, type Standing } from './progress.js';
+import { type ExecutionWithProgress, type Extra, type Progresses, rowWith } from './progress.js';
 
-/** Names of metrics in one snapshot. */
+/** Maximum number of metric names in a snapshot. */
 const MAX_NAMES = 1_000;
 
-/** Which rows of the log: the last ones, or those that follow a seq or a position. */
+/** Selects rows of the log: the last `limit` ones, or the first `limit` ones after a seq or position. */
 export interface LogsWanted {
   readonly limit: number;
   readonly since?: string | undefined;
 }
 
-const latestMetric = metric.extend({ count: z.int().meta({ description: 'How many of this name there are.' }) });
+const latestMetric = metric.extend({ count: z.int().meta({ description: 'The number of values with this name.' }) });
 
 const contents = z.object({ logs: z.array(log), metrics: z.array(latestMetric) });
 export const metricsOfSnapshot = contents.shape.metrics;
 const row = rowWith(contents);
 
 export interface Snapshot {
-  readonly standing: Standing;
+  readonly standing: ExecutionWithProgress;
   readonly logs: readonly LogRow[];
   readonly metrics: z.output<typeof metricsOfSnapshot>;
-  /** Where to ask on for rows that did not fit, up to the position of the snapshot; null where none are left. */
+  /** Where to continue reading rows that did not fit, up to the position of the snapshot; null if there are none. */
   readonly next: Position | null;
 }
 
-/** An execution with its logs, metrics and progress, and the position at which all of that was so. */
+/** Reads an execution with its logs, metrics, progress and position, all from one snapshot. Rejects with `Refusal` (unknown_execution, forbidden, position_gone). */
 export function readSnapshot(
   database: Database,
   progresses: Progresses,
@@ -39,9 +39,9 @@ export function readSnapshot(
 ): Promise<Snapshot> {
   return database.transaction(async (sql) => {
     const since = wanted.since === undefined ? null : sinceOf(wanted.since);
-    const found = (await progresses.withMore(sql, [id], contentsOf(wanted, since?.seq))).get(id);
+    const found = (await progresses.withExtra(sql, [id], contentsOf(wanted, since?.seq))).get(id);
     if (found === undefined) return refuseUnseen(sql, 'execution', id);
-    const { logs, metrics } = found.more;
+    const { logs, metrics } = found.extra;
     const { epoch, head } = found;
     if (since !== null) refuseGone(since, found, logs[0]?.seq ?? head + 1);
     const last = logs.at(-1)?.seq ?? head;
@@ -50,7 +50,7 @@ export function readSnapshot(
 }
 
 interface Since {
-  /** Null where only a seq was said. */
+  /** Null if only a seq was given. */
   readonly epoch: string | null;
   readonly seq: number;
 }
@@ -60,14 +60,14 @@ function sinceOf(text: string): Since {
   return parsePosition(text) ?? { epoch: null, seq: Number(text) };
 }
 
-/** Rows that were deleted or numbered anew are not passed over in silence; `start` begins at what is there. */
-function refuseGone({ epoch, seq }: Since, { epoch: present, head }: Standing, first: number): void {
-  if (epoch !== null && epoch !== present) throw new Refusal('position_gone', 'the log was numbered anew');
+/** Throws `Refusal` (position_gone) if rows after `since` were deleted or renumbered. `start` begins at the oldest row. */
+function refuseGone({ epoch, seq }: Since, { epoch: present, head }: ExecutionWithProgress, first: number): void {
+  if (epoch !== null && epoch !== present) throw new Refusal('position_gone', 'the log was renumbered');
   if (seq > head) throw new Refusal('position_gone', `the log ends at ${present}.${head}`);
   if (seq > 0 && first > seq + 1) throw new Refusal('position_gone', `the log begins after ${present}.${first - 1}`);
 }
 
-function contentsOf({ limit }: LogsWanted, since: number | undefined): More<z.output<typeof contents>> {
+function contentsOf({ limit }: LogsWanted, since: number | undefined): Extra<z.output<typeof contents>> {
   const order = since === undefined ? 'DESC' : 'ASC';
   const logs = `(
     SELECT coalesce(json_agg(row ORDER BY seq), '[]') FROM (

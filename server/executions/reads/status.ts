@@ -3,41 +3,41 @@ import { Refusal } from '../../ground/refusal.js';
 import type { Database } from '../../ports/database.js';
 import type { Principal, Rights } from '../../ports/principal.js';
 import { refuseUnseen } from '../rules/existence.js';
-import type { Progresses, Standing } from './progress.js';
+import type { ExecutionWithProgress, Progresses } from './progress.js';
 
-/** Questions that one statement answers, and statements under way at once. */
-const TOGETHER = 100;
+/** Maximum number of executions in one statement, and of concurrent statements. */
+const BATCH_SIZE = 100;
 const STATEMENTS = 2;
 
 export interface StatusesOptions {
   readonly progresses: Progresses;
   readonly access: Rights;
-  /** Sees all: who may see what was decided before. */
-  readonly everything: Database;
+  /** Has the rights of the service, because access is decided before it is used. */
+  readonly serviceDatabase: Database;
 }
 
 /**
- * Answers how single executions stand, to whoever may subscribe to their logs. That was decided a moment ago, as a rule, and
- * what all principals ask at the same time is one statement: many may ask often.
+ * Reads the status of single executions, for frequent polling by many clients. Access to the channel of the execution is
+ * checked first, usually from the cache; then the concurrent requests of all principals share one statement.
  */
 export class Statuses {
   readonly #access: Rights;
-  readonly #batch: Batch<string, Standing | undefined>;
+  readonly #batch: Batch<string, ExecutionWithProgress | undefined>;
 
-  constructor({ progresses, access, everything }: StatusesOptions) {
+  constructor({ progresses, access, serviceDatabase }: StatusesOptions) {
     this.#access = access;
     this.#batch = new Batch(
       async (ids) => {
-        const standings = await everything.transaction((sql) => progresses.of(sql, [...new Set(ids)]));
+        const standings = await serviceDatabase.transaction((sql) => progresses.of(sql, [...new Set(ids)]));
         return ids.map((id) => standings.get(id));
       },
-      TOGETHER,
+      BATCH_SIZE,
       STATEMENTS,
     );
   }
 
-  /** `own` is the database as the principal sees it. Rejects with `Refusal` or `Unavailable`. */
-  async of(principal: Principal, own: Database, id: string): Promise<Standing> {
+  /** `own` is the database with the rights of the principal. Rejects with `Refusal` or `Unavailable`. */
+  async of(principal: Principal, own: Database, id: string): Promise<ExecutionWithProgress> {
     const refuse = () => own.transaction((sql) => refuseUnseen(sql, 'execution', id));
     try {
       const permit = await this.#access.hold(principal, `execution:${id}`, () => {});

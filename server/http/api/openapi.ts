@@ -84,16 +84,16 @@ function operation(route: Route): ZodOpenApiOperationObject {
       ...(headers === undefined ? {} : { header: headers }),
     },
     ...(body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': json } } }),
-    responses: { ...answersOf(route), ...refusalsOf(route) },
+    responses: { ...responsesOf(route), ...refusalsOf(route) },
   };
 }
 
 const valued = (examples: Readonly<Record<string, unknown>>) =>
   Object.fromEntries(Object.entries(examples).map(([name, value]) => [name, { value }]));
 
-function answersOf({ answers }: Route): ZodOpenApiResponsesObject {
+function responsesOf({ responses }: Route): ZodOpenApiResponsesObject {
   return Object.fromEntries(
-    Object.entries(answers).map(([status, { description, body, headers }]) => [
+    Object.entries(responses).map(([status, { description, body, headers }]) => [
       status,
       {
         description,
