@@ -1,7 +1,11 @@
 /**
  * Bundles the client for `<script type="module">`: node bundle.mjs [folder, client/dist/browser unless given].
  */
+import { relative } from 'node:path';
 import { build } from 'vite';
+
+/** What is loaded by those who ask for it only. */
+const LATE = /^client\/(progress|tabs|polling\/(?!settings))/;
 
 await build({
   configFile: false,
@@ -21,11 +25,9 @@ await build({
         chunkFileNames: '[name]-[hash].js',
         // What is loaded at once is one file: files that are compressed apart are larger.
         codeSplitting: {
-          groups: [{ name: 'core', test: (path) => !/client\/(progress|tabs|polling\/(?!settings))/.test(path) }],
+          groups: [{ name: 'core', test: (path) => !LATE.test(relative(import.meta.dirname, path)) }],
         },
       },
-      // Its messages are for debugging the library.
-      treeshake: { manualPureFunctions: ['_debug', '_this'] },
     },
   },
 });

@@ -1,9 +1,10 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { WebSocketServer } from 'ws';
 
 /**
  * What a page that uses no option loads, in bytes. It was 12 KB before several subscriptions could share a channel, which
@@ -57,4 +58,41 @@ test.each(['polling/service.ts', 'tabs/share.ts'])('%s is loaded by those who as
 test('progress.js, beside it, has the progress of executions and none of the client', () => {
   expect(read('progress.js')).toMatch(/export\{.*\badvance\b/s);
   expect([...loadedWith('progress.js')].map(sources).join()).not.toContain('client/session');
+});
+
+/** A page's client over the bundle: it prints the first event that a gateway sends over a WebSocket. */
+const PAGE = `
+  import { WebSocket } from 'ws';
+  import { createClient } from 'BUNDLE';
+  const client = createClient({ url: process.argv[1], WebSocket, transports: ['websocket'] });
+  client.subscribe('a:1', { since: 'start', onEvent: ({ row }) => { console.log(row.text); client.close(); } });
+`;
+
+test('the bundle reads over a WebSocket', async () => {
+  const gateway = new WebSocketServer({ port: 0 });
+  gateway.on('connection', (socket) => {
+    const send = (frame: object) => socket.send(JSON.stringify(frame));
+    socket.on('message', (data) => {
+      const { type, id } = JSON.parse(String(data)) as { type: string; id: number };
+      if (type === 'connect') send({ type: 'connected', id, session: 's', heartbeat: 25_000, limits: {} });
+      if (type !== 'subscribe') return;
+      send({ type: 'subscribed', id, channel: 'a:1', epoch: 'e', head: 1, floor: 1 });
+      send({ type: 'events', channel: 'a:1', from: 1, events: [{ text: 'it came' }] });
+    });
+  });
+  const { port } = gateway.address() as { port: number };
+  const script = PAGE.replace('BUNDLE', join(folder, 'rowcast.js'));
+  const page = spawn(process.execPath, ['--input-type=module', '-e', script, `http://127.0.0.1:${port}`], {
+    timeout: 15_000,
+  });
+  let printed = '';
+  page.stdout.on('data', (data) => {
+    printed += String(data);
+  });
+  page.stderr.on('data', (data) => {
+    printed += String(data);
+  });
+  await new Promise((resolve) => page.once('close', resolve));
+  await new Promise((resolve) => gateway.close(resolve));
+  expect(printed).toBe('it came\n');
 });
