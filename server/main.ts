@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+/** The command line interface: declares the commands and their options, reads the settings, and maps errors to exit codes. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
@@ -21,7 +22,7 @@ import { ConfigError, readConfig } from './settings/config.js';
 import { defaultOf, settings } from './settings/table.js';
 import { BadHistory } from './verify/line.js';
 
-/** Exit codes: 0 as asked, 1 failed, 2 called wrongly (arguments or settings). */
+/** Exit codes: 0 success, 1 failure, 2 invalid arguments or settings. */
 const FAILED = 1;
 const MISUSED = 2;
 
@@ -38,15 +39,15 @@ function settingsHelp(): string {
 function parseSince(since: string): string {
   const known = (since === 'start' || since === 'now' || parsePosition(since)) ?? parsePosition(`e.${since}`);
   if (known) return since;
-  throw new InvalidArgumentError('Write start, now, a seq like 42, or a position like 58326d.42.');
+  throw new InvalidArgumentError('Must be start, now, a seq like 42, or a position like 58326d.42.');
 }
 
-/** `--with`, once for each extension. */
+/** The option `--with`, which may be repeated. */
 function withExtensions(description: string): Option {
   const names = extensionSets();
   return new Option('--with <extension>', `${description} (${names.join(', ')}); may be repeated`).argParser(
     (name: string, before: string[] | undefined) => {
-      if (!names.includes(name)) throw new InvalidArgumentError(`There are: ${names.join(', ')}.`);
+      if (!names.includes(name)) throw new InvalidArgumentError(`Available: ${names.join(', ')}.`);
       return [...(before ?? []), name];
     },
   );
@@ -77,26 +78,28 @@ function makeProgram(): Command {
     .option('--schema <name>', 'the schema for the tables of the extensions named with --with (default: public)')
     .action((options: { with?: string[]; schema?: string }) => {
       if (options.schema !== undefined && options.with === undefined) {
-        throw new InvalidArgumentError('--schema says where the extensions of --with have their tables.');
+        throw new InvalidArgumentError(
+          '--schema requires --with: it is the schema for the tables of those extensions.',
+        );
       }
       return runMigrations(options, config());
     });
   program
     .command('uninstall')
-    .description('take Rowcast out of the database again: without --yes, only say what would be removed')
+    .description('remove Rowcast from the database; without --yes, only list what would be removed')
     .addOption(withExtensions('remove this extension only'))
-    .option('--drop-data', 'also drop tables of extensions that have rows', false)
-    .option('--yes', 'do it', false)
+    .option('--drop-data', 'also drop tables of extensions that contain rows', false)
+    .option('--yes', 'remove it', false)
     .action(async ({ yes, ...options }: { yes: boolean; dropData: boolean; with?: string[] }) => {
       if (!(await runUninstall({ ...options, confirmed: yes }, config()))) process.exitCode = FAILED;
     });
   program
     .command('watch')
-    .description('print the events of a channel as they come, until Ctrl-C')
+    .description('print the events of a channel as they arrive, until Ctrl-C')
     .argument('<channel>', 'for example message:lobby or execution:<uuid>')
     .option('--since <position>', 'start, now, a seq, or a position', parseSince, 'now')
     .option('--json', 'one JSON object per line', false)
-    .option('--record <file>', 'also write what comes to a new file, for `rowcast verify`')
+    .option('--record <file>', 'also record the events in a new file, for `rowcast verify`')
     .option('--url <url>', 'the gateway (default: ROWCAST_URL)')
     .action((channel: string, options: Omit<WatchOptions, 'url'> & { url?: string }) => {
       const settled = config();
@@ -106,7 +109,7 @@ function makeProgram(): Command {
     .command('verify')
     .description('compare recorded histories with the table')
     .argument('<history...>', 'files as `rowcast watch --record` writes them')
-    .option('--complete', 'demand that every channel was read to its head', false)
+    .option('--complete', 'require that every channel was read to its head', false)
     .option('--json', 'as JSON', false)
     .action(async (paths: string[], options: VerifyOptions) => {
       if (!(await verify(paths, options, config()))) process.exitCode = FAILED;
@@ -114,9 +117,9 @@ function makeProgram(): Command {
   program
     .command('attach')
     .description('make a table a stream: every INSERT into it is broadcast')
-    .argument('<table>', 'the table, with its schema if that is not in the search path')
+    .argument('<table>', 'the table, with its schema if that is not in the search_path')
     .requiredOption('--key <column>', 'the column whose value names the channel')
-    .option('--name <stream>', 'the name of the stream (default: that of the table)')
+    .option('--name <stream>', 'the name of the stream (default: the name of the table)')
     .action((table: string, options: { key: string; name?: string }) => attach(table, options, config()));
   program
     .command('channels')
@@ -129,14 +132,14 @@ function makeProgram(): Command {
     });
   program
     .command('token')
-    .description('make a token with the secret of the gateway, for trying out')
-    .argument('<subject>', 'who it is for: the claim sub')
-    .addOption(new Option('--role <role>', 'what it may be').choices(ROLES).default('authenticated'))
-    .option('--for <time>', 'how long it is good, such as 90s, 15m or 2h', '1h')
+    .description('make a token with the secret of the gateway, for tests')
+    .argument('<subject>', 'the claim sub')
+    .addOption(new Option('--role <role>', 'the role of the token').choices(ROLES).default('authenticated'))
+    .option('--for <time>', 'how long the token is valid, such as 90s, 15m or 2h', '1h')
     .action((subject: string, options: TokenOptions) => makeToken(subject, options, config()));
   program
     .command('doctor')
-    .description('check the way to the database, and tell you how to fix what it finds')
+    .description('check the database and the connection to it, and tell you how to fix problems')
     .option('--json', 'as JSON', false)
     .action(async (options: { json: boolean }) => {
       if (!(await doctor(options, config()))) process.exitCode = FAILED;
@@ -144,21 +147,21 @@ function makeProgram(): Command {
   return program;
 }
 
-/** With what mends it, where that is known: in one line. */
+/** The message of an error and how to fix it, if that is known, in one line. */
 function explained(error: unknown): string {
   const fix = error instanceof ConfigError ? undefined : fixOf(error);
   return fix === undefined ? messageOf(error) : `${messageOf(error)}. ${fix}`;
 }
 
-// Rows that pass are garbage soon. By itself V8 lets the heap double before it looks: some 100 MB more (decision 0017).
+// Rows become garbage soon after they are sent. By default V8 lets the heap double before it collects: about 100 MB more (decision 0017).
 setFlagsFromString('--heap-growing-percent=10');
 endWithReader();
 try {
   await makeProgram().parseAsync();
   await flushed();
-  process.exit(); // also from connections to a server that does not answer any more
+  process.exit(); // do not wait for connections to a server that no longer responds
 } catch (error) {
-  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : MISUSED); // it has said what is wrong
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : MISUSED); // commander has printed the error
   process.stderr.write(`rowcast: ${explained(error)}\n`);
   process.exitCode = error instanceof ConfigError || error instanceof BadHistory ? MISUSED : FAILED;
 }

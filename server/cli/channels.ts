@@ -7,16 +7,16 @@ const answer = z.object({
 });
 const refusal = z.object({ error: z.object({ message: z.string() }) });
 
-/** `rowcast channels`: asks the gateway which channels there are, and who reads them there. */
+/** `rowcast channels`: lists the channels of a gateway with their heads and subscribers. */
 export async function listChannels({ url, json }: { url: string; json: boolean }, { token }: Config): Promise<void> {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const address = `${url.replace(/^ws/, 'http').replace(/\/$/, '')}/v1/channels`;
   const response = await fetch(address, { headers }).catch((error: Error) => {
-    throw new Error(`no gateway answers at ${url}: is \`rowcast up\` running?`, { cause: error });
+    throw new Error(`no gateway responds at ${url}: is \`rowcast up\` running?`, { cause: error });
   });
   const body: unknown = await response.json().catch(() => null);
   if (!response.ok) {
-    throw new Error(refusal.safeParse(body).data?.error.message ?? `the gateway answered ${response.status}`);
+    throw new Error(refusal.safeParse(body).data?.error.message ?? `the gateway returned status ${response.status}`);
   }
   const { channels } = answer.parse(body);
   if (json) return print(JSON.stringify(channels));

@@ -7,7 +7,7 @@ import { type UninstallOptions, uninstall } from '../postgres/uninstall.js';
 import type { Config } from '../settings/config.js';
 import { print } from './output.js';
 
-/** The database that was named, else the embedded one of a `rowcast up` that runs now. */
+/** Returns the URL of the database: DATABASE_URL, or the embedded database of a running `rowcast up`. Rejects if there is neither. */
 export async function databaseOf({ databaseUrl, dataDir }: Config): Promise<string> {
   if (databaseUrl !== undefined) return databaseUrl;
   const url = await runningUrl(dataDir);
@@ -15,7 +15,7 @@ export async function databaseOf({ databaseUrl, dataDir }: Config): Promise<stri
     removeClientVariables();
     return url;
   }
-  throw new Error(`no database: set DATABASE_URL, or start \`rowcast up\` with its data in ${dataDir}`);
+  throw new Error(`no database: set DATABASE_URL, or start \`rowcast up\`, which runs one in ${dataDir}`);
 }
 
 /** `rowcast migrate` */
@@ -24,7 +24,7 @@ export async function runMigrations(options: MigrateOptions, config: Config): Pr
   print(ran.length === 0 ? 'nothing to do: the database is up to date' : `ran ${ran.join(', ')}`);
 }
 
-/** `rowcast uninstall`: whether something was removed. */
+/** `rowcast uninstall`. Returns false if it was not confirmed, so that nothing was removed. */
 export async function runUninstall(options: UninstallOptions, config: Config): Promise<boolean> {
   const { confirmed = false } = options;
   const removed = await uninstall(await databaseOf(config), options);
@@ -33,7 +33,7 @@ export async function runUninstall(options: UninstallOptions, config: Config): P
   return confirmed;
 }
 
-/** Whether the login may publish: as a service, or as the owner of the messages. */
+/** Whether the login may publish messages: as a service, or as the owner of the table. */
 export async function mayPublish(databaseUrl: string): Promise<boolean> {
   const client = new pg.Client({ connectionString: databaseUrl, application_name: 'rowcast up' });
   await client.connect();

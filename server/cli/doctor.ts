@@ -7,13 +7,13 @@ import { connectionsOf } from '../sources.js';
 import { databaseOf } from './database.js';
 import { print, table } from './output.js';
 
-/** In seconds. */
+/** The age from which an open transaction is reported, in seconds. */
 const LONG_TRANSACTION = 60;
 
-/** How long the gateway may take to answer, in milliseconds. */
-const ANSWER_LIMIT = 5_000;
+/** The timeout of the request to the gateway, in milliseconds. */
+const REQUEST_TIMEOUT = 5_000;
 
-/** `rowcast doctor`: says what is wrong and what mends it. Returns whether nothing is worse than a warning. */
+/** `rowcast doctor`: reports problems and how to fix them. Returns false if there is a fault. */
 export async function doctor({ json }: { json: boolean }, config: Config): Promise<boolean> {
   const findings = [...(await examineDatabase(config)), await examineGateway(config)];
   if (json) print(JSON.stringify(findings, null, 2));
@@ -25,7 +25,7 @@ async function examineDatabase(config: Config): Promise<Finding[]> {
   const name = 'database';
   try {
     const databaseUrl = await databaseOf(config);
-    const found = config.databaseUrl === undefined ? `the embedded one of ${config.dataDir}` : 'DATABASE_URL';
+    const found = config.databaseUrl === undefined ? `the embedded one in ${config.dataDir}` : 'DATABASE_URL';
     const gatewayConnections = connectionsOf(config) * config.workers;
     const circumstances = { databaseUrl, gatewayConnections, longTransaction: LONG_TRANSACTION, now: Date.now };
     const findings = await examine(circumstances, [executionsCheck]);
@@ -41,22 +41,22 @@ async function examineGateway({ url }: Config): Promise<Finding> {
   const name = 'gateway';
   const address = `${url.replace(/^ws/, 'http').replace(/\/$/, '')}/readyz`;
   try {
-    const response = await fetch(address, { signal: AbortSignal.timeout(ANSWER_LIMIT) });
+    const response = await fetch(address, { signal: AbortSignal.timeout(REQUEST_TIMEOUT) });
     const body = readiness.safeParse(await response.json().catch(() => null));
     if (!body.success) {
-      const fix = 'Let ROWCAST_URL lead to the gateway.';
-      return { name, verdict: 'warning', found: `what answers at ${url} is no gateway`, fix };
+      const fix = 'Set ROWCAST_URL to the URL of the gateway.';
+      return { name, verdict: 'warning', found: `the server at ${url} is not a gateway`, fix };
     }
     if (response.ok) return { name, verdict: 'ok', found: `ready, at ${url}`, fix: null };
     const failing = Object.entries(body.data.checks).filter(([, well]) => well === false);
     const found = `not ready, at ${url}: ${failing.map(([check]) => check).join(', ')}`;
-    return { name, verdict: 'fault', found, fix: 'Mend what is said above, and look at its log.' };
+    return { name, verdict: 'fault', found, fix: 'Fix the faults above, and see its log.' };
   } catch {
-    return { name, verdict: 'skipped', found: `none answers at ${url}`, fix: null };
+    return { name, verdict: 'skipped', found: `none responds at ${url}`, fix: null };
   }
 }
 
-/** One line for each finding, and what to do about it below. */
+/** Prints one line for each finding, followed by its fix. */
 function report(findings: readonly Finding[]): string[] {
   const rows = findings.map(({ name, verdict, found }) => [name, verdict, found]);
   const [heading = '', ...lines] = table([['CHECK', 'VERDICT', 'FOUND'], ...rows]);

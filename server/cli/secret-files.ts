@@ -5,7 +5,7 @@ import { settings } from '../settings/table.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Puts what stands in a file in the place of `…_FILE`, for the settings that are secrets. Throws `ConfigError`. */
+/** Replaces each `…_FILE` variable of a secret setting by the content of its file. Throws `ConfigError`. */
 export function withFiles(env: Environment): Environment {
   const result: Record<string, string | undefined> = { ...env };
   const faults: string[] = [];
@@ -15,12 +15,12 @@ export function withFiles(env: Environment): Environment {
     if (!file || path === undefined) continue;
     delete result[named];
     if (path === '') continue;
-    if (env[variable]) faults.push(`${named}: ${variable} is set as well; set one of them`);
+    if (env[variable]) faults.push(`${named}: ${variable} is set as well; set only one of them`);
     else {
       try {
         result[variable] = contentOf(path);
       } catch (error) {
-        faults.push(`${named}: ${path} cannot be used: ${(error as Error).message}`);
+        faults.push(`${named}: cannot read ${path}: ${(error as Error).message}`);
       }
     }
   }
@@ -28,7 +28,7 @@ export function withFiles(env: Environment): Environment {
   return result;
 }
 
-/** Editors and `echo` end a file with a line break, which is no part of the secret. */
+/** Reads a file without the line break at its end, which editors and `echo` add. Throws if it is empty. */
 function contentOf(path: string): string {
   const content = readFileSync(path, 'utf8').replace(/\r?\n$/, '');
   if (content === '') throw new Error('it is empty');

@@ -5,16 +5,16 @@ import { print } from './output.js';
 
 export interface TokenOptions {
   readonly role: Role;
-  /** As jose reads a span of time: `90s`, `15m`, `2 hours`. */
+  /** A duration as jose parses it: `90s`, `15m`, `2 hours`. */
   readonly for: string;
 }
 
-/** `rowcast token`: for trying out, and for services that know the secret. Users get theirs where they log in. */
+/** `rowcast token`: makes a token, for tests and for services that know the secret. Users get theirs when they log in. */
 export async function makeToken(subject: string, options: TokenOptions, config: Config): Promise<void> {
   const { jwtSecret, jwtAudience: [audience] = [], jwtIssuer: [issuer] = [], jwtRoleClaim } = config;
   if (jwtSecret === undefined) {
     throw new ConfigError(
-      'ROWCAST_JWT_SECRET: set it to the secret of the gateway; with a public key the issuer makes tokens',
+      'ROWCAST_JWT_SECRET: required, the secret of the gateway. If the gateway has a public key, only the issuer can make tokens.',
     );
   }
   const token = new SignJWT({ [jwtRoleClaim]: options.role })
@@ -24,7 +24,7 @@ export async function makeToken(subject: string, options: TokenOptions, config: 
   try {
     token.setExpirationTime(options.for);
   } catch {
-    throw new ConfigError(`--for: ${JSON.stringify(options.for)} is no time such as 90s, 15m or 2h`);
+    throw new ConfigError(`--for: ${JSON.stringify(options.for)} is not a duration such as 90s, 15m or 2h`);
   }
   if (audience !== undefined) token.setAudience(audience);
   if (issuer !== undefined) token.setIssuer(issuer);

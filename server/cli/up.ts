@@ -1,3 +1,7 @@
+/**
+ * `rowcast up`: starts an embedded database unless DATABASE_URL is set, runs the migrations, starts the gateway (or several
+ * workers) and the demo, and prints commands to try. After a signal it stops everything in reverse order.
+ */
 import cluster from 'node:cluster';
 import { type Demo, startDemo } from '../executions/demo.js';
 import { EXTENSION as EXECUTIONS } from '../executions/schema.js';
@@ -17,27 +21,27 @@ import { mayPublish } from './database.js';
 import { print } from './output.js';
 
 /**
- * Who asks again after so many milliseconds wants it to end at once. Sooner it is an echo: of one Ctrl-C, npm passes on
- * a second signal besides that of the terminal.
+ * A second signal forces the exit if it arrives after this time, in milliseconds. An earlier one is ignored: for one Ctrl-C,
+ * the process gets the signal of the terminal and another one from npm.
  */
-const INSISTS = 1_000;
-/** The exit code then: 128 + SIGINT. */
+const FORCE_AFTER = 1_000;
+/** The exit code of a forced exit: 128 + SIGINT. */
 const FORCED = 130;
 
 interface Running {
-  /** Rejects when a part ended by itself that must not. */
+  /** Rejects if the embedded database exits unexpectedly. */
   readonly failed: Promise<never>;
   stop(): Promise<void>;
 }
 
-/** `rowcast up`: a database if none was named, its migrations, the gateway, the demo. Returns after a signal. */
+/** Runs until a signal arrives. Rejects if a part cannot be started, or the embedded database exits. */
 export async function up(config: Config, options: { demo: boolean }): Promise<void> {
   const logger = makeLogger(config.logLevel);
   if (cluster.isWorker) return runWorker(config, logger);
-  const asked = nextSignal();
+  const signalled = nextSignal();
   const { failed, stop } = await start(config, options.demo, logger);
   try {
-    const signal = await Promise.race([asked, failed]);
+    const signal = await Promise.race([signalled, failed]);
     logger.info({ signal }, 'stopping');
   } finally {
     await stop();
@@ -46,7 +50,7 @@ export async function up(config: Config, options: { demo: boolean }): Promise<vo
 
 async function start(config: Config, withDemo: boolean, logger: Logger): Promise<Running> {
   const ends: (() => Promise<void>)[] = [];
-  // The last to be started is the first to be stopped: the gateway still reads while it sends its clients away.
+  // In reverse order: the gateway needs the database until all connections are closed.
   const stop = async () => {
     for (const end of ends.splice(0).reverse()) await end();
   };
@@ -60,11 +64,11 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
       ends.push(() => embedded.stop());
       databaseUrl = embedded.url;
       failed = embedded.exited.then(() => {
-        throw new Error('the embedded database has ended');
+        throw new Error('the embedded database exited unexpectedly');
       });
-      failed.catch(() => {}); // it also ends when it is told to
+      failed.catch(() => {}); // it also exits when it is stopped
     }
-    // The embedded database has all extensions; one of the user's own has those that were installed there.
+    // The embedded database gets all extensions; any other database keeps those that are installed.
     const ran = await migrate(databaseUrl, config.databaseUrl === undefined ? { with: extensionSets() } : {});
     if (ran.length > 0) logger.info({ migrations: ran }, 'migrated');
     const gateway = await startGateways(config, databaseUrl, logger);
@@ -79,18 +83,19 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
   }
 }
 
-/** The demo needs executions, with a table of ventures that may be written to. */
+/** Starts the demo if executions are installed with a table `ventures` of their own. It must not write to a table of the application. */
 async function demoIn(databaseUrl: string, logger: Logger): Promise<Demo | null> {
   const executions = (await installedExtensions(databaseUrl)).find(({ name }) => name === EXECUTIONS);
   if (executions !== undefined && executions.adopted.length === 0) {
     return startDemo(databaseUrl, executions.schema, logger);
   }
-  const why = executions === undefined ? 'executions are not installed' : 'the ventures belong to the application';
+  const why =
+    executions === undefined ? 'executions are not installed' : 'the table ventures belongs to the application';
   logger.info(`no demo: in this database ${why}`);
   return null;
 }
 
-/** With what mends it. */
+/** Adds how to fix the error, if that is known. */
 function explained(error: NodeJS.ErrnoException, { port, databaseUrl, dataDir }: Config): Error {
   if (error instanceof OutdatedInstallation && databaseUrl === undefined) {
     const found = `the embedded database in ${dataDir} was made by a version of Rowcast that was never released`;
@@ -108,12 +113,12 @@ function startGateways(config: Config, databaseUrl: string, logger: Logger): Pro
 }
 
 function nextSignal(): Promise<NodeJS.Signals> {
-  let asked = Number.POSITIVE_INFINITY;
+  let first = Number.POSITIVE_INFINITY;
   return new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.on(signal, () => {
-        if (Date.now() - asked > INSISTS) process.exit(FORCED);
-        asked = Math.min(asked, Date.now());
+        if (Date.now() - first > FORCE_AFTER) process.exit(FORCED);
+        first = Math.min(first, Date.now());
         resolve(signal);
       });
     }
@@ -122,7 +127,7 @@ function nextSignal(): Promise<NodeJS.Signals> {
 
 interface Tour {
   readonly demo: Demo | null;
-  /** The login may write to the stream `message`. */
+  /** Whether the login may write to the stream `message`. */
   readonly publishes: boolean;
 }
 
@@ -133,11 +138,11 @@ function greet(url: string, config: Config, databaseUrl: string, { demo, publish
   print(
     '',
     needsToken(config)
-      ? 'Clients show a token: these commands take it from ROWCAST_TOKEN. `npx rowcast token --help` makes one.'
-      : 'Without ROWCAST_JWT_SECRET, or another key, everybody on this machine may read and write, and nobody else can connect.',
+      ? 'Clients need a token. These commands read it from ROWCAST_TOKEN; see `npx rowcast token --help`.'
+      : 'Without ROWCAST_JWT_SECRET or another key, all programs on this machine can read and write, and other machines cannot connect.',
   );
   const there = url === config.url ? '' : ` --url ${url}`;
-  print('', 'Try, each in a terminal of its own:');
+  print('', 'Try these commands, each in its own terminal:');
   if (demo === null) {
     print(`  npx rowcast watch message:lobby${there}`);
   } else {
@@ -150,9 +155,9 @@ function greet(url: string, config: Config, databaseUrl: string, { demo, publish
     );
   }
   const publish = `"SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`;
-  // The login of a gateway may only read: see docs/operations/roles.md.
+  // In production the login of a gateway may not write: see docs/operations/roles.md.
   print(publishes ? `  ${psql} ${publish}` : `  psql, with a login that may write: -c ${publish}`);
   const curl = needsToken(config) ? 'curl -H "Authorization: Bearer $ROWCAST_TOKEN"' : 'curl';
   print(`  ${curl} -N '${url}/v1/sse?channel=message:lobby'`, `  ${curl} ${url}/v1/channels`);
-  print('', `The HTTP API, to read and to try: ${url}/api/docs`, '', 'Ctrl-C stops all of it.');
+  print('', `The HTTP API, interactive: ${url}/api/docs`, '', 'Ctrl-C stops everything.');
 }

@@ -1,3 +1,4 @@
+/** `rowcast verify`: feeds recorded histories to the judge, which compares them with the table, and prints its verdict. */
 import { createReadStream } from 'node:fs';
 import { TableReader } from '../postgres/table-reader.js';
 import type { Config } from '../settings/config.js';
@@ -12,18 +13,15 @@ export interface VerifyOptions {
   readonly json: boolean;
 }
 
-/** With more clients and channels than this only those with a fault are printed. */
+/** Above this number of clients and channels only those with a fault are printed. */
 const PRINTED = 20;
 
-/** Bytes of the file that are read at once. */
+/** The size of a read from a file, in bytes. */
 const READ_BYTES = 1024 * 1024;
 
 const COLUMNS = ['events', 'resets', ...FAULTS, 'gone', 'silence'] as const;
 
-/**
- * `rowcast verify`: compares recorded histories with the table. Whether they are clean. Throws `BadHistory` where a
- * file is not a history.
- */
+/** Returns whether the histories are clean. Rejects with `BadHistory` if a file is not a history. */
 export async function verify(
   paths: readonly string[],
   { complete, json }: VerifyOptions,
@@ -41,7 +39,7 @@ export async function verify(
   }
 }
 
-/** All lines of a file. Throws `BadHistory`. */
+/** Feeds all lines of a file to the judge. Rejects with `BadHistory`. */
 export async function feed(path: string, judge: Pick<Judge, 'nextFile' | 'feed' | 'lines'>): Promise<void> {
   judge.nextFile();
   try {
@@ -55,7 +53,7 @@ export async function feed(path: string, judge: Pick<Judge, 'nextFile' | 'feed' 
       }
     }
     if (rest !== '' && isJson(rest)) await judge.feed(rest);
-    else if (rest !== '') process.stderr.write(`${path}: the last line was cut short, and is passed over\n`);
+    else if (rest !== '') process.stderr.write(`${path}: the last line is incomplete and is ignored\n`);
   } catch (error) {
     if (error instanceof BadHistory) throw new BadHistory(`${path}, line ${judge.lines}: ${error.message}`);
     if (isFileError(error)) throw new BadHistory(error.message);
@@ -72,7 +70,7 @@ function isJson(text: string): boolean {
   }
 }
 
-/** It has no path where it comes from the database. */
+/** Whether the error comes from reading the file. System errors of the database connection have no path. */
 function isFileError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'syscall' in error && ('path' in error || error.syscall === 'read');
 }
@@ -91,8 +89,8 @@ function describe({ clean, total, readers }: Verdict): string[] {
     ...table([['CLIENT', 'CHANNEL', ...heading], ...rows, ['total', '', ...numbers(total)]]),
     '',
     ...faults,
-    ...(open === 0 ? [] : [`without an end, and perhaps cut short: ${open} of ${readers.length}`]),
-    clean ? 'clean: every event once, in order, and as it is in the table' : 'not clean',
+    ...(open === 0 ? [] : [`without an end, and possibly incomplete: ${open} of ${readers.length}`]),
+    clean ? 'clean: every event once, in order, and equal to the table' : 'not clean',
   ];
 }
 

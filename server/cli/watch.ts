@@ -8,22 +8,22 @@ export interface WatchOptions {
   readonly since: string;
   readonly json: boolean;
   readonly url: string;
-  /** A file that is written: the history of this session. */
+  /** The file in which the history of this session is recorded. */
   readonly record?: string;
 }
 
-/** `rowcast watch`: a live tail in the terminal, through the client library like anybody else. */
+/** `rowcast watch`: prints the events of a channel. It uses the client library like any other client. */
 export async function watch(
   channel: string,
   { since, json, url, record }: WatchOptions,
   { token }: Config,
 ): Promise<void> {
-  const say = (line: string) => process.stderr.write(`${line}\n`);
+  const report = (line: string) => process.stderr.write(`${line}\n`);
   const client = createClient({
     url,
     ...(token === undefined ? {} : { token }),
     onState(state, error) {
-      if (state === 'waiting' && error !== undefined) say(`not connected (${error.message}), trying again`);
+      if (state === 'waiting' && error !== undefined) report(`not connected (${error.message}), retrying`);
     },
   });
   try {
@@ -36,20 +36,20 @@ export async function watch(
         since,
         onState(state, error) {
           if (state === 'replaying') history?.subscribed(subscription.position);
-          if (state === 'live') say(`live at ${subscription.position}`);
-          if (state === 'waiting' && error !== undefined) say(`not subscribed (${error.message}), trying again`);
+          if (state === 'live') report(`live at ${subscription.position}`);
+          if (state === 'waiting' && error !== undefined) report(`not subscribed (${error.message}), retrying`);
           if (state === 'closed' && error !== undefined) reject(error);
         },
         onReset(reset) {
           history?.reset(reset);
-          say(`reset (${reset.reason}): going on after ${reset.position}`);
+          report(`reset (${reset.reason}): continuing after ${reset.position}`);
         },
         onEvent(event) {
           history?.event(event);
           print(json ? JSON.stringify(event) : describe(event));
         },
       });
-      // However it ends: by Ctrl-C, by an error, or because the next program in the pipe reads no more.
+      // On exit, because it covers every way to end: Ctrl-C, an error, or a closed pipe.
       process.once('exit', () => {
         history?.end(subscription.position);
         recorder?.close();
@@ -60,7 +60,7 @@ export async function watch(
   }
 }
 
-/** One line: number, time, type, then the message or the whole row. */
+/** Formats an event as one line: seq, time, type, and the message or the whole row. */
 function describe({ seq, type, row }: StreamEvent): string {
   const time = typeof row.created_at === 'string' ? row.created_at.slice(11, 23) : '';
   const level = typeof row.log_level === 'string' && row.log_level !== 'info' ? row.log_level.toUpperCase() : '';

@@ -57,7 +57,7 @@ const index = (columns: string, unique: string) => `(
      AND (i.indkey::int2[])[0:${columns.split(',').length - 1}] = ARRAY[${columns}]::int2[]
    ORDER BY i.indisvalid AND i.indisready DESC LIMIT 1)`;
 
-/** ConnectRequest as the gateway: what it lacks is what `current_user` lacks. */
+/** Run as the gateway, so that `lacks` lists what `current_user` lacks. */
 export const FACTS = `
   SELECT s.stream_id AS id, s.name, ${RELATION} AS relation, quote_ident(s.key_column) AS key,
          k.atttypid::regtype::text AS "keyType", c.relkind = 'p' AS partitioned, quote_ident(o.rolname) AS owner,

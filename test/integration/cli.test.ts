@@ -90,7 +90,7 @@ test('what is called wrongly says so, with its exit code', async () => {
   expect(await run('watch', 'message:a', '--url', 'http://127.0.0.1:1/', '--since', 'x y')).toMatchObject({ code: 2 });
   expect(await run('channels', '--url', 'http://127.0.0.1:1')).toMatchObject({
     code: 1,
-    errors: expect.stringContaining('no gateway answers'),
+    errors: expect.stringContaining('no gateway responds'),
   });
   const { code, errors } = await runWith({ ROWCAST_HOST: '0.0.0.0', ROWCAST_PORT: 'x', ROWCAST_HOTS: '' }, 'up');
   expect(code).toBe(2);

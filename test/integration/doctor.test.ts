@@ -40,7 +40,7 @@ describe('the command', () => {
     expect(output).toMatch(/^notify +ok +LISTEN hears NOTIFY/m);
     expect(output).toMatch(/^connections +ok .* a gateway opens up to 18;/m);
     expect(output).toMatch(/^streams +ok +execution: public\.agent_execution_logs, 5 triggers/m);
-    expect(output).toMatch(/^gateway +skipped +none answers/m);
+    expect(output).toMatch(/^gateway +skipped +none responds/m);
     expect(output).toMatch(/^0 faults, /m);
     expect(code).toBe(0);
   });

@@ -49,9 +49,9 @@ test('a secret may come from a file; the line break at its end is none of it', (
 
 test('a file that cannot be used is named, and what stands in it is not', () => {
   const both = { ROWCAST_TOKEN: 'a', ROWCAST_TOKEN_FILE: file('b') };
-  expect(fault(both)).toBe('ROWCAST_TOKEN_FILE: ROWCAST_TOKEN is set as well; set one of them');
+  expect(fault(both)).toBe('ROWCAST_TOKEN_FILE: ROWCAST_TOKEN is set as well; set only one of them');
   expect(fault({ ROWCAST_TOKEN_FILE: join(folder, 'none') })).toMatch(
-    /^ROWCAST_TOKEN_FILE: .*none cannot be used: ENOENT/,
+    /^ROWCAST_TOKEN_FILE: cannot read .*none: ENOENT/,
   );
   expect(fault({ ROWCAST_TOKEN_FILE: folder })).toMatch('EISDIR');
   expect(fault({ ROWCAST_TOKEN_FILE: file('\n') })).toMatch('it is empty');

@@ -12,7 +12,7 @@ import { readMany, readOfVenture } from '../reads/lists.js';
 import type { Progresses } from '../reads/progress.js';
 import { metricsOfSnapshot, readSnapshot } from '../reads/snapshot.js';
 import { execution, log, position } from '../rules/rows.js';
-import { conditional, etag, unchanged } from './common.js';
+import { conditional, etag, unchanged } from './conditional.js';
 import * as parameters from './parameters.js';
 import * as views from './responses.js';
 

@@ -5,7 +5,7 @@ import { type Route, route } from '../../ports/route.js';
 import { readMetrics } from '../reads/lists.js';
 import type { Statuses } from '../reads/status.js';
 import { metric, position } from '../rules/rows.js';
-import { conditional, etag, unchanged } from './common.js';
+import { conditional, etag, unchanged } from './conditional.js';
 import * as parameters from './parameters.js';
 import * as views from './responses.js';
 
