@@ -98,13 +98,14 @@ describe('the wire', () => {
     carrier.enter('connected');
   });
 
-  test('a tab that begins where the wire stands, or later, costs the gateway nothing', () => {
+  test('a tab that begins where the wire stands, or later, costs the gateway nothing', async () => {
     const [one, two, three] = [openTab(), openTab(), openTab()];
     one.subscribe('e.5');
     carrier.subscribed(7);
     expect(carrier.said()).toEqual(['e.5']);
     two.subscribe('now');
     three.subscribe('e.6');
+    await settle();
     expect(carrier.said()).toEqual([]);
     expect(two.frames).toEqual(one.frames);
     carrier.bring(6, 2);
@@ -115,11 +116,12 @@ describe('the wire', () => {
     expect(two.frames.at(-1)).toBe(one.frames.at(-1));
   });
 
-  test('it goes back for a tab that begins earlier, and forward again when that has left', () => {
+  test('it goes back for a tab that begins earlier, and forward again when that has left', async () => {
     const [one, two] = [openTab(), openTab()];
     one.subscribe('now');
     carrier.subscribed(100);
     two.subscribe('e.50');
+    await settle();
     carrier.subscribed(100);
     carrier.bring(51, 9);
     expect(one.frames).toHaveLength(1);
@@ -127,12 +129,13 @@ describe('the wire', () => {
     expect(carrier.said()).toEqual(['now', '-', 'e.50', '-', 'e.100']);
   });
 
-  test('I6: a tab that takes nothing stops the wire if it is the only one, and no other', () => {
+  test('I6: a tab that takes nothing stops the wire if it is the only one, and no other', async () => {
     const [one, two] = [openTab(), openTab()];
     one.subscribe('now');
     carrier.subscribed(0);
     carrier.said();
     two.subscribe('now');
+    await settle();
     two.writable = false;
     carrier.bring(1, 3);
     expect([one.frames.length, two.frames.length, carrier.said()]).toEqual([2, 1, []]);
@@ -143,21 +146,23 @@ describe('the wire', () => {
     expect(carrier.said()).toEqual(['e.0']);
   });
 
-  test('`start` is asked of the gateway, because the floor may have risen', () => {
+  test('`start` is asked of the gateway, because the floor may have risen', async () => {
     const [one, two] = [openTab(), openTab()];
     one.subscribe('now');
     carrier.subscribed(10, 1);
     two.subscribe('start');
+    await settle();
     carrier.subscribed(10, 4);
     expect(carrier.said()).toEqual(['now', '-', 'start']);
     expect(two.frames).toMatchObject([{ type: 'subscribed', floor: 4 }]);
   });
 
-  test('another transport that takes over is told everything, and the tabs nothing', () => {
+  test('another transport that takes over is told everything, and the tabs nothing', async () => {
     const [one, two] = [openTab(), openTab()];
     one.subscribe('e.3');
     carrier.subscribed(9);
     two.subscribe('e.5');
+    await settle();
     carrier.said();
     carrier.enter('connected');
     expect(carrier.said()).toEqual(['e.3']);
