@@ -114,12 +114,12 @@ export function clientOver(
   const channels = new SharedChannels(() => connection, timing);
   const connection: Connection = open({
     onState(state, error) {
-      for (const listener of [...listeners]) notify(listener, state, error);
-      if (state === 'closed') {
+      channels.onState(() => {
+        for (const listener of [...listeners]) notify(listener, state, error);
+        if (state !== 'closed') return;
         const reason = error ?? new RowcastError('unavailable', 'the client was closed');
         for (const subscription of [...subscriptions]) subscription.fail(reason);
-      }
-      channels.onState();
+      });
     },
     onFrame: (frame) => channels.onFrame(frame),
   });

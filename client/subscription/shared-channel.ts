@@ -115,14 +115,16 @@ export class SharedChannel {
     this.#act(() => {});
   }
 
-  /** There is a new connection, on which nothing is subscribed. */
-  onConnected(): void {
-    this.#act(() => this.#forget());
+  /** The connection is another one, or lost: nothing is subscribed. The readers are told nothing yet. */
+  forget(): void {
+    this.#numbering = null;
+    this.#wire = null;
+    this.#pending = null;
+    this.#endDelay();
   }
 
   onLost(): void {
     this.#act(() => {
-      this.#forget();
       for (const reader of this.#readers) if (!reader.onLost()) this.#readers.delete(reader);
     });
   }
@@ -233,7 +235,7 @@ export class SharedChannel {
   }
 
   #refuse(readers: readonly ChannelReader[], code: string, message: string): void {
-    this.#forget();
+    this.forget();
     for (const reader of readers) {
       if (this.#readers.has(reader) && !reader.onRefused(code, message)) this.#readers.delete(reader);
     }
@@ -244,13 +246,6 @@ export class SharedChannel {
   #endDelay(): void {
     this.#cancelRetry?.();
     this.#cancelRetry = null;
-  }
-
-  #forget(): void {
-    this.#numbering = null;
-    this.#wire = null;
-    this.#pending = null;
-    this.#endDelay();
   }
 
   #receive(frame: EventsFrame): void {

@@ -44,11 +44,16 @@ export class SharedChannels {
     if ('channel' in frame) this.#channels.get(frame.channel)?.onFrame(frame);
   }
 
-  /** Called with each change of the state. It is called again when another transport has taken over. */
-  onState(): void {
+  /**
+   * Called with each change of the state, and again when another transport has taken over. `notifyOthers` calls
+   * listeners that may subscribe or close: what was subscribed is forgotten before, or a channel would be subscribed twice.
+   */
+  onState(notifyOthers: () => void = () => {}): void {
+    for (const channel of this.#channels.values()) channel.forget();
+    notifyOthers();
     const connected = this.#connection().state === 'connected';
     for (const channel of [...this.#channels.values()]) {
-      if (connected) channel.onConnected();
+      if (connected) channel.resume();
       else channel.onLost();
     }
   }

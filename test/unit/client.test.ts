@@ -57,6 +57,32 @@ describe('several subscriptions to one channel', () => {
     expect(seqs).toEqual([6]);
   });
 
+  test('listeners of `connected` may subscribe and close: the channel is asked for once', async () => {
+    gateway.drop();
+    const seqs: number[] = [];
+    const subscribe = () => gateway.client.subscribe(CHANNEL, { since: 3, onEvent: collect(seqs) });
+    const [first, second] = [subscribe(), subscribe()];
+    const stop = gateway.client.watch((state) => {
+      if (state === 'connected') first.close();
+    });
+    gateway.connect();
+    expect(sinces()).toEqual(['3']);
+    await move();
+    expect([second.state, seqs.splice(0)]).toEqual(['live', [4, 5]]);
+    stop();
+    second.close();
+    await move();
+    gateway.drop();
+    let late = second;
+    gateway.client.watch(() => {
+      if (late === second) late = subscribe();
+    });
+    gateway.connect();
+    expect(sinces()).toEqual(['3']);
+    await move();
+    expect([late.state, seqs]).toEqual(['live', [4, 5]]);
+  });
+
   test('the channel is left when the last one is closed, and not before', async () => {
     const subscriptions = [0, 1, 2].map(() => gateway.client.subscribe(CHANNEL, { onEvent() {} }));
     await move();
