@@ -181,6 +181,8 @@ export class SharedChannel {
   #judged({ place, since }: ChannelReader): Position | null {
     const numbering = this.#numbering;
     if (numbering === null) return null;
+    // Without a wire subscription the head and the floor are as old as the last one.
+    if (place === null && this.#wire === null) return null;
     if (place === null && since === 'start' && this.#wire?.position?.seq !== numbering.floor - 1) return null;
     const asked = place ?? askedPosition(since, numbering);
     return asked === null || startAt(asked, numbering).reset !== null ? null : asked;

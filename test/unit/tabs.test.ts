@@ -146,6 +146,21 @@ describe('the wire', () => {
     expect(carrier.said()).toEqual(['e.0']);
   });
 
+  test('`now` is asked of the gateway while no tab takes anything, because the head may have risen', async () => {
+    const [one, two] = [openTab(), openTab()];
+    one.subscribe('now');
+    carrier.subscribed(10);
+    one.writable = false;
+    carrier.bring(11, 1);
+    expect(carrier.said()).toEqual(['now', '-']);
+    two.subscribe('now');
+    await settle();
+    carrier.subscribed(500);
+    expect([carrier.said(), two.frames]).toMatchObject([['now'], [{ type: 'subscribed', head: 500 }]]);
+    carrier.bring(501, 1);
+    expect(two.frames.at(-1)).toMatchObject({ type: 'events', from: 501 });
+  });
+
   test('`start` is asked of the gateway, because the floor may have risen', async () => {
     const [one, two] = [openTab(), openTab()];
     one.subscribe('now');
