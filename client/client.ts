@@ -115,7 +115,10 @@ export function clientOver(
   const connection: Connection = open({
     onState(state, error) {
       channels.onState(() => {
-        for (const listener of [...listeners]) notify(listener, state, error);
+        for (const listener of [...listeners]) {
+          // An earlier listener may have removed it, or have changed the state, which the others were told already.
+          if (listeners.has(listener) && connection.state === state) notify(listener, state, error);
+        }
         if (state !== 'closed') return;
         const reason = error ?? new RowcastError('unavailable', 'the client was closed');
         for (const subscription of [...subscriptions]) subscription.fail(reason);

@@ -217,6 +217,19 @@ describe('the connection, as it is watched', () => {
     expect([one.length, other, states]).toEqual([5, states, ['connecting', 'connected', 'waiting', 'closed']]);
   });
 
+  test('a listener that closes the client, or removes another one: no state follows `closed`', async () => {
+    const [kept, removed]: [string[], string[]] = [[], []];
+    client.watch((state) => {
+      if (state === 'connected') client.close();
+      if (state === 'connecting') stop();
+    });
+    client.watch((state) => kept.push(state));
+    const stop = client.watch((state) => removed.push(state));
+    client.subscribe('message:a');
+    await greet();
+    expect([kept, removed]).toEqual([['connecting', 'closed'], []]);
+  });
+
   test('when data came, how long a reply took, and when the next attempt is due', async () => {
     const health = () => [client.heardAt, client.roundTrip, client.retryAt];
     expect(health()).toEqual([null, null, null]);
