@@ -94,9 +94,9 @@ const explanations: Record<AnyErrorCode, Explanation> = {
   },
   stream_unreadable: {
     meaning:
-      'The table of this stream cannot be read right now: a right was taken back, it is locked, or a policy of it fails.',
+      'The stream cannot be read at the moment because of a problem with its table. Other streams are not affected.',
     action:
-      'Wait: events go on at your position. `/readyz`, the log of the gateway and `rowcast doctor` name the cause; other streams are not concerned.',
+      'Wait: events continue at your position. `/readyz`, the log of the gateway and `rowcast doctor` name the cause.',
   },
   event_too_large: {
     meaning:

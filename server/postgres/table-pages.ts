@@ -90,7 +90,8 @@ export class TablePages implements Pages {
     const lists = streams.map((stream) =>
       this.#query(named(channelsStatement(stream)), [limit], channelRow).catch((error: unknown) => {
         if (error instanceof Unavailable && !isTimeout(error.cause)) throw error;
-        return []; // the other streams have theirs; `/readyz` says what is wrong with this one
+        this.#options.logger.warn({ stream: stream.name, err: error }, 'the channels of a stream cannot be listed');
+        return []; // the list has those of the other streams
       }),
     );
     return (await Promise.all(lists)).flat();
