@@ -1,10 +1,14 @@
+/**
+ * The check `access`: reports which roles can read each stream, and finds roles with too many rights, guards that are
+ * missing or not executable, and access functions that are out of date.
+ */
 import { z } from 'zod';
 import { GATEWAY_ROLE } from '../postgres/session.js';
 import { type Check, fault, type Outcome, ok, warning } from './check.js';
 import { appliesTo, seesAll } from './privileges.js';
 import { attachAgain } from './streams.js';
 
-/** How much of the keys of a stream a role may see. */
+/** Which keys of a stream a role can see. */
 const sight = z.enum(['nothing', 'some', 'all']);
 
 const stream = z.object({
@@ -12,12 +16,12 @@ const stream = z.object({
   relation: z.string(),
   key: z.string(),
   owner: z.string(),
-  /** The table whose policies decide: the one that the key refers to, or that of the stream. */
-  asked: z.string(),
+  /** The table whose policies decide access: the one that the key refers to, or that of the stream. */
+  policyTable: z.string(),
   guard: z.string().nullable(),
   guardIsThere: z.boolean(),
   guardIsOpen: z.boolean().nullable(),
-  /** Whether the function that decides is there, and asks what it would ask if it was made now. */
+  /** Whether the access function exists and is the one that `attach` would create now. */
   decides: z.boolean().nullable(),
   users: sight,
   anonymous: sight,
@@ -30,14 +34,14 @@ const sightOf = (role: string) => `CASE
   WHEN EXISTS (SELECT FROM pg_policy p WHERE p.polpermissive AND ${appliesTo(`'${role}'`, 'a')}) THEN 'some'
   ELSE 'nothing' END`;
 
-/** Of the tables that are there; the others are a matter of the check of streams. */
+/** Streams whose tables exist. The check `streams` reports the others. */
 const STREAMS = `
   SELECT s.name, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS relation, quote_ident(s.key_column) AS key,
-         quote_ident(o.rolname) AS owner, x.asked, s.guard, g.oid IS NOT NULL AS "guardIsThere",
+         quote_ident(o.rolname) AS owner, x.policy_table AS "policyTable", s.guard, g.oid IS NOT NULL AS "guardIsThere",
          has_schema_privilege('authenticated', g.pronamespace, 'USAGE')
            AND has_function_privilege('authenticated', g.oid, 'EXECUTE') AS "guardIsOpen",
          position(coalesce(s.guard || '($1)', format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I)',
-           x.asked, x.key, kt.typname)) IN f.prosrc) > 0 AS decides,
+           x.policy_table, x.key, kt.typname)) IN f.prosrc) > 0 AS decides,
          ${sightOf('authenticated')} AS users, ${sightOf('anon')} AS anonymous
     FROM rowcast.streams s
     JOIN pg_class c ON c.oid = s.relation
@@ -48,7 +52,7 @@ const STREAMS = `
     LEFT JOIN rowcast.parent_of(s) r ON true
     JOIN pg_class a ON a.oid = coalesce(r.relation, c.oid)
     JOIN pg_namespace m ON m.oid = a.relnamespace
-    CROSS JOIN LATERAL (SELECT quote_ident(m.nspname) || '.' || quote_ident(a.relname) AS asked,
+    CROSS JOIN LATERAL (SELECT quote_ident(m.nspname) || '.' || quote_ident(a.relname) AS policy_table,
                                coalesce(r.key, s.key_column) AS key) x
     LEFT JOIN pg_proc f ON f.pronamespace = 'rowcast'::regnamespace AND f.proname = s.name || '_can_read'
     LEFT JOIN (pg_proc g JOIN pg_namespace gn ON gn.oid = g.pronamespace)
@@ -58,12 +62,12 @@ const STREAMS = `
 
 const privileged = z.object({ role: z.string(), above: z.boolean(), service: z.boolean() });
 
-/** Rights of the roles that no policy would hold back. */
+/** Rights that would bypass every policy. */
 const PRIVILEGED = `
   SELECT r.rolname AS role, r.rolsuper OR r.rolbypassrls AS above, pg_has_role(r.oid, 'service_role', 'USAGE') AS service
     FROM pg_roles r WHERE r.rolname IN ('anon', 'authenticated', '${GATEWAY_ROLE}') ORDER BY 1`;
 
-/** Who may read what: one outcome for each stream, and for each role that may do more than it should. */
+/** One outcome for each stream, and for each role with too many rights. */
 export const access: Check = {
   name: 'access',
   async run(probe) {
@@ -75,43 +79,46 @@ export const access: Check = {
 
 function tooMuch({ role, above, service }: z.infer<typeof privileged>): Outcome[] {
   if (above) {
-    const found = `no policy holds for ${role}, which is a superuser or has BYPASSRLS`;
+    const found = `no policy applies to ${role}, which is a superuser or has BYPASSRLS`;
     return [fault(found, `ALTER ROLE ${role} NOSUPERUSER NOBYPASSRLS;`)];
   }
   if (!service) return [];
   if (role === GATEWAY_ROLE) {
-    const found = `${role} inherits the rights of service_role: it should only be able to become it`;
+    const found = `${role} inherits the rights of service_role: it should only be able to SET ROLE to it`;
     return [
       warning(found, `REVOKE service_role FROM ${role}; ALTER ROLE ${role} NOINHERIT; GRANT service_role TO ${role};`),
     ];
   }
   return [
-    fault(`${role} is a member of service_role, and so reads every channel`, `REVOKE service_role FROM ${role};`),
+    fault(
+      `${role} is a member of service_role, and therefore can read every channel`,
+      `REVOKE service_role FROM ${role};`,
+    ),
   ];
 }
 
-function readersOf({ name, asked, guard, guardIsThere, guardIsOpen, decides, ...facts }: Facts): Outcome {
+function readersOf({ name, policyTable, guard, guardIsThere, guardIsOpen, decides, ...facts }: Facts): Outcome {
   if (guard !== null && !guardIsThere) {
-    const fix = `Make it again, or take the guard away: SELECT rowcast.guard('${name}', NULL);`;
+    const fix = `Create it again, or remove the guard: SELECT rowcast.guard('${name}', NULL);`;
     return fault(`${name}: there is no function ${guard}(text) that returns a boolean, so no user may read it`, fix);
   }
   if (!decides) {
-    const found = `${name}: what decides who may read is missing or older than the table: users are refused or asked wrongly`;
+    const found = `${name}: its access function is missing or out of date: users may be refused or admitted wrongly`;
     return fault(found, attachAgain(facts));
   }
   if (guard !== null && !guardIsOpen) {
     const [schema] = guard.split(/\.(?=[^.]+$)/);
     const fix = `GRANT USAGE ON SCHEMA ${schema} TO authenticated; GRANT EXECUTE ON FUNCTION ${guard}(text) TO authenticated;`;
-    return warning(`${name} may be read by services only: users may not call its guard ${guard}`, fix);
+    return warning(`${name} can be read by services only: users may not execute its guard ${guard}`, fix);
   }
-  const by = guard === null ? `as the policies of ${asked} say` : `as ${guard} says`;
+  const by = guard === null ? `according to the policies of ${policyTable}` : `according to ${guard}`;
   return ok(
-    `${name} may be read by services${others(guard === null ? facts : { users: 'some', anonymous: 'nothing' }, by)}`,
+    `${name} can be read by services${others(guard === null ? facts : { users: 'some', anonymous: 'nothing' }, by)}`,
   );
 }
 
 function others({ users, anonymous }: Pick<Facts, 'users' | 'anonymous'>, by: string): string {
-  if (anonymous === 'all') return ', and by everybody, also without a token';
+  if (anonymous === 'all') return ', and by everyone, also without a token';
   const signedIn = { nothing: '', some: `, and by users ${by}`, all: ', and by every user' }[users];
   const without = anonymous === 'some' ? `, and without a token ${by}` : '';
   return signedIn + without || ' only';

@@ -1,3 +1,7 @@
+/**
+ * The framework of `rowcast doctor`: a check runs queries through a `Probe` and returns outcomes. Each check has its own
+ * connections and a time limit, so that one that hangs or fails does not affect the others. Nothing is changed.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { z } from 'zod';
@@ -9,7 +13,7 @@ export type Verdict = 'ok' | 'warning' | 'fault' | 'skipped';
 export interface Outcome {
   readonly verdict: Verdict;
   readonly found: string;
-  /** A statement, a command or a sentence that mends it; null where nothing has to be mended. */
+  /** A statement, a command or a sentence that fixes it; null if there is nothing to fix. */
   readonly fix: string | null;
 }
 
@@ -19,9 +23,9 @@ export interface Finding extends Outcome {
 
 export interface Circumstances {
   readonly databaseUrl: string;
-  /** Connections that one gateway opens, at most. */
+  /** Maximum number of connections that one gateway opens. */
   readonly gatewayConnections: number;
-  /** A transaction that has been open for so many seconds is worth a word. */
+  /** The age from which an open transaction is reported, in seconds. */
   readonly longTransaction: number;
   /** The clock of this machine, in milliseconds since 1970. */
   readonly now: () => number;
@@ -29,7 +33,7 @@ export interface Circumstances {
 
 export interface Check {
   readonly name: string;
-  /** What it finds, one outcome for each thing that is wrong. What it throws is why it could not be made. */
+  /** Returns one outcome for each problem, or one if there is none. If it rejects, the check is reported as skipped. */
   readonly run: (probe: Probe, circumstances: Circumstances) => Promise<Outcome | readonly Outcome[]>;
 }
 
@@ -38,13 +42,13 @@ export const warning = (found: string, fix: string): Outcome => ({ verdict: 'war
 export const fault = (found: string, fix: string): Outcome => ({ verdict: 'fault', found, fix });
 export const skipped = (found: string): Outcome => ({ verdict: 'skipped', found, fix: null });
 
-/** How long one check may take, and within it one statement on the server; in milliseconds. */
+/** The time limits of a check, and of one statement on the server, in milliseconds. */
 const CHECK_LIMIT = 8_000;
 const STATEMENT_LIMIT = 5_000;
 
 export const DOCTOR = 'rowcast doctor';
 
-/** The connections of one check. Each check has its own, so that one that hangs holds up no other. */
+/** The connections of one check. */
 export class Probe {
   readonly #databaseUrl: string;
   readonly #clients: pg.Client[] = [];
@@ -54,6 +58,7 @@ export class Probe {
     this.#databaseUrl = databaseUrl;
   }
 
+  /** Opens a connection, which `close` closes. */
   async connect(): Promise<pg.Client> {
     const client = new pg.Client({
       ...connectOptions(this.#databaseUrl),
@@ -61,18 +66,18 @@ export class Probe {
       connectionTimeoutMillis: STATEMENT_LIMIT,
       types,
     });
-    client.on('error', () => {}); // what is under way rejects as well
+    client.on('error', () => {}); // the pending query rejects as well
     this.#clients.push(client);
     await client.connect();
     return client;
   }
 
-  /** Reads without leaving anything behind, not even a setting: the session may be one of a pool. */
+  /** Reads in a transaction that is rolled back, so that no setting remains: the session may belong to a pooler. */
   read<T>(row: z.ZodType<T>, text: string, values: unknown[] = []): Promise<T[]> {
     return this.#read('', row, text, values);
   }
 
-  /** Reads as the sessions of a gateway do: what they may not read, this may not read either. */
+  /** Reads with the rights of the sessions of a gateway. */
   readAsGateway<T>(row: z.ZodType<T>, text: string, values: unknown[] = []): Promise<T[]> {
     return this.#read(`SET LOCAL ROLE ${GATEWAY_ROLE}`, row, text, values);
   }
@@ -88,27 +93,27 @@ export class Probe {
     }
   }
 
-  /** For questions that have one row for an answer. */
+  /** Reads a result of one row. Rejects if there is none. */
   async readOne<T>(row: z.ZodType<T>, text: string, values: unknown[] = []): Promise<T> {
     const [first] = await this.read(row, text, values);
-    if (first === undefined) throw new Error('the database gave no answer');
+    if (first === undefined) throw new Error('the database returned no row');
     return first;
   }
 
   async close(): Promise<void> {
     const stop = new AbortController();
     const ends = Promise.all(this.#clients.map((client) => client.end().catch(() => {})));
-    // A server that does not answer does not say goodbye either.
-    await Promise.race([ends, delay(GOODBYE, undefined, { signal: stop.signal }).catch(() => {})]);
+    // A server that does not respond does not close connections either.
+    await Promise.race([ends, delay(CLOSE_TIMEOUT, undefined, { signal: stop.signal }).catch(() => {})]);
     stop.abort();
   }
 }
 
-/** In milliseconds. */
-const GOODBYE = 500;
+/** How long to wait for connections to close, in milliseconds. */
+const CLOSE_TIMEOUT = 500;
 
-/** Makes one check, within its time. */
-export async function make({ name, run }: Check, circumstances: Circumstances): Promise<Finding[]> {
+/** Runs one check within its time limit. Never rejects. */
+export async function runCheck({ name, run }: Check, circumstances: Circumstances): Promise<Finding[]> {
   const probe = new Probe(circumstances.databaseUrl);
   const stop = new AbortController();
   const late = delay(CHECK_LIMIT, undefined, { signal: stop.signal }).then(
@@ -126,8 +131,8 @@ export async function make({ name, run }: Check, circumstances: Circumstances): 
   }
 }
 
-/** A duration for people, from milliseconds. */
-export function lasting(milliseconds: number): string {
+/** Formats a duration in milliseconds for people. */
+export function formatDuration(milliseconds: number): string {
   const seconds = milliseconds / 1000;
   if (seconds < 1) return `${Math.round(milliseconds * 10) / 10} ms`;
   if (seconds < 120) return `${Math.round(seconds)} s`;

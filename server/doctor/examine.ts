@@ -1,6 +1,6 @@
 import { access } from './access.js';
 import { gate, migrationLock } from './advisory.js';
-import { type Check, type Circumstances, type Finding, make, skipped } from './check.js';
+import { type Check, type Circumstances, type Finding, runCheck, skipped } from './check.js';
 import { locks, notify, pooler } from './passage.js';
 import { connections, prepared, queue, transactions } from './pressure.js';
 import { clock, connection, encoding, primary, version } from './reach.js';
@@ -33,16 +33,13 @@ const CHECKS: readonly Check[] = [
   retention,
 ];
 
-/**
- * Checks the way to the database, one thing after the other, and what the extensions add. Changes nothing, and does not
- * throw.
- */
+/** Runs all checks one after the other, then those of the extensions. It changes nothing and never rejects. */
 export async function examine(circumstances: Circumstances, extensions: readonly Check[] = []): Promise<Finding[]> {
-  const findings = await make(connection, circumstances);
+  const findings = await runCheck(connection, circumstances);
   const reached = findings.every(({ verdict }) => verdict !== 'fault');
   for (const check of [...CHECKS, ...extensions]) {
     findings.push(
-      ...(reached ? await make(check, circumstances) : [{ name: check.name, ...skipped('no connection') }]),
+      ...(reached ? await runCheck(check, circumstances) : [{ name: check.name, ...skipped('no connection') }]),
     );
   }
   return findings;

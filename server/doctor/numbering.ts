@@ -9,7 +9,7 @@ export interface Numbering {
   readonly keyType: string;
 }
 
-/** Channels that are looked at, and how many of the newest numbers of each. */
+/** The number of channels per stream that are checked, and of the newest seqs in each. */
 const SAMPLE = 20;
 const NEWEST = 10_000;
 
@@ -21,8 +21,8 @@ const channel = z.object({
 });
 
 /**
- * Counts instead of reading: from the lowest number that is still there to the highest, there must be one row each.
- * `rowcast.channels` is sampled in its first pages' order, so this stays cheap however many channels there are.
+ * Counts rows: between the lowest remaining seq and the highest there must be one row for each seq. The channels are those
+ * in the first pages of `rowcast.channels`, which is cheap however many channels there are.
  */
 const sample = ({ relation, key, keyType }: Numbering) => `
   SELECT c.key, h.head, l.low, n.count
@@ -33,8 +33,8 @@ const sample = ({ relation, key, keyType }: Numbering) => `
          LATERAL (SELECT count(*) AS count FROM ${relation} t
                    WHERE t.${key} = c.key::${keyType} AND t.seq >= l.low) n`;
 
-/** Rows that the triggers did not see leave holes, and rows deleted without them do. */
-export async function holesOf(probe: Probe, numbering: Numbering): Promise<{ holes: Outcome[]; looked: number }> {
+/** Finds seqs without a row, which rows leave that were written or deleted while the triggers were disabled. */
+export async function holesOf(probe: Probe, numbering: Numbering): Promise<{ holes: Outcome[]; channels: number }> {
   const rows = await probe.readAsGateway(channel, sample(numbering), [numbering.id]);
   const broken = rows.filter(({ head, low, count }) => head !== null && low !== null && count !== head - low + 1);
   const holes = broken.map(({ key, head, low, count }) =>
@@ -43,5 +43,5 @@ export async function holesOf(probe: Probe, numbering: Numbering): Promise<{ hol
       `Readers stop there. If the rows are lost: DELETE FROM ${numbering.relation} WHERE ${numbering.key} = '${key.replaceAll("'", "''")}' AND seq < <the first after the hole>;`,
     ),
   );
-  return { holes, looked: rows.length };
+  return { holes, channels: rows.length };
 }

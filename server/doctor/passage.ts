@@ -1,16 +1,20 @@
+/**
+ * Checks whether the connection to the database keeps its session: a real notification is sent, and a real lock is held
+ * across statements, because poolers in transaction mode cannot be recognized reliably in any other way.
+ */
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LOCK_CLASS } from '../postgres/locks.js';
-import { type Check, fault, lasting, ok, type Probe } from './check.js';
+import { type Check, fault, formatDuration, ok, type Probe } from './check.js';
 
 const SESSIONS_ONLY =
-  'Go to PostgreSQL directly, or through a pooler in session mode (PgBouncer: pool_mode = session). Writers may use any mode.';
+  'Connect to PostgreSQL directly, or through a pooler in session mode (PgBouncer: pool_mode = session). Writers may use any mode.';
 
-/** How long a notification may take, in milliseconds. */
+/** The timeout of the notification, in milliseconds. */
 const NOTIFY_LIMIT = 2_000;
 
-/** Transactions held open, so that a pooler has none of its used sessions left for the next statement. */
+/** The number of open transactions, which make a pooler assign another session to the next statement. */
 const OTHERS = 3;
 
 const BACKEND = 'SELECT pg_backend_pid() AS pid';
@@ -19,7 +23,7 @@ async function pidOf(client: pg.Client): Promise<number | undefined> {
   return (await client.query<{ pid: number }>(BACKEND)).rows[0]?.pid;
 }
 
-/** Does `work` while other transactions of the same database and role are open. */
+/** Runs `work` while other transactions of the same database and role are open. */
 async function besideOthers<T>(probe: Probe, work: (others: readonly pg.Client[]) => Promise<T>): Promise<T> {
   const others: pg.Client[] = [];
   try {
@@ -34,7 +38,7 @@ async function besideOthers<T>(probe: Probe, work: (others: readonly pg.Client[]
   }
 }
 
-/** A pooler gives its clients a key of its own, so the pid in it is not that of a backend. */
+/** A pooler sends its clients a cancel key of its own, whose pid is not that of the backend. */
 export const pooler: Check = {
   name: 'pooler',
   async run(probe) {
@@ -57,16 +61,16 @@ export const notify: Check = {
     const channel = `rowcast_doctor_${randomInt(2 ** 40).toString(36)}`;
     const listener = await probe.connect();
     const sender = await probe.connect();
-    const heard = new Promise((resolve) => listener.once('notification', resolve));
+    const notified = new Promise((resolve) => listener.once('notification', resolve));
     await listener.query(`LISTEN ${channel}`);
     const start = performance.now();
     await sender.query('SELECT pg_notify($1, $2)', [channel, '']);
     const stop = new AbortController();
     const late = delay(NOTIFY_LIMIT, 'late', { signal: stop.signal }).catch(() => 'late');
-    const arrived = (await Promise.race([heard, late])) !== 'late';
+    const arrived = (await Promise.race([notified, late])) !== 'late';
     stop.abort();
     await listener.query(`UNLISTEN ${channel}`);
-    if (arrived) return ok(`LISTEN hears NOTIFY, within ${lasting(performance.now() - start)}`);
+    if (arrived) return ok(`LISTEN receives NOTIFY, within ${formatDuration(performance.now() - start)}`);
     return fault(
       `LISTEN was accepted, but a NOTIFY did not arrive within ${NOTIFY_LIMIT / 1000} s, as behind a pooler in transaction mode`,
       SESSIONS_ONLY,
@@ -85,7 +89,7 @@ export const locks: Check = {
     await client.query(LOCK, key);
     const kept = await besideOthers(probe, async (others) => {
       const { rows } = await client.query<{ done: boolean }>(UNLOCK, key);
-      // Nothing may stay behind: one of these has the session that it was left on.
+      // The lock must not remain: one of these connections has the session that holds it.
       if (!rows[0]?.done) for (const other of others) await other.query(UNLOCK, key);
       return rows[0]?.done === true;
     });

@@ -1,5 +1,9 @@
+/**
+ * Checks whether sessions and limits of the server get in the way: long and prepared transactions, the notification queue, and
+ * room for the connections of one more gateway.
+ */
 import { z } from 'zod';
-import { type Check, DOCTOR, fault, lasting, type Outcome, ok, type Probe, warning } from './check.js';
+import { type Check, DOCTOR, fault, formatDuration, type Outcome, ok, type Probe, warning } from './check.js';
 
 const session = z.object({
   pid: z.number(),
@@ -11,7 +15,7 @@ const session = z.object({
 });
 type OpenTransaction = z.infer<typeof session>;
 
-/** Never the text of a query: it may hold what is nobody's business. */
+/** Without the text of queries, which may contain private data. */
 const OPEN = `
   SELECT pid, datname AS database, usename AS role, coalesce(application_name, '') AS application,
          coalesce(state, 'unknown') AS state, extract(epoch FROM now() - xact_start)::float8 AS age
@@ -20,13 +24,13 @@ const OPEN = `
      AND application_name <> '${DOCTOR}'`;
 
 function describe({ pid, database, role, application, state, age }: OpenTransaction): string {
-  return `pid ${pid} (${[application, role, database].filter(Boolean).join(', ')}), ${state}, open for ${lasting(age * 1000)}`;
+  return `pid ${pid} (${[application, role, database].filter(Boolean).join(', ')}), ${state}, open for ${formatDuration(age * 1000)}`;
 }
 
 const ending = (sessions: readonly { pid: number }[]) =>
   `Let their programs commit, or end them: ${sessions.map(({ pid }) => `SELECT pg_terminate_backend(${pid});`).join(' ')}`;
 
-/** The role sees what others do only with pg_read_all_stats. */
+/** Only a member of pg_read_all_stats can see the sessions of other roles. */
 const SEES_OTHERS = `SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS yes`;
 async function withCaveat(probe: Probe, outcome: Outcome): Promise<Outcome> {
   const { yes } = await probe.readOne(z.object({ yes: z.boolean() }), SEES_OTHERS);
@@ -46,17 +50,17 @@ export const queue: Check = {
   },
 };
 
-/** Shares of the queue. When it is full, every NOTIFY fails, and with it the INSERT that rings. */
+/** Shares of the queue at which it is reported. When it is full, every NOTIFY fails, and the INSERT that rings fails with it. */
 const FILLING = 0.1;
 const NEARLY_FULL = 0.5;
 
 export function queueOutcome(usage: number, oldest: readonly OpenTransaction[]): Outcome {
-  const share = `the queue of notifications is ${usage < 0.01 && usage > 0 ? 'less than 1' : Math.round(usage * 100)} % full`;
+  const share = `the notification queue is ${usage < 0.01 && usage > 0 ? 'less than 1' : Math.round(usage * 100)} % full`;
   if (usage <= FILLING) return ok(share);
   const suspects =
     oldest.length === 0
       ? 'no open transaction can be seen'
-      : `a session that LISTENs and stays in a transaction holds it back, perhaps ${oldest.map(describe).join('; ')}`;
+      : `a listening session in an open transaction keeps it from being emptied, perhaps ${oldest.map(describe).join('; ')}`;
   const verdict = usage > NEARLY_FULL ? fault : warning;
   return verdict(
     `${share}: ${suspects}`,
@@ -73,7 +77,7 @@ export const transactions: Check = {
       [longTransaction],
     );
     if (long.length === 0)
-      return withCaveat(probe, ok(`none is open for more than ${lasting(longTransaction * 1000)}`));
+      return withCaveat(probe, ok(`none is open for more than ${formatDuration(longTransaction * 1000)}`));
     const others = 'other writers of their channels wait, and no old row versions can be removed';
     return withCaveat(probe, warning(`${long.map(describe).join('; ')}: ${others}`, ending(long)));
   },
@@ -89,10 +93,10 @@ export const prepared: Check = {
         WHERE prepared < now() - make_interval(secs => $1) ORDER BY prepared LIMIT 5`,
       [longTransaction],
     );
-    if (old.length === 0) return ok('no prepared transaction waits');
-    const found = old.map(({ gid, age }) => `${gid}, for ${lasting(age * 1000)}`).join('; ');
+    if (old.length === 0) return ok('no prepared transaction is pending');
+    const found = old.map(({ gid, age }) => `${gid}, for ${formatDuration(age * 1000)}`).join('; ');
     return warning(
-      `prepared transactions wait: ${found}`,
+      `prepared transactions are pending: ${found}`,
       `COMMIT PREPARED or ROLLBACK PREPARED, in their databases: ${old.map(({ gid }) => `'${gid.replaceAll("'", "''")}'`).join(', ')}`,
     );
   },
@@ -107,8 +111,8 @@ const room = z.object({
 });
 
 /**
- * A limit of -1 is none. Each gateway has one session that listens. To a role without rights all are of an unknown
- * type; those that belong to no database are the server's own.
+ * A limit of -1 means no limit. Each gateway has one listening session. A role without rights sees the type of no
+ * session; sessions without a database are those of the server itself.
  */
 const ROOM = `
   WITH sessions AS (

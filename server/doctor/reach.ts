@@ -1,15 +1,16 @@
+/** Checks the connection to the database, and the server: its version, encoding, role as a primary, and clock. */
 import pg from 'pg';
 import { z } from 'zod';
 import { fixOf, messageOf } from '../postgres/connect-errors.js';
 import { moving } from '../postgres/encoding.js';
 import { parseDatabaseUrl } from '../settings/database-url.js';
-import { type Check, fault, lasting, type Outcome, ok, warning } from './check.js';
+import { type Check, fault, formatDuration, type Outcome, ok, warning } from './check.js';
 
 const ROUND_TRIPS = 5;
-/** A gateway reads every 5 ms while it is awake. In milliseconds. */
+/** The round trip time from which the connection is slow, in milliseconds. A gateway reads every 5 ms while it is awake. */
 const SLOW_ROUND_TRIP = 50;
 
-/** The only check that the others depend on. */
+/** All other checks depend on this one. */
 export const connection: Check = {
   name: 'connection',
   async run(probe, { databaseUrl }) {
@@ -22,9 +23,9 @@ export const connection: Check = {
         times.push(performance.now() - start);
       }
       const median = times.sort((a, b) => a - b)[Math.floor(ROUND_TRIPS / 2)] ?? 0;
-      const found = `${addressOf(databaseUrl)}, a round trip takes ${lasting(median)}`;
+      const found = `${describeAddress(databaseUrl)}, a round trip takes ${formatDuration(median)}`;
       return median > SLOW_ROUND_TRIP
-        ? warning(found, 'Run the gateway nearer to the database: each event costs it two round trips.')
+        ? warning(found, 'Run the gateway closer to the database: each event takes two round trips.')
         : ok(found);
     } catch (error) {
       return whyNot(error, databaseUrl);
@@ -33,17 +34,17 @@ export const connection: Check = {
 };
 
 function whyNot(error: unknown, databaseUrl: string): Outcome {
-  const fix = fixOf(error) ?? 'See whether a firewall is between, and whether PostgreSQL answers others.';
-  return fault(`${addressOf(databaseUrl)} cannot be reached: ${messageOf(error)}`, fix);
+  const fix = fixOf(error) ?? 'Check for a firewall in between, and whether other clients can connect to PostgreSQL.';
+  return fault(`${describeAddress(databaseUrl)} cannot be reached: ${messageOf(error)}`, fix);
 }
 
-/** Without the password. */
-export function addressOf(databaseUrl: string): string {
+/** Describes the database without the password. */
+export function describeAddress(databaseUrl: string): string {
   const { host = 'localhost', port = 5432, user, database = '' } = parseDatabaseUrl(databaseUrl);
   return `${host.includes(':') ? `[${host}]` : host}:${port}/${database} as ${user ?? pg.defaults.user}`;
 }
 
-/** Since when the gate can be a lease (idle_session_timeout), and since when versions are tested. */
+/** The first version with idle_session_timeout, which makes the gate a lease; and the first supported version. */
 const LEASE_VERSION = 14;
 const SUPPORTED_VERSION = 15;
 
@@ -64,7 +65,7 @@ export function versionOutcome(number: number, text: string): Outcome {
   const found = `PostgreSQL ${text}`;
   if (major >= SUPPORTED_VERSION) return ok(found);
   const upgrade = `Upgrade to PostgreSQL ${SUPPORTED_VERSION} or later.`;
-  if (major >= LEASE_VERSION) return warning(`${found} is older than what is supported`, upgrade);
+  if (major >= LEASE_VERSION) return warning(`${found} is older than the supported versions`, upgrade);
   return warning(`${found} has no idle_session_timeout: a gateway that hangs may keep the gate for long`, upgrade);
 }
 
@@ -92,29 +93,29 @@ export const primary: Check = {
     );
     if (!standby) return ok('a primary');
     return fault(
-      'a standby: it knows no LISTEN, no NOTIFY and no advisory lock that writers see',
-      `Let DATABASE_URL lead to the primary${sender === null ? '' : `, ${sender}`}; or promote this server.`,
+      'a standby: it has no LISTEN and NOTIFY, and no advisory locks that writers see',
+      `Set DATABASE_URL to the primary${sender === null ? '' : `, ${sender}`}; or promote this server.`,
     );
   },
 };
 
-/** In milliseconds. */
+/** The maximum difference between the clocks, in milliseconds. */
 const CLOCK_TOLERANCE = 1000;
 
 export const clock: Check = {
   name: 'clock',
   async run(probe, { now }) {
     const row = z.object({ at: z.number() });
-    await probe.read(row, 'SELECT 1 AS at'); // so that connecting does not count
+    await probe.read(row, 'SELECT 1 AS at'); // connects, so that the time for it is not measured
     const start = now();
     const { at } = await probe.readOne(row, 'SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS at');
     const end = now();
-    // The answer was given at some time between; all of that is no difference.
+    // The time was read between start and end; any time in between may be correct.
     const difference = at > end ? at - end : Math.max(0, start - at);
     if (difference <= CLOCK_TOLERANCE) return ok('this machine and the database agree');
     return warning(
-      `the database is ${lasting(difference)} ${at > end ? 'ahead of' : 'behind'} this machine`,
-      'Run a time service (NTP) on both: tokens expire by the one clock, events are pruned by the other.',
+      `the database is ${formatDuration(difference)} ${at > end ? 'ahead of' : 'behind'} this machine`,
+      'Run NTP on both: tokens expire by one clock, and events are pruned by the other.',
     );
   },
 };

@@ -1,22 +1,26 @@
+/**
+ * Checks the rights of the login and of the roles of Rowcast: `rights` compares them with what the migrations granted, and
+ * `retention` checks whether the streams that have a policy can be pruned.
+ */
 import { z } from 'zod';
 import { GRANTS, ROLES } from '../postgres/grants.js';
 import { GATEWAY_ROLE } from '../postgres/session.js';
 import { type Check, fault, type Outcome, ok, warning } from './check.js';
 
-/** Whether a session of the first role may SET ROLE to the second; before PostgreSQL 16 every member may. */
+/** SQL: whether a session of the first role may SET ROLE to the second. Before PostgreSQL 16 every member may. */
 const mayBecome = (member: string, role: string) => `pg_has_role(${member}, ${role},
   CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)`;
 
 const login = z.object({
   name: z.string(),
   superuser: z.boolean(),
-  /** Tables of streams. */
+  /** Tables of streams that the login owns. */
   owns: z.array(z.string()),
-  /** Roles of Rowcast that the cluster does not have. */
+  /** Roles of Rowcast that do not exist. */
   unmade: z.array(z.string()),
 });
 
-/** From what every login may read: one that may not become the gateway may not read the list of streams either. */
+/** Reads system catalogs only: a login that may not SET ROLE to the gateway may not read `rowcast.streams`. */
 const LOGIN = `
   SELECT quote_ident(current_user) AS name, r.rolsuper AS superuser,
          ARRAY(SELECT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
@@ -28,8 +32,8 @@ const LOGIN = `
 const roles = z.object({ member: z.boolean(), missing: z.array(z.string()) });
 
 /**
- * Whether the login may be the gateway; and what the roles lack before the gateway can read the list of rights, as
- * statements. From the catalogs of PostgreSQL, which every login may read.
+ * Whether the login may SET ROLE to the gateway, and the GRANT statements that are needed before the gateway can read the
+ * list of rights. It reads system catalogs only, which every login may.
  */
 const ROLE_RIGHTS = `
   SELECT ${mayBecome('current_user', `'${GATEWAY_ROLE}'`)} AS member, ARRAY(
@@ -46,7 +50,7 @@ const ROLE_RIGHTS = `
 
 const statement = z.object({ statement: z.string() });
 
-/** What the migrations granted in the schema rowcast and is not there. The rights to the tables of streams are a matter of each stream. */
+/** The rights in the schema rowcast that the migrations granted and that are missing. The check `streams` covers those on the tables of streams. */
 const GONE = `
   SELECT format('GRANT %s ON %s TO %s;', g.privilege, g.object, g.grantee) AS statement FROM (
       SELECT schema, object, privilege, grantee FROM rowcast.granted EXCEPT (${GRANTS})) g
@@ -55,7 +59,7 @@ const GONE = `
        JOIN pg_class c ON c.oid = s.relation JOIN pg_namespace n ON n.oid = c.relnamespace))
    ORDER BY 1`;
 
-/** What the login and its sessions may do in the schema; their rights on the tables are a matter of each stream. */
+/** The rights of the login and its sessions in the schema. The check `streams` covers those on the tables of streams. */
 export const rights: Check = {
   name: 'rights',
   async run(probe) {
@@ -70,17 +74,17 @@ export const rights: Check = {
     const { member, missing } = await probe.readOne(roles, ROLE_RIGHTS);
     const wrong: Outcome[] = [];
     if (!member) {
-      const found = `${name} may not become ${GATEWAY_ROLE}: no gateway can start with it`;
+      const found = `${name} may not SET ROLE to ${GATEWAY_ROLE}: no gateway can start with it`;
       wrong.push(fault(found, `GRANT ${GATEWAY_ROLE} TO ${name};`));
     } else if (missing.length === 0) {
       missing.push(...(await probe.readAsGateway(statement, GONE, [ROLES])).map((gone) => gone.statement));
     }
     if (missing.length > 0) {
       const what = missing.map((grant) => grant.replace(/^GRANT /, '').replace(/;$/, '')).join(', ');
-      wrong.push(fault(`what the migrations granted is gone: ${what}`, missing.join(' ')));
+      wrong.push(fault(`rights that the migrations granted are missing: ${what}`, missing.join(' ')));
     }
     if (wrong.length > 0) return wrong;
-    const also = superuser ? ', a superuser,' : owns.length > 0 ? `, who owns ${owns.join(', ')},` : '';
+    const also = superuser ? ', a superuser,' : owns.length > 0 ? `, the owner of ${owns.join(', ')},` : '';
     return ok(`logs in as ${name}${also} and reads and writes as ${GATEWAY_ROLE}`);
   },
 };
@@ -94,7 +98,7 @@ const pruned = z.object({
   missing: z.array(z.string()),
 });
 
-/** A gateway may only ask for it: rows are deleted with the rights of whoever owns the function. */
+/** Rows are deleted with the rights of the owner of the function `prune_by_policy`; a gateway only calls it. */
 const PRUNED = `
   SELECT s.name, c.oid::regclass::text AS relation, quote_ident(t.rolname) AS owner, quote_ident(o.rolname) AS pruner,
          NOT c.relrowsecurity OR o.rolsuper OR o.rolbypassrls OR pg_has_role(o.oid, c.relowner, 'USAGE') AS "seesAll",

@@ -16,7 +16,7 @@ export const migrations: Check = {
                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'rowcast' AND c.relname = 'migrations') AS readable`,
     );
-    if (!schema || readable === null) return fault('the schema rowcast is not there', MIGRATE);
+    if (!schema || readable === null) return fault('the schema rowcast does not exist', MIGRATE);
     if (!readable) {
       return fault(`${role} may not read rowcast.migrations`, `GRANT ${GATEWAY_ROLE} TO ${role};`);
     }
@@ -49,15 +49,12 @@ function compare(extensions: readonly { name: string; schema: string }[], ran: r
   const outcomes: Outcome[] = [];
   if (pending.length > 0) outcomes.push(fault(`not run yet: ${names(pending)}`, MIGRATE));
   if (changed.length > 0) {
-    const fix = 'Put the released files back; changes belong in a new migration. Until then no gateway starts.';
+    const fix = 'Restore the released files; changes belong in a new migration. Until then no gateway starts.';
     outcomes.push(fault(`changed after they ran: ${names(changed)}`, fix));
   }
   if (newer.length > 0) {
     outcomes.push(
-      warning(
-        `ran, but unknown here: ${names(newer)}`,
-        'Use the version of Rowcast that brought them, or a later one.',
-      ),
+      warning(`ran, but unknown here: ${names(newer)}`, 'Use the version of Rowcast that ran them, or a later one.'),
     );
   }
   if (outcomes.length > 0) return outcomes;

@@ -5,20 +5,20 @@ interface Rule {
   readonly verdict: typeof warning;
   readonly isWell: (value: string) => boolean;
   readonly says: string;
-  /** What it should be for the role, where the role can have its own. */
+  /** The value that it should have. */
   readonly wanted: string;
-  /** Set for the whole server, not for a role. */
+  /** Whether it can only be set for the whole server, and not for a role. */
   readonly server?: true;
 }
 
 const is = (wanted: string) => (value: string) => value === wanted;
 
-/** What a new session of the role has. A gateway overrides some of it, but not all and not everywhere. */
+/** Settings of a new session of the role. A gateway overrides some of them, but not in all of its sessions. */
 const RULES: Record<string, Rule> = {
   session_replication_role: {
     verdict: fault,
     isWell: (value) => value !== 'replica',
-    says: 'triggers do not fire: rows get no number',
+    says: 'triggers do not fire, so that rows get no seq',
     wanted: 'origin',
   },
   default_transaction_read_only: { verdict: fault, isWell: is('off'), says: 'migrations fail', wanted: 'off' },
@@ -35,25 +35,25 @@ const RULES: Record<string, Rule> = {
     says: 'writers of one channel get serialization failures (40001) and must retry',
     wanted: 'read committed',
   },
-  idle_session_timeout: { verdict: warning, isWell: is('0'), says: 'connections that wait are ended', wanted: '0' },
+  idle_session_timeout: { verdict: warning, isWell: is('0'), says: 'idle connections are closed', wanted: '0' },
   statement_timeout: {
     verdict: warning,
     isWell: is('0'),
-    says: 'migrations and long reads may be cut off',
+    says: 'migrations and long reads may be cancelled',
     wanted: '0',
   },
-  transaction_timeout: { verdict: warning, isWell: is('0'), says: 'migrations may be cut off', wanted: '0' },
+  transaction_timeout: { verdict: warning, isWell: is('0'), says: 'migrations may be cancelled', wanted: '0' },
   row_security: { verdict: warning, isWell: is('on'), says: 'a read that a policy would filter fails', wanted: 'on' },
   track_activities: {
     verdict: warning,
     isWell: is('on'),
-    says: 'nobody can see which session does what, not even this command',
+    says: 'the activity of sessions is not visible, not even to this command',
     wanted: 'on',
   },
   synchronous_commit: {
     verdict: warning,
     isWell: (value) => value !== 'off',
-    says: 'a crash of the server can lose events that readers have; give a new epoch after each',
+    says: 'a crash of the server can lose events that readers have; call rowcast.new_epoch after each',
     wanted: 'on',
   },
   fsync: {
@@ -68,7 +68,7 @@ const RULES: Record<string, Rule> = {
 export const settings: Check = {
   name: 'settings',
   async run(probe) {
-    // reset_val: what a session begins with. The check itself has set some for its transaction.
+    // reset_val is the value at the start of a session. The check itself has changed some in its transaction.
     const values = await probe.read(
       z.object({ name: z.string(), value: z.string() }),
       'SELECT name, reset_val AS value FROM pg_settings WHERE name = ANY($1)',
@@ -86,10 +86,10 @@ export const settings: Check = {
         WHERE 'session_replication_role=replica' = ANY (s.setconfig)`,
     );
     for (const { role: other } of replicas.filter((replica) => replica.role !== role)) {
-      const found = `the role ${other} has session_replication_role = replica: rows that it writes get no number`;
+      const found = `the role ${other} has session_replication_role = replica: rows that it writes get no seq`;
       outcomes.push(warning(found, `ALTER ROLE ${other} RESET session_replication_role;`));
     }
-    return outcomes.length === 0 ? ok('nothing that would hurt') : outcomes;
+    return outcomes.length === 0 ? ok('no harmful settings') : outcomes;
   },
 };
 

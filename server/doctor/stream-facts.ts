@@ -6,20 +6,22 @@ const trigger = z.object({
   /** The table of the stream, or a partition of it. */
   table: z.string(),
   enabled: z.enum(['O', 'A', 'D', 'R']),
-  /** The statements that give the trigger's function what it lacks, as its owner; and whether that one sees all rows. */
+  /** The function of the trigger, and its owner. */
   function: z.string(),
   owner: z.string(),
   definer: z.boolean(),
   superuser: z.boolean(),
+  /** Whether row-level security hides no row of the table from the owner of the function. */
   seesAll: z.boolean(),
+  /** The GRANT statements for rights that the owner of the function lacks. */
   lacks: z.array(z.string()),
 });
 
-/** What the catalog says of a stream; `role` is who reads it. */
+/** The facts about a stream in the system catalogs; `role` is the role that reads them. */
 export const stream = z.object({
   id: z.number(),
   name: z.string(),
-  /** Quoted; null where the table was dropped. */
+  /** Quoted; null if the table was dropped. */
   relation: z.string().nullable(),
   key: z.string(),
   keyType: z.string().nullable(),
@@ -29,9 +31,9 @@ export const stream = z.object({
   forced: z.boolean().nullable(),
   lacks: z.array(z.string()),
   seesAll: z.boolean().nullable(),
-  /** Restrictive policies, which hide rows whatever the others show. */
+  /** Restrictive policies, which hide rows whatever the permissive ones allow. */
   hiding: z.array(z.string()),
-  /** The table that the key refers to; null where there is none, or where the gateway sees its keys. */
+  /** The table that the key refers to, if the gateway cannot see all of its keys; otherwise null. */
   hiddenParent: z.string().nullable(),
   numberIndex: z.string().nullable(),
   txIndex: z.string().nullable(),
@@ -40,16 +42,16 @@ export const stream = z.object({
 });
 export type Facts = z.infer<typeof stream>;
 
-/** Null where the table is gone, which format('%I') would not take. */
+/** Null if the table was dropped; format('%I') would fail. */
 const RELATION = `quote_ident(n.nspname) || '.' || quote_ident(c.relname)`;
 
-/** What reading a table takes. */
+/** The rights to read a table. */
 const READING = `('USAGE', true, quote_ident(n.nspname)), ('SELECT', false, ${RELATION})`;
-/** What the functions that number and delete do in the schema rowcast. */
+/** The rights that the trigger functions need in the schema rowcast. */
 const NUMBERING = `('USAGE', true, 'rowcast'), ('SELECT', false, 'rowcast.channels'),
   ('INSERT', false, 'rowcast.channels'), ('UPDATE', false, 'rowcast.channels')`;
 
-/** An index over these columns first: its state, best first. Only an ordinary table has a unique one. */
+/** SQL: the state of the best index that begins with these columns. `unique` is a condition that the index must meet. */
 const index = (columns: string, unique: string) => `(
   SELECT CASE WHEN i.indisvalid AND i.indisready THEN 'valid' ELSE i.indexrelid::regclass::text END
     FROM pg_index i
@@ -68,7 +70,7 @@ export const FACTS = `
            WHERE NOT (has_schema_privilege(h.relnamespace, 'USAGE') AND has_column_privilege(h.oid, r.key, 'SELECT') AND ${seesAll('current_user', 'h')})) AS "hiddenParent",
          ${index('k.attnum, q.attnum', "i.indisunique OR c.relkind = 'p'")} AS "numberIndex",
          ${index('x.attnum', 'true')} AS "txIndex",
-         -- Names that the trigger function has written in.
+         -- The trigger function contains the names of the table and the key.
          EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = s.name || '_number'
                     AND (position((${RELATION}) IN p.prosrc) = 0
                       OR position('NEW.' || quote_ident(s.key_column) IN p.prosrc) = 0)) AS renamed,

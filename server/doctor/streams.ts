@@ -1,12 +1,16 @@
+/**
+ * The check `streams`: for each stream, the table, key, triggers, indexes, row-level security and rights, and a sample of
+ * its numbering. The statement in stream-facts.ts reads the facts; the rules are here.
+ */
 import { type Check, fault, type Outcome, ok, skipped, warning } from './check.js';
 import { holesOf, type Numbering } from './numbering.js';
 import { FACTS, type Facts, stream } from './stream-facts.js';
 
-/** The triggers that attach makes, and those that it makes besides on a partitioned table. */
+/** The triggers that attach creates, and the additional ones on a partitioned table. */
 export const TRIGGERS = ['floor', 'keep', 'number', 'ring', 'truncated'].map((name) => `zz_rowcast_${name}`);
 export const PARTITION_TRIGGERS = ['delete', 'deleted', 'partition'].map((name) => `zz_rowcast_${name}`);
 
-/** One outcome for each thing that is wrong with a stream, and one for a stream that is well. */
+/** One outcome for each problem of a stream, or one for a stream without problems. */
 export const streams: Check = {
   name: 'streams',
   async run(probe) {
@@ -17,16 +21,16 @@ export const streams: Check = {
       const { name, relation, keyType, triggers } = facts;
       const wrong = problems(facts);
       if (relation !== null && keyType !== null && facts.lacks.length === 0 && facts.seesAll) {
-        const { holes, looked } = await holesOf(probe, { ...facts, relation, keyType } satisfies Numbering).catch(
+        const { holes, channels } = await holesOf(probe, { ...facts, relation, keyType } satisfies Numbering).catch(
           (error: Error) => ({
-            holes: [skipped(`${name}: its numbers could not be checked: ${error.message}`)],
-            looked: 0,
+            holes: [skipped(`${name}: its numbering could not be checked: ${error.message}`)],
+            channels: 0,
           }),
         );
         wrong.push(...holes);
         if (wrong.length === 0) {
           wrong.push(
-            ok(`${name}: ${relation}, ${triggers.length} triggers, indexes, no hole (channels looked at: ${looked})`),
+            ok(`${name}: ${relation}, ${triggers.length} triggers, indexes, no hole (channels checked: ${channels})`),
           );
         }
       }
@@ -36,7 +40,7 @@ export const streams: Check = {
   },
 };
 
-/** Writes anew what attach makes, and keeps the numbering. The names are quoted. */
+/** Returns the statement that recreates what attach creates, and keeps the numbering. The names are quoted. */
 export function attachAgain({ owner, relation, key }: { owner: string | null; relation: string; key: string }): string {
   return `As the owner ${owner}: SELECT rowcast.attach('${relation.replaceAll("'", "''")}', '${key.replaceAll(/^"|"$/g, '')}');`;
 }
@@ -77,18 +81,18 @@ function problems(facts: Facts): Outcome[] {
   if (facts.txIndex === null) bad(`${relation} has no index over tx`, `CREATE INDEX ON ${relation} (tx);`);
   if (facts.forced) {
     bad(
-      'row-level security is forced on the owner, so a number may be given twice',
+      'row-level security is forced on the owner, so that a seq may be assigned twice',
       `ALTER TABLE ${relation} NO FORCE ROW LEVEL SECURITY;`,
     );
   }
-  if (facts.lacks.length > 0) bad(`${role} may not read ${relation}, so nobody gets its events`, attach);
+  if (facts.lacks.length > 0) bad(`${role} may not read ${relation}, so that its events are not delivered`, attach);
   else if (facts.hiding.length > 0) {
     bad(
       `the restrictive policy ${facts.hiding.join(', ')} hides rows of ${relation} from ${role}`,
       facts.hiding.map((policy) => `ALTER POLICY ${policy} ON ${relation} TO anon, authenticated;`).join(' '),
     );
   } else if (!facts.seesAll) {
-    // A policy of that name that does not show everything would be kept.
+    // attach would keep an existing policy of that name, even if it does not show every row.
     const again = attach.replace(': ', `: DROP POLICY IF EXISTS ${role} ON ${relation}; `);
     bad(`row-level security hides rows of ${relation} from ${role}`, again);
   }
@@ -96,7 +100,7 @@ function problems(facts: Facts): Outcome[] {
   return [...wrong, ...ownerProblems(facts)];
 }
 
-/** SECURITY DEFINER: the functions number with the rights of whoever attached the table, for as long as it is. */
+/** The trigger functions are SECURITY DEFINER: they run with the rights of the role that attached the table. */
 function ownerProblems({ name, relation, owner, triggers }: Facts): Outcome[] {
   const functions = triggers.filter(
     ({ definer, function: f }) => definer && f.startsWith('rowcast.') && !f.startsWith('rowcast.truncated'),
@@ -107,13 +111,13 @@ function ownerProblems({ name, relation, owner, triggers }: Facts): Outcome[] {
   const change = functions.map(({ function: f }) => `ALTER FUNCTION ${f} OWNER TO ${owner};`).join(' ');
   if (lacking.length > 0) {
     return [
-      fault(`${name}: the triggers run as ${functions[0]?.owner}, who lost rights: INSERTs fail`, lacking.join(' ')),
+      fault(`${name}: the triggers run as ${functions[0]?.owner}, which lacks rights: INSERTs fail`, lacking.join(' ')),
     ];
   }
   if (blind !== undefined) {
     return [
       fault(
-        `${name}: the triggers run as ${blind.owner}, from whom row-level security hides rows of ${relation}: a number may be given twice`,
+        `${name}: the triggers run as ${blind.owner}, and row-level security hides rows of ${relation} from it: a seq may be assigned twice`,
         change,
       ),
     ];
@@ -121,7 +125,7 @@ function ownerProblems({ name, relation, owner, triggers }: Facts): Outcome[] {
   if (foreign === undefined) return [];
   return [
     warning(
-      `${name}: ${relation} belongs to ${owner}, but its triggers run as ${foreign.owner}, who attached it`,
+      `${name}: ${relation} belongs to ${owner}, but its triggers run as ${foreign.owner}, which attached it`,
       change,
     ),
   ];

@@ -48,7 +48,7 @@ test('the login of a gateway: a member of rowcast_gateway is enough, and is what
   const stranger = await findingsAs(role);
   expect(complaints(stranger)).toEqual([
     `migrations fault: ${role} may not read rowcast.migrations`,
-    `rights fault: ${role} may not become rowcast_gateway: no gateway can start with it`,
+    `rights fault: ${role} may not SET ROLE to rowcast_gateway: no gateway can start with it`,
     ...['streams', 'access', 'retention'].map((name) =>
       expect.stringMatching(`^${name} skipped: .*permission denied to`),
     ),
@@ -58,7 +58,7 @@ test('the login of a gateway: a member of rowcast_gateway is enough, and is what
 });
 
 test('rights that a migration gave and somebody took away', async () => {
-  const gone = /what the migrations granted is gone: INSERT ON rowcast.tickets TO rowcast_gateway/;
+  const gone = /rights that the migrations granted are missing: INSERT ON rowcast.tickets TO rowcast_gateway/;
   await breaksAndMends('REVOKE INSERT ON rowcast.tickets FROM rowcast_gateway', gone);
   await breaksAndMends(
     'REVOKE EXECUTE ON FUNCTION rowcast.decide FROM rowcast_gateway',
@@ -76,20 +76,20 @@ test('who may read a stream is said of each, and is not what it was when a table
     GRANT SELECT ON app.news TO anon`);
   const readers = async () => foundBy(await findingsAs(), 'access');
   expect(await readers()).toEqual([
-    'message may be read by services only',
-    'execution may be read by services, and by users as the policies of public.agent_executions say',
-    'venture may be read by services, and by users as the policies of public.ventures say',
-    'news may be read by services, and by everybody, also without a token',
+    'message can be read by services only',
+    'execution can be read by services, and by users according to the policies of public.agent_executions',
+    'venture can be read by services, and by users according to the policies of public.ventures',
+    'news can be read by services, and by everyone, also without a token',
   ]);
   await writer.query('REVOKE SELECT ON app.news FROM anon; GRANT SELECT ON app.news TO authenticated');
-  expect((await readers()).at(-1)).toBe('news may be read by services, and by every user');
+  expect((await readers()).at(-1)).toBe('news can be read by services, and by every user');
   await writer.query('ALTER TABLE app.news ENABLE ROW LEVEL SECURITY');
-  expect((await readers()).at(-1)).toBe('news may be read by services only');
-  await breaksAndMends('ALTER TABLE agent_executions RENAME TO runs', /older than the table/);
-  expect((await readers())[1]).toContain('as the policies of public.runs say');
+  expect((await readers()).at(-1)).toBe('news can be read by services only');
+  await breaksAndMends('ALTER TABLE agent_executions RENAME TO runs', /missing or out of date/);
+  expect((await readers())[1]).toContain('according to the policies of public.runs');
   await breaksAndMends(
     'DROP FUNCTION rowcast.news_can_read',
-    /^access fault: news: what decides who may read is missing/,
+    /^access fault: news: its access function is missing/,
   );
 });
 
@@ -97,9 +97,9 @@ test('a guard that users may not call, and one that is gone', async () => {
   await writer.query(`
     CREATE SCHEMA app;
     CREATE FUNCTION app.may_read(key text) RETURNS boolean LANGUAGE sql RETURN true`);
-  await breaksAndMends(`SELECT rowcast.guard('message', 'app.may_read')`, /users may not call its guard app\.may_read/);
+  await breaksAndMends(`SELECT rowcast.guard('message', 'app.may_read')`, /users may not execute its guard app\.may_read/);
   expect(foundBy(await findingsAs(), 'access')[0]).toBe(
-    'message may be read by services, and by users as app.may_read says',
+    'message can be read by services, and by users according to app.may_read',
   );
   await breaksAndMends(
     'DROP FUNCTION app.may_read',

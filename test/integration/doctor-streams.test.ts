@@ -149,13 +149,13 @@ test('a stream that was attached by a role which is not its owner any more', asy
   await writer.query(`GRANT CREATE ON SCHEMA rowcast TO ${heir}`); // or the function cannot become theirs
   const all = await findings();
   expect(complaints(all)).toEqual([
-    expect.stringMatching(/the triggers run as shop_\d+, who lost rights: INSERTs fail/),
+    expect.stringMatching(/the triggers run as shop_\d+, which lacks rights: INSERTs fail/),
   ]);
   await writer.query(all.find(({ verdict }) => verdict === 'fault')?.fix ?? '');
   await writer.query('INSERT INTO orders VALUES (1)');
   await writer.query('ALTER TABLE orders ENABLE ROW LEVEL SECURITY');
   await breaksAndMends(
     'SELECT',
-    /the triggers run as shop_\d+, from whom row-level security hides rows of public\.orders/,
+    /the triggers run as shop_\d+, and row-level security hides rows of public\.orders from it/,
   );
 });

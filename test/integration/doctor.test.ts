@@ -37,7 +37,7 @@ describe('the command', () => {
     await log(writer, await newExecution(writer), 20);
     const { code, output } = await run({ DATABASE_URL: database.url });
     expect(output).toMatch(/^CHECK +VERDICT +FOUND$/m);
-    expect(output).toMatch(/^notify +ok +LISTEN hears NOTIFY/m);
+    expect(output).toMatch(/^notify +ok +LISTEN receives NOTIFY/m);
     expect(output).toMatch(/^connections +ok .* a gateway opens up to 18;/m);
     expect(output).toMatch(/^streams +ok +execution: public\.agent_execution_logs, 5 triggers/m);
     expect(output).toMatch(/^gateway +skipped +none responds/m);
@@ -99,7 +99,7 @@ describe('the schema', () => {
     ]);
     await writer.query('DROP SCHEMA rowcast CASCADE');
     expect(complaints(await findings())).toEqual([
-      'migrations fault: the schema rowcast is not there',
+      'migrations fault: the schema rowcast does not exist',
       expect.stringContaining('rights skipped'),
       expect.stringContaining('streams skipped'),
       expect.stringContaining('readable skipped'),
@@ -133,7 +133,7 @@ describe('the server', () => {
     const all = await findings();
     expect(complaints(all)).toEqual([
       expect.stringMatching(/^gate fault: pid \d+ .* holds it and is no gateway/),
-      expect.stringMatching(/^migration lock fault: pid \d+ .* holds it and migrates nothing/),
+      expect.stringMatching(/^migration lock fault: pid \d+ .* holds it and is no migration/),
     ]);
     await writer.query('SELECT pg_advisory_unlock(1919907683, 1)');
     await writer.query(all.find(({ name }) => name === 'migration lock')?.fix ?? '');

@@ -35,7 +35,7 @@ test('docs/operations/roles.md does what it says, with an administrator that is 
   const findings = await findingsAt(as('gateway'));
   expect(complaints(findings)).toEqual([]);
   expect(foundBy(findings, 'access')).toContain(
-    'orders may be read by services, and by users as the policies of public.orders say',
+    'orders can be read by services, and by users according to the policies of public.orders',
   );
   expect(await migrate(as('gateway'))).toEqual([]);
   const gateway = await startTestGateway(as('gateway'), { ROWCAST_PRUNE_INTERVAL: '50' });
