@@ -83,6 +83,8 @@ export class SharedChannel {
   /** Where the wire subscription stands; null while there is none. */
   #wire: Sequencer | null = null;
   #pending: Pending | null = null;
+  /** Why the stream cannot be read, as its readers were told; null while it can be. */
+  #stalled: string | null = null;
   /** Set while the gateway has refused for now, until the next attempt. */
   #cancelRetry: (() => void) | null = null;
   #acting = false;
@@ -132,8 +134,8 @@ export class SharedChannel {
   onFrame(frame: Frame): void {
     if (this.#wire === null) return; // of a subscription that was left
     this.#act(() => {
-      if (frame.type === 'stalled') for (const reader of this.#readers) reader.onStalled(frame.code);
-      if (frame.type === 'resumed') for (const reader of this.#readers) reader.onStalled(null);
+      if (frame.type === 'stalled') this.#stall(frame.code);
+      if (frame.type === 'resumed') this.#stall(null);
       if (frame.type === 'events') this.#receive(frame);
       if (frame.type === 'unsubscribed') this.#refuse([...this.#readers], frame.code, '');
       const position = frame.type === 'reset' ? parsePosition(frame.position) : null;
@@ -167,7 +169,10 @@ export class SharedChannel {
     for (const reader of this.#readers) {
       const place = this.#judged(reader);
       if (place === null) unjudged.push(reader);
-      else if (reader.place === null && this.#numbering !== null) reader.onSubscribed(place, this.#numbering);
+      else if (reader.place === null && this.#numbering !== null) {
+        reader.onSubscribed(place, this.#numbering);
+        if (this.#stalled !== null && reader.place !== null) reader.onStalled(this.#stalled);
+      }
     }
     const reader = lowest(unjudged) ?? lowest([...this.#readers].filter(({ takesEvents }) => takesEvents));
     if (reader === undefined) this.#unsubscribe();
@@ -226,6 +231,7 @@ export class SharedChannel {
     this.#wire = new Sequencer();
     this.#wire.moveTo({ epoch, seq: after });
     this.#backoff.reset();
+    if (this.#stalled !== null) this.#stall(null); // said of the last wire subscription; of this one it is said anew
     for (const reader of this.#readers) {
       const place = reader.place === null ? askedPosition(reader.since, numbering) : null;
       if (place === null) continue;
@@ -259,6 +265,11 @@ export class SharedChannel {
     this.#wire?.moveTo({ epoch: this.#numbering.epoch, seq: to });
     this.#numbering = { ...this.#numbering, head: Math.max(this.#numbering.head, to) };
     for (const reader of this.#readers) if (reader.place !== null && reader.takesEvents) reader.onEvents(frame);
+  }
+
+  #stall(code: string | null): void {
+    this.#stalled = code;
+    for (const reader of this.#readers) if (reader.place !== null) reader.onStalled(code);
   }
 
   /** Passes a reset of the wire subscription to all readers whose places it concerns (I2). */

@@ -108,6 +108,30 @@ describe('several subscriptions to one channel', () => {
     expect([errors, gateway.up.length, gateway.clock.timers]).toEqual([Array(3).fill('closed forbidden'), 0, 0]);
   });
 
+  test('a stream that cannot be read: also one that joins is told, and the end of it on another transport', async () => {
+    const told: string[] = [];
+    const subscribe = (name: string) => {
+      const onState = (state: string, error?: { code: string }) => told.push(`${name} ${state} ${error?.code ?? ''}`);
+      gateway.client.subscribe(CHANNEL, { onEvent() {}, onState });
+    };
+    subscribe('one');
+    await move();
+    told.length = 0;
+    gateway.push({ type: 'stalled', channel: CHANNEL, code: 'stream_unreadable' });
+    subscribe('two');
+    await move();
+    expect(told.splice(0)).toEqual([
+      'one live stream_unreadable',
+      'two subscribing ',
+      'two replaying ',
+      'two live ',
+      'two live stream_unreadable',
+    ]);
+    gateway.move();
+    await move();
+    expect(told).toEqual(['one live ', 'two live ']);
+  });
+
   test('a since that is none closes its subscription alone', async () => {
     const seqs: number[] = [];
     const wrong = gateway.client.subscribe(CHANNEL, { since: 'never', onState() {} });
