@@ -171,7 +171,9 @@ test('an offer of HTTP/2, as some clients make with any request, is declined, an
   expect(await talk(gateway.url, offer('/v1/ws'))).toMatch(/^HTTP\/1.1 404 .*"code":"not_found"/s);
   const withBody = (path: string) => offer(path).replace('GET', 'POST').replace(/\r\n$/, 'Content-Length: 2\r\n\r\n[]');
   expect(await talk(gateway.url, withBody('/v1/poll'))).toMatch(/ 400 .*"invalid_frame".*not have an Upgrade header/s);
-  expect(await talk(gateway.url, withBody('/api/agents/executions'))).toMatch(/ 400 .*not offer.*"invalid_request"/s);
+  expect(await talk(gateway.url, withBody('/api/agents/executions'))).toMatch(
+    / 400 .*not have an Upgrade header.*"invalid_request"/s,
+  );
   await talk(gateway.url, offer('/v1/channels'), true);
   expect((await fetch(`${gateway.url}/healthz`)).status).toBe(200);
 });

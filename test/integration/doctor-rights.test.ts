@@ -87,17 +87,17 @@ test('who may read a stream is said of each, and is not what it was when a table
   expect((await readers()).at(-1)).toBe('news can be read by services only');
   await breaksAndMends('ALTER TABLE agent_executions RENAME TO runs', /missing or out of date/);
   expect((await readers())[1]).toContain('according to the policies of public.runs');
-  await breaksAndMends(
-    'DROP FUNCTION rowcast.news_can_read',
-    /^access fault: news: its access function is missing/,
-  );
+  await breaksAndMends('DROP FUNCTION rowcast.news_can_read', /^access fault: news: its access function is missing/);
 });
 
 test('a guard that users may not call, and one that is gone', async () => {
   await writer.query(`
     CREATE SCHEMA app;
     CREATE FUNCTION app.may_read(key text) RETURNS boolean LANGUAGE sql RETURN true`);
-  await breaksAndMends(`SELECT rowcast.guard('message', 'app.may_read')`, /users may not execute its guard app\.may_read/);
+  await breaksAndMends(
+    `SELECT rowcast.guard('message', 'app.may_read')`,
+    /users may not execute its guard app\.may_read/,
+  );
   expect(foundBy(await findingsAs(), 'access')[0]).toBe(
     'message can be read by services, and by users according to app.may_read',
   );

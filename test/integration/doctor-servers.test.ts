@@ -144,7 +144,10 @@ describe('a server of its own', () => {
     };
     await mends('ALTER ROLE authenticated BYPASSRLS', /^access fault: no policy applies to authenticated/);
     const member = 'ALTER ROLE authenticated INHERIT; GRANT service_role TO authenticated';
-    await mends(member, /^access fault: authenticated is a member of service_role, and therefore can read every channel/);
+    await mends(
+      member,
+      /^access fault: authenticated is a member of service_role, and therefore can read every channel/,
+    );
     await writer.query('REVOKE service_role FROM rowcast_gateway; ALTER ROLE rowcast_gateway INHERIT');
     await writer.query('GRANT service_role TO rowcast_gateway');
     const inherits = await findingsAt(server.url);
@@ -154,7 +157,9 @@ describe('a server of its own', () => {
     await writer.query(fixFor(inherits, /^access warning/));
     await writer.query('REVOKE anon FROM rowcast_gateway');
     const apart = await findingsAt(server.url);
-    expect(about(apart, 'rights')?.found).toBe('rights that the migrations granted are missing: anon TO rowcast_gateway');
+    expect(about(apart, 'rights')?.found).toBe(
+      'rights that the migrations granted are missing: anon TO rowcast_gateway',
+    );
     await writer.query(fixFor(apart, /^rights/));
     expect(complaints(await findingsAt(server.url))).toEqual([]);
     await writer.query('ALTER ROLE anon RENAME TO nobody');

@@ -76,7 +76,7 @@ test('the doctor says what is installed, and what is wrong with it', async () =>
   expect(complaints(broken)).toEqual([
     'executions fault: the trigger touch of agents.agent_executions does not fire',
     expect.stringMatching(/^executions fault: agents\.agent_executions has no row-level security/),
-    'executions fault: the table execution_metrics is gone',
+    'executions fault: the table execution_metrics does not exist',
   ]);
   await writer.query(fixFor(broken, /does not fire/) + fixFor(broken, /has no row-level/));
   await writer.query('ALTER TABLE agents.metrics RENAME TO execution_metrics');
