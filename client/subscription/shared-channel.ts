@@ -135,7 +135,8 @@ export class SharedChannel {
     if (this.#wire === null) return; // of a subscription that was left
     this.#act(() => {
       if (frame.type === 'stalled') this.#stall(frame.code);
-      if (frame.type === 'resumed') this.#stall(null);
+      // Where a connection is made of requests, `resumed` may fall between two of them: events say it as well.
+      if (frame.type === 'resumed' || (frame.type === 'events' && this.#stalled !== null)) this.#stall(null);
       if (frame.type === 'events') this.#receive(frame);
       if (frame.type === 'unsubscribed') this.#refuse([...this.#readers], frame.code, '');
       const position = frame.type === 'reset' ? parsePosition(frame.position) : null;

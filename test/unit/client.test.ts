@@ -129,6 +129,11 @@ describe('several subscriptions to one channel', () => {
     ]);
     gateway.move();
     await move();
+    expect(told.splice(0)).toEqual(['one live ', 'two live ']);
+    gateway.push({ type: 'stalled', channel: CHANNEL, code: 'stream_unreadable' });
+    told.length = 0;
+    gateway.head += 1;
+    await move();
     expect(told).toEqual(['one live ', 'two live ']);
   });
 
