@@ -17,14 +17,21 @@ export class EventQueue<T> implements AsyncIterableIterator<T> {
   readonly #waiting: T[] = [];
   readonly #readers: { resolve(result: IteratorResult<T>): void; reject(reason: unknown): void }[] = [];
   #full = false;
+  #used = false;
   #end: { error?: Error } | null = null;
 
   constructor(events: QueueEvents) {
     this.#events = events;
   }
 
+  /** Whether an event was ever pushed. */
+  get used(): boolean {
+    return this.#used;
+  }
+
   push(value: T): void {
     if (this.#end !== null) return;
+    this.#used = true;
     const reader = this.#readers.shift();
     if (reader !== undefined) return reader.resolve({ value, done: false });
     this.#waiting.push(value);

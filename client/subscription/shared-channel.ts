@@ -12,7 +12,6 @@ import type { Clock } from '../ground/clock.js';
 import {
   askedPosition,
   type Frame,
-  leavesOut,
   outcomeOf,
   type Position,
   parsePosition,
@@ -281,21 +280,23 @@ export class SharedChannel {
     this.#numbering = {
       epoch,
       floor: reason === 'pruned' ? Math.max(floor, seq + 1) : reason === 'epoch' ? 1 : floor,
-      head: reason === 'pruned' || leavesOut(reason) ? Math.max(head, seq) : seq,
+      head: reason === 'epoch' || reason === 'ahead' ? seq : Math.max(head, seq),
     };
     for (const reader of this.#readers) {
       if (reader.place === null) continue;
       const { epoch: known, seq: has } = reader.place;
       // One that is further behind needs events before it: the wire subscription is moved to its place.
       const single = known === epoch && has === seq - 1;
-      const concerned = {
+      const concerned: Readonly<Record<string, boolean>> = {
         epoch: known !== epoch,
         pruned: has < seq,
         ahead: has > seq,
         too_large: single,
         unreadable: single,
       };
-      if (concerned[reason] && (reason === 'epoch' || known === epoch)) reader.onReset(reason, position, message);
+      // A reason that this version does not know moves every reader that is behind, or the same reset would come again.
+      const moves = concerned[reason] ?? has < seq;
+      if (moves && (reason === 'epoch' || known === epoch)) reader.onReset(reason, position, message);
     }
   }
 }

@@ -255,6 +255,7 @@ export class ChannelSubscription implements Subscription, ChannelReader {
 
   /** With `on` alone nothing waits for a loop. */
   #stopQueueing(): void {
+    this.#missed ||= this.#queue?.used === true;
     this.#queue = null;
     if (this.#state === 'waiting') this.#channels.join(this.channel, this); // the queue may have been full
   }
@@ -267,7 +268,10 @@ export class ChannelSubscription implements Subscription, ChannelReader {
     const type = typeof row.event_type === 'string' ? row.event_type : undefined;
     const event = { channel: this.channel, seq: position.seq, position: formatPosition(position), type, row };
     const listeners = type === undefined ? undefined : this.#listeners.get(type);
-    for (const listener of [this.#onEvent, ...(listeners ?? [])]) notify(listener, event);
+    for (const listener of [this.#onEvent, ...(listeners ?? [])]) {
+      if (this.#state === 'closed') return; // by the listener before
+      notify(listener, event);
+    }
     if (this.#queue !== null) this.#queue.push(event);
     else this.#missed ||= this.#onEvent === undefined;
   }

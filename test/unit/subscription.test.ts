@@ -213,3 +213,30 @@ test('I7: a loop over a subscription that was closed ends at once', async () => 
   await settle();
   expect(ended).toBe(true);
 });
+
+test('I2: a reset for a reason that this version does not know moves the subscription once', () => {
+  const resets: string[] = [];
+  const options: SubscribeOptions = { since: 'start', onEvent() {}, onReset: ({ reason }) => resets.push(reason) };
+  const { gateway, subscription } = subscribe(options, 3);
+  move(gateway, 1);
+  gateway.push({ type: 'reset', channel: CHANNEL, reason: 'later' as 'pruned', position: 'e1.2' });
+  move(gateway);
+  expect(resets).toEqual(['later']);
+  expect([subscription.position, gateway.up.length]).toEqual(['e1.3', 0]);
+});
+
+test('I2: a loop that begins after `on` has dropped events from the queue is refused', () => {
+  const { gateway, subscription } = subscribe({ since: 'start' }, 3);
+  move(gateway);
+  subscription.on('log', () => {});
+  expect(() => subscription[Symbol.asyncIterator]()).toThrow('events were delivered already');
+});
+
+test('I4: a listener that closes the subscription is the last one that gets the event', () => {
+  const seen: string[] = [];
+  const { gateway, subscription } = subscribe({ since: 'start', onEvent: () => subscription.close() }, 3);
+  const { event_type } = gateway.row(1);
+  subscription.on(String(event_type), () => seen.push('on'));
+  move(gateway);
+  expect(seen).toEqual([]);
+});
