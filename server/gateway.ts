@@ -41,8 +41,8 @@ export async function startGateway(
   const sources = new Sources({ config, databaseUrl, clock, logger, metrics });
   const doors = makeDoors({ config, sources, extensions, clock, logger, metrics, peers });
   const stop = async () => {
-    await doors.close();
     try {
+      await doors.close();
       for (const extension of extensions.toReversed()) await extension.stop?.();
     } finally {
       await sources.stop();

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { inSchema } from '../ground/in-schema.js';
 import { changeInstallation, runScript } from './installation.js';
-import { CORE, uninstallOf } from './sql-sets.js';
+import { CORE, extensionSets, uninstallOf } from './sql-sets.js';
 
 export interface UninstallOptions {
   /** These extensions alone. Left out: all of them, and the core. */
@@ -42,6 +42,11 @@ export async function uninstall(databaseUrl: string, options: UninstallOptions =
     const installed = (await client.query<Extension>(INSTALLED)).rows;
     const missing = (wanted ?? []).filter((name) => !installed.some((extension) => extension.name === name));
     if (missing.length > 0) throw new Error(`not installed: ${missing.join(', ')}`);
+    const removing = installed.filter(({ name }) => wanted === undefined || wanted.includes(name));
+    const foreign = removing.filter(({ name }) => !extensionSets().includes(name)).map(({ name }) => name);
+    if (foreign.length > 0) {
+      throw new Error(`this version of Rowcast cannot remove ${foreign.join(', ')}: use the version that installed it`);
+    }
     for (const extension of installed) {
       if (wanted === undefined || wanted.includes(extension.name)) {
         removed.push(...(await removeExtension(client, extension)));
