@@ -16,6 +16,8 @@ export class LazyConnection<C extends Connection> implements Connection {
   #loaded: C | null = null;
   #state: SessionState = 'waiting';
   #started = false;
+  /** When the next attempt to load is due; null while none is. */
+  #retryAt: number | null = null;
   #cancelTimer: () => void = () => {};
 
   constructor(load: () => Promise<C>, events: ConnectionEvents) {
@@ -45,7 +47,7 @@ export class LazyConnection<C extends Connection> implements Connection {
   }
 
   get retryAt(): number | null {
-    return this.#loaded?.retryAt ?? null;
+    return this.#loaded?.retryAt ?? this.#retryAt;
   }
 
   /** Calls `task` with the connection: now, or when it is loaded and started. */
@@ -65,12 +67,16 @@ export class LazyConnection<C extends Connection> implements Connection {
   }
 
   reconnect(): void {
-    this.#loaded?.reconnect();
-    this.start();
+    if (this.#loaded !== null) return this.#loaded.reconnect();
+    if (!this.#started) return this.start();
+    if (this.#retryAt === null) return; // the code is being loaded
+    this.#cancelTimer();
+    this.#attempt();
   }
 
   close(): void {
     this.#started = true;
+    this.#retryAt = null;
     this.#cancelTimer();
     if (this.#loaded !== null) return this.#loaded.close();
     if (this.#state !== 'closed') this.#enter('closed');
@@ -82,6 +88,7 @@ export class LazyConnection<C extends Connection> implements Connection {
   }
 
   #attempt(): void {
+    this.#retryAt = null;
     this.#load().then(
       (loaded) => {
         if (this.#state === 'closed') return;
@@ -91,7 +98,9 @@ export class LazyConnection<C extends Connection> implements Connection {
       },
       (reason: unknown) => {
         if (this.#state === 'closed') return;
-        this.#cancelTimer = systemClock.after(this.#backoff.next(), () => this.#attempt());
+        const delay = this.#backoff.next();
+        this.#retryAt = systemClock.now() + delay;
+        this.#cancelTimer = systemClock.after(delay, () => this.#attempt());
         this.#enter('waiting', new RowcastError('unavailable', String(reason)));
       },
     );
