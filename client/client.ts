@@ -120,7 +120,7 @@ export function clientOver(
           if (listeners.has(listener) && connection.state === state) notify(listener, state, error);
         }
         if (state !== 'closed') return;
-        const reason = error ?? new RowcastError('unavailable', 'the client was closed');
+        const reason = error ?? new RowcastError('unavailable', 'the client is closed');
         for (const subscription of [...subscriptions]) subscription.fail(reason);
       });
     },

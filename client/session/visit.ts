@@ -196,7 +196,7 @@ export class Visit {
     this.request({ type: 'ping' });
     this.#cancelTimer();
     this.#cancelTimer = this.#clock.after(Math.min(PROBE_TIMEOUT, established.heartbeat), () => {
-      if (this.#probing) this.#silent('the gateway did not answer after a network hint');
+      if (this.#probing) this.#silent('no answer after a network hint');
       else this.#watchHeartbeat(established.heartbeat);
     });
   }
@@ -340,8 +340,8 @@ export class Visit {
   }
 
   #finish({ error, stops = false, excused }: { error: RowcastError; stops?: boolean; excused: boolean }): void {
-    const { since = null } = this.#established ?? {};
-    const lived = since === null || !this.#proven ? null : this.#clock.now() - since;
+    const since = this.#established?.since;
+    const lived = since === undefined || !this.#proven ? null : this.#clock.now() - since;
     const { retryAfter } = this.#farewell;
     const probed = this.#probing;
     this.close();
