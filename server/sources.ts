@@ -19,7 +19,7 @@ import { AdvisoryGate } from './postgres/gate.js';
 import { Listener } from './postgres/listener.js';
 import { makePool } from './postgres/pool.js';
 import { Retention } from './postgres/retention.js';
-import { READ_SETTINGS, soon } from './postgres/session.js';
+import { READ_SETTINGS, withGrace } from './postgres/session.js';
 import { TablePages } from './postgres/table-pages.js';
 import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
@@ -95,7 +95,7 @@ export class Sources {
       logger,
       health,
       prepare: statementTimeout(DECISION_TIMEOUT),
-      lasting: true,
+      keepIdle: true,
     });
     const authorizer = new PostgresAuthorizer(accessPool, logger);
     const access = new Access({ authorizer, clock, interval: config.accessInterval });
@@ -171,7 +171,7 @@ export class Sources {
       this.#tail.stop(),
       this.#pages.stop(),
       this.#retention.stop(),
-      ...this.#pools.map((pool) => soon(pool.end())),
+      ...this.#pools.map((pool) => withGrace(pool.end())),
     ]);
   }
 }

@@ -1,20 +1,20 @@
-/** Names that are remembered; of more, the one that was told longest ago. */
-const REMEMBERED = 1_000;
+/** Maximum number of names that are remembered. Beyond it the least recent one is dropped. */
+const MAX_NAMES = 1_000;
 
-/** Tells things once: what fails for every reader, and at every try, is one line of the log. */
+/** Remembers what was logged, so that an error that every reader and every attempt meets is logged once. */
 export class Once {
-  readonly #told = new Set<string>();
+  readonly #names = new Set<string>();
 
-  /** Whether it was not told yet; from now on it was. */
+  /** Returns whether this is the first call for a name. */
   first(name: string): boolean {
-    const first = !this.#told.delete(name);
-    this.#told.add(name);
-    const [oldest] = this.#told;
-    if (this.#told.size > REMEMBERED && oldest !== undefined) this.#told.delete(oldest);
+    const first = !this.#names.delete(name);
+    this.#names.add(name);
+    const [oldest] = this.#names;
+    if (this.#names.size > MAX_NAMES && oldest !== undefined) this.#names.delete(oldest);
     return first;
   }
 
   forget(name: string): void {
-    this.#told.delete(name);
+    this.#names.delete(name);
   }
 }

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 
-/** What to do where a process may open too few. */
+/** How to fix a limit on open files that is too low. */
 export const RAISE_OPEN_FILES =
   'Raise the limit of open files of this process: ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker.';
 
-/** How many files, sockets among them, this process may open; null where that is not known or not bounded. */
+/** Returns the maximum number of files and sockets that this process may open; null if it is unknown or unlimited. */
 export function openFileLimit(): number | null {
   try {
     const limits = readFileSync('/proc/self/limits', 'utf8');

@@ -19,7 +19,7 @@ export class Unavailable extends Error {
   override readonly name = 'Unavailable';
 }
 
-/** The table of a stream, or what of it belongs to one channel, cannot be read at present; others can. `cause` is for the log. */
+/** The table of a stream, or the rows of one channel in it, cannot be read at present; others can. `cause` is logged only. */
 export class StreamUnreadable extends Refusal {
   override readonly cause: unknown;
 

@@ -18,7 +18,7 @@ export interface Health {
   readonly checks: { readonly database: boolean; readonly listen: boolean; readonly tail: boolean };
   /** Why connections to the database are down, by session. */
   readonly connections: Readonly<Record<string, string>>;
-  /** Streams that cannot be read, or not all of their rows, and why; by their names. */
+  /** Streams that cannot be read, or not completely, and why; by name. */
   readonly streams: Readonly<Record<string, object>>;
 }
 
@@ -60,7 +60,7 @@ export function makeApp(options: AppOptions): Express {
 
   app.get('/readyz', (_request, response) => {
     const { checks, connections, streams } = health();
-    // A stream that cannot be read is the trouble of its readers alone: no other gateway could serve them.
+    // A stream that cannot be read does not make the gateway unready, because no other gateway could serve its readers.
     const ready = Object.values(checks).every(Boolean);
     const reasons = Object.keys(connections).length > 0 ? { connections } : {};
     response.status(ready ? 200 : 503).json({ status: ready ? 'ready' : 'not ready', checks, ...reasons, streams });

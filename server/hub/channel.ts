@@ -60,7 +60,7 @@ export class Channel {
   #gone = false;
   #rechecking = false;
   #recheckWanted = false;
-  /** How often its state, and a page of it, could not be read in a row because of the stream; 0 where they can. */
+  /** The number of consecutive reads of the state, and of a page, that failed because of the stream. */
   #stateFailures = 0;
   #pageFailures = 0;
   #tryLoad: () => void = () => {};
@@ -80,7 +80,7 @@ export class Channel {
     return this.#readers.size;
   }
 
-  /** The state cannot be read because of its stream. */
+  /** Whether the state cannot be read because of its stream. */
   get stalled(): boolean {
     return this.#stateFailures > 0;
   }
@@ -195,12 +195,12 @@ export class Channel {
     this.#rechecking = false;
   }
 
-  /** Waits so long, or until what `hand` is given is called. */
-  async #pause(wait: number, hand: (proceed: () => void) => void): Promise<void> {
+  /** Waits for `wait` milliseconds, or until the function that `onProceed` gets is called. */
+  async #pause(wait: number, onProceed: (proceed: () => void) => void): Promise<void> {
     if (this.#closed) return;
     await new Promise<void>((resolve) => {
       const cancel = this.#context.clock.after(wait, resolve);
-      hand(() => {
+      onProceed(() => {
         cancel();
         resolve();
       });
@@ -212,7 +212,7 @@ export class Channel {
     for (const reader of this.#readers) if (this.#pageFailures === 0 || !this.#waiting.has(reader)) reader.resume();
   }
 
-  /** Does not log a database or a stream that cannot be read: what reads it logs that once, for all channels. */
+  /** Does not log that the database or the stream cannot be read: the code that reads it logs that once, for all channels. */
   #warn(error: unknown, message: string): void {
     if (error instanceof StreamUnreadable) return;
     if (!(error instanceof Unavailable)) this.#context.logger.warn({ channel: this.name, err: error }, message);
@@ -314,7 +314,7 @@ export class Channel {
     }
   }
 
-  /** The one row that follows cannot be sent: its readers are told, and go on behind it (I2). */
+  /** The next row cannot be sent: its readers get a reset and continue after it (I2). */
   #withhold({ seq, reason, message }: Withheld): void {
     const { epoch } = this.#state;
     for (const reader of [...this.#readers]) {

@@ -102,7 +102,7 @@ export class Hub implements Movements {
     this.#waiting.wake(stream);
   }
 
-  /** Runs `task` when a channel whose stream cannot be read may be tried again; returns what takes it back. */
+  /** Runs `task` when a channel whose stream could not be read may be tried again. Returns a function that cancels it. */
   whenReadable(channel: string, task: () => void): () => void {
     return this.#waiting.add(channel.slice(0, channel.indexOf(':')), task);
   }

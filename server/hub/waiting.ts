@@ -1,10 +1,10 @@
 import type { Clock } from '../ports/clock.js';
 
-/** Between two tries for what waits for a stream: the first and the longest, in milliseconds. */
+/** The first and the maximum delay between attempts, in milliseconds. */
 const FIRST_WAIT = 250;
 const LONGEST_WAIT = 5_000;
 
-/** The longer it fails, the longer until the next try. */
+/** Returns the delay after this number of failures, in milliseconds (exponential backoff). */
 export function waitAfter(failures: number): number {
   return Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(failures, 10));
 }
@@ -15,7 +15,7 @@ interface Line {
   cancel: () => void;
 }
 
-/** What waits for streams that cannot be read: it is tried again at a growing pace, and when the feed has news of the stream. */
+/** Runs tasks again that failed because their stream could not be read: with exponential backoff, or when the feed reports a change of the stream. */
 export class Waiting {
   readonly #clock: Clock;
   readonly #lines = new Map<string, Line>();
@@ -24,7 +24,7 @@ export class Waiting {
     this.#clock = clock;
   }
 
-  /** Runs `task` once, later; returns what takes it back. */
+  /** Runs `task` once, later. Returns a function that cancels it. */
   add(stream: string, task: () => void): () => void {
     const line = this.#lines.get(stream) ?? { tasks: new Set(), failures: 0, cancel: () => {} };
     this.#lines.set(stream, line);
@@ -40,7 +40,7 @@ export class Waiting {
     };
   }
 
-  /** There is news of the stream. */
+  /** The feed has reported a change of the stream: runs its tasks now. */
   wake(stream: string): void {
     const line = this.#lines.get(stream);
     if (line === undefined) return;
@@ -56,7 +56,7 @@ export class Waiting {
 
   #try(stream: string, line: Line): void {
     this.#run(line);
-    // Those that fail again come back in the meantime, and wait longer than before.
+    // Tasks that fail again are added in the meantime, with a longer delay.
     this.#clock.after(FIRST_WAIT, () => {
       if (line.tasks.size === 0 && this.#lines.get(stream) === line) this.#lines.delete(stream);
     });

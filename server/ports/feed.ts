@@ -20,7 +20,7 @@ export interface ChannelState {
 export interface RunOfRows {
   readonly epoch: string;
   readonly rows: readonly StoredRow[];
-  /** In place of rows: the first one cannot be sent. */
+  /** Set instead of rows if the first one cannot be sent. */
   readonly withheld?: Withheld;
 }
 
@@ -28,7 +28,7 @@ export interface RunOfRows {
 export interface Withheld {
   readonly seq: number;
   readonly reason: 'too_large' | 'unreadable';
-  /** For people. */
+  /** An explanation for people. */
   readonly message: string;
 }
 
@@ -44,7 +44,7 @@ export interface Movements {
   moved(movement: Movement): void;
   /** Movements may have been lost: the state of every channel must be read again. */
   recheckAll(): void;
-  /** The same, for the channels of one stream alone: it cannot be read any more, or can be read again. */
+  /** The same for the channels of one stream: it can no longer be read, or can be read again. */
   recheck(stream: string): void;
 }
 

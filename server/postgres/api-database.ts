@@ -3,13 +3,13 @@ import { Shares } from '../limits/shares.js';
 import type { Database, DatabaseFor, Use } from '../ports/database.js';
 import { principalDatabase } from './principal-database.js';
 
-/** Transactions of one user that wait for their turn; one more is refused. */
+/** Maximum number of queued transactions of one user. Further ones are refused. */
 const MAX_WAITING = 100;
 
 /**
- * The database as the HTTP API uses it: who asks has the rights of a principal, and its share of the connections. One user has
- * half of them at most, and so have all searches together; a write may wait for a lock, and leaves one to those who read.
- * A service is trusted, and has what is there.
+ * The database for the HTTP API: each request has the rights of its principal, and a share of the connections. One user may
+ * use half of them, and so may all searches together. Writes, which may wait for a lock, leave one connection for reads.
+ * Services are trusted and have no limit of their own.
  */
 export function apiDatabase(pool: pg.Pool, connections: number): DatabaseFor {
   const half = Math.ceil(connections / 2);

@@ -12,19 +12,19 @@ const DECIDE = {
 };
 const decided = z.array(z.object({ allowed: z.boolean().nullable(), problem: z.string().nullable() }));
 
-/** Questions that one statement answers: some 15 ms of it. */
+/** Maximum number of questions in one statement, which takes about 15 ms. */
 const AT_ONCE = 500;
 
 /**
- * Asks Postgres as each principal (`rowcast.can_read`). What is asked while an answer is on its way is asked together, in
- * lines of their own: of each stream, so that a guard that is slow holds up nobody else; and of what is relied on, so that
- * whoever asks for much does not put off that a right is lost.
+ * Decides access with the role and claims of each principal (`rowcast.can_read`). Questions that arrive during a statement
+ * are combined in the next one. There are separate queues for each stream, so that a slow guard delays its own stream only;
+ * and for questions that subscriptions rely on, so that new subscriptions cannot delay a revocation.
  */
 export class PostgresAuthorizer implements Authorizer {
   readonly #pool: pg.Pool;
   readonly #logger: Logger;
-  /** While somebody waits. */
-  readonly #lines = new Map<string, Batch<AccessQuestion, boolean | null>>();
+  /** The queues with pending questions. */
+  readonly #queues = new Map<string, Batch<AccessQuestion, boolean | null>>();
 
   constructor(pool: pg.Pool, logger: Logger) {
     this.#pool = pool;
@@ -34,10 +34,10 @@ export class PostgresAuthorizer implements Authorizer {
   mayRead(question: AccessQuestion, again: boolean): Promise<boolean | null> {
     const [stream = ''] = question.channel.split(':', 1);
     const name = `${again} ${stream}`;
-    const line = this.#lines.get(name) ?? new Batch((questions) => this.#decide(questions), AT_ONCE, 1);
-    this.#lines.set(name, line);
-    return line.ask(question).finally(() => {
-      if (line.idle && this.#lines.get(name) === line) this.#lines.delete(name);
+    const queue = this.#queues.get(name) ?? new Batch((questions) => this.#decide(questions), AT_ONCE, 1);
+    this.#queues.set(name, queue);
+    return queue.ask(question).finally(() => {
+      if (queue.idle && this.#queues.get(name) === queue) this.#queues.delete(name);
     });
   }
 
@@ -48,14 +48,14 @@ export class PostgresAuthorizer implements Authorizer {
     try {
       const answers = decided.parse((await this.#pool.query({ ...DECIDE, values: [roles, claims, channels] })).rows);
       const failed = answers.findIndex(({ allowed }) => allowed === null);
-      if (failed >= 0) this.#tell(channels[failed], answers[failed]?.problem);
+      if (failed >= 0) this.#logFailure(channels[failed], answers[failed]?.problem);
       return questions.map((_, index) => answers[index]?.allowed ?? null);
     } catch (error) {
       const { message } = error as Error;
       if (isConnectionLoss(error)) throw new Unavailable(`access: ${message}`, { cause: error });
-      // No handler in SQL catches a timeout: whose policy it was is known when each is asked by itself.
+      // SQL cannot catch a timeout of the statement. Asking each question alone shows which policy is slow.
       if (questions.length > 1) return this.#oneByOne(questions);
-      this.#tell(channels[0], message);
+      this.#logFailure(channels[0], message);
       return [null];
     }
   }
@@ -66,7 +66,7 @@ export class PostgresAuthorizer implements Authorizer {
     return answers;
   }
 
-  #tell(channel: string | undefined, problem: string | null | undefined): void {
-    this.#logger.error({ channel, problem }, 'who may read a channel could not be decided');
+  #logFailure(channel: string | undefined, problem: string | null | undefined): void {
+    this.#logger.error({ channel, problem }, 'access to a channel could not be decided');
   }
 }

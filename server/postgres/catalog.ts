@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { checkKey, STREAMS, type Stream, splitChannel, streamRow } from './streams.js';
 
-/** In milliseconds: a column that was added to a table is in its events after this time at the latest. */
+/** Maximum age of the catalog, in milliseconds: a column that was added to a table is in its events after this time. */
 const MAX_AGE = 10_000;
 
 const REVISION = { name: 'revision', text: 'SELECT revision FROM rowcast.catalog' };
@@ -11,7 +11,7 @@ const REVISION = { name: 'revision', text: 'SELECT revision FROM rowcast.catalog
 /** Runs a query on the connection of the tail, in turn. */
 type Ask = <T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>) => Promise<T[]>;
 
-/** The streams as they were when the catalog of the database was read last. */
+/** The streams as of the last read of the catalog in the database. */
 export class Catalog {
   readonly #ask: Ask;
   readonly #onChanged: () => void;
@@ -22,13 +22,13 @@ export class Catalog {
   #readAt = 0;
   #loading: Promise<void> | null = null;
 
-  /** `onChanged`: a stream came, went, or is numbered anew. */
+  /** `onChanged` is called when a stream was attached, detached or renumbered. */
   constructor(ask: Ask, onChanged: () => void) {
     this.#ask = ask;
     this.#onChanged = onChanged;
   }
 
-  /** Another array whenever anything about a stream has changed. */
+  /** A new array whenever anything about a stream has changed. */
   get streams(): readonly Stream[] {
     return this.#streams;
   }
@@ -37,32 +37,33 @@ export class Catalog {
     return this.#byId.get(id);
   }
 
-  /** The stream and the key of a channel, null where there is no such stream. Throws `Refusal` (invalid_channel). */
+  /** Returns the stream and key of a channel, or null if there is no such stream. Rejects with `Refusal` (invalid_channel). */
   async find(channel: string): Promise<{ stream: Stream; key: string } | null> {
     const { stream: name, key } = splitChannel(channel);
     if (!this.#byName.has(name)) {
-      await this.#loading?.catch(() => {}); // it may have begun before the table was attached
+      // The table may have been attached a moment ago, after a load that is in progress had begun.
+      await this.#loading?.catch(() => {});
       await this.load();
-    } // attached a moment ago, perhaps
+    }
     const stream = this.#byName.get(name);
     if (stream === undefined) return null;
     checkKey(stream, key);
     return { stream, key };
   }
 
-  /** Reads it on a connection that nobody else uses yet. */
+  /** Reads the catalog on a connection that is not in use yet. */
   prepare(client: pg.Client): Promise<void> {
     return this.#load(async (query, values, row) => {
       return z.array(row).parse((await client.query({ ...query, values })).rows);
     });
   }
 
-  /** A read of the tail has found this revision: reads the catalog again if it is another, or it was long ago. */
+  /** Called with the revision that a read of the tail has found. Reads the catalog again if the revision differs, or the last read is too old. */
   async seen(revision: number): Promise<void> {
     if (revision !== this.#revision || Date.now() - this.#readAt > MAX_AGE) await this.load();
   }
 
-  /** Reads it again: a stream was attached, or a table has other columns or another name than before. */
+  /** Reads the catalog again, after a change of a stream or its table. Concurrent callers share one read. */
   load(): Promise<void> {
     this.#loading ??= this.#load(this.#ask).finally(() => {
       this.#loading = null;
@@ -73,19 +74,19 @@ export class Catalog {
   async #load(ask: Ask): Promise<void> {
     const [catalog] = await ask(REVISION, [], z.object({ revision: z.number() }));
     if (catalog === undefined) throw new Error('rowcast.catalog is empty: run `rowcast migrate`');
-    // The revision first: what changes between the two is noticed at the next read.
+    // The revision is read first, so that a change between the two statements is noticed at the next read.
     this.#use(catalog.revision, await ask({ name: 'streams', text: STREAMS }, [], streamRow));
   }
 
   #use(revision: number, streams: readonly Stream[]): void {
     this.#readAt = Date.now();
-    // A table that was dropped without being detached changes no revision.
+    // Dropping a table without detaching it does not change the revision.
     const numberings = (of: readonly Stream[]) => of.map(({ id, epoch }) => `${id} ${epoch}`).join();
     const changed =
       this.#revision !== null && (this.#revision !== revision || numberings(streams) !== numberings(this.#streams));
     this.#revision = revision;
     if (changed) queueMicrotask(() => this.#onChanged());
-    if (isDeepStrictEqual(streams, this.#streams)) return; // so that statements stay prepared
+    if (isDeepStrictEqual(streams, this.#streams)) return; // keep the array, so that statements stay prepared
     this.#streams = streams;
     this.#byName = new Map(streams.map((stream) => [stream.name, stream]));
     this.#byId = new Map(streams.map((stream) => [stream.id, stream]));

@@ -4,18 +4,18 @@ import { connectOptions } from './connect-options.js';
 import { poolDatabase } from './principal-database.js';
 import { CONNECT_TIMEOUT, types } from './session.js';
 
-/** Connections of a service, and how long one of its statements may take, in milliseconds. */
+/** The number of connections of a service, and the timeout of its statements in milliseconds. */
 const SIZE = 4;
 const QUERY_TIMEOUT = 10_000;
 
 export interface ConnectedDatabase extends Database {
-  /** Closes the connections that it has opened itself. */
+  /** Closes the connections. A pool that was passed in stays open. */
   close(): Promise<void>;
 }
 
 /**
- * The database as a service sees it, with the rights of its own login: by its URL, or by a pool that the service has
- * already and goes on closing itself. Connects when it is first used.
+ * The database with the rights of its login, for services: from a URL, or from an existing pool, which the caller closes.
+ * It connects at the first use.
  */
 export function connectDatabase(from: string | pg.Pool): ConnectedDatabase {
   if (typeof from !== 'string') return { ...poolDatabase(from), close: async () => {} };
@@ -28,6 +28,6 @@ export function connectDatabase(from: string | pg.Pool): ConnectedDatabase {
     keepAlive: true,
     types,
   });
-  pool.on('error', () => {}); // an idle connection was lost: the next use opens another one
+  pool.on('error', () => {}); // an idle connection was lost; the next use opens another one
   return { ...poolDatabase(pool), close: () => pool.end() };
 }

@@ -1,4 +1,4 @@
-/** What an error of connecting to the database means: in one line for people, and what to do about it. */
+/** Explains errors of connecting to the database in one line, and how to fix them. */
 import pg from 'pg';
 import { RAISE_OPEN_FILES } from '../ground/open-files.js';
 
@@ -6,7 +6,7 @@ const UNVERIFIED =
   'The certificate of the server is not verified by an authority that is known: name its certificate, sslmode=verify-full&sslrootcert=/path/to/ca.pem; or write sslmode=require, which encrypts without verifying.';
 const UNREACHABLE = 'Correct host and port in DATABASE_URL, or see to the network in between.';
 
-/** By SQLSTATE, or by the code of the operating system or of TLS. */
+/** Fixes by SQLSTATE, or by the error code of the operating system or of TLS. */
 const FIXES: Readonly<Record<string, string>> = {
   '28P01': 'Put the right password into DATABASE_URL and start again; or set it: ALTER ROLE … PASSWORD …',
   '28000':
@@ -38,32 +38,32 @@ const FIXES: Readonly<Record<string, string>> = {
     'Name the host in DATABASE_URL as its certificate does; or write sslmode=verify-ca with sslrootcert, which does not compare the name.',
 };
 
-/** Errors of the driver without a code. */
+/** Fixes for errors of the driver without a code, by message. */
 const FIXES_BY_TEXT: readonly (readonly [RegExp, string])[] = [
   [/does not support SSL/, 'Write sslmode=disable in DATABASE_URL, or turn on ssl in PostgreSQL.'],
   [/timeout|timed out/i, 'See whether a firewall is in between, and whether PostgreSQL answers others.'],
 ];
 
-/** Of an attempt at each address of a host, the first. */
+/** Returns the first error, if an attempt was made for each address of a host. */
 function firstOf(error: unknown): NodeJS.ErrnoException {
   const { errors: [first] = [error] } = Object(error) as { errors?: unknown[] };
   const { message } = Object(first) as Partial<Error>;
   return typeof message === 'string' ? (first as Error) : new Error(String(first));
 }
 
-/** In the words of PostgreSQL or of the system. */
+/** Returns the message of PostgreSQL or of the operating system. */
 export function messageOf(error: unknown): string {
   return firstOf(error).message;
 }
 
-/** What mends it; undefined where nothing is known. */
+/** Returns how to fix the error, or undefined if that is not known. */
 export function fixOf(error: unknown): string | undefined {
   const { code = '', syscall, message } = firstOf(error);
-  if (code === 'ENOENT' && syscall !== 'connect') return undefined; // another file than a socket
+  if (code === 'ENOENT' && syscall !== 'connect') return undefined; // a file that is not a socket
   return FIXES[code] ?? FIXES_BY_TEXT.find(([text]) => text.test(message))?.[1];
 }
 
-/** The message without names of roles, databases and hosts: for readers who need not know them. */
+/** Returns the message without the names of roles, databases and hosts, for readers that must not see them. */
 export function reasonOf(error: unknown): string {
   const first = firstOf(error);
   if (first instanceof pg.DatabaseError) return first.message.replace(/"[^"]*"/g, '…');

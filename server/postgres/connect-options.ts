@@ -1,7 +1,7 @@
 /**
- * How every connection of this package is opened: from the database URL, with `sslmode` as PostgreSQL's own programs take it. The
- * driver would read the URL itself, but gives `require`, `prefer` and `verify-ca` the meaning of `verify-full`, and lets
- * parameters of the URL replace options that this package relies on, such as the names of its sessions.
+ * The connection options of every connection of this package, made from the database URL. `sslmode` has the meaning that it
+ * has in PostgreSQL's own programs. The driver could parse the URL itself, but it treats `require`, `prefer` and `verify-ca`
+ * as `verify-full`, and lets parameters of the URL override options that this package relies on, such as `application_name`.
  */
 import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from 'node:tls';
@@ -10,7 +10,7 @@ import { type DatabaseAddress, parseDatabaseUrl, SSL_MODES, type SslMode } from 
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** As libpq: a parameter of the URL, else the variable. */
+/** As in libpq, a parameter of the URL takes precedence over the variable. */
 const VARIABLES = {
   sslmode: 'PGSSLMODE',
   sslrootcert: 'PGSSLROOTCERT',
@@ -18,7 +18,7 @@ const VARIABLES = {
   sslkey: 'PGSSLKEY',
 } as const;
 
-/** Throws `Error` if the URL cannot be used, or a file that it names cannot be read. */
+/** Throws `Error` if the URL is not valid, or a file that it names cannot be read. */
 export function connectOptions(databaseUrl: string, env: Environment = process.env): pg.ClientConfig {
   const { parameters, ...address } = parseDatabaseUrl(databaseUrl);
   const given = {
@@ -36,7 +36,7 @@ function sslOptions(parameters: DatabaseAddress['parameters'], env: Environment)
   if (mode === 'disable' || mode === 'allow') return false;
   const root = given('sslrootcert');
   const files = {
-    // `system` are the authorities that Node trusts, as without a file.
+    // `system` means the authorities that Node trusts, as does no file.
     ca: root === 'system' ? undefined : contentOf(root, 'sslrootcert'),
     cert: contentOf(given('sslcert'), 'sslcert'),
     key: contentOf(given('sslkey'), 'sslkey'),
@@ -54,7 +54,7 @@ function sslOptions(parameters: DatabaseAddress['parameters'], env: Environment)
   return { ...options, rejectUnauthorized: false };
 }
 
-/** A URL that asks for TLS in another way, such as the `ssl=true` of JDBC, gets the mode that verifies all. */
+/** A URL that requests TLS in another way, such as `ssl=true` of JDBC, gets the mode with full verification. */
 function modeOf(mode: string | undefined, parameters: DatabaseAddress['parameters']): SslMode {
   if (mode === undefined) {
     const files = ['sslrootcert', 'sslcert', 'sslkey'].some((name) => parameters.has(name));

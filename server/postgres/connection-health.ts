@@ -1,21 +1,21 @@
 import type { Logger } from '../ground/logger.js';
 import { fixOf, reasonOf } from './connect-errors.js';
 
-/** How long a reason is reported after it was last met, in milliseconds: who needs the connection has tried again by then. */
+/** How long a reason is reported after its last occurrence, in milliseconds. A session that needs the connection has retried by then. */
 const REPORTED = 60_000;
 
 /** A session that has no connection. */
 interface Trouble {
-  /** The latest reason, and when it was met. */
+  /** The latest reason, and when it occurred. */
   reason: string;
   at: number;
-  /** The reasons that were logged since the connection stood last. */
+  /** The reasons that were logged since the last successful connection. */
   readonly logged: Set<string>;
 }
 
 /**
- * Why connections to the database were lost or refused. Each reason is logged once until the connection stands again,
- * however often it is tried meanwhile; `/readyz` reports the latest.
+ * Records why connections to the database were lost or refused. Each reason is logged once until the session is connected
+ * again, however many attempts fail. `/readyz` reports the latest reason of each session.
  */
 export class ConnectionHealth {
   readonly #logger: Logger;
@@ -27,31 +27,31 @@ export class ConnectionHealth {
     this.#now = now;
   }
 
-  /** By session; empty while all connections stand. */
+  /** The latest reasons by session; empty if all sessions are connected. */
   get reasons(): Readonly<Record<string, string>> {
     const latest = [...this.#troubles].filter(([, { at }]) => this.#now() - at < REPORTED);
     return Object.fromEntries(latest.map(([session, { reason }]) => [session, reason]));
   }
 
-  /** A connection that stood has ended. */
+  /** An established connection was lost. */
   lost(session: string, error: unknown): void {
-    this.#met(session, error, 'the connection to the database was lost');
+    this.#record(session, error, 'the connection to the database was lost');
   }
 
   /** An attempt to connect has failed. */
   refused(session: string, error: unknown): void {
-    this.#met(session, error, 'cannot connect to the database');
+    this.#record(session, error, 'cannot connect to the database');
   }
 
-  stands(session: string): void {
+  connected(session: string): void {
     if (this.#troubles.delete(session)) this.#logger.info({ session }, 'connected to the database again');
   }
 
-  /** Reports how an attempt to connect ends. */
+  /** Records the result of an attempt to connect. */
   async watch<T>(session: string, attempt: Promise<T>): Promise<T> {
     try {
       const result = await attempt;
-      this.stands(session);
+      this.connected(session);
       return result;
     } catch (error) {
       this.refused(session, error);
@@ -59,7 +59,7 @@ export class ConnectionHealth {
     }
   }
 
-  #met(session: string, error: unknown, what: string): void {
+  #record(session: string, error: unknown, what: string): void {
     const reason = reasonOf(error);
     const trouble = this.#troubles.get(session) ?? { reason, at: 0, logged: new Set() };
     this.#troubles.set(session, trouble);

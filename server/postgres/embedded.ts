@@ -1,16 +1,20 @@
+/**
+ * Runs an embedded PostgreSQL as a child of this process, for `rowcast up` without DATABASE_URL and for tests: creates the
+ * cluster on the first start, chooses a port, and starts and stops the server. The server never outlives this process.
+ */
 import { spawnSync } from 'node:child_process';
 import { chown, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { freePort } from '../ground/free-port.js';
 import { type Binaries, findBinaries } from './binaries.js';
-import { isAlive, type RunAs, startLeashed } from './leash.js';
+import { isAlive, type RunAs, startSupervised } from './supervise.js';
 
 export interface EmbeddedOptions {
-  /** Created when missing. The cluster itself lives in its `pgdata` subdirectory. */
+  /** Created if missing. The cluster is in its subdirectory `pgdata`. */
   readonly dataDir: string;
-  /** Without a port (or with 0): the one used last time if it is free, else any free one. */
+  /** Undefined or 0: the port of the last start if it is free, otherwise any free port. */
   readonly port?: number;
-  /** Run the programs in this directory instead of those of the npm package. */
+  /** The directory of the programs to run, instead of those of the npm package. */
   readonly binDir?: string;
   readonly settings?: Readonly<Record<string, string>>;
   readonly log?: (line: string) => void;
@@ -21,18 +25,18 @@ export interface EmbeddedPostgres {
   readonly port: number;
   readonly dataDir: string;
   readonly version: string;
-  /** Settles when the server and all its backends are gone, for whatever reason. */
+  /** Resolves when the server and all its backends have exited, for whatever reason. */
   readonly exited: Promise<void>;
-  /** Ends all sessions and shuts down cleanly. */
+  /** Closes all sessions and shuts down cleanly. */
   stop(): Promise<void>;
-  /** Signals the postmaster, to rehearse crashes and stalls. */
+  /** Signals the postmaster, so that tests can cause crashes and stalls. */
   kill(signal: NodeJS.Signals): void;
 }
 
 const NOBODY = { uid: 65534, gid: 65534 };
 const PORT_ATTEMPTS = 3;
 
-/** Runs PostgreSQL as a child of this process: no installation, no container, no orphan. */
+/** Starts the server. Rejects if one is already running in the same directory. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const dataDir = resolve(options.dataDir);
   const cluster = join(dataDir, 'pgdata');
@@ -49,14 +53,14 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     } catch (error) {
       const running = /lock file "postmaster.pid" already exists\n.*?PID (\d+)/.exec(String(error));
       if (running) throw new Error(`PostgreSQL is already running in ${dataDir} (pid ${running[1]})`, { cause: error });
-      // Somebody may have taken the free port in the meantime.
+      // Another process may have taken the free port in the meantime.
       const retry = !options.port && attempt < PORT_ATTEMPTS && String(error).includes('Address already in use');
       if (!retry) throw error;
     }
   }
 }
 
-/** The address of the server that runs in a data directory right now, started by whichever process; null if none does. */
+/** Returns the URL of the server that is running in a data directory, whatever process started it; null if none is. */
 export async function runningUrl(dataDir: string): Promise<string | null> {
   const lines = (await readFile(join(dataDir, 'pgdata', 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
   const [pid, , , port] = lines.map(Number);
@@ -75,7 +79,7 @@ async function startServer(
 ): Promise<EmbeddedPostgres> {
   const all = {
     listen_addresses: '127.0.0.1',
-    // Relative to the cluster: this way a socket's path is never longer than the 107 bytes the kernel allows.
+    // Relative to the cluster, so that the path of the socket cannot exceed the 107 bytes that the kernel allows.
     unix_socket_directories: '.',
     ...settings,
   };
@@ -83,7 +87,7 @@ async function startServer(
   for (const [name, value] of Object.entries(all)) args.push('-c', `${name}=${value}`);
 
   const ready = 'database system is ready to accept connections';
-  const server = await startLeashed(postgres, args, { cwd: cluster, runAs, ready, log });
+  const server = await startSupervised(postgres, args, { cwd: cluster, runAs, ready, log });
   const pid = Number.parseInt(await readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10);
   return {
     ...server,
@@ -95,7 +99,7 @@ async function startServer(
   };
 }
 
-/** A cluster gets its name only when it is complete, so that an interrupted initdb leaves nothing to repair. */
+/** Creates the cluster in a draft that is renamed when it is complete, so that an interrupted initdb leaves nothing to repair. */
 async function createCluster(
   cluster: string,
   { initdb, version }: Binaries,
@@ -110,17 +114,17 @@ async function createCluster(
   const args = ['-D', pathFor(runAs, draft), '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '-N'];
   if (Number.parseInt(version, 10) >= 17) args.push('--locale-provider=builtin', '--builtin-locale=C.UTF-8');
   try {
-    const finished = await startLeashed(initdb, args, { cwd: draft, runAs, ready: 'Success.', log });
+    const finished = await startSupervised(initdb, args, { cwd: draft, runAs, ready: 'Success.', log });
     await finished.exited;
     await rename(draft, cluster).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOTEMPTY') throw error; // somebody else has just made it, and the server will tell
+      if (error.code !== 'ENOTEMPTY') throw error; // another process has just created it, and its server will be found
     });
   } finally {
     await rm(draft, { recursive: true, force: true });
   }
 }
 
-/** Drafts of processes that died, or that had our pid before us. */
+/** Removes drafts of processes that no longer exist, or that had the pid of this one before. */
 async function removeAbandoned(cluster: string): Promise<void> {
   const parent = resolve(cluster, '..');
   for (const entry of await readdir(parent)) {
@@ -130,7 +134,7 @@ async function removeAbandoned(cluster: string): Promise<void> {
   }
 }
 
-/** PostgreSQL refuses to run as root, so root starts it as the owner of its files, and gives new files to nobody. */
+/** PostgreSQL refuses to run as root: root runs it as the owner of its files, and creates new files as the user `nobody`. */
 async function serverUser(cluster: string): Promise<RunAs> {
   if (process.getuid?.() !== 0) return {};
   const owner = await ownerOf(cluster);
@@ -144,13 +148,13 @@ function ownerOf(path: string): Promise<{ uid: number; gid: number } | undefined
   );
 }
 
-/** Below a directory that only root may enter, such as /root, the server still has its working directory. */
+/** In a directory that only root may enter, such as /root, the server can still access its working directory. */
 function pathFor(runAs: RunAs, directory: string): string {
   const entered = spawnSync('/bin/sh', ['-c', 'test -x "$0"', directory], { ...runAs, cwd: '/' }).status === 0;
   return entered || process.platform !== 'linux' ? directory : '/proc/self/cwd';
 }
 
-/** PostgreSQL keeps the last command line in the cluster, and with it the port that clients may remember. */
+/** Returns the port of the last start, which clients may have stored, from the command line that PostgreSQL keeps in the cluster. */
 async function lastPort(cluster: string): Promise<number> {
   const opts = await readFile(join(cluster, 'postmaster.opts'), 'utf8').catch(() => '');
   return Number(/"-p" "(\d+)"/.exec(opts)?.[1] ?? 0);

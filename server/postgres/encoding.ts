@@ -1,8 +1,8 @@
 import type { ClientBase } from 'pg';
 
 /**
- * Rejects unless the database is UTF8. In another encoding a channel or an event may hold characters that the database cannot, and
- * SQL_ASCII takes bytes that are no text at all.
+ * Rejects unless the encoding of the database is UTF8. With another encoding the name of a channel may contain characters that
+ * the database cannot represent, and SQL_ASCII accepts bytes that are not valid text.
  */
 export async function requireUtf8(client: Pick<ClientBase, 'query'>): Promise<void> {
   const { rows } = await client.query<{ encoding: string; name: string }>(
@@ -13,7 +13,7 @@ export async function requireUtf8(client: Pick<ClientBase, 'query'>): Promise<vo
     throw new Error(`the encoding of the database must be UTF8, and is ${encoding}: ${moving(name)}`);
 }
 
-/** How to get one. */
+/** Explains how to move to a UTF8 database. */
 export function moving(name: string): string {
   return `make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and move the data there: pg_dump ${name} | psql …`;
 }

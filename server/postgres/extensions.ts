@@ -5,26 +5,26 @@ import { CONNECT_TIMEOUT } from './session.js';
 
 const extension = z.object({
   name: z.string(),
-  /** Where its tables are; the name as SQL writes it. */
+  /** The schema of its tables, as SQL writes its name. */
   schema: z.string(),
-  /** Tables of the application that it uses as they are. */
+  /** Tables of the application that it uses unchanged. */
   adopted: z.array(z.string()),
 });
 export type InstalledExtension = Readonly<z.output<typeof extension>>;
 
-/** All that is known without the table is that nothing is installed: the database was not migrated. */
+/** Without this table no extension is installed: the database was not migrated. */
 const IS_THERE = `SELECT to_regclass('rowcast.extensions') IS NOT NULL AS there`;
 const INSTALLED =
   'SELECT name, quote_ident(schema) AS schema, adopted FROM rowcast.extensions ORDER BY installed_at, name';
 
-/** For a question of a connection that is there already. */
+/** Reads the installed extensions on an existing connection. */
 export async function readInstalled(client: Pick<pg.ClientBase, 'query'>): Promise<InstalledExtension[]> {
   const { rows } = await client.query<{ there: boolean }>(IS_THERE);
   if (!rows[0]?.there) return [];
   return z.array(extension).parse((await client.query(INSTALLED)).rows);
 }
 
-/** What is installed in a database, as its gateway sees it. Rejects with what the driver says. */
+/** Reads the extensions that are installed in a database. Rejects with the error of the driver. */
 export async function installedExtensions(databaseUrl: string): Promise<InstalledExtension[]> {
   const client = new pg.Client({
     ...connectOptions(databaseUrl),
@@ -32,7 +32,7 @@ export async function installedExtensions(databaseUrl: string): Promise<Installe
     connectionTimeoutMillis: CONNECT_TIMEOUT,
     query_timeout: CONNECT_TIMEOUT,
   });
-  client.on('error', () => {}); // the query that was under way rejects as well
+  client.on('error', () => {}); // the pending query rejects as well
   await client.connect();
   try {
     return await readInstalled(client);

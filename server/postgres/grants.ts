@@ -2,8 +2,8 @@
 export const ROLES = ['anon', 'authenticated', 'service_role', 'rowcast_gateway'] as const;
 
 /**
- * The rights that the roles $1 have been granted in this database, and the memberships of and in the last one, which have
- * no privilege. As in `rowcast.granted`: the object as GRANT names it, whatever the search_path.
+ * Selects the rights that were granted to the roles in $1 in this database, and the memberships of and in the gateway role, whose
+ * privilege is empty. Objects are written as in GRANT, schema-qualified, as in `rowcast.granted`.
  */
 export const GRANTS = `
   SELECT DISTINCT g.schema, g.object, g.privilege, r.rolname AS grantee FROM (

@@ -5,38 +5,38 @@ import { requireUtf8 } from './encoding.js';
 import { LOCK_CLASS, locks } from './locks.js';
 
 const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${locks.migrations}) AS locked`;
-/** In milliseconds. */
+/** Interval between attempts to take the lock, and the time after which they end, in milliseconds. */
 const LOCK_POLL = 50;
 const LOCK_DEADLINE = 60_000;
 
-/** Names in the SQL sets have their schema; with this path one that has not fails, whatever the login. */
+/** Names in the SQL sets are schema-qualified. With this search_path an unqualified one fails for every login. */
 const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED;
   SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL client_min_messages = warning`;
 
-/** A database of an earlier version of Rowcast, which cannot be brought up to date. */
+/** The database was set up by a version of Rowcast whose installation cannot be updated. */
 export class OutdatedInstallation extends Error {
   override readonly name = 'OutdatedInstallation';
 }
 
-/** Migrations that this version has put into other files. */
+/** Detects the migrations of that version, whose names have no set. */
 const OUTDATED = `SELECT WHERE to_regclass('rowcast.migrations') IS NOT NULL`;
 const OUTDATED_NAMES = `SELECT FROM rowcast.migrations WHERE name NOT LIKE '%/%'`;
 
 /**
- * Changes what is installed in a database: one process at a time, in one transaction, all of it or nothing. What `work`
- * resolves to decides whether it is kept. Throws `OutdatedInstallation`.
+ * Changes the installation in a database: one process at a time, in one transaction. `keep` in the result of `work` decides
+ * whether it is committed. Rejects with `OutdatedInstallation`.
  */
 export async function changeInstallation<T>(
   databaseUrl: string,
   work: (client: pg.Client) => Promise<{ readonly result: T; readonly keep: boolean }>,
 ): Promise<T> {
   const client = new pg.Client({ ...connectOptions(databaseUrl), application_name: 'rowcast migrate' });
-  client.on('error', () => {}); // the query that was under way rejects as well
+  client.on('error', () => {}); // the pending query rejects as well
   await client.connect();
   try {
     await requireUtf8(client);
-    // Polled, not awaited inside Postgres: a session that waits holds a snapshot, on which an index build by the
-    // session that migrates (CREATE INDEX CONCURRENTLY) would wait in turn.
+    // Polled, because a session that waits for the lock in PostgreSQL holds a snapshot. CREATE INDEX CONCURRENTLY in the
+    // session that migrates would wait for it: a deadlock.
     const deadline = Date.now() + LOCK_DEADLINE;
     while (!(await client.query<{ locked: boolean }>(TRY_LOCK)).rows[0]?.locked) {
       if (Date.now() > deadline) throw new Error('another migration has held the lock for a minute');
@@ -52,18 +52,18 @@ export async function changeInstallation<T>(
     await client.query(keep ? 'COMMIT' : 'ROLLBACK');
     return result;
   } finally {
-    await client.end(); // a transaction that failed is rolled back
+    await client.end(); // rolls back a failed transaction
   }
 }
 
-/** Runs a script of an SQL set. Rejects with what Postgres says, and how to fix it. */
+/** Runs a script of an SQL set. Rejects with the message, detail and hint of PostgreSQL. */
 export async function runScript(client: pg.Client, name: string, sql: string): Promise<void> {
   try {
     await client.query(sql);
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) throw error;
     const { message, detail, hint, code } = error;
-    const said = [`${name}: ${message}`, detail, hint].filter(Boolean).join('\n');
-    throw Object.assign(new Error(said, { cause: error }), { code });
+    const explained = [`${name}: ${message}`, detail, hint].filter(Boolean).join('\n');
+    throw Object.assign(new Error(explained, { cause: error }), { code });
   }
 }

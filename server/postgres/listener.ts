@@ -1,3 +1,7 @@
+/**
+ * Receives the notifications of the doorbell: NOTIFY on `rowcast`, without a payload for new events, with one for a change of
+ * access. After each connection it rings and invalidates all access decisions, because notifications may have been missed.
+ */
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import * as library from 'pg-listen';
@@ -6,24 +10,24 @@ import type { Doorbell } from '../doorbell/doorbell.js';
 import type { Logger } from '../ground/logger.js';
 import { connectOptions } from './connect-options.js';
 import { ConnectionHealth } from './connection-health.js';
-import { CONNECT_TIMEOUT, soon } from './session.js';
+import { CONNECT_TIMEOUT, withGrace } from './session.js';
 import { endsInSilence } from './silence.js';
 
-// CommonJS with a `default` of its own, which Node does not unwrap.
+// A CommonJS module with its own `default`, which Node does not unwrap.
 const createSubscriber = library.default as unknown as typeof library.default.default;
 
-/** How long an attempt to get the connection back waits, in milliseconds. */
+/** Delay before an attempt to reconnect, in milliseconds. */
 const RETRY_INTERVAL = 250;
 
 /**
- * Of the silence that is borne, the part between two checks; the rest is for the answer. The rest must be more, or a
- * connection that is well would be found silent between two checks.
+ * The time between two checks, as a fraction of the silence timeout; the rest is the time for the reply. The rest must be
+ * longer, otherwise a working connection would time out between two checks.
  */
 const BETWEEN_CHECKS = 0.4;
 
 export interface ListenerOptions {
   readonly databaseUrl: string;
-  /** The connection is given up when nothing was heard for so long; in milliseconds. */
+  /** The connection is closed after this time without a byte from the server, in milliseconds. */
   readonly silenceTimeout: number;
   readonly logger: Logger;
   readonly health?: ConnectionHealth;
@@ -31,12 +35,12 @@ export interface ListenerOptions {
   readonly access: Pick<Access, 'changed'>;
 }
 
-/** What rings when rights have changed (`rowcast.access_changed`), with the subject where there is only one. */
+/** The payload for a change of access (`rowcast.access_changed`), with the subject if it concerns only one. */
 const ACCESS = /^access(?::(.*))?$/s;
 
 /**
- * The library retries without a word: the reason is known to the connection of the driver alone, which calls `stream` as a
- * method of its own.
+ * Passes the errors of a connection to `onError`. The library retries silently, so that only the connection object of the
+ * driver knows the reason, which is `this` in the call of `stream`.
  */
 function withErrors(dial: () => Socket, onError: (error: unknown) => void): () => Socket {
   return function stream(this: unknown): Socket {
@@ -45,17 +49,16 @@ function withErrors(dial: () => Socket, onError: (error: unknown) => void): () =
   };
 }
 
-/** In the log and in `/readyz`. */
+/** The name of the session in the log and in `/readyz`. */
 const SESSION = 'listener';
 
-/** Hears the doorbell: NOTIFY on `rowcast`, without payload when events were written. */
 export class Listener {
   readonly #subscriber: ReturnType<typeof createSubscriber>;
   readonly #doorbell: Pick<Doorbell, 'ring'>;
   readonly #access: Pick<Access, 'changed'>;
   readonly #health: ConnectionHealth;
   #socket: Socket | undefined;
-  /** The latest error of the connection that stands: it explains its end. */
+  /** The latest error of the established connection, which explains its end. */
   #reason: unknown;
   #listening = false;
   #stopped = false;
@@ -76,17 +79,17 @@ export class Listener {
         ...connectOptions(databaseUrl),
         application_name: 'rowcast listener',
         connectionTimeoutMillis: CONNECT_TIMEOUT,
-        // Without it a connection that is only half open is never noticed: the library's checks have no timeout.
+        // Detects half-open connections: the checks of the library have no timeout.
         stream: withErrors(dial, (error) => this.#failed(error)),
       },
       {
-        retryTimeout: 0, // for ever; the default gives up after three seconds
+        retryTimeout: 0, // retry for ever; the default is three seconds
         retryInterval: () => {
-          if (this.#stopped) throw new Error('stopped'); // the only way out of the library's loop
+          if (this.#stopped) throw new Error('stopped'); // the only way to end the retry loop of the library
           return RETRY_INTERVAL;
         },
         paranoidChecking: silenceTimeout * BETWEEN_CHECKS,
-        parse: (payload) => payload, // the default throws at what is not JSON
+        parse: (payload) => payload, // the default throws unless it is JSON
       },
     );
     const { events, notifications } = this.#subscriber;
@@ -100,14 +103,14 @@ export class Listener {
     events.on('error', (error) => {
       if (this.#stopped) return;
       health.refused(SESSION, error);
-      // It has a connection and no LISTEN, as on a standby, and would be content: only a new connection tries again.
+      // Connected but without LISTEN, as on a standby, the library would not retry. Closing the connection makes it.
       const socket = this.#socket;
       setTimeout(() => socket?.destroy(), RETRY_INTERVAL).unref();
     });
     events.on('connected', () => {
-      // It may come back while it is being stopped.
+      // It may reconnect while it is being stopped.
       if (this.#stopped) void this.#subscriber.close();
-      // The first time it says so before it listens.
+      // The first `connected` event is emitted before LISTEN.
       else if (this.#listening) this.#ready();
     });
   }
@@ -125,10 +128,10 @@ export class Listener {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    await soon(this.#subscriber.close());
+    await withGrace(this.#subscriber.close());
   }
 
-  /** An error of the connection that stands, or of the one that is being opened. */
+  /** An error of the established connection, or of the one that is being opened. */
   #failed(error: unknown): void {
     if (this.#connected) this.#reason = error;
     else if (!this.#stopped && this.#listening) this.#health.refused(SESSION, error);
@@ -140,11 +143,11 @@ export class Listener {
     else this.#access.changed(access[1] ?? null);
   }
 
-  /** LISTEN is in place, for the first time or again: what was notified before was not heard. */
+  /** LISTEN is active, for the first time or again. Earlier notifications were missed. */
   #ready(): void {
     this.#connected = true;
     this.#reason = undefined;
-    this.#health.stands(SESSION);
+    this.#health.connected(SESSION);
     this.#doorbell.ring();
     this.#access.changed(null);
   }

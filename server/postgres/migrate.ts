@@ -1,3 +1,7 @@
+/**
+ * Brings a database up to date: runs the pending migrations of the core and of the installed extensions, installs extensions,
+ * and records which rights each migration granted. `rowcast migrate` and `rowcast up` call it.
+ */
 import type pg from 'pg';
 import { inSchema, isUsableSchema } from '../ground/in-schema.js';
 import { type InstalledExtension, readInstalled } from './extensions.js';
@@ -5,10 +9,10 @@ import { GRANTS, ROLES } from './grants.js';
 import { changeInstallation, runScript } from './installation.js';
 import { CORE, extensionSets, type Migration, migrationsOf } from './sql-sets.js';
 
-/** Where an extension has its tables if nothing else is said. */
+/** The default schema for the tables of an extension. */
 const DEFAULT_SCHEMA = 'public';
 
-/** A migration that ran once has been edited since: the database and the files tell different stories. */
+/** A migration was edited after it had run, so that the database and the files differ. */
 export class MigrationChanged extends Error {
   override readonly name = 'MigrationChanged';
 }
@@ -16,7 +20,7 @@ export class MigrationChanged extends Error {
 export interface MigrateOptions {
   /** Extensions to install, if they are not installed yet. */
   readonly with?: readonly string[];
-  /** The schema for their tables, which is made if it is not there. Left out: `public`, or where they are. */
+  /** The schema for their tables, which is created if it does not exist. Default: `public`, or the present one. */
   readonly schema?: string;
 }
 
@@ -28,25 +32,24 @@ interface Granted {
 }
 
 /**
- * Brings a database up to date: installs the core, and the extensions that are asked for, and runs the migrations of all that is
- * installed that have not run yet. All of it is one transaction: what fails leaves nothing behind. Returns the names of
- * the migrations that ran. Safe to call from many processes at once.
- * Throws `MigrationChanged`, `OutdatedInstallation`, or what Postgres said.
+ * Installs the core and the requested extensions, and runs all pending migrations, in one transaction. Returns the names of
+ * the migrations that ran. Concurrent calls from many processes are safe. Rejects with `MigrationChanged`,
+ * `OutdatedInstallation`, or the error of PostgreSQL.
  */
 export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<string[]> {
   const { with: wanted = [], schema } = options;
   const known = extensionSets();
   const unknown = wanted.filter((name) => !known.includes(name));
-  if (unknown.length > 0) throw new Error(`no such extension: ${unknown.join(', ')}; there are: ${known.join(', ')}`);
+  if (unknown.length > 0) throw new Error(`unknown extension: ${unknown.join(', ')}; available: ${known.join(', ')}`);
   if (schema !== undefined && !isUsableSchema(schema)) {
-    throw new Error(`the schema of an extension has a name without quotes, $, % and backslashes, not ${schema}`);
+    throw new Error(`the name of the schema must not contain quotes, $, % or backslashes: ${schema}`);
   }
   return changeInstallation(databaseUrl, async (client) => {
     const ran = await runPending(client, CORE, migrationsOf(CORE));
     const installed = await readInstalled(client);
     for (const name of wanted) await install(client, name, schema, installed);
     for (const { name, schema } of await readInstalled(client)) {
-      // One that this version does not bring is left as it is.
+      // Extensions that are not part of this version are left unchanged.
       const files = known.includes(name) ? migrationsOf(name) : [];
       ran.push(...(await runPending(client, name, files, schema)));
     }
@@ -64,7 +67,7 @@ async function install(
   if (present !== undefined) {
     if (schema === undefined || (await quoted(client, schema)) === present.schema) return;
     throw new Error(
-      `${name} is installed already, in the schema ${present.schema}: npx rowcast uninstall --with ${name}`,
+      `${name} is installed already, in the schema ${present.schema}. To remove it: npx rowcast uninstall --with ${name}`,
     );
   }
   const target = schema ?? DEFAULT_SCHEMA;
@@ -77,7 +80,7 @@ async function install(
   ]);
 }
 
-/** A name as SQL writes it. */
+/** Quotes a name if SQL requires it. */
 async function quoted(client: pg.Client, name: string): Promise<string> {
   const { rows } = await client.query<{ quoted: string }>('SELECT quote_ident($1) AS quoted', [name]);
   return rows[0]?.quoted ?? name;
@@ -100,7 +103,7 @@ async function runPending(
     await runScript(client, name, set === CORE ? sql : inSchema(sql, schema));
     await client.query('INSERT INTO rowcast.migrations (name, checksum) VALUES ($1, $2)', [name, checksum]);
     const after = await readGrants(client);
-    await remember(client, name, before, after);
+    await recordGrants(client, name, before, after);
     before = after;
   }
   return pending.map(({ name }) => name);
@@ -119,8 +122,8 @@ async function readGrants(client: pg.Client): Promise<Granted[]> {
   return (await client.query<Granted>(GRANTS, [ROLES])).rows;
 }
 
-/** What a migration granted: what is granted after it and was not before. */
-async function remember(
+/** Records the rights that a migration granted: those that exist after it but not before. */
+async function recordGrants(
   client: pg.Client,
   migration: string,
   before: readonly Granted[],

@@ -1,6 +1,7 @@
 /**
- * Reads pages of a stream. A row that cannot be sent ends its page, and is all that the next one says: it is larger than
- * an event may be, or PostgreSQL fails to encode it. Which row that is, is found by asking for fewer rows.
+ * Reads pages of a stream, and finds rows that cannot be sent, because they are larger than an event may be or PostgreSQL
+ * fails to encode them. Such a row ends its page, and the next page reports it. If a page fails, it is read again with fewer
+ * rows until the row is found.
  */
 import { z } from 'zod';
 import type { Logger } from '../ground/logger.js';
@@ -18,22 +19,22 @@ import type { Ask } from './tail-reads.js';
 const pageRow = z.object({ at: z.number(), epoch: z.string(), seq: z.number(), json: z.string().nullable() });
 const seqRow = z.object({ seq: z.number(), epoch: z.string() });
 
-/** A page that fails is asked for again with so much fewer rows. */
+/** The factor by which the number of rows is reduced after a page has failed. */
 const FEWER = 8;
 
-/** SQLSTATEs of a text that is longer than PostgreSQL can make: "program limit exceeded". */
+/** SQLSTATEs of a text that is too long for PostgreSQL: "program limit exceeded". */
 const TOO_LONG = /^54/;
 
-/** SQLSTATEs that do not come from the values of a row: a right, a function or a column is missing, or the server is in need. */
+/** SQLSTATEs that do not depend on the values of a row: missing rights, functions or columns, or insufficient resources. */
 const NOT_OF_A_ROW = /^(08|25|40|42|53|55|57|58)/;
 
-/** In place of the SQLSTATE, where the server gave no answer. */
+/** Used instead of a SQLSTATE if the server did not respond. */
 const NO_CODE = '08';
 
-/** A row that took too long so often in a row is told to be unreadable: else its channel would wait for it for ever. */
-const PATIENCE = 3;
+/** After this number of consecutive timeouts a row is reported as unreadable; otherwise its channel would wait for ever. */
+const MAX_TIMEOUTS = 3;
 
-/** Such rows that are remembered. */
+/** Maximum number of rows whose timeouts are counted. */
 const SLOW_ROWS = 1_000;
 
 export interface PageRequest {
@@ -45,7 +46,7 @@ export interface PageRequest {
 export interface PageReadsOptions {
   readonly ask: Ask;
   readonly limits: PageLimits;
-  /** The largest event, in bytes of its JSON. */
+  /** Maximum size of an event, in bytes of JSON. */
   readonly eventBytes: number;
   readonly logger: Logger;
   readonly metrics: Metrics;
@@ -57,11 +58,11 @@ export class PageReads {
   readonly #eventBytes: number;
   readonly #logger: Logger;
   readonly #metrics: Metrics;
-  /** Rows of which a stream gave a page when it was last asked for, where that was fewer than a page may have. */
+  /** The number of rows per page, by stream, if the last page had to be smaller than the limit. */
   readonly #rowsAtOnce = new Map<number, number>();
-  /** How often a single row took too long. */
-  readonly #times = new Map<string, number>();
-  readonly #told = new Once();
+  /** The number of timeouts of single rows. */
+  readonly #timeouts = new Map<string, number>();
+  readonly #logged = new Once();
 
   constructor({ ask, limits, eventBytes, logger, metrics }: PageReadsOptions) {
     this.#ask = ask;
@@ -71,7 +72,7 @@ export class PageReads {
     this.#metrics = metrics;
   }
 
-  /** The pages asked for, each in its place, or why that one cannot be read. Rejects with `Unavailable`. */
+  /** Resolves to one page for each request, or to the reason why it cannot be read. Rejects with `Unavailable`. */
   async read(stream: Stream, requests: readonly PageRequest[]): Promise<(RunOfRows | StreamUnreadable)[]> {
     if (stream.problem !== null) throw new StreamUnreadable(stream.name, { cause: new Error(stream.problem) });
     const rows = this.#rowsAtOnce.get(stream.id) ?? this.#limits.rows;
@@ -93,7 +94,7 @@ export class PageReads {
     }
   }
 
-  /** A page of fewer and fewer rows; at last of one. */
+  /** Reads one page with fewer and fewer rows, at last with one. */
   async #alone(stream: Stream, request: PageRequest, most: number): Promise<RunOfRows> {
     let error: unknown = null;
     let rows = Math.min(most, request.upTo - request.after);
@@ -108,7 +109,7 @@ export class PageReads {
       }
     }
     this.#rowsAtOnce.set(stream.id, 1);
-    // It is the row, if its number can be read although its text cannot.
+    // If the seq of the row can be read, its text is what fails.
     const [row] = await this.#ask(named(seqStatement(stream)), [request.key, request.after], seqRow);
     if (row === undefined || row.seq > request.upTo) return { epoch: row?.epoch ?? '', rows: [] };
     const code = codeOf(error);
@@ -119,14 +120,14 @@ export class PageReads {
     return { epoch: row.epoch, rows: [], withheld: this.#withhold(channel, row.seq, error, tooLong) };
   }
 
-  /** Whether a row has taken too long so often that it is given up. */
+  /** Counts a timeout of a row. Returns whether the row must be reported as unreadable. */
   #slow(row: string): boolean {
-    const times = (this.#times.get(row) ?? 0) + 1;
-    this.#times.delete(row);
-    this.#times.set(row, times);
-    const [oldest] = this.#times.keys();
-    if (this.#times.size > SLOW_ROWS && oldest !== undefined) this.#times.delete(oldest);
-    return times >= PATIENCE;
+    const times = (this.#timeouts.get(row) ?? 0) + 1;
+    this.#timeouts.delete(row);
+    this.#timeouts.set(row, times);
+    const [oldest] = this.#timeouts.keys();
+    if (this.#timeouts.size > SLOW_ROWS && oldest !== undefined) this.#timeouts.delete(oldest);
+    return times >= MAX_TIMEOUTS;
   }
 
   async #pages(stream: Stream, requests: readonly PageRequest[], rows: number): Promise<RunOfRows[]> {
@@ -155,10 +156,10 @@ export class PageReads {
 
   #withhold(channel: string, seq: number, error: unknown, tooLong: boolean): Withheld {
     const what = `event ${seq} of ${channel}`;
-    if (this.#told.first(`${channel} ${seq}`)) {
+    if (this.#logged.first(`${channel} ${seq}`)) {
       this.#metrics.withheld.inc();
       const detail = error === null ? {} : { err: error };
-      this.#logger.warn({ channel, seq, ...detail }, 'an event cannot be sent, its readers are told');
+      this.#logger.warn({ channel, seq, ...detail }, 'an event cannot be sent, its readers get a reset');
     }
     const where = 'it is in the table, under this key and seq';
     return tooLong
@@ -172,16 +173,16 @@ export class PageReads {
 
   #unreadable(stream: Stream, error: unknown): StreamUnreadable | Unavailable {
     if (error instanceof StreamUnreadable) return error;
-    // A lock on the table is the stream's own; a connection that is lost is not.
+    // A lock on the table concerns this stream only; a lost connection concerns all.
     if (error instanceof Unavailable && !isLockTimeout(error.cause) && !isSlow(error)) return error;
-    if (this.#told.first(`${stream.name} ${codeOf(error)}`)) {
+    if (this.#logged.first(`${stream.name} ${codeOf(error)}`)) {
       this.#logger.error({ stream: stream.name, err: error }, 'pages of a stream cannot be read');
     }
     return new StreamUnreadable(stream.name, { cause: error });
   }
 }
 
-/** It took longer than `statement_timeout`, or so long that the connection was given up: with fewer rows it may take less. */
+/** Whether the statement timed out, on the server or in the client: with fewer rows it may succeed. */
 function isSlow(error: unknown): boolean {
   const { cause } = Object(error) as { cause?: unknown };
   return codeOf(error) === '57014' || (cause instanceof Error && cause.message === 'Query read timeout');

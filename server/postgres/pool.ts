@@ -6,16 +6,16 @@ import { AS_GATEWAY, CONNECT_TIMEOUT, types } from './session.js';
 
 export interface PoolOptions {
   readonly databaseUrl: string;
-  /** What its sessions are called in `pg_stat_activity`, after `rowcast`. */
+  /** The name of its sessions in `pg_stat_activity`, after `rowcast`. */
   readonly name: string;
   readonly size: number;
   /** How long a query may take before its connection is closed, in milliseconds. */
   readonly queryTimeout: number;
   readonly logger: Logger;
   readonly health?: ConnectionHealth;
-  /** Idle connections stay open: the server may have no room for new ones when they are needed. */
-  readonly lasting?: boolean;
-  /** Sets up each new connection. */
+  /** Keeps idle connections open, because the server may have no room for new ones when they are needed. */
+  readonly keepIdle?: boolean;
+  /** SQL that sets up each new connection. */
   readonly prepare?: string;
 }
 
@@ -26,7 +26,7 @@ export function makePool({
   queryTimeout,
   logger,
   health = new ConnectionHealth(logger),
-  lasting = false,
+  keepIdle = false,
   prepare = '',
 }: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
@@ -36,7 +36,7 @@ export function makePool({
     connectionTimeoutMillis: CONNECT_TIMEOUT,
     query_timeout: queryTimeout,
     keepAlive: true,
-    ...(lasting && { idleTimeoutMillis: 0 }),
+    ...(keepIdle && { idleTimeoutMillis: 0 }),
     types,
     Client: clientThatReports(name, health),
     onConnect: (client) => health.watch(name, client.query(`${AS_GATEWAY};${prepare}`)),
@@ -47,7 +47,7 @@ export function makePool({
   return pool;
 }
 
-/** Callers of a pool get the errors of connecting, and translate them for clients; here they reach the log. */
+/** A client that records how its attempts to connect end. Callers of the pool get the errors as well, but do not log them. */
 function clientThatReports(name: string, health: ConnectionHealth): typeof pg.Client {
   return class extends pg.Client {
     override connect(): Promise<pg.Client>;

@@ -1,3 +1,7 @@
+/**
+ * Transactions with the rights of a principal, or of the login of a pool. Errors of PostgreSQL are translated: a missing right
+ * becomes `forbidden`, a value that cannot be stored `invalid_request`, and a lost connection `Unavailable`.
+ */
 import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { Refusal, Unavailable } from '../ground/refusal.js';
@@ -5,18 +9,18 @@ import type { Database, Sql } from '../ports/database.js';
 import type { Principal } from '../ports/principal.js';
 import { isConnectionLoss, isTimeout, TEXT_SETTINGS } from './session.js';
 
-/** What row-level security and missing grants answer. */
+/** The SQLSTATE of row-level security and of missing grants. */
 const INSUFFICIENT_PRIVILEGE = '42501';
-/** A standby, or a primary that is becoming one. */
+/** The SQLSTATE of a standby, or of a primary that is becoming one. */
 const READ_ONLY = '25006';
-/** A time or a text that PostgreSQL cannot hold. Other faults of data may be those of a policy, and are no fault of who asks. */
+/** SQLSTATEs of a time or text that PostgreSQL cannot store. Other data errors may come from a policy, and not from the request. */
 const NOT_STORABLE = /^(22007|22008|22009|22021)$/;
 
-/** Statements that each connection keeps prepared: planning the reads of the API costs as much as running them. */
+/** Maximum number of prepared statements per connection. Planning the reads of the API costs as much as running them. */
 const MAX_PREPARED = 200;
 const names = new Map<string, string>();
 
-/** The name under which a statement is prepared; none where there are too many. */
+/** Returns the name under which a statement is prepared; none if there are too many. */
 function nameOf(text: string): { name?: string } {
   let name = names.get(text);
   if (name === undefined && names.size < MAX_PREPARED) {
@@ -26,7 +30,7 @@ function nameOf(text: string): { name?: string } {
   return name === undefined ? {} : { name };
 }
 
-/** Every transaction has the rights of a principal: its role, and its claims for the policies to look at. */
+/** Returns a database whose transactions have the role and the claims of a principal. */
 export function principalDatabase(pool: pg.Pool, principal: Principal, requestId: string): Database {
   const begin = () => {
     const settings = {
@@ -39,20 +43,20 @@ export function principalDatabase(pool: pg.Pool, principal: Principal, requestId
   return database(pool, begin, nameOf);
 }
 
-/** Every transaction has the rights of the pool's own login. */
+/** Returns a database whose transactions have the rights of the login of the pool. */
 export function poolDatabase(pool: pg.Pool): Database {
-  // Values are read as text: the same as subscribers get, whatever the settings of the login.
+  // The settings make values have the same text as subscribers get, whatever the defaults of the login.
   return database(pool, () => `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${localSettings(TEXT_SETTINGS)}`);
 }
 
-/** Expressions that set each for the transaction. */
+/** SQL expressions that set each setting for the transaction. */
 function localSettings(settings: Readonly<Record<string, string>>): string {
   const set = ([name, value]: [string, string]) =>
     `set_config(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)}, true)`;
   return Object.entries(settings).map(set).join(', ');
 }
 
-/** `begin` goes to the server in one piece: a transaction costs its own statements and two more. */
+/** `begin` is sent as one query, so that a transaction costs two round trips besides its statements. */
 function database(
   pool: pg.Pool,
   begin: () => string,
@@ -64,7 +68,7 @@ function database(
         throw translated(error);
       });
       let broken: Error | undefined;
-      // Between two statements nobody else hears that the connection is gone, and an error that nobody hears ends the process.
+      // Between two statements only this listener gets the loss of the connection; without a listener it would end the process.
       const onLost = (error: Error) => {
         broken = error;
       };
@@ -73,7 +77,7 @@ function database(
         try {
           return await client.query(query);
         } catch (error) {
-          // The next connection may lead to another server.
+          // The connection is discarded, because the next one may lead to the new primary.
           if (isConnectionLoss(error) || codeOf(error) === READ_ONLY) broken = error as Error;
           throw translated(error as Error);
         }
@@ -86,9 +90,9 @@ function database(
             return rows.map((one) => row.parse(one));
           },
         });
-        // Of a transaction that failed, even if `work` has borne it, Postgres makes a rollback without a word.
+        // COMMIT of a failed transaction is a silent ROLLBACK, even if `work` has caught the error.
         if ((await ask({ text: 'COMMIT' })).command !== 'COMMIT')
-          throw new Error('a statement of the transaction had failed');
+          throw new Error('the transaction was rolled back because one of its statements had failed');
         return result;
       } catch (error) {
         if (broken === undefined) await ask({ text: 'ROLLBACK' }).catch(() => {});
@@ -101,7 +105,7 @@ function database(
   };
 }
 
-/** The SQLSTATE; empty where the error is not one of the server. */
+/** Returns the SQLSTATE; empty for errors that do not come from the server. */
 function codeOf(error: unknown): string {
   return (error instanceof pg.DatabaseError && error.code) || '';
 }

@@ -1,3 +1,7 @@
+/**
+ * Prunes the streams that have a policy (`rowcast.retain`), on an interval and in batches, and deletes expired tickets and
+ * idempotency keys. Only one gateway prunes at a time. It uses a connection of its own, which it closes after each run.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { z } from 'zod';
@@ -5,23 +9,21 @@ import type { Logger } from '../ground/logger.js';
 import { connectOptions } from './connect-options.js';
 import { ConnectionHealth } from './connection-health.js';
 import { LOCK_CLASS, locks } from './locks.js';
-import { AS_GATEWAY, CONNECT_TIMEOUT, soon } from './session.js';
+import { AS_GATEWAY, CONNECT_TIMEOUT, withGrace } from './session.js';
 
 const POLICIES = `SELECT s.name FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
   WHERE r.keep IS NOT NULL OR r.keep_rows IS NOT NULL ORDER BY s.name`;
 
-/**
- * One batch, in a transaction of its own, by one gateway at a time. Null while another gateway holds it, or where the policy was withdrawn.
- */
+/** Prunes one batch in its own transaction. Returns null while another gateway prunes, or if the policy was removed. */
 const BATCH = `SELECT CASE WHEN pg_try_advisory_xact_lock(${LOCK_CLASS}, ${locks.pruning})
     THEN rowcast.prune_by_policy($1) END::int AS deleted`;
 
-/** Tickets and idempotency keys that are out of date. */
+/** Deletes expired tickets and idempotency keys. */
 const SWEEP = 'SELECT rowcast.sweep()';
 
 /**
- * For one batch, in milliseconds: it walks over all channels, without a lock, when few of them have something old.
- * A server that does not answer is given up after twice as long.
+ * The statement timeout of a batch, in milliseconds. A batch scans all channels, without locks, if few have old events. The client
+ * closes the connection if the server does not respond after twice this time.
  */
 const BATCH_TIMEOUT = 120_000;
 
@@ -30,18 +32,17 @@ const batchRow = z.object({ deleted: z.number().nullable() });
 
 export interface RetentionOptions {
   readonly databaseUrl: string;
-  /** Between two runs, in milliseconds. */
+  /** Time between two runs, in milliseconds. */
   readonly interval: number;
   readonly logger: Logger;
   readonly health?: ConnectionHealth;
 }
 
-/** Prunes the streams that have a policy (`rowcast.retain`), on an interval, over a connection that lasts one run. */
 export class Retention {
   readonly #options: RetentionOptions;
   readonly #health: ConnectionHealth;
   readonly #stop = new AbortController();
-  /** What is wrong, by stream, '' for the run as a whole: a fault is logged when it begins, not at every run. */
+  /** The present error by stream, '' for the run as a whole. An error is logged when it first occurs, not at every run. */
   readonly #faults = new Map<string, string>();
   #running: Promise<void> = Promise.resolve();
   #client: pg.Client | null = null;
@@ -55,10 +56,10 @@ export class Retention {
     this.#running = this.#keep();
   }
 
-  /** A batch that is under way is finished by the server, or undone; nobody waits for it. */
+  /** Does not wait for a batch in progress, which the server completes or rolls back. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    await soon(Promise.all([this.#client?.end().catch(() => {}), this.#running]));
+    await withGrace(Promise.all([this.#client?.end().catch(() => {}), this.#running]));
   }
 
   async #keep(): Promise<void> {
@@ -66,7 +67,7 @@ export class Retention {
     for (;;) {
       await delay(this.#options.interval, undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
-      await this.#noting('', () => this.#run());
+      await this.#logErrors('', () => this.#run());
     }
   }
 
@@ -80,18 +81,18 @@ export class Retention {
       query_timeout: 2 * BATCH_TIMEOUT,
       keepAlive: true,
     });
-    client.on('error', () => {}); // the query that was under way rejects as well
+    client.on('error', () => {}); // the pending query rejects as well
     this.#client = client;
     try {
       await this.#health.watch('retention', client.connect());
       await client.query(`${AS_GATEWAY}; SET default_transaction_isolation = 'read committed'`);
       for (const { name } of z.array(policyRow).parse((await client.query(POLICIES)).rows)) {
-        await this.#noting(name, () => this.#prune(client, name));
+        await this.#logErrors(name, () => this.#prune(client, name));
       }
       await client.query(SWEEP);
     } finally {
       this.#client = null;
-      await soon(client.end().catch(() => {}));
+      await withGrace(client.end().catch(() => {}));
     }
   }
 
@@ -105,7 +106,7 @@ export class Retention {
     if (total > 0) this.#options.logger.info({ stream, events: total }, 'pruned');
   }
 
-  async #noting(stream: string, work: () => Promise<void>): Promise<void> {
+  async #logErrors(stream: string, work: () => Promise<void>): Promise<void> {
     try {
       await work();
       this.#faults.delete(stream);

@@ -1,3 +1,7 @@
+/**
+ * A database connection that is reopened whenever it ends, and the settings and error classes that all connections of a
+ * gateway share. Queries run one after the other in the order of the calls. The tail uses it.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { Unavailable } from '../ground/refusal.js';
@@ -5,7 +9,7 @@ import { connectOptions } from './connect-options.js';
 import type { ConnectionHealth } from './connection-health.js';
 import { endsInSilence } from './silence.js';
 
-/** A bigint of Postgres as a number: a seq stays below 2^53, and a row of the result is made for each event. */
+/** Parses bigint as a number, because a seq stays below 2^53 and a BigInt for each event would be expensive. */
 const INT8 = 20;
 export const types: pg.CustomTypesConfig = {
   getTypeParser: ((oid: number, format: 'text' | 'binary') =>
@@ -13,8 +17,8 @@ export const types: pg.CustomTypesConfig = {
 };
 
 /**
- * Settings that decide how PostgreSQL writes a value as text. A login or a database may have its own; one row must be the same
- * text in every gateway.
+ * Settings that decide how PostgreSQL writes a value as text. They override those of the login and the database, so that a row
+ * has the same text in every gateway.
  */
 export const TEXT_SETTINGS: Readonly<Record<string, string>> = {
   timezone: 'UTC',
@@ -31,8 +35,8 @@ export const TEXT_SETTINGS: Readonly<Record<string, string>> = {
 };
 
 /**
- * For connections that read streams. The tables grow while a plan is kept: every read uses an index, however small the tables
- * are today, and is planned once.
+ * SQL for connections that read streams. Statements are planned once, and always use an index, because the tables may
+ * grow while a plan is cached.
  */
 export const READ_SETTINGS = Object.entries({
   ...TEXT_SETTINGS,
@@ -43,45 +47,48 @@ export const READ_SETTINGS = Object.entries({
   .map(([name, value]) => `SET ${name} = '${value}'`)
   .join('; ');
 
-/** May read streams, and owns nothing. */
+/** The role of a gateway, which may read streams and owns nothing. */
 export const GATEWAY_ROLE = 'rowcast_gateway';
 
-/** For every session of a gateway that reads or writes a table. */
+/** SQL for every session of a gateway that reads or writes a table. */
 export const AS_GATEWAY = `SET ROLE ${GATEWAY_ROLE}`;
 
-/** How long one connection attempt may take, and the longest wait before the next; in milliseconds. */
+/** The timeout of an attempt to connect, and the maximum delay before the next one, in milliseconds. */
 export const CONNECT_TIMEOUT = 5_000;
 const LONGEST_WAIT = 1_000;
 
 /** How long to wait for a connection to close cleanly, in milliseconds. */
-const GOODBYE = 2_000;
+const CLOSE_TIMEOUT = 2_000;
 
-/** The result of `ending`, or undefined if it takes too long: stopping must not wait for a server that hangs. */
-export async function soon<T>(ending: Promise<T>): Promise<T | undefined> {
+/** Resolves to the result of `ending`, or to undefined after a timeout: stopping must not wait for a server that hangs. */
+export async function withGrace<T>(ending: Promise<T>): Promise<T | undefined> {
   const stop = new AbortController();
   try {
-    return await Promise.race([ending, delay(GOODBYE, undefined, { signal: stop.signal })]);
+    return await Promise.race([ending, delay(CLOSE_TIMEOUT, undefined, { signal: stop.signal })]);
   } finally {
     stop.abort();
   }
 }
 
-/** An answer of the server has a SQLSTATE and leaves the connection usable, but for 57P (shutdown), 08, and 53 (it has no room), unless it is memory for one statement. */
+/**
+ * Whether the error means that the connection is lost. An error with a SQLSTATE leaves the connection usable, except for the
+ * classes 57P (shutdown), 08 and 53 (insufficient resources) other than 53200 (out of memory for one statement).
+ */
 export function isConnectionLoss(error: unknown): boolean {
   return !(error instanceof pg.DatabaseError) || /^(57P|08|53(?!200))/.test(error.code ?? '');
 }
 
-/** The server has cancelled the statement: it took longer than `statement_timeout`, or waited longer than `lock_timeout`. */
+/** Whether the server cancelled the statement because of `statement_timeout` or `lock_timeout`. */
 export function isTimeout(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === '57014' || error.code === '55P03');
 }
 
-/** A table or column that the statement names is not there any more, or may not be read any more. */
+/** Whether a table or column in the statement no longer exists, or may no longer be read. */
 export function isOutdated(error: unknown): boolean {
   return error instanceof pg.DatabaseError && ['42P01', '42703', '42501'].includes(error.code ?? '');
 }
 
-/** The table is locked by another transaction: it waited longer than `lock_timeout`. */
+/** Whether the statement waited longer than `lock_timeout` for a lock of another transaction. */
 export function isLockTimeout(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === '55P03';
 }
@@ -89,7 +96,7 @@ export function isLockTimeout(error: unknown): boolean {
 export interface SessionOptions {
   readonly databaseUrl: string;
   readonly name: string;
-  /** In milliseconds. A query during which the server sends nothing for longer costs the connection. */
+  /** The connection is closed if the server sends nothing for this time during a query, in milliseconds. */
   readonly silenceTimeout: number;
   readonly health: ConnectionHealth;
   /** Sets up each new connection, before its first query. */
@@ -97,7 +104,6 @@ export interface SessionOptions {
   readonly onConnected: () => void;
 }
 
-/** One connection that is always opened again: whatever ends it, the next one follows. */
 export class Session {
   readonly #databaseUrl: string;
   readonly #name: string;
@@ -107,8 +113,8 @@ export class Session {
   readonly #onConnected: () => void;
   readonly #stop = new AbortController();
   #client: pg.Client | null = null;
-  /** A query is on its way. */
-  #asking = false;
+  /** Whether a query is pending. */
+  #querying = false;
   #running: Promise<void> = Promise.resolve();
   #queue: Promise<void> = Promise.resolve();
 
@@ -125,7 +131,7 @@ export class Session {
     return this.#client !== null;
   }
 
-  /** Opens the first connection. Rejects with the error of PostgreSQL if it cannot; later ones are retried for ever. */
+  /** Opens the first connection. Rejects with the error of PostgreSQL if that fails. Later attempts are repeated for ever. */
   async start(): Promise<void> {
     this.#running = this.#keep(await this.#connect());
   }
@@ -134,16 +140,15 @@ export class Session {
     this.#stop.abort();
     const client = this.#client;
     if (client !== null) {
-      await soon(client.end());
+      await withGrace(client.end());
       this.#lose(client);
     }
     await this.#running;
   }
 
   /**
-   * Runs one query after the other, in the order of the calls: the snapshot of a later call is never the older one.
-   * Rejects with `Unavailable` while there is no connection, when it is lost under the query, or when the query takes too
-   * long.
+   * Runs queries one after the other in the order of the calls, so that a later call never has an older snapshot. Rejects
+   * with `Unavailable` while there is no connection, if it is lost during the query, or if the query times out.
    */
   query<R extends pg.QueryResultRow>(query: pg.QueryConfig): Promise<R[]> {
     const result = this.#queue.then(() => this.#query<R>(query));
@@ -158,7 +163,7 @@ export class Session {
     const client = this.#client;
     if (client === null) throw new Unavailable(`${this.#name}: no connection to the database`);
     try {
-      this.#asking = true;
+      this.#querying = true;
       return (await client.query<R>(query)).rows;
     } catch (error) {
       const tooSlow = isTimeout(error);
@@ -166,23 +171,23 @@ export class Session {
       if (!tooSlow) this.#lose(client);
       throw new Unavailable(`${this.#name}: ${(error as Error).message}`, { cause: error });
     } finally {
-      this.#asking = false;
+      this.#querying = false;
     }
   }
 
   #lose(client: pg.Client): void {
     if (this.#client === client) this.#client = null;
-    // `end` alone would wait for a server that may not answer any more.
+    // `end` would wait for a server that may no longer respond.
     (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
   }
 
-  /** Resolves when connected; the promise it returns resolves when that connection has ended, with the reason. */
+  /** Resolves when connected. `ended` resolves to the reason when that connection has ended. */
   async #connect(): Promise<{ ended: Promise<Error> }> {
     const client: pg.Client = new pg.Client({
       ...connectOptions(this.#databaseUrl),
       application_name: `rowcast ${this.#name}`,
       connectionTimeoutMillis: CONNECT_TIMEOUT,
-      stream: endsInSilence(this.#silenceTimeout, () => this.#asking || this.#client !== client),
+      stream: endsInSilence(this.#silenceTimeout, () => this.#querying || this.#client !== client),
       keepAlive: true,
       types,
     });
@@ -223,7 +228,7 @@ export class Session {
           return null;
         });
         if (next === null) continue;
-        this.#health.stands(this.#name);
+        this.#health.connected(this.#name);
         ({ ended } = next);
         break;
       }

@@ -1,10 +1,9 @@
 import { Socket } from 'node:net';
 
 /**
- * For `stream` of a pg client: sockets that end with an error when nothing was heard for `timeout` milliseconds while
- * an answer is awaited. A connection that is only half open says nothing, and would be trusted for ever. A query that
- * merely takes long must be told so by the server in less than that time, or be cut short by `statement_timeout`; an
- * answer that is on its way may take as long as it likes.
+ * Makes sockets for the option `stream` of a pg client. A socket is destroyed if no byte arrives for `timeout` milliseconds
+ * while a reply is expected (`awaits`), which detects half-open connections. Long queries therefore need a shorter
+ * `statement_timeout`; a reply that is being received may take any time.
  */
 export function endsInSilence(timeout: number, awaits: () => boolean): () => Socket {
   return () => {
@@ -12,8 +11,8 @@ export function endsInSilence(timeout: number, awaits: () => boolean): () => Soc
     socket.setTimeout(timeout);
     socket.on('timeout', () => {
       const { bytesRead, connecting, pending } = socket;
-      if (pending && !connecting) return; // a client that was made, and not used yet
-      // If it was this process that stood still, what came meanwhile is read before this runs.
+      if (pending && !connecting) return; // the client was created but not used yet
+      // Deferred: if this process was suspended, bytes that arrived in the meantime are read first.
       setImmediate(() => {
         if (!awaits() || socket.bytesRead !== bytesRead) return;
         socket.destroy(new Error(`the database was silent for ${timeout} ms`));

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { packageRoot } from '../ground/package-root.js';
 
 /**
- * The SQL sets, one folder of `sql/` each: the core, and one for each extension. A set is a list of numbered migrations
- * and a script that takes away what they made.
+ * A migration of an SQL set. Each folder of `sql/` is a set: one for the core, and one for each extension. A set contains numbered
+ * migrations, and a script that removes what they created.
  */
 export interface Migration {
-  /** With its set: `core/01-installation.sql`. */
+  /** The name with its set, such as `core/01-installation.sql`. */
   readonly name: string;
   readonly sql: string;
   readonly checksum: string;
@@ -23,7 +23,7 @@ export function extensionSets(): string[] {
   return readdirSync(folder()).filter((name) => name !== CORE);
 }
 
-/** The migrations of a set, in their order. */
+/** Returns the migrations of a set in order. */
 export function migrationsOf(set: string): Migration[] {
   return readdirSync(folder(set))
     .filter((file) => /^\d\d-.*\.sql$/.test(file))

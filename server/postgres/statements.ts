@@ -1,32 +1,36 @@
+/**
+ * The SQL that reads streams: the tail, the state of channels, pages, and probes of single streams. The statements are made
+ * for the columns of each table. PostgreSQL encodes the rows as JSON, and each statement bounds how much it reads and encodes.
+ */
 import { createHash } from 'node:crypto';
 import type { Stream } from './streams.js';
 
-/** A statement that Postgres keeps prepared under a name that changes with its text. */
+/** Returns a statement to be prepared under a name that depends on its text. */
 export function named(text: string): { name: string; text: string } {
   return { name: createHash('sha1').update(text).digest('hex').slice(0, 16), text };
 }
 
-/** New rows that one read of the tail carries, and bytes of them; what is more is read as pages. */
+/** Maximum number and size in bytes of the rows that one read of the tail returns. Further rows are read as pages. */
 export const TAIL_ROWS = 500;
 const TAIL_BYTES = 1024 * 1024;
 
-/** Channels that one read of the tail may name; beyond that the hub asks for the state of its own channels. */
+/** Maximum number of channels that one read of the tail returns. Beyond it the hub reads the state of all its channels. */
 export const MOVED_CHANNELS = 10_000;
 
-/** A row that may be larger than this is not encoded by the tail, where every channel would wait for it. */
+/** Rows that may be larger than this, in bytes, are not encoded by the tail, because every channel would wait for them. */
 const TAIL_ROW_BYTES = 64 * 1024;
 
-/** What is stored takes at least this part of its size as JSON text: arrays of short numbers the least. */
+/** The JSON text of a value has at least its stored size divided by this: the densest are arrays of short numbers. */
 const DENSEST = 4;
 
-/** A name that no column has: in the scope of a subquery a column would win over the alias, and one of its fields be taken for the row. */
+/** Returns an alias that is not the name of a column: in a subquery the column would take precedence over the alias of the row. */
 function aliasFor(columns: readonly string[]): string {
   let alias = 'whole_row';
   while (columns.includes(alias)) alias += '_';
   return alias;
 }
 
-/** One row of `t` as JSON text, without seq and tx. Postgres encodes it; nobody encodes it again. */
+/** SQL: one row of `t` as JSON text, without seq and tx. */
 function json({ columns }: Stream): string {
   const row = aliasFor(columns);
   return `(SELECT row_to_json(${row})::text FROM (SELECT ${columns.map((column) => `t.${column}`).join(', ')}) ${row})`;
@@ -34,7 +38,7 @@ function json({ columns }: Stream): string {
 
 const sum = (terms: readonly string[]) => (terms.length === 0 ? '0' : terms.join(' + '));
 
-/** The length of the columns, as far as it is known without reading what is stored elsewhere. */
+/** SQL: the size of the columns in bytes, as far as it is known without reading TOASTed values. */
 function sizeOf({ text_columns: text, binary_columns: binary, other_columns: other }: Stream): string {
   return sum([
     ...[...text, ...binary].map((column) => `coalesce(octet_length(t.${column}), 0)::bigint`),
@@ -43,8 +47,8 @@ function sizeOf({ text_columns: text, binary_columns: binary, other_columns: oth
 }
 
 /**
- * The least that the row takes as JSON text. What is stored may be compressed a hundredfold; as a field of a row value it
- * is not, and to unpack it costs little beside encoding it.
+ * SQL: the minimum size of the row as JSON text, in bytes. Stored values may be compressed by a factor of a hundred. In a row
+ * value they are decompressed, which is cheap compared with encoding them.
  */
 function leastOf({ text_columns: text, binary_columns: binary, other_columns: other }: Stream): string {
   const unpacked = (column: string) =>
@@ -56,12 +60,12 @@ function leastOf({ text_columns: text, binary_columns: binary, other_columns: ot
   ]);
 }
 
-/** The same, unless it is large. */
+/** SQL: the JSON text of the row, or NULL if it may be large. */
 function jsonOfSmall(stream: Stream): string {
   return `CASE WHEN ${sizeOf(stream)} <= ${TAIL_ROW_BYTES} THEN ${json(stream)} END`;
 }
 
-/** The same, unless it has more than `limit` bytes: what is sure to have more is not even made. */
+/** SQL: the JSON text of the row, or NULL if it has more than `limit` bytes. A row that certainly has more is not encoded. */
 function jsonWithin(stream: Stream, limit: string): string {
   return `CASE WHEN ${leastOf(stream)} <= ${limit} THEN (
               SELECT CASE WHEN octet_length(made.json) <= ${limit} THEN made.json END FROM (SELECT ${json(stream)} AS json OFFSET 0) made) END`;
@@ -71,17 +75,17 @@ function type({ key_type: keyType }: Stream): string {
   return keyType === 'varchar' ? 'text' : keyType;
 }
 
-/** A stream, and whether the text of its rows comes along, or only where they stand. */
+/** A stream to be read: with the texts of its rows, or with their seqs only. */
 export interface Reading {
   readonly stream: Stream;
   readonly texts: boolean;
 }
 
 /**
- * The rows of every stream that became visible since snapshot $1: those whose transaction began after it (bounded
- * from above, because a restored row carries the number of a transaction of another cluster), and those whose
- * transaction was in progress then and has ended since. One that is still open is looked for when it ends, so that
- * it delays nobody, and its rows cost nothing until then.
+ * SQL: the rows of all streams that became visible since the snapshot $1. These are the rows of transactions that began
+ * after it (with an upper bound, because a restored row has the transaction number of another cluster), and of transactions
+ * that were in progress then and have ended since. A transaction that is still open is read after it has ended. Until then it
+ * delays no other event and costs nothing.
  */
 function fresh(readings: readonly Reading[]): string {
   const none =
@@ -101,8 +105,8 @@ const WAITED_FOR = `waited_for AS MATERIALIZED (SELECT ARRAY(
       SELECT x FROM pg_snapshot_xip($1::pg_snapshot) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot())) AS ended)`;
 
 /**
- * What became visible since snapshot $1, and the snapshot it was read in: one row per event, at most TAIL_ROWS + 1,
- * in no order. An event has no json where the events together would be too large to come along.
+ * Reads the events that became visible since the snapshot $1, and the snapshot of the statement: one row per event, at most
+ * TAIL_ROWS + 1, in no order. `json` is NULL for events beyond the size limit.
  */
 export function tailStatement(readings: readonly Reading[]): string {
   return `
@@ -116,7 +120,7 @@ export function tailStatement(readings: readonly Reading[]): string {
       LEFT JOIN rowcast.streams s USING (stream_id)`;
 }
 
-/** The same, where the events are too many: one row per channel, with the seq of its last new event. */
+/** The same for too many events: one row per channel, with the seq of its last new event. */
 export function headsStatement(readings: readonly Reading[]): string {
   return `
     WITH ${WAITED_FOR}
@@ -128,7 +132,7 @@ export function headsStatement(readings: readonly Reading[]): string {
       LEFT JOIN rowcast.streams s USING (stream_id)`;
 }
 
-/** Whether the numbers of a stream can be read: of its oldest event, and of what is new since snapshot $1. */
+/** Reads the numbers of a stream, to find out whether that succeeds: of its oldest event, and of those since the snapshot $1. */
 export function probeStatement(s: Stream): string {
   return `
     SELECT count(*) AS rows FROM (
@@ -140,19 +144,19 @@ export function probeStatement(s: Stream): string {
      WHERE found.key IS NOT NULL AND found.seq IS NOT NULL AND found.tx IS NOT NULL`;
 }
 
-/** Where the newest event of a stream stands, or an older one. */
+/** Reads the key, seq and tx of the newest event of a stream, or of an older one. */
 export function numbersStatement(s: Stream, offset = 0): string {
   return `SELECT t.${s.key}::text AS key, t.seq, t.tx FROM ${s.relation} t ORDER BY t.tx DESC OFFSET ${offset} LIMIT 1`;
 }
 
-/** So many of the newest events of a stream, encoded; of each only the length. */
+/** Encodes some of the newest events of a stream, and returns their sizes. */
 export function sampleStatement(s: Stream, rows: number, offset: number): string {
   return `
     SELECT t.${s.key}::text AS key, t.seq, octet_length(${json(s)}) AS bytes
       FROM (SELECT * FROM ${s.relation} ORDER BY tx DESC OFFSET ${offset} LIMIT ${rows}) t`;
 }
 
-/** The state of the channels with the keys $1, in their order; no row for a key whose parent does not exist. */
+/** Reads the state of the channels with the keys $1, in their order. There is no row for a key whose parent does not exist. */
 export function openStatement(s: Stream): string {
   const parent = s.parent === null ? '' : `WHERE EXISTS (SELECT FROM ${s.parent} p WHERE p.${s.parent_key} = k.key)`;
   return `
@@ -167,9 +171,9 @@ export function openStatement(s: Stream): string {
 }
 
 /**
- * A page of each channel asked for: key $1[i], after seq $2[i], up to seq $3[i]; of each at least one row, then up
- * to $4 bytes and $5 rows. It walks from row to row, so that not one more is read and encoded than goes out. A row
- * whose text has more than $6 bytes comes without it, and is the last of its page: the sum of bytes has no value then.
+ * Reads one page for each requested channel: key $1[i], after seq $2[i], up to seq $3[i]. A page has at least one row, and then
+ * up to $4 bytes and $5 rows. The recursion goes from row to row, so that no row is encoded that is not returned. A row
+ * whose text has more than $6 bytes is returned without it and ends its page, because the sum of bytes becomes NULL.
  */
 export function pageStatement(s: Stream): string {
   const text = jsonWithin(s, '$6::bigint');
@@ -191,14 +195,14 @@ export function pageStatement(s: Stream): string {
      ORDER BY w.at, page.seq`;
 }
 
-/** The seq of the first row of the channel with the key $1 after seq $2, and the epoch: what there is of a row whose text cannot be made. */
+/** Reads the seq of the first row of the channel $1 after the seq $2, and the epoch. It works for rows that cannot be encoded. */
 export function seqStatement(s: Stream): string {
   return `
     SELECT t.seq, (SELECT epoch FROM rowcast.streams WHERE stream_id = ${s.id}) AS epoch
       FROM ${s.relation} t WHERE t.${s.key} = $1::${type(s)} AND t.seq > $2 ORDER BY t.seq LIMIT 1`;
 }
 
-/** Channels in the order of their keys, $1 at most; without those whose parent was deleted. */
+/** Lists at most $1 channels in the order of their keys, without those whose parent was deleted. */
 export function channelsStatement(s: Stream): string {
   const parent =
     s.parent === null ? '' : `AND EXISTS (SELECT FROM ${s.parent} p WHERE p.${s.parent_key} = c.key::${type(s)})`;

@@ -1,24 +1,28 @@
+/**
+ * Tracks which streams the tail can read, so that one that fails does not affect the others: how each is read, when a failed one
+ * is tried again, and what `/readyz` reports about it. The tail calls it before and after each read.
+ */
 import type { Logger } from '../ground/logger.js';
 import { StreamUnreadable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { Reading } from './statements.js';
 import type { Stream } from './streams.js';
 
-/** Between two tries to read a stream that failed: the first wait and the longest, in milliseconds. */
+/** The first and the maximum delay before a stream that failed is tried again, in milliseconds. */
 const FIRST_WAIT = 250;
 const LONGEST_WAIT = 15_000;
 
-/** A stream that fails again within this time after a failure waits longer than before, in milliseconds. */
+/** If a stream fails again within this time, in milliseconds, the delay increases. */
 const CALM = 60_000;
 
 /**
- *        the text of a row fails            its numbers fail
+ *        a row cannot be encoded            seqs cannot be read
  * well ─────────────────────────► heads ─────────────────────► out
- *  ▲ ◄──── the wait is over ───────┘  ▲                          │
+ *  ▲ ◄──── the delay is over ──────┘  ▲                          │
  *  └─────────────────────── a probe succeeds ────────────────────┘
  *
- * `well`: the tail reads its rows. `heads`: it reads where they stand, and readers fetch them as pages, where the one
- * row whose text cannot be made is found. `out`: the tail passes the stream over.
+ * `well`: the tail reads its rows. `heads`: the tail reads the seqs only, and readers read the rows as pages, which find the
+ * row that cannot be encoded. `out`: the tail skips the stream.
  */
 type Condition = 'heads' | 'out';
 
@@ -26,29 +30,28 @@ interface Trouble {
   readonly condition: Condition;
   readonly since: number;
   readonly error: unknown;
-  /** A failure of the catalog is over when the catalog says so, and not before. */
+  /** Whether the problem is in the catalog. It then ends only when the catalog has changed. */
   readonly permanent: boolean;
   failures: number;
   at: number;
   retryAt: number;
 }
 
-/** What `/readyz` says of a stream. */
+/** The report of `/readyz` about a stream. */
 export interface StreamReport {
-  /** `unreadable`: its readers wait. `slow path`: they get its events as pages, but for single rows that cannot be encoded. */
+  /** `unreadable`: its readers wait. `slow path`: they get its events as pages, except for rows that cannot be encoded. */
   readonly state: 'unreadable' | 'slow path';
-  /** The SQLSTATE; empty where no statement failed. */
+  /** The SQLSTATE; empty if no statement failed. */
   readonly code: string;
   readonly reason: string;
   readonly since: string;
 }
 
-/** Which streams the tail may read together, and when one that failed is tried again. */
 export class StreamHealth {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #troubles = new Map<number, Trouble>();
-  /** Failures that are over, kept for a while: the pace of the next ones depends on them. */
+  /** Troubles that have ended. They are kept for a while, because the next delay depends on them. */
   readonly #over = new Map<number, Trouble>();
   #streams: readonly Stream[] = [];
 
@@ -57,7 +60,7 @@ export class StreamHealth {
     this.#logger = logger;
   }
 
-  /** The streams as the catalog has them. Returns those whose readers have to be told. */
+  /** Takes the streams of the catalog. Returns those whose condition has changed, so that their channels must be read again. */
   use(streams: readonly Stream[]): Stream[] {
     if (streams === this.#streams) return [];
     this.#streams = streams;
@@ -74,7 +77,7 @@ export class StreamHealth {
     return changed;
   }
 
-  /** What the tail reads in one statement. */
+  /** The streams that the tail reads in one statement. */
   get readings(): Reading[] {
     return this.#streams
       .filter(({ id }) => this.#troubles.get(id)?.condition !== 'out')
@@ -86,39 +89,39 @@ export class StreamHealth {
     return [...this.#troubles].map(([id, { condition }]) => `${id} ${condition}`).join();
   }
 
-  /** Throws `StreamUnreadable` while the stream is out: the database is not asked again for each of its channels. */
+  /** Throws `StreamUnreadable` while the stream is out, without a query for each of its channels. */
   check({ id, name }: Stream): void {
     const trouble = this.#troubles.get(id);
     if (trouble?.condition === 'out') throw new StreamUnreadable(name, { cause: trouble.error });
   }
 
-  /** The text of some row cannot be made: for a while the stream is read by its heads. */
+  /** Some row cannot be encoded: for a while only the heads of the stream are read. */
   withoutTexts(stream: Stream, error: unknown): void {
     this.#enter(stream, 'heads', error, false);
   }
 
-  /** Its numbers cannot be read. */
+  /** The seqs of the stream cannot be read. */
   out(stream: Stream, error: unknown): void {
     this.#enter(stream, 'out', error, false);
   }
 
-  /** The catalog is read anew, and says what becomes of it. */
+  /** The problem is in the catalog, which is read again and decides when it ends. */
   again(stream: Stream): void {
     this.#enter(stream, 'out', new Error(stream.problem ?? ''), true);
   }
 
-  /** Whether it can be read could not be asked. */
+  /** The probe of the stream failed because the database could not be reached. */
   postpone({ id }: Stream): void {
     const trouble = this.#troubles.get(id);
     if (trouble !== undefined) trouble.retryAt = this.#clock.now() + FIRST_WAIT;
   }
 
-  /** Its numbers can be read again. */
+  /** The seqs of the stream can be read again. */
   well(stream: Stream): void {
     this.#leave(stream);
   }
 
-  /** Streams that are out and are to be tried now; each is given once until something is said of it. */
+  /** Returns the streams that are out and must be probed now. Each is returned once, until the result of its probe is reported. */
   due(): Stream[] {
     const now = this.#clock.now();
     return this.#streams.filter(({ id }) => {
@@ -129,7 +132,7 @@ export class StreamHealth {
     });
   }
 
-  /** Streams whose wait is over are read with their texts again. */
+  /** Lets the streams whose delay is over be read with their rows again. */
   settle(): void {
     const now = this.#clock.now();
     for (const stream of this.#streams) {
@@ -143,18 +146,18 @@ export class StreamHealth {
   }
 
   report(): Record<string, StreamReport> {
-    const said: Record<string, StreamReport> = {};
+    const reports: Record<string, StreamReport> = {};
     for (const { id, name } of this.#streams) {
       const trouble = this.#troubles.get(id);
       if (trouble === undefined) continue;
       const { condition, error, since } = trouble;
       const code = codeOf(error);
-      // What a row made the server say may hold its data.
-      const reason = condition === 'out' ? (error as Error).message : 'the text of a row cannot be made';
+      // The message of an encoding error may contain data of the row.
+      const reason = condition === 'out' ? (error as Error).message : 'a row cannot be encoded';
       const state = condition === 'out' ? 'unreadable' : 'slow path';
-      said[name] = { state, code, reason, since: new Date(since).toISOString() };
+      reports[name] = { state, code, reason, since: new Date(since).toISOString() };
     }
-    return said;
+    return reports;
   }
 
   #enter(stream: Stream, condition: Condition, error: unknown, permanent: boolean): void {
@@ -167,9 +170,9 @@ export class StreamHealth {
     const since = present?.condition === condition ? present.since : now;
     this.#troubles.set(stream.id, { condition, since, error, permanent, failures, at: now, retryAt });
     if (present?.condition === condition && codeOf(present.error) === codeOf(error)) return;
-    const told =
-      condition === 'out' ? 'a stream cannot be read, the others go on' : 'a row of a stream cannot be encoded';
-    this.#logger.error({ stream: stream.name, table: stream.relation, err: error }, told);
+    const message =
+      condition === 'out' ? 'a stream cannot be read, the others continue' : 'a row of a stream cannot be encoded';
+    this.#logger.error({ stream: stream.name, table: stream.relation, err: error }, message);
   }
 
   #leave(stream: Stream): void {
@@ -181,7 +184,7 @@ export class StreamHealth {
   }
 }
 
-/** The SQLSTATE of an error of the server, also where it was wrapped. */
+/** Returns the SQLSTATE of an error or of its cause; empty if there is none. */
 export function codeOf(error: unknown): string {
   const { code, cause } = Object(error) as { code?: unknown; cause?: unknown };
   if (typeof code === 'string') return code;

@@ -12,33 +12,33 @@ export const streamRow = z.object({
   key: z.string(),
   key_type: z.enum(KEY_TYPES),
   columns: z.array(z.string()),
-  /** Of the columns, those of which PostgreSQL knows the length without reading what is stored apart: text, and bytea. */
+  /** Text and bytea columns, whose length PostgreSQL knows without reading TOASTed values. */
   text_columns: z.array(z.string()),
   binary_columns: z.array(z.string()),
-  /** Others of variable length, of which it knows what they take on disk. Computed columns are in neither. */
+  /** Other columns of variable length, whose size on disk is known. None of the lists contains virtual generated columns. */
   other_columns: z.array(z.string()),
   parent: z.string().nullable(),
   parent_key: z.string().nullable(),
-  /** Why its numbers cannot be read, as far as the catalog shows it; null where nothing stands against it. */
+  /** Why its seqs cannot be read, as far as the system catalogs show; null if there is no problem. */
   problem: z.string().nullable(),
 });
 export type Stream = Readonly<z.infer<typeof streamRow>>;
 
-/** Names of columns, quoted, that fulfil a condition on the attribute `a` and its type `y`. */
+/** SQL: the quoted names of columns that meet a condition on the attribute `a` and its type `y`. */
 const columns = (condition: string) => `ARRAY(
            SELECT quote_ident(a.attname) FROM pg_catalog.pg_attribute a
              JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname NOT IN ('seq', 'tx')
               AND ${condition} ORDER BY a.attnum)`;
 
-/** The type of a column, or the one that its domain is over. */
+/** SQL: the type of a column, or the base type of its domain. */
 const TYPE = "CASE y.typtype WHEN 'd' THEN y.typbasetype ELSE y.oid END";
 const TEXT = `${TYPE} IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)`;
 const STORED = "y.typlen = -1 AND a.attgenerated <> 'v'";
 
 /**
- * Every attached table that still exists. One that cannot be read is here as well, with its problem: its readers wait,
- * and the others are not concerned. `parent` is the table that the key refers to, if it refers to one.
+ * Selects every attached table that still exists, including those that cannot be read, with their problem. `parent` is the table
+ * that the key refers to, if there is one.
  */
 export const STREAMS = `
   SELECT s.stream_id AS id, s.name, s.epoch, format('%I.%I', n.nspname, c.relname) AS relation,
@@ -53,11 +53,11 @@ export const STREAMS = `
            WHEN NOT has_schema_privilege(n.oid, 'USAGE')
              THEN format('permission denied for schema %s', n.nspname)
            WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN format('permission denied for table %s', c.relname)
-           WHEN k.attname IS NULL THEN format('the key column %s is gone', s.key_column)
+           WHEN k.attname IS NULL THEN format('the key column %s does not exist', s.key_column)
            WHEN t.typname NOT IN (${KEY_TYPES.map((type) => `'${type}'`).join(', ')})
              THEN format('the key column %s has the type %s', s.key_column, t.typname)
-           WHEN numbers.seq IS DISTINCT FROM 'int8'::regtype THEN 'the column seq is gone, or no bigint'
-           WHEN numbers.tx IS DISTINCT FROM 'xid8'::regtype THEN 'the column tx is gone, or no xid8'
+           WHEN numbers.seq IS DISTINCT FROM 'int8'::regtype THEN 'the column seq does not exist, or is not a bigint'
+           WHEN numbers.tx IS DISTINCT FROM 'xid8'::regtype THEN 'the column tx does not exist, or is not an xid8'
          END AS problem
     FROM rowcast.streams s
     JOIN pg_catalog.pg_class c ON c.oid = s.relation
@@ -79,7 +79,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const INTEGER = /^(0|-?[1-9]\d{0,18})$/;
 const BITS = { int2: 16, int4: 32, int8: 64 };
 
-/** The two halves of `<stream>:<key>`. Throws `Refusal` (invalid_channel). */
+/** Splits `<stream>:<key>`. Throws `Refusal` (invalid_channel). */
 export function splitChannel(channel: string): { stream: string; key: string } {
   const [, stream, key] = /^([a-z][a-z0-9_-]{0,39}):(.+)$/s.exec(channel) ?? [];
   if (stream === undefined || key === undefined) {
@@ -88,19 +88,19 @@ export function splitChannel(channel: string): { stream: string; key: string } {
   return { stream, key };
 }
 
-/** One channel has one name: the key as Postgres prints it. Throws `Refusal` (invalid_channel) for any other spelling. */
+/** Throws `Refusal` (invalid_channel) unless the key is written as PostgreSQL prints it, so that a channel has only one name. */
 export function checkKey({ name, key_type: type }: Stream, key: string): void {
   if (type === 'uuid') {
     if (!UUID.test(key))
-      throw new Refusal('invalid_channel', `a key of ${name} is a uuid in lower case, 8-4-4-4-12 digits`);
+      throw new Refusal('invalid_channel', `a key of ${name} must be a uuid in lower case, 8-4-4-4-12 digits`);
   } else if (type === 'int2' || type === 'int4' || type === 'int8') {
     const fits = INTEGER.test(key) && BigInt.asIntN(BITS[type], BigInt(key)) === BigInt(key);
     if (!fits)
       throw new Refusal(
         'invalid_channel',
-        `a key of ${name} is an integer of ${BITS[type]} bits without leading zeros`,
+        `a key of ${name} must be an integer of ${BITS[type]} bits without leading zeros`,
       );
   } else if (/\0|\p{Surrogate}/u.test(key)) {
-    throw new Refusal('invalid_channel', 'a key is well-formed Unicode without NUL characters');
+    throw new Refusal('invalid_channel', 'a key must be well-formed Unicode without NUL characters');
   }
 }

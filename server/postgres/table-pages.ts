@@ -1,3 +1,7 @@
+/**
+ * Reads pages of channels from the tables, over a pool. Concurrent requests for channels of one stream are combined in one
+ * statement, and a slow stream leaves a connection to the others. The hub calls it for events that are not in memory.
+ */
 import type pg from 'pg';
 import { z } from 'zod';
 import { Batch } from '../ground/batch.js';
@@ -10,21 +14,21 @@ import type { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
 import { PageReads, type PageRequest } from './page-reads.js';
 import { makePool } from './pool.js';
-import { isConnectionLoss, isOutdated, isTimeout, READ_SETTINGS, soon } from './session.js';
+import { isConnectionLoss, isOutdated, isTimeout, READ_SETTINGS, withGrace } from './session.js';
 import { channelsStatement, named } from './statements.js';
 import type { Stream } from './streams.js';
 
 const channelRow = z.object({ channel: z.string(), head: z.number() });
 
-/** Pages read by one statement: with more, one answer could grow too large. */
+/** Maximum number of pages in one statement, which bounds the size of the result. */
 const PAGES_AT_ONCE = 16;
 
-/** A standby may lack rows of which the tail has spoken: they would look as if they had been deleted. */
+/** Refuses a standby: it may lack rows that the tail has reported, which would then look like deleted rows. */
 const PRIMARY_ONLY = `DO $$ BEGIN
   IF pg_is_in_recovery() THEN RAISE EXCEPTION 'the server is a hot standby' USING ERRCODE = 'cannot_connect_now'; END IF;
 END $$`;
 
-/** How long a page waits for a lock on its table, in milliseconds: its connection is one of few. */
+/** The lock timeout of a page, in milliseconds. It is short, because there are few connections. */
 const LOCK_TIMEOUT = 100;
 
 export interface TablePagesOptions {
@@ -40,7 +44,6 @@ export interface TablePagesOptions {
   readonly metrics: Metrics;
 }
 
-/** Reads the tables by position. Pages of several channels of a stream that are wanted at once are one statement. */
 export class TablePages implements Pages {
   readonly #options: TablePagesOptions;
   readonly #pool: pg.Pool;
@@ -61,18 +64,18 @@ export class TablePages implements Pages {
       queryTimeout,
       health,
       logger,
-      // Before the client gives up the connection: an answer that says so leaves it usable.
+      // Shorter than the query timeout of the client: a statement that the server cancels leaves the connection usable.
       prepare: `${PRIMARY_ONLY}; ${READ_SETTINGS}; SET statement_timeout = ${Math.ceil(queryTimeout / 2)}; SET lock_timeout = ${LOCK_TIMEOUT}`,
     });
   }
 
   async stop(): Promise<void> {
-    await soon(this.#pool.end());
+    await withGrace(this.#pool.end());
   }
 
   async page(channel: string, after: number, upTo: number): Promise<RunOfRows> {
     let page = await this.#ask(channel, after, upTo);
-    // The catalog has been read anew.
+    // The catalog was read again after the first attempt.
     if (page instanceof StreamUnreadable && isOutdated(page.cause)) page = await this.#ask(channel, after, upTo);
     if (page instanceof StreamUnreadable) throw page;
     return page;
@@ -84,14 +87,14 @@ export class TablePages implements Pages {
     return this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
   }
 
-  /** Channels that ever had an event, in the order of their names within a stream, `limit` of each stream at most. */
+  /** Lists channels that ever had an event, sorted by name within a stream, at most `limit` per stream. */
   async channels(limit: number): Promise<{ channel: string; head: number }[]> {
     const streams = this.#options.catalog.streams.filter(({ problem }) => problem === null);
     const lists = streams.map((stream) =>
       this.#query(named(channelsStatement(stream)), [limit], channelRow).catch((error: unknown) => {
         if (error instanceof Unavailable && !isTimeout(error.cause)) throw error;
         this.#options.logger.warn({ stream: stream.name, err: error }, 'the channels of a stream cannot be listed');
-        return []; // the list has those of the other streams
+        return []; // the channels of the other streams are listed
       }),
     );
     return (await Promise.all(lists)).flat();
@@ -100,7 +103,7 @@ export class TablePages implements Pages {
   #batchOf(stream: Stream): Batch<PageRequest, RunOfRows | StreamUnreadable> {
     let batch = this.#pages.get(stream);
     if (batch === undefined) {
-      // A stream that is slow leaves a connection to the others.
+      // A slow stream must leave a connection to the others.
       const width = Math.max(1, this.#options.poolSize - 1);
       batch = new Batch((requests) => this.#reads.read(stream, requests), PAGES_AT_ONCE, width);
       this.#pages.set(stream, batch);

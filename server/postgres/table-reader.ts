@@ -9,16 +9,16 @@ import { named, openStatement, pageStatement } from './statements.js';
 const openRow = z.object({ epoch: z.string(), floor: z.number(), head: z.number() });
 const pageRow = z.object({ epoch: z.string(), seq: z.number(), json: z.string().nullable() });
 
-/** The rows, and the bytes, after which a page ends. */
+/** Maximum number of rows and bytes in a page. */
 const PAGE_ROWS = 1_000;
 const PAGE_BYTES = 4 * 1024 * 1024;
 
-/** The largest row that is compared, in bytes of its JSON: no gateway may send a larger one. */
+/** Maximum size of a row that is compared, in bytes of JSON. No gateway may send a larger one. */
 const EVENT_BYTES = 64 * 1024 * 1024;
 
 /**
- * The tables for those who check them: one connection, and rows as a gateway sends them. What fails rejects, with the
- * error of the driver; nothing is tried again.
+ * Reads the tables for `rowcast verify` and tests, over one connection. The rows are encoded as a gateway sends them. There are
+ * no retries: methods reject with the error of the driver.
  */
 export class TableReader implements Pages {
   readonly #client: pg.Client;
@@ -39,7 +39,7 @@ export class TableReader implements Pages {
       connectionTimeoutMillis: CONNECT_TIMEOUT,
       types,
     });
-    client.on('error', () => {}); // the query that fails says so
+    client.on('error', () => {}); // the pending query rejects as well
     await client.connect();
     try {
       await client.query(READ_SETTINGS);

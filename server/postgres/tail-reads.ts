@@ -1,6 +1,6 @@
 /**
- * One read of the tail. All streams are read in one statement; where that fails, each by itself, so that the one that
- * makes it fail is known, and is passed over from then on.
+ * Runs one read of the tail. All streams are read in one statement. If that fails, each is read alone, which shows the one
+ * that fails; it is skipped from then on.
  */
 import { z } from 'zod';
 import { Unavailable } from '../ground/refusal.js';
@@ -26,13 +26,13 @@ export type ReadRow = z.infer<typeof readRow>;
 /** Runs a statement on the connection of the tail, in turn. */
 export type Ask = <T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>) => Promise<T[]>;
 
-/** `failed`: streams whose rows are not among these, and will not be. */
+/** `failed`: streams whose rows are missing here and in later reads. */
 export interface Found {
   readonly rows: readonly ReadRow[];
   readonly failed: readonly Stream[];
 }
 
-/** No answer of the server to the statement itself: it says nothing about a stream. */
+/** Whether the connection failed, and not the statement, so that the error does not concern a stream. */
 export function isGone(error: unknown): boolean {
   return error instanceof Unavailable && !isTimeout(error.cause);
 }
@@ -48,7 +48,7 @@ export class TailReads {
     this.#health = health;
   }
 
-  /** What became visible since a snapshot. The first row has the snapshot from which the next read goes on. */
+  /** Reads the events that became visible since a snapshot. The first row has the snapshot for the next read. */
   async together(streams: readonly Stream[], snapshot: string): Promise<Found> {
     const readings = this.#health.readings;
     const version = this.#health.version;
@@ -57,14 +57,14 @@ export class TailReads {
       this.#made = { for: version, rows: named(tailStatement(readings)), heads: named(headsStatement(readings)) };
     }
     let rows = await this.#ask(this.#made.rows, [snapshot], readRow);
-    // Too many to come along: where their channels stand is enough, and who reads one asks for its pages.
+    // Too many rows: only the heads of their channels are read, and readers load pages.
     if (rows.length > TAIL_ROWS) rows = await this.#ask(this.#made.heads, [snapshot], readRow);
     return { rows, failed: [] };
   }
 
   /**
-   * The same, one stream after the other. The snapshot is that of the first statement, the oldest of all: what the later
-   * ones see beyond it is found once more, and a movement that comes twice changes nothing.
+   * The same, one stream after the other. The snapshot for the next read is that of the first statement, the oldest. Rows that
+   * later statements see beyond it are found again, and a repeated movement has no effect.
    */
   async apart(snapshot: string): Promise<Found> {
     const rows = await this.#ask(named(tailStatement([])), [snapshot], readRow);
@@ -85,7 +85,7 @@ export class TailReads {
       return rows.length > TAIL_ROWS ? await this.#ask(heads, [snapshot], readRow) : rows;
     } catch (error) {
       if (isGone(error)) throw error;
-      // Where it took too long, trying again would take no less.
+      // After a timeout, another attempt would take just as long.
       if (!texts || error instanceof Unavailable) return this.#lose(stream, error);
       try {
         const rows = await this.#ask(heads, [snapshot], readRow);

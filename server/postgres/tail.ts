@@ -1,3 +1,8 @@
+/**
+ * The tail: reads the rows that became visible since its last read, exactly once each, and reports movements of the open channels
+ * to the hub. The state of a channel is read on the same connection, in turn, so that a row is either in the state or in a
+ * later movement. The doorbell decides when it reads. A stream that cannot be read does not affect the others.
+ */
 import pg from 'pg';
 import { z } from 'zod';
 import type { Doorbell } from '../doorbell/doorbell.js';
@@ -12,7 +17,7 @@ import type { ChannelState, Feed, Movement, Movements, StoredRow } from '../port
 import { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
 import { makePool } from './pool.js';
-import { AS_GATEWAY, isOutdated, READ_SETTINGS, Session, soon } from './session.js';
+import { AS_GATEWAY, isOutdated, READ_SETTINGS, Session, withGrace } from './session.js';
 import { MOVED_CHANNELS, named, openStatement, probeStatement } from './statements.js';
 import { StreamHealth, type StreamReport } from './stream-health.js';
 import type { Stream } from './streams.js';
@@ -20,20 +25,20 @@ import { type Found, isGone, type ReadRow, SNAPSHOT, TailReads } from './tail-re
 
 const openRow = z.object({ at: z.number(), epoch: z.string(), floor: z.number(), head: z.number() });
 
-/** What has to be rung: a doorbell. */
+/** The doorbell, as the tail uses it. */
 type Bell = Pick<Doorbell, 'ring'>;
 
-/** In milliseconds: while one table is locked (VACUUM FULL, ALTER TABLE), a read of all streams waits for it so long. */
+/** The lock timeout of a read of all streams, in milliseconds. One table may be locked by VACUUM FULL or ALTER TABLE. */
 const LOCK_TIMEOUT = 50;
 
-/** So long may one statement take, in milliseconds: a table that is slow to read is read apart from the others. */
+/** The statement timeout of a read, in milliseconds. After it, each stream is read alone, which shows the slow one. */
 const READ_TIMEOUT = 500;
 
-/** Channels whose state is asked for in one statement. */
+/** Maximum number of channels whose state is read in one statement. */
 const OPEN_AT_ONCE = 500;
 
 const STANDBY =
-  'the server is a hot standby, whose snapshots do not show which transactions are open: let the address lead to the primary';
+  'the server is a hot standby, whose snapshots do not show which transactions are open: connect to the primary';
 
 export interface TailOptions {
   readonly databaseUrl: string;
@@ -44,30 +49,25 @@ export interface TailOptions {
   readonly metrics: Metrics;
 }
 
-/**
- * The feed that PostgreSQL is: reads what became visible since it last read, exactly, and reports which of the open
- * channels have moved. Opening a channel is read on the same connection, in turn: a row that is too new for the state
- * it returns is, for the same reason, not yet behind the tail.
- */
 export class Tail implements Feed, ReadableTail {
   readonly #options: TailOptions;
   readonly #session: Session;
-  /** The streams. Loading them again because they cannot be loaded would wait for itself, hence `ask`. */
+  /** The streams. It uses `#ask`, which does not load the catalog after an error: that would wait for itself. */
   readonly catalog = new Catalog(
     (query, values, row) => this.#ask(query, values, row),
     () => this.#movements?.recheckAll(),
   );
-  /** Channels that were opened and not left; movements of others are dropped here. */
+  /** Open channels. Movements of others are dropped. */
   readonly #open = new Set<string>();
   readonly #opens = new WeakMap<Stream, Batch<string, ChannelState | null | StreamUnreadable>>();
   readonly #health: StreamHealth;
   readonly #reads: TailReads;
-  /** Asks whether streams that are out can be read again, so that nobody else waits for the answer. */
+  /** Probes streams that are out, on a connection of its own, so that the tail does not wait for the result. */
   readonly #probes: pg.Pool;
-  /** Channels of which was said that their state cannot be read. */
-  readonly #told = new Once();
+  /** Channels for which a failed read of their state was logged. */
+  readonly #logged = new Once();
   #snapshot = '';
-  /** Null before it is started. */
+  /** Null before `start`. */
   #movements: Movements | null = null;
   #bell: Bell | null = null;
   #lastRead = Number.NEGATIVE_INFINITY;
@@ -100,7 +100,7 @@ export class Tail implements Feed, ReadableTail {
     return this.#session.connected;
   }
 
-  /** The streams that cannot be read as they should, by their names. */
+  /** Reports on the streams that cannot be read, or not completely, by name. */
   get streams(): Record<string, StreamReport> {
     return this.#health.report();
   }
@@ -109,12 +109,12 @@ export class Tail implements Feed, ReadableTail {
     return this.#health.troubled;
   }
 
-  /** When it was last read, by the clock. */
+  /** The time of the last successful read, in milliseconds of the clock. */
   get lastRead(): number {
     return this.#lastRead;
   }
 
-  /** Rings `bell` each time that a connection stands: what was committed meanwhile is to be read. */
+  /** Rings `bell` after each connection, to read what was committed in the meantime. */
   ringWhenConnected(bell: Bell): void {
     this.#bell = bell;
   }
@@ -125,7 +125,7 @@ export class Tail implements Feed, ReadableTail {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#session.stop(), soon(this.#probes.end())]);
+    await Promise.all([this.#session.stop(), withGrace(this.#probes.end())]);
   }
 
   async read(): Promise<TailRead> {
@@ -134,29 +134,29 @@ export class Tail implements Feed, ReadableTail {
       this.#lastRead = this.#options.clock.now();
       return read;
     } catch (error) {
-      // A connection that is gone is logged once, by its session, not at every read that would need it.
+      // A lost connection is not logged here: the session logs it once.
       if (!(error instanceof Unavailable)) this.#options.logger.error({ err: error }, 'the tail could not be read');
       throw error;
     }
   }
 
   async #read(): Promise<TailRead> {
-    this.#look();
+    this.#useCatalog();
     this.#health.settle();
     const { rows, failed } = await this.#readRows();
     const [first] = rows;
     if (first === undefined) throw new Error('the tail returned no row');
     const before = parseSnapshot(this.#snapshot);
     const snapshot = parseSnapshot(first.snapshot);
-    // Transaction numbers run backwards only in another cluster: a standby that took over, a restored backup.
+    // Transaction numbers decrease only on another cluster, after a failover or a restored backup.
     const elsewhere = snapshot.xmax < before.xmax;
-    // Before the movements are told: they may be of streams that were not known yet.
+    // Before the movements are reported, because they may belong to streams that are not known yet.
     await this.catalog.seen(first.revision);
-    this.#look();
+    this.#useCatalog();
     for (const movement of this.#movementsIn(rows)) this.#movements?.moved(movement);
-    // Only now: had anything failed before, these rows would have to be read again.
+    // Only now: if anything above fails, these rows must be read again.
     this.#snapshot = first.snapshot;
-    // And not before the snapshot was taken: a channel that is opened meanwhile has to be asked as well.
+    // After the snapshot is stored, so that channels that are opened in the meantime are included.
     if (elsewhere || rows.length > MOVED_CHANNELS) this.#movements?.recheckAll();
     for (const { name } of failed) this.#movements?.recheck(name);
     void this.#probe();
@@ -165,20 +165,20 @@ export class Tail implements Feed, ReadableTail {
     return { commits, xmin: snapshot.xmin };
   }
 
-  /** The number is used up by asking for it. */
+  /** Assigns a new transaction number and returns it. */
   async newestTransaction(): Promise<bigint> {
     const statement = { name: 'newest', text: 'SELECT pg_current_xact_id()::text AS xid' };
     const [row] = await this.#ask(statement, [], z.object({ xid: z.string().regex(/^\d+$/) }));
     return BigInt(row?.xid ?? 0);
   }
 
-  /** As a writer does. */
+  /** Sends the notification that writers send. */
   async ring(): Promise<void> {
     await this.#ask({ name: 'ring', text: `SELECT pg_notify('rowcast', '')` }, [], z.object({}));
   }
 
   async open(channel: string): Promise<ChannelState | null> {
-    // Before anything is asked: a movement that is read in the meantime may be one that the state misses.
+    // Before the state is read: a movement that is reported in the meantime may be missing in the state.
     this.#open.add(channel);
     const state = await this.#stateOf(channel);
     if (!(state instanceof StreamUnreadable && isOutdated(state.cause))) return orThrow(state);
@@ -192,7 +192,7 @@ export class Tail implements Feed, ReadableTail {
 
   #connected(): void {
     this.#bell?.ring();
-    this.#movements?.recheckAll(); // it may be another server than before
+    this.#movements?.recheckAll(); // it may be another server, after a failover
   }
 
   async #ask<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
@@ -202,24 +202,24 @@ export class Tail implements Feed, ReadableTail {
   async #prepare(client: pg.Client): Promise<void> {
     await client.query(`${AS_GATEWAY};${READ_SETTINGS}`);
     const { rows: server } = await client.query<{ standby: boolean }>('SELECT pg_is_in_recovery() AS standby');
-    // Its snapshots do not name the transactions that are open on the primary: what they wrote would never be found.
+    // Snapshots of a standby do not contain the transactions that are open on the primary: their rows would never be found.
     if (server[0]?.standby) throw new Error(STANDBY);
     const { rows } = await client.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
     await this.catalog.prepare(client);
     await client.query(this.#limits);
-    // A connection that was lost goes on where it was: the rows of the meantime are read like any others.
+    // After a lost connection the old snapshot is kept, so that the rows written in the meantime are read.
     if (this.#snapshot === '') this.#snapshot = rows[0]?.now ?? '';
   }
 
-  /** Before the client gives up the connection: an answer that says so leaves it usable. */
+  /** Timeouts shorter than that of the client: a statement that the server cancels leaves the connection usable. */
   get #limits(): string {
     const { silenceTimeout } = this.#options;
     const longest = Math.ceil(Math.min(READ_TIMEOUT, silenceTimeout / 2));
     return `SET statement_timeout = ${longest}; SET lock_timeout = ${LOCK_TIMEOUT}`;
   }
 
-  /** The streams may be other ones than before, or be found to have a problem. */
-  #look(): void {
+  /** Takes over the streams of the catalog, which may have changed or have problems. */
+  #useCatalog(): void {
     for (const { name } of this.#health.use(this.catalog.streams)) this.#movements?.recheck(name);
   }
 
@@ -229,24 +229,24 @@ export class Tail implements Feed, ReadableTail {
     } catch (error) {
       if (isGone(error)) throw error;
       if (isOutdated(error)) await this.catalog.load();
-      this.#look();
+      this.#useCatalog();
       return this.#reads.apart(this.#snapshot);
     }
   }
 
-  /** Asks for the streams that are out whether they can be read again. */
+  /** Tests whether streams that are out can be read again. */
   async #probe(): Promise<void> {
     for (const stream of this.#health.due()) {
       if (stream.problem !== null) {
         this.#health.again(stream);
-        await this.catalog.load().catch(() => {}); // the next read says what is wrong
-        this.#look();
+        await this.catalog.load().catch(() => {}); // the next read reports the error
+        this.#useCatalog();
         continue;
       }
       try {
         await this.#probes.query({ ...named(probeStatement(stream)), values: [this.#snapshot] });
         this.#health.well(stream);
-        // The tail goes on from where it is: what was written before is in the state of the channels.
+        // The tail does not go back: rows written before are included in the state of the channels.
         this.#movements?.recheck(stream.name);
       } catch (error) {
         if (error instanceof pg.DatabaseError) this.#health.out(stream, error);
@@ -258,7 +258,7 @@ export class Tail implements Feed, ReadableTail {
   async #stateOf(channel: string): Promise<ChannelState | null | StreamUnreadable> {
     const found = await this.catalog.find(channel);
     if (found === null) return null;
-    this.#look();
+    this.#useCatalog();
     this.#health.check(found.stream);
     return this.#batchOf(found.stream).ask(found.key);
   }
@@ -269,18 +269,18 @@ export class Tail implements Feed, ReadableTail {
     return batch;
   }
 
-  /** Where one channel makes the statement fail, the others are asked for without it. */
+  /** If one channel makes the statement fail, the keys are halved until it is alone. */
   async #states(stream: Stream, keys: readonly string[]): Promise<(ChannelState | null | StreamUnreadable)[]> {
     try {
       this.#options.metrics.opens.inc();
       const found = await this.#ask(named(openStatement(stream)), [keys], openRow);
       const states = new Map(found.map(({ at, ...state }) => [at, state]));
-      for (const key of keys) this.#told.forget(`${stream.name}:${key}`);
+      for (const key of keys) this.#logged.forget(`${stream.name}:${key}`);
       return keys.map((_, index) => states.get(index + 1) ?? null);
     } catch (error) {
       if (isGone(error)) throw error;
       if (error instanceof Unavailable) {
-        // Each further question would keep the tail waiting as long.
+        // Every further statement for this stream would delay the tail as long.
         this.#health.out(stream, error.cause);
         this.#movements?.recheck(stream.name);
         throw new StreamUnreadable(stream.name, { cause: error.cause });
@@ -291,7 +291,7 @@ export class Tail implements Feed, ReadableTail {
         return [...first, ...(await this.#states(stream, keys.slice(half)))];
       }
       const channel = `${stream.name}:${keys[0]}`;
-      if (this.#told.first(channel)) this.#options.logger.error({ channel, err: error }, 'a channel cannot be read');
+      if (this.#logged.first(channel)) this.#options.logger.error({ channel, err: error }, 'a channel cannot be read');
       return keys.map(() => new StreamUnreadable(stream.name, { cause: error }));
     }
   }
@@ -316,7 +316,7 @@ function orThrow(state: ChannelState | null | StreamUnreadable): ChannelState | 
   return state;
 }
 
-/** Of one channel, in any order. A channel has no holes, so the rows up to the first that stayed behind are a run. */
+/** Makes a movement from the events of one channel in any order. They have consecutive seqs; rows are taken up to the first without a text. */
 function toMovement(channel: string, events: ReadRow[]): Movement {
   events.sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
   const rows: StoredRow[] = [];

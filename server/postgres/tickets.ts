@@ -5,14 +5,14 @@ import { Unavailable } from '../ground/refusal.js';
 import { type Principal, ROLES, type Tickets } from '../ports/principal.js';
 import { isConnectionLoss } from './session.js';
 
-/** So much chance that no ticket can be guessed, in bytes. */
-const CHANCE = 32;
+/** The entropy of a ticket, in bytes. */
+const TICKET_BYTES = 32;
 
 const ISSUE = `
 INSERT INTO rowcast.tickets (hash, subject, role, claims, token_expires_at, expires_at)
 VALUES ($1, $2, $3, $4, to_timestamp($5::double precision / 1000), now() + $6 * interval '1 second')`;
 
-/** One statement: of many that redeem the same ticket at once, on any gateway, one finds it. */
+/** One statement, so that only one of several concurrent requests can redeem a ticket, on all gateways together. */
 const REDEEM = `
 DELETE FROM rowcast.tickets WHERE hash = $1
 RETURNING subject, role, claims, extract(epoch FROM token_expires_at)::double precision * 1000 AS expires_at,
@@ -26,7 +26,7 @@ const redeemed = z.object({
   good: z.boolean(),
 });
 
-/** Tickets in a table, so that every gateway on the database takes them. Of each only its hash is kept; what is left of those that nobody used is swept with the rest of what is old. */
+/** Stores tickets in a table, so that every gateway on the database accepts them. Only their hashes are stored. `rowcast.sweep` deletes expired ones. */
 export class StoredTickets implements Tickets {
   readonly #pool: pg.Pool;
   readonly #ttl: number;
@@ -38,7 +38,7 @@ export class StoredTickets implements Tickets {
   }
 
   async issue({ subject, role, claims, expiresAt }: Principal): Promise<{ ticket: string; expiresIn: number }> {
-    const ticket = randomBytes(CHANCE).toString('base64url');
+    const ticket = randomBytes(TICKET_BYTES).toString('base64url');
     await this.#query('rowcast issue ticket', ISSUE, [hashOf(ticket), subject, role, claims, expiresAt, this.#ttl]);
     return { ticket, expiresIn: this.#ttl };
   }

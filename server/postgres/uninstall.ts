@@ -4,11 +4,11 @@ import { changeInstallation, runScript } from './installation.js';
 import { CORE, extensionSets, uninstallOf } from './sql-sets.js';
 
 export interface UninstallOptions {
-  /** These extensions alone. Left out: all of them, and the core. */
+  /** Removes these extensions only. Default: all extensions and the core. */
   readonly with?: readonly string[];
-  /** Also tables of extensions that have rows. */
+  /** Also drops tables of extensions that contain rows. */
   readonly dropData?: boolean;
-  /** Without it nothing is removed. */
+  /** Required to remove anything. Without it the changes are rolled back. */
   readonly confirmed?: boolean;
 }
 
@@ -21,12 +21,12 @@ interface Extension {
 const INSTALLED =
   'SELECT name, quote_ident(schema) AS schema, made_schema FROM rowcast.extensions ORDER BY installed_at DESC, name DESC';
 
-/** How long it waits for a table that others use, in milliseconds: writers queue behind it. */
+/** The lock timeout, in milliseconds. It is short, because writers queue behind the lock. */
 const LOCK_TIMEOUT = 5_000;
 
 /**
- * Takes Rowcast out of a database: what is left is what was there before. Returns what was removed, line by line; what would
- * be, where it is not confirmed: then all of it is done and rolled back. Rejects with what is in the way.
+ * Removes Rowcast from a database, which is then as it was before the installation. Returns the list of removed objects. If it is
+ * not `confirmed`, everything is removed and rolled back, so that the list is exact. Rejects if an object is in use.
  */
 export async function uninstall(databaseUrl: string, options: UninstallOptions = {}): Promise<string[]> {
   const { with: wanted, dropData = false, confirmed = false } = options;
@@ -57,7 +57,7 @@ export async function uninstall(databaseUrl: string, options: UninstallOptions =
   });
 }
 
-/** Returns what it has removed besides what the script of the set says. */
+/** Returns the objects that it has removed in addition to those that the script of the set reports. */
 async function removeExtension(client: pg.Client, { name, schema, made_schema }: Extension): Promise<string[]> {
   const { rows: granted } = await client.query<{ privilege: string; object: string; grantee: string }>(
     `SELECT privilege, object, grantee FROM rowcast.granted
@@ -75,7 +75,7 @@ async function removeExtension(client: pg.Client, { name, schema, made_schema }:
 
 const DEPENDENT_OBJECTS = '2BP01';
 
-/** The schema that was made for an extension, unless the application has put something into it. */
+/** Drops the schema that was created for an extension, unless it contains objects of the application. */
 async function dropSchema(client: pg.Client, schema: string): Promise<string[]> {
   await client.query('SAVEPOINT before_schema');
   try {

@@ -1,5 +1,5 @@
 import { packageRoot } from '../../server/ground/package-root.js';
-import { startLeashed } from '../../server/postgres/leash.js';
+import { startSupervised } from '../../server/postgres/supervise.js';
 import { program } from '../support/programs.js';
 
 /** A running `rowcast up`. It cannot outlive this process, and Ctrl-C does not reach it. */
@@ -24,7 +24,7 @@ export async function startGatewayProcess(
   const settings = Object.entries({ PATH, HOME, ...env }).map(([name, value]) => `${name}=${value}`);
   const node = [process.execPath, '--import', TELL_STATUS];
   const told = new Map<string, string>();
-  const { exited } = await startLeashed(
+  const { exited } = await startSupervised(
     '/bin/sh',
     ['-c', TELL_PID, 'gateway', 'env', '-i', ...settings, ...node, program('server/main.ts'), 'up', '--no-demo'],
     {

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isAlive } from '../../server/postgres/leash.js';
+import { isAlive } from '../../server/postgres/supervise.js';
 import type { Random } from '../support/random.js';
 import { Database } from './database.js';
 import { Gateway } from './gateway.js';

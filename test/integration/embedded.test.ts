@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { type EmbeddedOptions, type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
-import { isAlive } from '../../server/postgres/leash.js';
+import { isAlive } from '../../server/postgres/supervise.js';
 import { until } from '../support/until.js';
 
 let dataDir: string;

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { isAlive } from '../../server/postgres/leash.js';
+import { isAlive } from '../../server/postgres/supervise.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow, seqs } from '../support/follow.js';

@@ -2,7 +2,7 @@ import { chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../server/ground/free-port.js';
-import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
+import { type RunAs, startSupervised } from '../../server/postgres/supervise.js';
 import { programPath } from './installed.mjs';
 
 const NOBODY = { uid: 65534, gid: 65534 };
@@ -38,7 +38,7 @@ export async function startNginx(configuration: NginxConfiguration): Promise<Ngi
     '}',
   ];
   await writeFile(config, `${lines.join('\n')}\n`);
-  const started = startLeashed(programPath('nginx') ?? '', ['-e', 'stderr', '-p', folder, '-c', config], {
+  const started = startSupervised(programPath('nginx') ?? '', ['-e', 'stderr', '-p', folder, '-c', config], {
     cwd: folder,
     runAs,
     ready: 'start worker process ',

@@ -2,7 +2,7 @@ import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../../server/ground/free-port.js';
-import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
+import { type RunAs, startSupervised } from '../../server/postgres/supervise.js';
 import { programPath } from './installed.mjs';
 
 /** PgBouncer refuses to run as root. */
@@ -46,7 +46,7 @@ export async function startPgBouncer({ databaseUrl, poolMode, poolSize = 100 }: 
   ];
   const config = join(folder, 'pgbouncer.ini');
   await writeFile(config, `${lines.join('\n')}\n`);
-  const { exited, stop } = await startLeashed(programPath('pgbouncer') ?? '', [config], {
+  const { exited, stop } = await startSupervised(programPath('pgbouncer') ?? '', [config], {
     cwd: folder,
     runAs,
     ready: 'process up',

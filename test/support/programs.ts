@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildSync } from 'esbuild';
 import { packageRoot } from '../../server/ground/package-root.js';
-import { isAlive } from '../../server/postgres/leash.js';
+import { isAlive } from '../../server/postgres/supervise.js';
 
 const SOURCES = [
   'server/main.ts',

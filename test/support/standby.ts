@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { freePort } from '../../server/ground/free-port.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
-import { type RunAs, startLeashed } from '../../server/postgres/leash.js';
 import { migrate } from '../../server/postgres/migrate.js';
+import { type RunAs, startSupervised } from '../../server/postgres/supervise.js';
 import { programPath } from './installed.mjs';
 
 const NOBODY = { uid: 65534, gid: 65534 };
@@ -31,7 +31,7 @@ export async function startStandby(folder: string): Promise<Standby> {
   const port = await freePort();
   const args = ['-D', data, '-p', `${port}`, '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=.'];
   const ready = 'ready to accept read-only connections';
-  const standby = await startLeashed(join(binDir, 'postgres'), args, { cwd: data, runAs, ready });
+  const standby = await startSupervised(join(binDir, 'postgres'), args, { cwd: data, runAs, ready });
   return {
     primary,
     url: `postgres://postgres@127.0.0.1:${port}/postgres`,

@@ -129,8 +129,8 @@ test('a reason is logged once until the connection stands again, and is told whi
     'tail: cannot connect to the database',
     'api: cannot connect to the database',
   ]);
-  health.stands('tail');
-  health.stands('listener');
+  health.connected('tail');
+  health.connected('listener');
   expect([health.reasons, logged()]).toEqual([{ api: 'connect EMFILE' }, ['tail: connected to the database again']]);
   health.refused('tail', refused('28P01', 'password authentication failed'));
   expect(logged()).toEqual(['tail: cannot connect to the database']);
