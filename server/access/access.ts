@@ -1,7 +1,7 @@
 /**
  * Caches access decisions of PostgreSQL, and grants the rights of subscriptions from them (I5). A decision that a
  * subscription relies on is checked again after every interval, and at once when the doorbell reports a change of access;
- * if the new decision is no, every holder of the right is told. The connection holds a right for each subscription.
+ * if the new decision is no, every holder of the right is notified. The connection holds a right for each subscription.
  */
 import { Refusal } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';

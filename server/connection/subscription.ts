@@ -54,7 +54,7 @@ export class Subscription implements Reader {
   #after: number | null = null;
   #permit: Permit | null = null;
   #renewal: Renewal | null = null;
-  /** The stream cannot be read, and the client was told so. */
+  /** Whether the client was notified that the stream cannot be read. */
   #stalled = false;
   #cancelWait: () => void = () => {};
   /** Why the right was lost while `opening`. */
@@ -124,7 +124,7 @@ export class Subscription implements Reader {
     this.#owner.send({ type: 'unsubscribed', id, channel: this.name, code: 'requested' });
   }
 
-  /** The stream cannot be read: runs `task` when it may be tried again, unless this has ended. */
+  /** The stream cannot be read: notifies the client, and runs `task` when it may be tried again, unless the subscription has ended. */
   wait(task: () => void): void {
     this.stall();
     this.#cancelWait = this.#owner.hub.whenReadable(this.name, task);
@@ -167,8 +167,8 @@ export class Subscription implements Reader {
 
   reset(reason: ResetReason, position: Position, message?: string): void {
     this.#after = position.seq;
-    const told = message === undefined ? {} : { message };
-    this.#owner.send({ type: 'reset', channel: this.name, reason, position: formatPosition(position), ...told });
+    const explained = message === undefined ? {} : { message };
+    this.#owner.send({ type: 'reset', channel: this.name, reason, position: formatPosition(position), ...explained });
   }
 
   stall(): void {

@@ -25,7 +25,7 @@ export interface SubscriptionsOptions {
   readonly access: Rights;
   readonly maxSubscriptions: number;
   readonly fresh: boolean;
-  /** The client cannot ask again for one channel: a subscription to a stream that cannot be read is kept, and begins later. */
+  /** Whether a subscription to a stream that cannot be read waits until it can, because the client cannot subscribe again to a single channel. */
   readonly waits: boolean;
   readonly principalLimits?: PrincipalLimits | undefined;
 }

@@ -4,12 +4,12 @@ import { codeOf } from '../postgres/stream-health.js';
 import { STREAMS, type Stream, streamRow } from '../postgres/streams.js';
 import { type Check, fault, type Outcome, ok, type Probe, warning } from './check.js';
 
-/** Events of each stream that are encoded, the newest. */
+/** The number of the newest events of each stream that are encoded. */
 const SAMPLE = 50;
 
 const sampled = z.object({ key: z.string(), seq: z.number(), bytes: z.number().nullable() });
 
-/** What a gateway meets when it reads the streams: why one of them is left out, or an event of it. */
+/** Reads the streams as a gateway does, and reports those that cannot be read, or events that cannot be encoded. */
 export const readable: Check = {
   name: 'readable',
   async run(probe) {
@@ -22,17 +22,17 @@ export const readable: Check = {
 
 async function look(probe: Probe, stream: Stream): Promise<Outcome[]> {
   const { name, relation, problem } = stream;
-  const apart = 'its readers wait, the other streams go on';
+  const apart = 'its readers wait, the other streams continue';
   if (problem !== null) {
-    // The check of the streams says it, with more about the rights.
-    if (/^permission denied|^the key column \S+ is gone/.test(problem)) return [];
-    const fix = `Give ${relation} back the columns that it was attached with, or detach it: SELECT rowcast.detach('${name}');`;
+    // The check `streams` reports these, with the fix.
+    if (/^permission denied|^the key column \S+ does not exist/.test(problem)) return [];
+    const fix = `Restore the columns that ${relation} was attached with, or detach it: SELECT rowcast.detach('${name}');`;
     return [fault(`${name}: ${problem}; ${apart}`, fix)];
   }
   try {
     await probe.readAsGateway(z.object({}), numbersStatement(stream));
   } catch (error) {
-    return [fault(`${name}: ${(error as Error).message}; ${apart}`, mendOf(error, relation))];
+    return [fault(`${name}: ${(error as Error).message}; ${apart}`, fixFor(error, relation))];
   }
   try {
     await probe.readAsGateway(sampled, sampleStatement(stream, SAMPLE, 0));
@@ -46,22 +46,22 @@ async function look(probe: Probe, stream: Stream): Promise<Outcome[]> {
       if (wrong === null) continue;
       const [at] = await probe.readAsGateway(sampled.omit({ bytes: true }), numbersStatement(stream, row));
       const found = `${name}: event ${at?.seq} of the key ${at?.key} cannot be encoded: ${wrong.message}`;
-      return [warning(`${found}; its readers are told, and go on behind it`, mendOf(wrong, relation))];
+      return [warning(`${found}; its readers get a reset and continue after it`, fixFor(wrong, relation))];
     }
     return [];
   }
 }
 
-function mendOf(error: unknown, relation: string): string {
+function fixFor(error: unknown, relation: string): string {
   switch (codeOf(error)) {
     case '55P03':
     case '57014':
-      return `Look for what locks ${relation}, or for a policy or a computed column that is slow.`;
+      return `Find the session that locks ${relation}, or a policy or generated column that is slow.`;
     case '42501':
       return `GRANT SELECT ON ${relation} TO rowcast_gateway; and EXECUTE on the functions that its policies and columns use.`;
     case '42704':
-      return `A restrictive policy on ${relation} holds for rowcast_gateway too: name the roles it is meant for, ALTER POLICY … TO authenticated;`;
+      return `A restrictive policy on ${relation} also applies to rowcast_gateway: name the roles it is meant for, ALTER POLICY … TO authenticated;`;
     default:
-      return `Correct the row, or the computed column, cast or policy of ${relation} that fails.`;
+      return `Correct the row, or the generated column, cast or policy of ${relation} that fails.`;
   }
 }

@@ -4,7 +4,7 @@ import { type Check, fault, type Outcome, ok, warning } from './check.js';
 interface Rule {
   readonly verdict: typeof warning;
   readonly isWell: (value: string) => boolean;
-  readonly says: string;
+  readonly effect: string;
   /** The value that it should have. */
   readonly wanted: string;
   /** Whether it can only be set for the whole server, and not for a role. */
@@ -18,48 +18,48 @@ const RULES: Record<string, Rule> = {
   session_replication_role: {
     verdict: fault,
     isWell: (value) => value !== 'replica',
-    says: 'triggers do not fire, so that rows get no seq',
+    effect: 'triggers do not fire, so that rows get no seq',
     wanted: 'origin',
   },
-  default_transaction_read_only: { verdict: fault, isWell: is('off'), says: 'migrations fail', wanted: 'off' },
+  default_transaction_read_only: { verdict: fault, isWell: is('off'), effect: 'migrations fail', wanted: 'off' },
   server_encoding: {
     verdict: warning,
     isWell: is('UTF8'),
-    says: 'events are sent as UTF-8, and text that cannot be converted fails',
+    effect: 'events are sent as UTF-8, and text that cannot be converted fails',
     wanted: 'UTF8',
     server: true,
   },
   default_transaction_isolation: {
     verdict: warning,
     isWell: is('read committed'),
-    says: 'writers of one channel get serialization failures (40001) and must retry',
+    effect: 'writers of one channel get serialization failures (40001) and must retry',
     wanted: 'read committed',
   },
-  idle_session_timeout: { verdict: warning, isWell: is('0'), says: 'idle connections are closed', wanted: '0' },
+  idle_session_timeout: { verdict: warning, isWell: is('0'), effect: 'idle connections are closed', wanted: '0' },
   statement_timeout: {
     verdict: warning,
     isWell: is('0'),
-    says: 'migrations and long reads may be cancelled',
+    effect: 'migrations and long reads may be cancelled',
     wanted: '0',
   },
-  transaction_timeout: { verdict: warning, isWell: is('0'), says: 'migrations may be cancelled', wanted: '0' },
-  row_security: { verdict: warning, isWell: is('on'), says: 'a read that a policy would filter fails', wanted: 'on' },
+  transaction_timeout: { verdict: warning, isWell: is('0'), effect: 'migrations may be cancelled', wanted: '0' },
+  row_security: { verdict: warning, isWell: is('on'), effect: 'a read that a policy would filter fails', wanted: 'on' },
   track_activities: {
     verdict: warning,
     isWell: is('on'),
-    says: 'the activity of sessions is not visible, not even to this command',
+    effect: 'the activity of sessions is not visible, not even to this command',
     wanted: 'on',
   },
   synchronous_commit: {
     verdict: warning,
     isWell: (value) => value !== 'off',
-    says: 'a crash of the server can lose events that readers have; call rowcast.new_epoch after each',
+    effect: 'a crash of the server can lose events that readers have; call rowcast.new_epoch after each',
     wanted: 'on',
   },
   fsync: {
     verdict: warning,
     isWell: is('on'),
-    says: 'a crash of the machine can lose events that readers have, or the whole database',
+    effect: 'a crash of the machine can lose events that readers have, or the whole database',
     wanted: 'on',
     server: true,
   },
@@ -78,7 +78,7 @@ export const settings: Check = {
     const outcomes = values.flatMap(({ name, value }): Outcome[] => {
       const rule = RULES[name];
       if (rule === undefined || rule.isWell(value)) return [];
-      return [rule.verdict(`${name} = ${value}: ${rule.says}`, fixOf(name, rule, role))];
+      return [rule.verdict(`${name} = ${value}: ${rule.effect}`, fixOf(name, rule, role))];
     });
     const replicas = await probe.read(
       z.object({ role: z.string() }),

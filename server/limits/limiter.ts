@@ -1,3 +1,7 @@
+/**
+ * Limits rates and concurrency by name, such as an address or a user, and for all names together. Rejections carry a retry hint
+ * that spreads the clients over time. The doors and the routes use it.
+ */
 import { Bucket } from './bucket.js';
 
 /** Seconds of the rate that may come at once after a pause: a page load, the restart of a small site. */

@@ -2,15 +2,16 @@ import type { Server } from 'node:http';
 import type { Logger } from '../ground/logger.js';
 import { openFileLimit, RAISE_OPEN_FILES } from '../ground/open-files.js';
 
-/** Files that are kept for other uses than clients, connections to the database apart. */
+/** The number of files reserved for other uses than clients and database connections. */
 const RESERVED = 64;
 
 /** Minimum time between two log lines, in milliseconds. */
 const LOG_INTERVAL = 60_000;
 
 /**
- * Leaves room for the connections to the database where a process may open few files. Without a bound clients take all of them; then
- * a connection that is lost cannot be opened again, and further clients are disconnected by the system without any trace.
+ * Limits the number of client sockets, if the process may open few files, so that some remain for database connections. Without
+ * the limit clients could use all of them: a lost database connection could not be reopened, and the system would disconnect
+ * further clients without a log line.
  */
 export function keepSocketRoom(
   server: Server,
@@ -24,6 +25,9 @@ export function keepSocketRoom(
   server.on('drop', () => {
     if (performance.now() - loggedAt < LOG_INTERVAL) return;
     loggedAt = performance.now();
-    logger.warn({ openFiles: files, fix: RAISE_OPEN_FILES }, 'connections are dropped: no file is left for them');
+    logger.warn(
+      { openFiles: files, fix: RAISE_OPEN_FILES },
+      'connections are dropped: the limit of open files is reached',
+    );
   });
 }

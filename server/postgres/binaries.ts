@@ -1,3 +1,7 @@
+/**
+ * Finds the PostgreSQL programs for the embedded database. Those of the npm package may lack symlinks or be inaccessible to
+ * the user of the server; then they are repaired or copied.
+ */
 import { execFile } from 'node:child_process';
 import { chmod, cp, lstat, mkdtemp, readFile, rename, rm, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';

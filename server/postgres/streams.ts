@@ -1,3 +1,7 @@
+/**
+ * The streams as the system catalogs describe them: the statement that reads all attached tables with their columns and problems,
+ * and the rules for the names of channels.
+ */
 import { z } from 'zod';
 import { Refusal } from '../ground/refusal.js';
 

@@ -26,7 +26,7 @@ const FRAME_BYTES = 128;
 /** Replies that alone do not end the wait. */
 const QUIET: ReadonlySet<Frame['type']> = new Set(['connected', 'subscribed']);
 
-/** What is told and yet is no news: a poll that ended with it would be asked again at once. */
+/** Frames that do not end the wait either: the next poll would return them again at once. */
 const STANDING: ReadonlySet<Frame['type']> = new Set(['stalled', 'resumed']);
 
 export interface PollLimits {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ListCursor } from '../../http/api/paging.js';
+import type { PageToken } from '../../http/api/paging.js';
 import type { Database } from '../../ports/database.js';
 import { findVenture, refuseUnseen } from '../rules/existence.js';
 import { POSITION } from '../rules/position.js';
@@ -27,7 +27,7 @@ export interface ListQuery {
   readonly ventureId: string;
   readonly statuses?: readonly string[] | undefined;
   readonly limit: number;
-  readonly after?: ListCursor | undefined;
+  readonly after?: PageToken | undefined;
 }
 
 /** Reads a page of executions of a venture, newest first. Rejects with `Refusal` (unknown_venture, forbidden). */
@@ -52,7 +52,7 @@ export interface MetricsQuery {
   readonly executionId: string;
   readonly name?: string | undefined;
   readonly limit: number;
-  readonly after?: ListCursor | undefined;
+  readonly after?: PageToken | undefined;
 }
 
 export interface MetricsPage {

@@ -3,7 +3,7 @@
  * page, not by the size of the tables, so that a large venture cannot slow down others.
  */
 import { z } from 'zod';
-import type { ListCursor } from '../../http/api/paging.js';
+import type { PageToken } from '../../http/api/paging.js';
 import type { Database, Sql } from '../../ports/database.js';
 import { findVenture } from '../rules/existence.js';
 import { LOG_COLUMNS, type LogRow, log } from '../rules/rows.js';
@@ -30,7 +30,7 @@ export interface LogsQuery extends LogFilter {
   readonly ventureId: string;
   readonly limit: number;
   /** At most one of `after` and `offset` is set. */
-  readonly after?: ListCursor | undefined;
+  readonly after?: PageToken | undefined;
   readonly offset?: number | undefined;
 }
 

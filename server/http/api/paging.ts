@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
-/** The last row of a page. Lists are sorted by time and id, newest first. */
-export interface ListCursor {
+/** The content of a `cursor`: the last row of a page. Lists are sorted by time and id, newest first. */
+export interface PageToken {
   readonly at: string;
   readonly id: string;
 }
@@ -27,7 +27,7 @@ const CURSOR = 'must be the next_cursor of a page';
 export const cursor = z
   .string()
   .max(200, CURSOR)
-  .transform((text, { addIssue }): ListCursor => {
+  .transform((text, { addIssue }): PageToken => {
     const { data } = written.safeParse(readCursor(text));
     if (data !== undefined) return { at: data[0], id: data[1] };
     addIssue({ code: 'custom', message: CURSOR });
@@ -42,11 +42,11 @@ export const pagination = z.object({
 });
 
 /** The `pagination` of a page. `last` is its last row, or undefined if the page is empty. */
-export function paginationOf(limit: number, more: boolean, last: ListCursor | undefined): z.output<typeof pagination> {
+export function paginationOf(limit: number, more: boolean, last: PageToken | undefined): z.output<typeof pagination> {
   return { limit, next_cursor: more && last !== undefined ? writeCursor(last) : null, has_more: more };
 }
 
-function writeCursor({ at, id }: ListCursor): string {
+function writeCursor({ at, id }: PageToken): string {
   return Buffer.from(JSON.stringify([at, id])).toString('base64url');
 }
 
