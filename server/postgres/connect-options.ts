@@ -71,6 +71,6 @@ function contentOf(path: string | undefined, parameter: string): string | undefi
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    throw new Error(`the file of ${parameter} cannot be read: ${(error as Error).message}`);
+    throw new Error(`the file of ${parameter} cannot be read: ${(error as NodeJS.ErrnoException).code}`);
   }
 }

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { Logger } from '../ground/logger.js';
+import { messageOf } from './connect-errors.js';
 import { connectOptions } from './connect-options.js';
 import { ConnectionHealth } from './connection-health.js';
 import { AS_GATEWAY, CONNECT_TIMEOUT, types } from './session.js';
@@ -39,7 +40,7 @@ export function makePool({
     ...(keepIdle && { idleTimeoutMillis: 0 }),
     types,
     Client: clientThatReports(name, health),
-    onConnect: (client) => health.watch(name, client.query(`${AS_GATEWAY};${prepare}`)),
+    onConnect: (client) => health.watch(name, client.query(`${AS_GATEWAY};${prepare}`)).catch(notConnected),
   });
   pool.on('error', (error) =>
     logger.warn({ session: name, err: error }, 'an idle connection to the database was lost'),
@@ -47,18 +48,27 @@ export function makePool({
   return pool;
 }
 
-/** A client that records how its attempts to connect end. Callers of the pool get the errors as well, but do not log them. */
+/**
+ * A client that records how its attempts to connect end. Callers of the pool get the errors as well, and translate them for
+ * clients. An error of connecting must not pass for the answer to a statement: "permission denied" of the login is not a
+ * refusal of a reader.
+ */
 function clientThatReports(name: string, health: ConnectionHealth): typeof pg.Client {
   return class extends pg.Client {
     override connect(): Promise<pg.Client>;
     override connect(callback: (error: Error) => void): void;
     override connect(callback?: (error: Error) => void): Promise<pg.Client> | undefined {
-      if (callback === undefined) return health.watch(name, super.connect());
-      super.connect((error: Error | null) => {
-        if (error) health.refused(name, error);
-        callback(error as Error);
+      const attempt = super.connect().catch((error: unknown) => {
+        health.refused(name, error);
+        return notConnected(error);
       });
+      if (callback === undefined) return attempt;
+      attempt.then(() => callback(null as never), callback);
       return undefined;
     }
   };
+}
+
+function notConnected(error: unknown): never {
+  throw new Error(messageOf(error), { cause: error });
 }

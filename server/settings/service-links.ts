@@ -1,5 +1,6 @@
-/** Variables of a Service; Docker sets those of a port for linked containers as well. */
-const SERVICE_LINK = /^ROWCAST(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
+/** Variables of a Service. Docker sets those of a port for a linked container as well, and those of its environment. */
+const SERVICE_LINK =
+  /^ROWCAST(_\w+)?_(ENV_\w+|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
 const PORT_LINK = /^ROWCAST(_\w+)?_PORT$/;
 const ADDRESS = /^(tcp|udp|sctp):\/\//;
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -40,7 +41,7 @@ beforeAll(async () => {
   await migrate(new URL('/app', server.url).href);
   await admin.query(`CREATE ROLE gateway LOGIN PASSWORD 'S3cret'; GRANT rowcast_gateway TO gateway`);
   url = server.url.replace('postgres@', 'gateway:S3cret@').replace(/postgres$/, 'app');
-  const config = readConfig({ ROWCAST_PORT: '0' });
+  const config = readConfig({ ROWCAST_PORT: '0', ROWCAST_PRUNE_INTERVAL: '3600000' });
   const logger = makeLogger('info', (line) => lines.push(JSON.parse(line) as Line));
   gateway = await startGateway(config, url, logger);
 });
@@ -54,6 +55,15 @@ afterAll(async () => {
 
 async function ready(): Promise<{ status: string; connections?: Record<string, string> }> {
   return (await fetch(`${gateway.url}/readyz`)).json() as Promise<{ status: string }>;
+}
+
+/** The status of what needs the pools. */
+async function read(): Promise<number[]> {
+  const answers = [
+    await poll(gateway.url, [[`message:${randomUUID()}`, 'start']], 0),
+    await fetch(`${gateway.url}/v1/channels`),
+  ];
+  return answers.map(({ status }) => status);
 }
 
 const endSessions = () =>
@@ -109,26 +119,33 @@ test.each(Object.entries(REFUSALS))(
   async (name, [change, undo, reason, fix]) => {
     lines.length = 0;
     await admin.query(change);
-    await endSessions();
-    // LISTEN needs no role.
-    const sessions = name === 'a role that may not be taken' ? ['tail'] : ['tail', 'listener'];
-    const reported = await until(
-      async () => {
-        const { connections = {} } = await ready();
-        return sessions.every((session) => reason.test(connections[session] ?? '')) && connections;
-      },
-      { what: 'readyz to say why' },
-    );
-    expect((await ready()).status).toBe('not ready');
-    expect(JSON.stringify(reported)).not.toMatch(/S3cret|gateway|"app/);
-    for (const session of sessions) {
-      const said = lines.filter((line) => line.session === session && reason.test(line.err?.message ?? ''));
-      expect(said.map(({ msg }) => msg)).toEqual(['cannot connect to the database']); // once, however often it tries
-      expect(said[0]?.fix).toMatch(fix);
+    try {
+      await endSessions();
+      // LISTEN needs no role.
+      const sessions = name === 'a role that may not be taken' ? ['tail'] : ['tail', 'listener'];
+      const reported = await until(
+        async () => {
+          const { connections = {} } = await ready();
+          return sessions.every((session) => reason.test(connections[session] ?? '')) && connections;
+        },
+        { what: 'readyz to say why' },
+      );
+      expect((await ready()).status).toBe('not ready');
+      // No reader is told that it may not read, and nothing is taken for a fault of the gateway.
+      expect(await read()).toEqual([503, 503]);
+      expect(lines.filter(({ msg }) => /could not be decided|failed/.test(msg))).toEqual([]);
+      expect(JSON.stringify(reported)).not.toMatch(/S3cret|gateway|"app/);
+      for (const session of sessions) {
+        const said = lines.filter((line) => line.session === session && reason.test(line.err?.message ?? ''));
+        expect(said.map(({ msg }) => msg)).toEqual(['cannot connect to the database']); // once, however often it tries
+        expect(said[0]?.fix).toMatch(fix);
+      }
+      expect(JSON.stringify(lines)).not.toContain('S3cret');
+    } finally {
+      await admin.query(undo);
     }
-    expect(JSON.stringify(lines)).not.toContain('S3cret');
-    await admin.query(undo);
     await until(async () => (await ready()).status === 'ready', { what: 'it to be ready again' });
+    expect(await read()).toEqual([200, 200]);
     await until(async () => (await ready()).connections === undefined, { what: 'nothing to be amiss' });
   },
 );
@@ -154,17 +171,24 @@ test.each(Object.entries(REFUSALS))(
 
 test('I5: no room for a pool: the tail goes on, the reader is told to come back, and the log says why', async () => {
   await until(async () => (await ready()).status === 'ready', { what: 'it to be ready' });
+  const left = async () => {
+    const { rows } = await admin.query(
+      `SELECT application_name, pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE usename = 'gateway' AND application_name NOT IN ('rowcast tail', 'rowcast listener')`,
+    );
+    return rows.length;
+  };
+  await until(async () => (await left()) === 0, { what: 'the sessions of the pools to end' });
   lines.length = 0;
-  const { rows } = await admin.query<{ used: number }>(
-    `SELECT count(*)::int AS used FROM pg_stat_activity WHERE usename = 'gateway'`,
-  );
-  await admin.query(`ALTER ROLE gateway CONNECTION LIMIT ${rows[0]?.used}`);
-  const refused = await poll(gateway.url, [['message:full', 'start']], 0);
-  const listed = await fetch(`${gateway.url}/v1/channels`);
-  expect([refused.status, listed.status]).toContain(503);
-  const { status, connections = {} } = await ready();
-  expect(status).toBe('ready');
-  expect(Object.values(connections)).toContain('too many connections for role …');
-  expect(lines.map(({ err }) => err?.message)).toContain('too many connections for role "gateway"');
-  await admin.query('ALTER ROLE gateway CONNECTION LIMIT -1');
+  await admin.query('ALTER ROLE gateway CONNECTION LIMIT 2');
+  try {
+    expect(await read()).toEqual([503, 503]);
+    const { status, connections } = await ready();
+    expect(status).toBe('ready');
+    const reason = 'too many connections for role …';
+    expect(connections).toEqual({ pages: reason, access: reason });
+    expect(lines.map(({ err }) => err?.message)).toContain('too many connections for role "gateway"');
+  } finally {
+    await admin.query('ALTER ROLE gateway CONNECTION LIMIT -1');
+  }
 });

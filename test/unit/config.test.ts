@@ -133,6 +133,7 @@ const serviceLinks = (name: string, address = '10.96.12.7') => ({
   [`${name}_PORT_4400_TCP_PORT`]: '4400',
   [`${name}_PORT_4400_TCP_ADDR`]: address,
   [`${name}_PORT_53_UDP`]: `udp://${address}:53`,
+  [`${name}_ENV_NODE_VERSION`]: '24',
 });
 
 test.each(['ROWCAST', 'ROWCAST_API', 'ROWCAST_WORKERS', 'ROWCAST_2'])(
