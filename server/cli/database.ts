@@ -54,6 +54,7 @@ export async function attach(relation: string, options: { key: string; name?: st
     ...connectOptions(await databaseOf(config)),
     application_name: 'rowcast attach',
   });
+  client.on('notice', ({ message, detail }) => print([message, detail].filter(Boolean).join('\n')));
   await client.connect();
   try {
     const { rows } = await client.query<{ stream: string }>('SELECT rowcast.attach($1::regclass, $2, $3) AS stream', [

@@ -6,7 +6,11 @@ import { isStorable } from '../ground/storable.js';
 
 const id = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const unicode = z.string().refine(isStorable, 'must be Unicode text without NUL');
-const channel = unicode.min(1).max(512);
+/** As PostgreSQL counts characters, which keeps longer keys out of a stream (`rowcast.longest_key`). */
+const channel = unicode
+  .min(1)
+  .max(1024)
+  .refine((name) => [...name].length <= 512, 'must have at most 512 characters');
 const token = z.string().min(1);
 const ticket = z.string().min(1).max(128);
 

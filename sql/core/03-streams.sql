@@ -80,8 +80,26 @@ BEGIN
   RETURN replace(coalesce(path, '"$user", public'), '"$user"', quote_ident(pg_get_userbyid(owner))) || ', pg_temp';
 END $$;
 
+-- A table, or the partitions that have the rows of one.
+CREATE FUNCTION rowcast.storage_of(relation regclass) RETURNS SETOF pg_class
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c FROM pg_class c
+   WHERE c.relkind = 'r' AND (c.oid = relation OR c.oid IN (SELECT t.relid FROM pg_partition_tree(relation) t))
+$$;
+
+-- Whether a table has what a publication needs to publish its updates and deletes.
+CREATE FUNCTION rowcast.has_identity(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.relreplident = 'f' OR EXISTS (
+    SELECT FROM pg_index i
+     WHERE i.indrelid = relation AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate WHEN 'i' THEN i.indisreplident END)
+    FROM pg_class c WHERE c.oid = relation
+$$;
+
 -- Runs a statement with the triggers of a table off: to them it is no change of a row, and they may forbid one. The
--- statement names everything with its schema.
+-- statement names everything with its schema. Where a publication would refuse the change, the rows are their own identity.
 CREATE FUNCTION rowcast.without_triggers(relation regclass, statement text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -93,6 +111,13 @@ BEGIN
     EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', relation, own.tgname);
     enable := enable || format('ALTER TABLE %s ENABLE %s TRIGGER %I;', relation,
       CASE own.tgenabled WHEN 'A' THEN 'ALWAYS' WHEN 'R' THEN 'REPLICA' ELSE '' END, own.tgname);
+  END LOOP;
+  FOR own IN SELECT c.oid::regclass AS part, c.relreplident FROM rowcast.storage_of(relation) c
+     WHERE NOT rowcast.has_identity(c.oid)
+  LOOP
+    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', own.part);
+    enable := enable || format('ALTER TABLE %s REPLICA IDENTITY %s;', own.part,
+      CASE own.relreplident WHEN 'd' THEN 'DEFAULT' ELSE 'NOTHING' END);
   END LOOP;
   PERFORM set_config('search_path', rowcast.owner_search_path(relation), true);
   EXECUTE statement;

@@ -10,17 +10,35 @@ AS $$
    WHERE p.partrelid = relation AND p.partstrat = 'r' AND p.partnatts = 1
 $$;
 
+-- Triggers that would fire after the one that gives a number, or after the one that keeps it: what those have read could
+-- still be changed.
+CREATE FUNCTION rowcast.later_triggers(source regclass, OUT name name, OUT relation regclass, OUT mend text) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT t.tgname, c.oid::regclass, format('ALTER TRIGGER %I ON %s RENAME TO %I;', t.tgname, c.oid::regclass, left('a_' || t.tgname, 63))
+    FROM rowcast.storage_of(source) c JOIN pg_trigger t ON t.tgrelid = c.oid
+   WHERE NOT t.tgisinternal AND t.tgname NOT LIKE 'zz\_rowcast\_%' AND t.tgtype & 3 = 3 -- BEFORE, FOR EACH ROW
+     AND (t.tgtype & 4 <> 0 AND t.tgname COLLATE "C" > 'zz_rowcast_number' OR t.tgtype & 16 <> 0 AND t.tgname COLLATE "C" > 'zz_rowcast_keep')
+   ORDER BY t.tgname
+$$;
+
 -- Says why a table cannot be a stream, before anything is changed.
 CREATE FUNCTION rowcast.check_attachable(relation regclass, key name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  tab pg_class := (SELECT c FROM pg_class c WHERE c.oid = relation);
-  col record;
+  tab   pg_class := (SELECT c FROM pg_class c WHERE c.oid = relation);
+  col   record;
+  wrong record;
 BEGIN
-  IF tab.relkind NOT IN ('r', 'p') OR tab.relpersistence <> 'p' THEN
+  IF tab.relkind NOT IN ('r', 'p') OR tab.relpersistence = 't' THEN
     RAISE EXCEPTION '% is not an ordinary table', relation USING ERRCODE = 'wrong_object_type',
-      HINT = 'Views, foreign, temporary and unlogged tables cannot be attached.';
+      HINT = 'Attach the table that its rows come from, or copy them to an ordinary table with a trigger.';
+  END IF;
+  SELECT c.oid::regclass AS relation INTO wrong FROM rowcast.storage_of(relation) c WHERE c.relpersistence = 'u' LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION '% is unlogged: a crash would empty it, and its numbers would begin again', wrong.relation
+      USING ERRCODE = 'wrong_object_type', HINT = format('ALTER TABLE %s SET LOGGED;', wrong.relation);
   END IF;
   IF tab.relispartition THEN
     RAISE EXCEPTION '% is a partition', relation USING ERRCODE = 'wrong_object_type',
@@ -39,7 +57,13 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state',
       HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', relation);
   END IF;
-  SELECT a.attnotnull, a.atttypid::regtype AS type, coalesce(l.collisdeterministic, true) AS deterministic INTO col
+  SELECT t.* INTO wrong FROM rowcast.later_triggers(relation) t LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'the trigger % of % fires after those of Rowcast, and could change a key or number', wrong.name, wrong.relation
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+      HINT = format('Triggers fire in the order of their names: %s', wrong.mend);
+  END IF;
+  SELECT a.attnotnull, a.attgenerated, a.atttypid::regtype AS type, coalesce(l.collisdeterministic, true) AS deterministic INTO col
     FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
     WHERE a.attrelid = relation AND a.attname = key AND a.attnum > 0 AND NOT a.attisdropped;
   IF NOT FOUND THEN
@@ -50,6 +74,11 @@ BEGIN
       USING ERRCODE = 'datatype_mismatch',
       HINT = 'A key is a uuid, text, varchar, smallint, integer or bigint, with a deterministic collation.';
   END IF;
+  IF col.attgenerated <> '' THEN
+    RAISE EXCEPTION 'column % of % cannot be a key: it is generated after the triggers have run', quote_ident(key), relation
+      USING ERRCODE = 'object_not_in_prerequisite_state',
+      HINT = 'Set an ordinary column to that value in a BEFORE INSERT trigger, and attach the table with that key.';
+  END IF;
   IF NOT col.attnotnull THEN
     RAISE EXCEPTION 'column % of % may be null, and a row without a key belongs to no channel', quote_ident(key), relation
       USING ERRCODE = 'not_null_violation',
@@ -59,15 +88,21 @@ END $$;
 
 -- seq and tx for the rows that are there already: in the order of their partitions, and as they lie in the table. The
 -- inner ORDER BY keeps the rows of the rewritten table in that order.
-CREATE FUNCTION rowcast.add_numbers(relation regclass, key name) RETURNS void
+CREATE FUNCTION rowcast.add_numbers(relation regclass, key name, longest int) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   range_column name := rowcast.range_column(relation);
+  unnamed      text;
 BEGIN
   IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attname IN ('seq', 'tx') AND NOT a.attisdropped) THEN
     RAISE EXCEPTION '% has a column named seq or tx already', relation USING ERRCODE = 'duplicate_column',
-      HINT = 'Rowcast adds both columns itself: rename yours first.';
+      HINT = 'Rowcast adds both columns itself. Rename yours; or, if the table is a copy of a stream, drop them.';
+  END IF;
+  EXECUTE format('SELECT %1$I::text FROM %2$s WHERE length(%1$I::text) NOT BETWEEN 1 AND %3$s LIMIT 1', key, relation, longest) INTO unnamed;
+  IF unnamed IS NOT NULL THEN
+    RAISE EXCEPTION '% has a row whose key has % characters', relation, length(unnamed) USING ERRCODE = 'check_violation',
+      HINT = format('A key of this stream has between 1 and %s characters. Change or delete the rows with others.', longest);
   END IF;
   EXECUTE format('ALTER TABLE %s ADD COLUMN seq bigint, ADD COLUMN tx xid8 NOT NULL DEFAULT pg_current_xact_id()', relation);
   PERFORM rowcast.without_triggers(relation, format('UPDATE %s t SET seq = n.seq FROM (
@@ -78,6 +113,13 @@ BEGIN
   -- In a partitioned table it could only be unique together with the time, which would say nothing.
   EXECUTE format('CREATE %s INDEX ON %s (%I, seq)', CASE WHEN range_column IS NULL THEN 'UNIQUE' END, relation, key);
   EXECUTE format('CREATE INDEX ON %s (tx)', relation);
+  -- Or a publication that publishes deletes would keep every event for ever.
+  IF range_column IS NULL AND NOT rowcast.has_identity(relation) THEN
+    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', relation, (
+      SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[1]
+       WHERE i.indrelid = relation AND i.indisunique AND a.attname = 'seq'));
+  END IF;
 END $$;
 
 -- Refuses to renumber an event: readers hold its seq as their position.
@@ -117,6 +159,11 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- In characters: what the protocol allows for a channel, without the name of the stream and the colon.
+CREATE FUNCTION rowcast.longest_key(stream text) RETURNS int
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT 512 - length(stream) - 1 $$;
+
 -- The trigger functions of one stream, with its names written in, so that their statements are planned once.
 CREATE FUNCTION rowcast.make_triggers(stream rowcast.streams) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -131,7 +178,7 @@ BEGIN
       this_tx  xid8 := pg_current_xact_id();
       floor_at bigint;
       last_seq bigint;
-    BEGIN
+    BEGIN%5$s
       LOOP
         IF current_setting('transaction_isolation') <> 'read committed' THEN
           %4$s
@@ -142,7 +189,7 @@ BEGIN
         INSERT INTO rowcast.channels (stream_id, key) VALUES (%1$s, NEW.%2$I::text) ON CONFLICT DO NOTHING;
       END LOOP;
       -- A statement of its own: its snapshot must be taken after the lock was granted.
-      last_seq := (SELECT max(seq) FROM %3$s WHERE %2$I = NEW.%2$I);
+      last_seq := (SELECT max(t.seq) FROM %3$s t WHERE t.%2$I = NEW.%2$I);
       NEW.seq := greatest(last_seq, floor_at - 1) + 1;
       NEW.tx := this_tx;
       RETURN NEW;
@@ -158,6 +205,15 @@ BEGIN
           -- No unique index would find the duplicate seq that a snapshot older than the last writer leads to.
           RAISE EXCEPTION 'the partitioned table %% takes inserts in READ COMMITTED only', %L
             USING ERRCODE = 'feature_not_supported';$sql$, stream.relation)
+    END,
+    -- A channel that no reader could name.
+    CASE WHEN (SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = stream.relation AND a.attname = stream.key_column)
+      IN ('text'::regtype, 'varchar'::regtype)
+    THEN format($sql$
+      IF length(NEW.%1$I) NOT BETWEEN 1 AND %2$s THEN
+        RAISE EXCEPTION 'a key of the stream %3$s has between 1 and %2$s characters, and not %%', length(NEW.%1$I)
+          USING ERRCODE = 'check_violation', COLUMN = %4$L, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA;
+      END IF;$sql$, stream.key_column, rowcast.longest_key(stream.name), stream.name, stream.key_column)
     END));
 
   -- Readers count on a channel without holes, so to delete an event is to give up all that came before it.
@@ -169,7 +225,7 @@ BEGIN
           USING ERRCODE = 'feature_not_supported', HINT = 'Delete and insert in two statements.';
       END IF;
       INSERT INTO rowcast.channels AS c (stream_id, key, floor)
-        SELECT %1$s, %2$I::text, max(seq) + 1 FROM deleted GROUP BY %2$I ORDER BY %2$I
+        SELECT %1$s, d.%2$I::text, max(d.seq) + 1 FROM deleted d GROUP BY d.%2$I ORDER BY d.%2$I
         ON CONFLICT (stream_id, key) DO UPDATE SET floor = excluded.floor WHERE excluded.floor > c.floor;
       RETURN NULL;
     END $sql$,
@@ -244,11 +300,13 @@ BEGIN
   ELSIF FOUND THEN
     UPDATE rowcast.streams s SET key_column = attach.key WHERE s.stream_id = stream.stream_id RETURNING s.* INTO stream;
   ELSE
-    PERFORM rowcast.add_numbers(relation, key);
+    PERFORM rowcast.add_numbers(relation, key, rowcast.longest_key(wanted));
     INSERT INTO rowcast.streams (name, relation, key_column) VALUES (wanted, attach.relation, attach.key)
       RETURNING * INTO stream;
     EXECUTE format('INSERT INTO rowcast.channels (stream_id, key) SELECT DISTINCT %s, %I::text FROM %s',
       stream.stream_id, key, relation);
+    RAISE NOTICE 'writers of one channel of % now wait for each other until they commit', stream.name
+      USING DETAIL = 'What attach costs your writers: docs/operations/writers.md';
   END IF;
   PERFORM rowcast.make_triggers(stream);
   PERFORM rowcast.make_access(stream);
@@ -279,6 +337,11 @@ BEGIN
     stream || '_number', stream || '_raise_floor', stream || '_can_read');
   IF is_there THEN
     EXECUTE format('ALTER TABLE %s DROP COLUMN seq, DROP COLUMN tx', target.relation);
+    IF EXISTS (SELECT FROM pg_class c WHERE c.oid = target.relation AND c.relreplident = 'i')
+      AND NOT rowcast.has_identity(target.relation)
+    THEN
+      EXECUTE format('ALTER TABLE %s REPLICA IDENTITY DEFAULT', target.relation);
+    END IF;
     PERFORM rowcast.close_to_gateway(target.relation), rowcast.close_to_gateway(parent);
   END IF;
 END $$;
