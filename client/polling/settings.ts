@@ -62,6 +62,6 @@ export function checkPolling(polling: PollingOptions): void {
 }
 
 function check(name: string, value: number | undefined, least: number, most: number): void {
-  if (value !== undefined && !(typeof value === 'number' && value >= least && value <= most))
-    throw new RangeError(`polling.${name}: ${value}`);
+  const valid = value === undefined || (typeof value === 'number' && value >= least && value <= most);
+  if (!valid) throw new RangeError(`polling.${name}: ${value}`);
 }

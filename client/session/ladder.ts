@@ -31,12 +31,10 @@ export class Ladder {
   #stood = false;
   #failures = 0;
 
-  /** `names`: the best first, at least one. `first`: where the first round begins. */
-  constructor(names: readonly TransportName[], first?: TransportName) {
-    const [best] = names;
-    if (best === undefined) throw new TypeError('a ladder has at least one rung');
+  /** `names`: the best first, at least one. `first`: where the first round begins, if the ladder has that rung. */
+  constructor(names: readonly TransportName[], first?: string | null) {
     this.#names = names;
-    this.#rung = first !== undefined && names.includes(first) ? first : best;
+    this.#rung = names.find((name) => name === first) ?? (names[0] as TransportName);
   }
 
   /** The rung to visit, or the one that is being visited. */

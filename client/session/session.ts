@@ -71,11 +71,7 @@ export class Session implements Connection {
     this.#environment = environment;
     this.#events = events;
     const names = rungs.map(({ name }) => name);
-    const remembered = memory?.read();
-    this.#ladder = new Ladder(
-      names,
-      names.find((name) => name === remembered),
-    );
+    this.#ladder = new Ladder(names, memory?.read());
     this.#climb = new Climb({
       clock,
       random,
@@ -160,8 +156,7 @@ export class Session implements Connection {
   }
 
   #makeVisit(name: TransportName, handshakeTimeout: number, events: VisitEvents): Visit {
-    const rung = this.#rungs.find((rung) => rung.name === name);
-    if (rung === undefined) throw new Error(`no rung ${name}`);
+    const rung = this.#rungs.find((rung) => rung.name === name) as Rung; // the ladder has the names of these
     return new Visit({ rung, token: this.#token, clock: this.#clock, random: this.#random, handshakeTimeout, events });
   }
 

@@ -152,7 +152,7 @@ export class ChannelSubscription implements Subscription, ChannelReader {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<StreamEvent> {
-    if (this.#missed) throw new Error('events were delivered already: begin the loop right after subscribe');
+    if (this.#missed) throw new Error('events were delivered already: begin the loop earlier');
     this.#looping = true;
     this.#queue ??= this.#makeQueue();
     if (this.#state === 'closed') this.#queue.end(this.#error);

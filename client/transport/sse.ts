@@ -9,7 +9,7 @@ export function sseRung(url: string, fetch: Fetch): Rung {
   const address = gatewayUrl(url, 'http', '/v1/sse');
   const exchange: Exchange = async ({ commands, signal, onValue, onComment }) => {
     const { body } = await post(fetch, address, commands, 'text/event-stream', signal);
-    if (body === null) throw new Error('fetch does not stream on this platform');
+    if (body === null) throw new Error('fetch does not stream');
     let begun = false;
     const read = eventStreamReader({
       onData(data) {
