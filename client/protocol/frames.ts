@@ -48,7 +48,7 @@ export type Frame =
   /** No event is sent until `refresh` is answered. Each subscription stays at its position. */
   | { type: 'paused'; code: string };
 
-type Field = 'string' | 'string or nothing' | 'number' | 'number or nothing' | 'object' | 'rows';
+type Field = 'string' | 'string or nothing' | 'number' | 'number?' | 'object' | 'rows';
 
 const shapes: Record<Frame['type'], Record<string, Field>> = {
   connected: { id: 'number', session: 'string', heartbeat: 'number', limits: 'object' },
@@ -56,7 +56,7 @@ const shapes: Record<Frame['type'], Record<string, Field>> = {
   unsubscribed: { channel: 'string', code: 'string' },
   refreshed: { id: 'number' },
   pong: { id: 'number' },
-  error: { code: 'string', message: 'string', retryAfter: 'number or nothing' },
+  error: { code: 'string', message: 'string', retryAfter: 'number?' },
   events: { channel: 'string', from: 'number', events: 'rows' },
   reset: { channel: 'string', reason: 'string', position: 'string', message: 'string or nothing' },
   stalled: { channel: 'string', code: 'string' },
@@ -69,7 +69,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function isField(value: unknown, field: Field): boolean {
-  if (field === 'number or nothing') return value === undefined || typeof value === 'number';
+  if (field === 'number?') return value === undefined || typeof value === 'number';
   if (field === 'string or nothing') return value === undefined || typeof value === 'string';
   if (field === 'rows') return Array.isArray(value) && value.every(isObject);
   return field === 'object' ? isObject(value) : typeof value === field;

@@ -2,7 +2,7 @@ import { Backoff, type BackoffLimits } from '../ground/backoff.js';
 import { systemClock } from '../ground/clock.js';
 import type { Fetch, WebSocketConstructor } from '../ground/platform.js';
 import { pollRung } from '../transport/poll.js';
-import type { Rung } from '../transport/rung.js';
+import type { Rung, TransportName } from '../transport/rung.js';
 import { sseRung } from '../transport/sse.js';
 import { websocketRung } from '../transport/websocket.js';
 import type { Connection, ConnectionEvents } from './connection.js';
@@ -63,12 +63,13 @@ export function rungsOf(options: ConnectionOptions): readonly Rung[] {
   if (!Array.isArray(transports) || transports.length === 0 || !transports.every((name) => LADDER.includes(name)))
     throw new TypeError(`transports: a list of some of ${LADDER.join(', ')}`);
   const fetch = fetchOf(options);
-  const makers: Record<Transport, () => Rung | undefined> = {
-    websocket: () => WebSocket && websocketRung(url, WebSocket),
-    sse: () => fetch && sseRung(url, fetch),
-    poll: () => fetch && pollRung(url, fetch),
-  };
-  const rungs = LADDER.filter((name) => transports.includes(name)).flatMap((name) => makers[name]() ?? []);
+  const ladder = [
+    WebSocket && websocketRung(url, WebSocket),
+    fetch && sseRung(url, fetch),
+    fetch && pollRung(url, fetch),
+  ];
+  const used: readonly TransportName[] = transports;
+  const rungs = ladder.flatMap((rung) => (rung && used.includes(rung.name) ? [rung] : []));
   if (rungs.length === 0) throw new TypeError(`this platform has none of ${transports}`);
   return rungs;
 }
