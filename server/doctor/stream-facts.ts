@@ -38,6 +38,15 @@ export const stream = z.object({
   numberIndex: z.string().nullable(),
   txIndex: z.string().nullable(),
   renamed: z.boolean(),
+  /** Tables and partitions that a crash would empty; child tables, whose rows get no numbers. */
+  unlogged: z.array(z.string()),
+  children: z.array(z.string()),
+  /** Triggers that fire after those of Rowcast. */
+  later: z.array(z.object({ name: z.string(), relation: z.string(), mend: z.string() })),
+  /** What lacks a replica identity, beside a publication that publishes updates or deletes. */
+  unpublishable: z.array(z.string()),
+  /** References of the key that PostgreSQL does not check. */
+  unenforced: z.array(z.string()),
   triggers: z.array(trigger),
 });
 export type Facts = z.infer<typeof stream>;
@@ -74,6 +83,16 @@ export const FACTS = `
          EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = s.name || '_number'
                     AND (position((${RELATION}) IN p.prosrc) = 0
                       OR position('NEW.' || quote_ident(s.key_column) IN p.prosrc) = 0)) AS renamed,
+         ARRAY(SELECT h.oid::regclass::text FROM rowcast.storage_of(c.oid) h WHERE h.relpersistence = 'u' ORDER BY 1) AS unlogged,
+         ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1) AS children,
+         (SELECT coalesce(json_agg(l), '[]') FROM rowcast.later_triggers(c.oid) l) AS later,
+         ARRAY(SELECT h.oid::regclass::text FROM rowcast.storage_of(c.oid) h
+                WHERE NOT rowcast.has_identity(h.oid) AND EXISTS (
+                  SELECT FROM pg_publication u WHERE (u.pubupdate OR u.pubdelete)
+                     AND EXISTS (SELECT FROM pg_get_publication_tables(u.pubname) g WHERE g.relid IN (h.oid, c.oid))) ORDER BY 1) AS unpublishable,
+         -- A column that PostgreSQL has since 18.
+         ARRAY(SELECT quote_ident(f.conname) FROM pg_constraint f WHERE f.contype = 'f' AND f.conrelid = c.oid
+                  AND f.conkey = ARRAY[k.attnum] AND to_jsonb(f) ->> 'conenforced' = 'false' ORDER BY 1) AS unenforced,
          coalesce((
            SELECT json_agg(json_build_object('name', t.tgname, 'table', quote_ident(tn.nspname) || '.' || quote_ident(tc.relname), 'enabled', t.tgenabled, 'function', p.oid::regprocedure,
                     'owner', f.rolname, 'definer', p.prosecdef, 'superuser', f.rolsuper, 'seesAll', ${seesAll('f.rolname')},

@@ -97,7 +97,44 @@ function problems(facts: Facts): Outcome[] {
     bad(`row-level security hides rows of ${relation} from ${role}`, again);
   }
   if (facts.hiddenParent !== null) bad(`${role} may not read the keys of ${facts.hiddenParent}`, attach);
-  return [...wrong, ...ownerProblems(facts)];
+  return [...wrong, ...laterChanges(facts, relation, attach), ...ownerProblems(facts)];
+}
+
+/** What attach would have refused, and was done to the table afterwards. */
+function laterChanges(facts: Facts, relation: string, attach: string): Outcome[] {
+  const { name, unlogged, children, later, unpublishable, unenforced } = facts;
+  return [
+    ...unlogged.map((table) =>
+      fault(
+        `${name}: ${table} is unlogged: a crash empties it, and its numbers begin again`,
+        `ALTER TABLE ${table} SET LOGGED;`,
+      ),
+    ),
+    ...children.map((child) =>
+      fault(
+        `${name}: ${child} inherits from ${relation}, and its rows get no numbers`,
+        `ALTER TABLE ${child} NO INHERIT ${relation};`,
+      ),
+    ),
+    ...later.map((trigger) =>
+      fault(
+        `${name}: the trigger ${trigger.name} of ${trigger.relation} fires after those of Rowcast, and can change a key or number`,
+        trigger.mend,
+      ),
+    ),
+    ...unpublishable.map((table) =>
+      fault(
+        `${name}: ${table} is published without a replica identity, so its events cannot be deleted`,
+        `ALTER TABLE ${table} REPLICA IDENTITY FULL;`,
+      ),
+    ),
+    ...unenforced.map((reference) =>
+      warning(
+        `${name}: the reference ${reference} is not enforced: only services read the events of a key that it does not find`,
+        `ALTER TABLE ${relation} DROP CONSTRAINT ${reference}; ${attach}`,
+      ),
+    ),
+  ];
 }
 
 /** The trigger functions are SECURITY DEFINER: they run with the rights of the role that attached the table. */

@@ -69,6 +69,31 @@ test('a stream that forces row-level security', async () => {
   await breaksAndMends(`ALTER TABLE ${TABLE} FORCE ROW LEVEL SECURITY`, /forced on the owner/);
 });
 
+test('a stream whose table was changed to what attach refuses', async () => {
+  await writer.query(`CREATE TABLE notes (id text NOT NULL); SELECT rowcast.attach('notes', 'id')`);
+  await breaksAndMends('ALTER TABLE notes SET UNLOGGED', /notes is unlogged: a crash empties it/);
+  await breaksAndMends('CREATE TABLE more () INHERITS (notes)', /more inherits from public.notes, and its rows/);
+  await writer.query(
+    `CREATE FUNCTION other_key() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := 'other'; RETURN NEW; END $$`,
+  );
+  const trigger = 'CREATE TRIGGER zzz BEFORE INSERT ON notes FOR EACH ROW EXECUTE FUNCTION other_key()';
+  await breaksAndMends(trigger, /the trigger zzz of notes fires after those of Rowcast/);
+  const published = 'ALTER TABLE notes REPLICA IDENTITY NOTHING; CREATE PUBLICATION everything FOR ALL TABLES';
+  await breaksAndMends(published, /notes is published without a replica identity/);
+});
+
+test('a stream whose key refers to a table without being checked', async () => {
+  const { rows } = await writer.query<{ major: number }>(
+    `SELECT current_setting('server_version_num')::int / 10000 AS major`,
+  );
+  expect(rows).toEqual([{ major: 18 }]); // the first that has such references
+  await writer.query(`CREATE TABLE shops (id int PRIMARY KEY);
+    CREATE TABLE orders (shop int NOT NULL CONSTRAINT of_shop REFERENCES shops NOT ENFORCED); SELECT rowcast.attach('orders', 'shop')`);
+  await breaksAndMends('SELECT', /^streams warning: orders: the reference of_shop is not enforced/, (fix) =>
+    fix.replace(/As the owner \S+ /, ''),
+  );
+});
+
 test('a stream without an index, and with one that is not valid', async () => {
   const [{ unique, tx } = { unique: '', tx: '' }] = (
     await writer.query<{ unique: string; tx: string }>(
