@@ -26,10 +26,12 @@ check() {
   spin -a "-D$1" "$model" >spin.log || { cat spin.log >&2; exit 2; }
   gcc -O2 -DSAFETY -DCOLLAPSE -DMEMLIM=3500 -o pan pan.c
   # Fails by itself when it runs out of time, memory or depth: then there is no result to trust.
-  timeout 90 ./pan -m100000 >pan.log 2>&1 || true
+  timeout 600 ./pan -m100000 >pan.log 2>&1 || true
   states="$(sed -nE 's/^ *([0-9.e+]+) states, stored.*/\1/p' pan.log)"
   errors="$(sed -nE 's/.*errors: ([0-9]+)$/\1/p' pan.log)"
-  if grep -qE 'search not completed|out of memory|max search depth|hash table full' pan.log && [[ "$errors" == 0 ]]; then
+  if [[ -z "$errors" ]]; then
+    result=incomplete # it ran out of time
+  elif grep -qE 'search not completed|out of memory|max search depth|hash table full' pan.log && [[ "$errors" == 0 ]]; then
     result=incomplete
   elif [[ "$errors" == 0 ]]; then
     result=holds
