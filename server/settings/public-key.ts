@@ -1,18 +1,18 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 
-/** A key that tells whether a token is genuine, and the one algorithm that goes with it. */
+/** A key that verifies tokens, and the only algorithm that it is used with. */
 export interface PublicKey {
   readonly key: KeyObject;
   readonly algorithm: 'RS256' | 'ES256' | 'EdDSA';
 }
 
-/** What RS256 demands (RFC 7518), in bits. */
+/** Minimum size for RS256 (RFC 7518), in bits. */
 const SHORTEST_RSA = 2048;
 
 const KINDS = 'RSA of 2048 bits or more, EC P-256 or Ed25519';
 
-/** A public key as PEM. Of a private key or a certificate Node would also make one: they do not belong here. */
+/** A public key as PEM. Node also derives one from a private key or a certificate; both are refused, because neither belongs in a gateway. */
 export const publicKey = z.string().transform((pem, { addIssue }): PublicKey => {
   const fault = (message: string) => {
     addIssue({ code: 'custom', message });
