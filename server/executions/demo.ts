@@ -1,5 +1,5 @@
 /**
- * The demo of `rowcast up`: a simulated agent that writes one execution after the other with plain SQL, as any service
+ * The demo of `rowcast up`: a simulated agent that writes one execution after the other with plain SQL, as every service
  * would, without knowledge of the gateway. It keeps its state in the tables, and continues after a restart where it stopped.
  */
 import { setTimeout as delay } from 'node:timers/promises';

@@ -15,7 +15,7 @@ export function parseAddress(text: string): ipaddr.IPv4 | ipaddr.IPv6 | null {
   return ipaddr.isValid(address) ? ipaddr.process(address) : null;
 }
 
-/** Addresses that proxies name. Untrusted: any client can send these headers, so they may only restrict a request. */
+/** Addresses that proxies name. They are not trusted, because every client can send these headers, so they may only restrict a request. */
 function clientAddresses({ forwarded = '', 'x-forwarded-for': listed = '' }: Forwarded): string[] {
   const pairs = forwarded.split(/[;,]/).map((pair) => pair.replaceAll('"', '').split('=')); // RFC 7239
   const named = pairs.filter(([name = '']) => name.trim().toLowerCase() === 'for').map(([, value = '']) => value);
