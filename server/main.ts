@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { parsePosition } from '@rowcast/client/protocol';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { listChannels } from './cli/channels.js';
-import { attach, runMigrations, runUninstall } from './cli/database.js';
+import { type AttachOptions, attach, runMigrations, runUninstall } from './cli/database.js';
 import { doctor } from './cli/doctor.js';
 import { endWithReader, flushed, table } from './cli/output.js';
 import { withFiles } from './cli/secret-files.js';
@@ -120,7 +120,9 @@ function makeProgram(): Command {
     .argument('<table>', 'the table, with its schema if that is not in the search_path')
     .requiredOption('--key <column>', 'the column whose value names the channel')
     .option('--name <stream>', 'the name of the stream (default: the name of the table)')
-    .action((table: string, options: { key: string; name?: string }) => attach(table, options, config()));
+    .option('--seq <column>', 'the column that it adds for the number of the event (default: seq)')
+    .option('--tx <column>', 'the column that it adds for the transaction (default: tx)')
+    .action((table: string, options: AttachOptions) => attach(table, options, config()));
   program
     .command('channels')
     .description('list the channels, their heads, and how many subscribers each has on this gateway')

@@ -48,8 +48,16 @@ export async function mayPublish(databaseUrl: string): Promise<boolean> {
   }
 }
 
+/** The options of `rowcast attach`. */
+export interface AttachOptions {
+  readonly key: string;
+  readonly name?: string;
+  readonly seq?: string;
+  readonly tx?: string;
+}
+
 /** `rowcast attach` */
-export async function attach(relation: string, options: { key: string; name?: string }, config: Config): Promise<void> {
+export async function attach(relation: string, options: AttachOptions, config: Config): Promise<void> {
   const client = new pg.Client({
     ...connectOptions(await databaseOf(config)),
     application_name: 'rowcast attach',
@@ -57,14 +65,12 @@ export async function attach(relation: string, options: { key: string; name?: st
   client.on('notice', ({ message, detail }) => print([message, detail].filter(Boolean).join('\n')));
   await client.connect();
   try {
-    const { rows } = await client.query<{ stream: string }>('SELECT rowcast.attach($1::regclass, $2, $3) AS stream', [
-      relation,
-      options.key,
-      options.name ?? null,
-    ]);
-    print(
-      `${relation} is the stream ${rows[0]?.stream}: every INSERT is an event of ${rows[0]?.stream}:<${options.key}>`,
+    const { key, name, seq, tx } = options;
+    const { rows } = await client.query<{ stream: string }>(
+      'SELECT rowcast.attach($1::regclass, $2, $3, $4, $5) AS stream',
+      [relation, key, name ?? null, seq ?? null, tx ?? null],
     );
+    print(`${relation} is the stream ${rows[0]?.stream}: every INSERT is an event of ${rows[0]?.stream}:<${key}>`);
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) throw error;
     throw new Error([error.message, error.hint].filter(Boolean).join('\n'), { cause: error });

@@ -6,6 +6,7 @@ export interface Numbering {
   readonly name: string;
   readonly relation: string;
   readonly key: string;
+  readonly seq: string;
   readonly keyType: string;
 }
 
@@ -24,14 +25,14 @@ const channel = z.object({
  * Counts rows: between the lowest remaining seq and the highest there must be one row for each seq. The channels are those
  * in the first pages of `rowcast.channels`, which is cheap however many channels there are.
  */
-const sample = ({ relation, key, keyType }: Numbering) => `
+const sample = ({ relation, key, seq, keyType }: Numbering) => `
   SELECT c.key, h.head, l.low, n.count
     FROM (SELECT key, floor FROM rowcast.channels WHERE stream_id = $1 LIMIT ${SAMPLE}) c,
-         LATERAL (SELECT max(t.seq) AS head FROM ${relation} t WHERE t.${key} = c.key::${keyType}) h,
-         LATERAL (SELECT min(t.seq) AS low FROM ${relation} t
-                   WHERE t.${key} = c.key::${keyType} AND t.seq >= greatest(c.floor, h.head - ${NEWEST - 1})) l,
+         LATERAL (SELECT max(t.${seq}) AS head FROM ${relation} t WHERE t.${key} = c.key::${keyType}) h,
+         LATERAL (SELECT min(t.${seq}) AS low FROM ${relation} t
+                   WHERE t.${key} = c.key::${keyType} AND t.${seq} >= greatest(c.floor, h.head - ${NEWEST - 1})) l,
          LATERAL (SELECT count(*) AS count FROM ${relation} t
-                   WHERE t.${key} = c.key::${keyType} AND t.seq >= l.low) n`;
+                   WHERE t.${key} = c.key::${keyType} AND t.${seq} >= l.low) n`;
 
 /** Finds seqs without a row, which rows leave that were written or deleted while the triggers were disabled. */
 export async function holesOf(probe: Probe, numbering: Numbering): Promise<{ holes: Outcome[]; channels: number }> {
@@ -40,7 +41,7 @@ export async function holesOf(probe: Probe, numbering: Numbering): Promise<{ hol
   const holes = broken.map(({ key, head, low, count }) =>
     fault(
       `${numbering.name}:${key} has ${count} rows from ${low} to ${head}: some were written or deleted while the triggers were off`,
-      `Readers stop there. If the rows are lost: DELETE FROM ${numbering.relation} WHERE ${numbering.key} = '${key.replaceAll("'", "''")}' AND seq < <the first after the hole>;`,
+      `Readers stop there. If the rows are lost: DELETE FROM ${numbering.relation} WHERE ${numbering.key} = '${key.replaceAll("'", "''")}' AND ${numbering.seq} < <the first after the hole>;`,
     ),
   );
   return { holes, channels: rows.length };

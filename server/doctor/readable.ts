@@ -25,7 +25,7 @@ async function look(probe: Probe, stream: Stream): Promise<Outcome[]> {
   const apart = 'its readers wait, the other streams continue';
   if (problem !== null) {
     // The check `streams` reports these, with the fix.
-    if (/^permission denied|^the key column \S+ does not exist/.test(problem)) return [];
+    if (/^permission denied|^the (key )?column .+ does not exist/.test(problem)) return [];
     const fix = `Restore the columns that ${relation} was attached with, or detach it: SELECT rowcast.detach('${name}');`;
     return [fault(`${name}: ${problem}; ${apart}`, fix)];
   }

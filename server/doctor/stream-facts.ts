@@ -24,7 +24,11 @@ export const stream = z.object({
   /** Quoted; null if the table was dropped. */
   relation: z.string().nullable(),
   key: z.string(),
+  seq: z.string(),
+  tx: z.string(),
   keyType: z.string().nullable(),
+  /** Whether both columns are there, and of their types. */
+  numbered: z.boolean(),
   partitioned: z.boolean().nullable(),
   owner: z.string().nullable(),
   role: z.string(),
@@ -70,8 +74,9 @@ const index = (columns: string, unique: string) => `(
 
 /** Run as the gateway, so that `lacks` lists what `current_user` lacks. */
 export const FACTS = `
-  SELECT s.stream_id AS id, s.name, ${RELATION} AS relation, quote_ident(s.key_column) AS key,
-         k.atttypid::regtype::text AS "keyType", c.relkind = 'p' AS partitioned, quote_ident(o.rolname) AS owner,
+  SELECT s.stream_id AS id, s.name, ${RELATION} AS relation, quote_ident(s.key_column) AS key, quote_ident(s.seq_column) AS seq, quote_ident(s.tx_column) AS tx,
+         k.atttypid::regtype::text AS "keyType",
+         coalesce(q.atttypid = 'int8'::regtype AND x.atttypid = 'xid8'::regtype, false) AS numbered, c.relkind = 'p' AS partitioned, quote_ident(o.rolname) AS owner,
          quote_ident(current_user) AS role, c.relforcerowsecurity AS forced,
          CASE WHEN c.oid IS NULL THEN '{}' ELSE ${lacks('current_user', READING)} END AS lacks, ${seesAll('current_user')} AS "seesAll",
          ARRAY(SELECT quote_ident(p.polname) FROM pg_policy p WHERE c.relrowsecurity AND NOT p.polpermissive AND ${appliesTo('current_user', 'c')} ORDER BY 1) AS hiding,
@@ -79,10 +84,11 @@ export const FACTS = `
            WHERE NOT (has_schema_privilege(h.relnamespace, 'USAGE') AND has_column_privilege(h.oid, r.key, 'SELECT') AND ${seesAll('current_user', 'h')})) AS "hiddenParent",
          ${index('k.attnum, q.attnum', "i.indisunique OR c.relkind = 'p'")} AS "numberIndex",
          ${index('x.attnum', 'true')} AS "txIndex",
-         -- The trigger function contains the names of the table and the key.
+         -- The trigger function contains the names of the table and its columns.
          EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = s.name || '_number'
                     AND (position((${RELATION}) IN p.prosrc) = 0
-                      OR position('NEW.' || quote_ident(s.key_column) IN p.prosrc) = 0)) AS renamed,
+                      OR EXISTS (SELECT FROM unnest(ARRAY[s.key_column, s.seq_column, s.tx_column]) named
+                                  WHERE position('NEW.' || quote_ident(named) IN p.prosrc) = 0))) AS renamed,
          ARRAY(SELECT h.oid::regclass::text FROM rowcast.storage_of(c.oid) h WHERE h.relpersistence = 'u' ORDER BY 1) AS unlogged,
          ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1) AS children,
          (SELECT coalesce(json_agg(l), '[]') FROM rowcast.later_triggers(c.oid) l) AS later,
@@ -106,6 +112,6 @@ export const FACTS = `
     LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_roles o ON o.oid = c.relowner
     LEFT JOIN pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column AND NOT k.attisdropped
-    LEFT JOIN pg_attribute q ON q.attrelid = c.oid AND q.attname = 'seq' AND NOT q.attisdropped
-    LEFT JOIN pg_attribute x ON x.attrelid = c.oid AND x.attname = 'tx' AND NOT x.attisdropped
+    LEFT JOIN pg_attribute q ON q.attrelid = c.oid AND q.attname = s.seq_column AND NOT q.attisdropped
+    LEFT JOIN pg_attribute x ON x.attrelid = c.oid AND x.attname = s.tx_column AND NOT x.attisdropped
    ORDER BY s.stream_id`;

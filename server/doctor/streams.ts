@@ -20,7 +20,7 @@ export const streams: Check = {
     for (const facts of all) {
       const { name, relation, keyType, triggers } = facts;
       const wrong = problems(facts);
-      if (relation !== null && keyType !== null && facts.lacks.length === 0 && facts.seesAll) {
+      if (relation !== null && keyType !== null && facts.numbered && facts.lacks.length === 0 && facts.seesAll) {
         const { holes, channels } = await holesOf(probe, { ...facts, relation, keyType } satisfies Numbering).catch(
           (error: Error) => ({
             holes: [skipped(`${name}: its numbering could not be checked: ${error.message}`)],
@@ -46,7 +46,7 @@ export function attachAgain({ owner, relation, key }: { owner: string | null; re
 }
 
 function problems(facts: Facts): Outcome[] {
-  const { name, relation, key, keyType, role, owner, triggers } = facts;
+  const { name, relation, key, seq, tx, numbered, keyType, role, owner, triggers } = facts;
   if (relation === null) {
     return [fault(`${name}: its table was dropped`, `SELECT rowcast.detach('${name}');`)];
   }
@@ -55,7 +55,10 @@ function problems(facts: Facts): Outcome[] {
   const bad = (found: string, fix: string) => wrong.push(fault(`${name}: ${found}`, fix));
   if (keyType === null)
     bad(`${relation} has no column ${key} any more`, 'Attach it again, with the new name of its key.');
-  else if (facts.renamed) bad('the table or its key was renamed: INSERTs fail', attach);
+  else if (!numbered) {
+    const renamed = `If they were renamed, attach it again with their names: seq => …, tx => …; if they were dropped: SELECT rowcast.detach('${name}');`;
+    bad(`${relation} does not have the columns ${seq} and ${tx} any more: INSERTs fail`, renamed);
+  } else if (facts.renamed) bad('the table or its key was renamed: INSERTs fail', attach);
 
   const expected = facts.partitioned ? [...TRIGGERS, ...PARTITION_TRIGGERS] : TRIGGERS;
   const missing = expected.filter(
@@ -71,14 +74,15 @@ function problems(facts: Facts): Outcome[] {
   for (const index of [facts.numberIndex, facts.txIndex].filter((state) => state !== null && state !== 'valid')) {
     bad(`the index ${index} is not valid`, `REINDEX INDEX CONCURRENTLY ${index};`);
   }
-  if (facts.numberIndex === null && keyType !== null) {
+  if (facts.numberIndex === null && keyType !== null && numbered) {
     const unique = facts.partitioned ? 'INDEX' : 'UNIQUE INDEX';
     bad(
-      `${relation} has no ${unique.toLowerCase()} over (${key}, seq)`,
-      `CREATE ${unique} ON ${relation} (${key}, seq);`,
+      `${relation} has no ${unique.toLowerCase()} over (${key}, ${seq})`,
+      `CREATE ${unique} ON ${relation} (${key}, ${seq});`,
     );
   }
-  if (facts.txIndex === null) bad(`${relation} has no index over tx`, `CREATE INDEX ON ${relation} (tx);`);
+  if (facts.txIndex === null && numbered)
+    bad(`${relation} has no index over ${tx}`, `CREATE INDEX ON ${relation} (${tx});`);
   if (facts.forced) {
     bad(
       'row-level security is forced on the owner, so that a seq may be assigned twice',

@@ -92,9 +92,9 @@ function fresh(readings: readonly Reading[]): string {
     'SELECT NULL::int AS stream_id, NULL::text AS key, NULL::bigint AS seq, NULL::xid8 AS tx, NULL::text AS json WHERE false';
   const scans = readings.map(({ stream: s, texts }) => {
     const text = texts ? jsonOfSmall(s) : 'NULL';
-    const scan = `SELECT ${s.id}, t.${s.key}::text, t.seq, t.tx, ${text} FROM ${s.relation} t WHERE t.tx`;
+    const scan = `SELECT ${s.id}, t.${s.key}::text, t.${s.seq}, t.${s.tx}, ${text} FROM ${s.relation} t WHERE t.${s.tx}`;
     return `
-    ${scan} >= pg_snapshot_xmax($1::pg_snapshot) AND t.tx < pg_snapshot_xmax(pg_current_snapshot())
+    ${scan} >= pg_snapshot_xmax($1::pg_snapshot) AND t.${s.tx} < pg_snapshot_xmax(pg_current_snapshot())
     UNION ALL
     ${scan} = ANY ((SELECT ended FROM waited_for)::xid8[])`;
   });
@@ -136,24 +136,24 @@ export function headsStatement(readings: readonly Reading[]): string {
 export function probeStatement(s: Stream): string {
   return `
     SELECT count(*) AS rows FROM (
-      (SELECT t.${s.key}::text AS key, t.seq, t.tx FROM ${s.relation} t ORDER BY t.tx LIMIT 1)
+      (SELECT t.${s.key}::text AS key, t.${s.seq} AS seq, t.${s.tx} AS tx FROM ${s.relation} t ORDER BY t.${s.tx} LIMIT 1)
       UNION ALL
-      (SELECT t.${s.key}::text, t.seq, t.tx FROM ${s.relation} t
-        WHERE t.tx >= pg_snapshot_xmax($1::pg_snapshot) AND t.tx < pg_snapshot_xmax(pg_current_snapshot())
+      (SELECT t.${s.key}::text, t.${s.seq}, t.${s.tx} FROM ${s.relation} t
+        WHERE t.${s.tx} >= pg_snapshot_xmax($1::pg_snapshot) AND t.${s.tx} < pg_snapshot_xmax(pg_current_snapshot())
         LIMIT ${TAIL_ROWS}) OFFSET 0) found
      WHERE found.key IS NOT NULL AND found.seq IS NOT NULL AND found.tx IS NOT NULL`;
 }
 
 /** Reads the key, seq and tx of the newest event of a stream, or of an older one. */
 export function numbersStatement(s: Stream, offset = 0): string {
-  return `SELECT t.${s.key}::text AS key, t.seq, t.tx FROM ${s.relation} t ORDER BY t.tx DESC OFFSET ${offset} LIMIT 1`;
+  return `SELECT t.${s.key}::text AS key, t.${s.seq} AS seq, t.${s.tx} AS tx FROM ${s.relation} t ORDER BY t.${s.tx} DESC OFFSET ${offset} LIMIT 1`;
 }
 
 /** Encodes some of the newest events of a stream, and returns their sizes. */
 export function sampleStatement(s: Stream, rows: number, offset: number): string {
   return `
-    SELECT t.${s.key}::text AS key, t.seq, octet_length(${json(s)}) AS bytes
-      FROM (SELECT * FROM ${s.relation} ORDER BY tx DESC OFFSET ${offset} LIMIT ${rows}) t`;
+    SELECT t.${s.key}::text AS key, t.${s.seq} AS seq, octet_length(${json(s)}) AS bytes
+      FROM (SELECT * FROM ${s.relation} ORDER BY ${s.tx} DESC OFFSET ${offset} LIMIT ${rows}) t`;
 }
 
 /** Reads the state of the channels with the keys $1, in their order. There is no row for a key whose parent does not exist. */
@@ -165,8 +165,8 @@ export function openStatement(s: Stream): string {
       FROM unnest($1::text[]) WITH ORDINALITY w(text, at)
       CROSS JOIN LATERAL (SELECT w.text::${type(s)} AS key) k
       LEFT JOIN rowcast.channels c ON c.stream_id = ${s.id} AND c.key = w.text
-      CROSS JOIN LATERAL (SELECT (SELECT min(t.seq) FROM ${s.relation} t WHERE t.${s.key} = k.key) AS first,
-                                 (SELECT max(t.seq) FROM ${s.relation} t WHERE t.${s.key} = k.key) AS last) n
+      CROSS JOIN LATERAL (SELECT (SELECT min(t.${s.seq}) FROM ${s.relation} t WHERE t.${s.key} = k.key) AS first,
+                                 (SELECT max(t.${s.seq}) FROM ${s.relation} t WHERE t.${s.key} = k.key) AS last) n
       ${parent}`;
 }
 
@@ -184,12 +184,12 @@ export function pageStatement(s: Stream): string {
       CROSS JOIN LATERAL (
         WITH RECURSIVE page AS (
           SELECT first.seq, first.json, octet_length(first.json)::bigint AS bytes FROM (
-            SELECT t.seq, ${text} AS json FROM ${s.relation} t
-              WHERE t.${s.key} = k.key AND t.seq > w.after AND t.seq <= w.up_to ORDER BY t.seq LIMIT 1) first
+            SELECT t.${s.seq} AS seq, ${text} AS json FROM ${s.relation} t
+              WHERE t.${s.key} = k.key AND t.${s.seq} > w.after AND t.${s.seq} <= w.up_to ORDER BY t.${s.seq} LIMIT 1) first
           UNION ALL
           SELECT next.seq, next.json, page.bytes + octet_length(next.json) FROM page, LATERAL (
-            SELECT t.seq, ${text} AS json FROM ${s.relation} t
-              WHERE t.${s.key} = k.key AND t.seq = page.seq + 1 OFFSET 0) next
+            SELECT t.${s.seq} AS seq, ${text} AS json FROM ${s.relation} t
+              WHERE t.${s.key} = k.key AND t.${s.seq} = page.seq + 1 OFFSET 0) next
             WHERE page.bytes < $4 AND page.seq < w.up_to)
         SELECT page.seq, page.json FROM page LIMIT $5) page
      ORDER BY w.at, page.seq`;
@@ -198,8 +198,8 @@ export function pageStatement(s: Stream): string {
 /** Reads the seq of the first row of the channel $1 after the seq $2, and the epoch. It works for rows that cannot be encoded. */
 export function seqStatement(s: Stream): string {
   return `
-    SELECT t.seq, (SELECT epoch FROM rowcast.streams WHERE stream_id = ${s.id}) AS epoch
-      FROM ${s.relation} t WHERE t.${s.key} = $1::${type(s)} AND t.seq > $2 ORDER BY t.seq LIMIT 1`;
+    SELECT t.${s.seq} AS seq, (SELECT epoch FROM rowcast.streams WHERE stream_id = ${s.id}) AS epoch
+      FROM ${s.relation} t WHERE t.${s.key} = $1::${type(s)} AND t.${s.seq} > $2 ORDER BY t.${s.seq} LIMIT 1`;
 }
 
 /** Lists at most $1 channels in the order of their keys, without those whose parent was deleted. */
@@ -208,6 +208,6 @@ export function channelsStatement(s: Stream): string {
     s.parent === null ? '' : `AND EXISTS (SELECT FROM ${s.parent} p WHERE p.${s.parent_key} = c.key::${type(s)})`;
   return `
     SELECT '${s.name}:' || c.key AS channel, greatest(
-        (SELECT max(t.seq) FROM ${s.relation} t WHERE t.${s.key} = c.key::${type(s)}), c.floor - 1) AS head
+        (SELECT max(t.${s.seq}) FROM ${s.relation} t WHERE t.${s.key} = c.key::${type(s)}), c.floor - 1) AS head
       FROM rowcast.channels c WHERE c.stream_id = ${s.id} ${parent} ORDER BY c.key LIMIT $1`;
 }

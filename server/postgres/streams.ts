@@ -15,6 +15,9 @@ export const streamRow = z.object({
   relation: z.string(),
   key: z.string(),
   key_type: z.enum(KEY_TYPES),
+  /** The columns that attach has added, with the number of the event and of its transaction. */
+  seq: z.string(),
+  tx: z.string(),
   columns: z.array(z.string()),
   /** Text and bytea columns, whose length PostgreSQL knows without reading TOASTed values. */
   text_columns: z.array(z.string()),
@@ -32,7 +35,7 @@ export type Stream = Readonly<z.infer<typeof streamRow>>;
 const columns = (condition: string) => `ARRAY(
            SELECT quote_ident(a.attname) FROM pg_catalog.pg_attribute a
              JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
-            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname NOT IN ('seq', 'tx')
+            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attname NOT IN (s.seq_column, s.tx_column)
               AND ${condition} ORDER BY a.attnum)`;
 
 /** SQL: the type of a column, or the base type of its domain. */
@@ -48,6 +51,7 @@ export const STREAMS = `
   SELECT s.stream_id AS id, s.name, s.epoch, format('%I.%I', n.nspname, c.relname) AS relation,
          quote_ident(s.key_column) AS key,
          CASE WHEN t.typname IN (${KEY_TYPES.map((type) => `'${type}'`).join(', ')}) THEN t.typname ELSE 'text' END AS key_type,
+         quote_ident(s.seq_column) AS seq, quote_ident(s.tx_column) AS tx,
          ${columns('true')} AS columns,
          ${columns(`${STORED} AND ${TEXT}`)} AS text_columns,
          ${columns(`${STORED} AND ${TYPE} = 'bytea'::regtype`)} AS binary_columns,
@@ -60,8 +64,8 @@ export const STREAMS = `
            WHEN k.attname IS NULL THEN format('the key column %s does not exist', s.key_column)
            WHEN t.typname NOT IN (${KEY_TYPES.map((type) => `'${type}'`).join(', ')})
              THEN format('the key column %s has the type %s', s.key_column, t.typname)
-           WHEN numbers.seq IS DISTINCT FROM 'int8'::regtype THEN 'the column seq does not exist, or is not a bigint'
-           WHEN numbers.tx IS DISTINCT FROM 'xid8'::regtype THEN 'the column tx does not exist, or is not an xid8'
+           WHEN numbers.seq IS DISTINCT FROM 'int8'::regtype THEN format('the column %s does not exist, or is not a bigint', s.seq_column)
+           WHEN numbers.tx IS DISTINCT FROM 'xid8'::regtype THEN format('the column %s does not exist, or is not an xid8', s.tx_column)
          END AS problem
     FROM rowcast.streams s
     JOIN pg_catalog.pg_class c ON c.oid = s.relation
@@ -69,7 +73,7 @@ export const STREAMS = `
     LEFT JOIN pg_catalog.pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column AND NOT k.attisdropped
     LEFT JOIN pg_catalog.pg_type t ON t.oid = k.atttypid
     CROSS JOIN LATERAL (
-      SELECT max(a.atttypid) FILTER (WHERE a.attname = 'seq') AS seq, max(a.atttypid) FILTER (WHERE a.attname = 'tx') AS tx
+      SELECT max(a.atttypid) FILTER (WHERE a.attname = s.seq_column) AS seq, max(a.atttypid) FILTER (WHERE a.attname = s.tx_column) AS tx
         FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped) numbers
     LEFT JOIN LATERAL (
       SELECT format('%I.%I', pn.nspname, pc.relname) AS relation, quote_ident(pk.key) AS key

@@ -6,6 +6,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT substr(md5(gen_random_uuid()::text), 1, 6) $$;
 
 -- `guard`: a function of the application that decides who may read a channel, as `schema.name`; it is given the key.
+-- `seq_column` and `tx_column`: the columns that attach has added, whose names the application may need for its own.
 CREATE TABLE rowcast.streams (
   stream_id   int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name        text NOT NULL UNIQUE
@@ -15,7 +16,9 @@ CREATE TABLE rowcast.streams (
   epoch       text NOT NULL DEFAULT rowcast.make_epoch()
               CONSTRAINT epoch_text CHECK (epoch ~ '^[a-z0-9]{1,16}$'),
   attached_at timestamptz NOT NULL DEFAULT now(),
-  guard       text
+  guard       text,
+  seq_column  name NOT NULL DEFAULT 'seq',
+  tx_column   name NOT NULL DEFAULT 'tx'
 );
 
 -- One row per channel that ever had an event. Writers of a channel queue on it: a row lock, unlike an advisory
@@ -132,19 +135,21 @@ CREATE FUNCTION rowcast.new_epoch(stream text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  relation     regclass := (SELECT s.relation FROM rowcast.streams s WHERE s.name = stream);
+  target       rowcast.streams;
   foreign_rows text;
   there_are    boolean;
   fresh        text;
 BEGIN
+  SELECT s.* INTO target FROM rowcast.streams s WHERE s.name = stream;
   -- The table first, as TRUNCATE, attach and detach do, or they and this could wait for each other.
-  IF EXISTS (SELECT FROM pg_class c WHERE c.oid = relation) THEN -- else it was dropped
+  IF EXISTS (SELECT FROM pg_class c WHERE c.oid = target.relation) THEN -- else it was dropped
     -- What a snapshot shows has a lower number than its end, unless it was written here or in another cluster.
-    foreign_rows := 'tx >= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AND tx <> pg_catalog.pg_current_xact_id()';
-    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s)', relation, foreign_rows) INTO there_are;
+    foreign_rows := format('%1$I >= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+      AND %1$I <> pg_catalog.pg_current_xact_id()', target.tx_column);
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s)', target.relation, foreign_rows) INTO there_are;
     IF there_are THEN
-      PERFORM rowcast.without_triggers(relation,
-        format('UPDATE %s SET tx = %L WHERE %s', relation, '2', foreign_rows));
+      PERFORM rowcast.without_triggers(target.relation,
+        format('UPDATE %s SET %I = %L WHERE %s', target.relation, target.tx_column, '2', foreign_rows));
     END IF;
   END IF;
   UPDATE rowcast.streams s SET epoch = rowcast.make_epoch() WHERE s.name = stream RETURNING s.epoch INTO fresh;

@@ -102,18 +102,19 @@ BEGIN
   walk := format($sql$
     SELECT c.key, f.seq AS first, l.seq AS last
       FROM rowcast.channels c
-      CROSS JOIN LATERAL (SELECT min(t.seq) AS seq FROM %1$s t WHERE t.%2$I = c.key::%3$s) f
+      CROSS JOIN LATERAL (SELECT min(t.%5$I) AS seq FROM %1$s t WHERE t.%2$I = c.key::%3$s) f
       CROSS JOIN LATERAL (SELECT least(
         f.seq + $3 - 1,
         %4$s,
-        (SELECT max(t.seq) FROM %1$s t WHERE t.%2$I = c.key::%3$s) - coalesce($4, 0)) AS seq OFFSET 0) l
+        (SELECT max(t.%5$I) FROM %1$s t WHERE t.%2$I = c.key::%3$s) - coalesce($4, 0)) AS seq OFFSET 0) l
      WHERE c.stream_id = $1 AND c.key >= $2 AND l.seq >= f.seq
      ORDER BY c.key $sql$,
     target.relation, target.key_column, key_type,
     CASE WHEN keep IS NULL THEN 'NULL' ELSE format($sql$
-        (SELECT t.seq - 1 FROM %1$s t WHERE t.%2$I = c.key::%3$s AND t.seq >= f.seq AND t.seq < f.seq + $3
-          AND (t.%4$I < $5) IS NOT TRUE ORDER BY t.seq LIMIT 1)$sql$,
-      target.relation, target.key_column, key_type, state.time_column) END);
+        (SELECT t.%5$I - 1 FROM %1$s t WHERE t.%2$I = c.key::%3$s AND t.%5$I >= f.seq AND t.%5$I < f.seq + $3
+          AND (t.%4$I < $5) IS NOT TRUE ORDER BY t.%5$I LIMIT 1)$sql$,
+      target.relation, target.key_column, key_type, state.time_column, target.seq_column) END,
+    target.seq_column);
 
   LOOP
     keys := '{}';
@@ -160,15 +161,16 @@ BEGIN
     PERFORM set_config('search_path', rowcast.owner_search_path(target.relation), true);
     EXECUTE format($sql$
       WITH free AS MATERIALIZED (
-        SELECT t.%2$I AS key, t.seq, w.first FROM unnest($1::text[]::%3$s[], $2, $3) w(key, first, last)
-          JOIN %1$s t ON t.%2$I OPERATOR(pg_catalog.=) w.key AND t.seq >= w.first AND t.seq <= w.last %4$s
+        SELECT t.%2$I AS key, t.%5$I AS seq, w.first FROM unnest($1::text[]::%3$s[], $2, $3) w(key, first, last)
+          JOIN %1$s t ON t.%2$I OPERATOR(pg_catalog.=) w.key AND t.%5$I >= w.first AND t.%5$I <= w.last %4$s
           FOR UPDATE OF t SKIP LOCKED),
       numbered AS (SELECT *, pg_catalog.row_number() OVER (PARTITION BY key ORDER BY seq) AS nth FROM free),
       prefix AS (SELECT key, first, pg_catalog.max(seq) AS last FROM numbered WHERE seq = first + nth - 1 GROUP BY key, first)
-      DELETE FROM %1$s t USING prefix p WHERE t.%2$I OPERATOR(pg_catalog.=) p.key AND t.seq >= p.first AND t.seq <= p.last %4$s $sql$,
+      DELETE FROM %1$s t USING prefix p WHERE t.%2$I OPERATOR(pg_catalog.=) p.key AND t.%5$I >= p.first AND t.%5$I <= p.last %4$s $sql$,
       target.relation, target.key_column, key_type,
       -- Says nothing new, but which partitions need not be looked at.
-      CASE WHEN keep IS NULL THEN '' ELSE format('AND t.%I < $4', state.time_column) END)
+      CASE WHEN keep IS NULL THEN '' ELSE format('AND t.%I < $4', state.time_column) END,
+      target.seq_column)
       USING keys, firsts, lasts, cutoff;
     GET DIAGNOSTICS deleted = ROW_COUNT;
     PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -220,8 +222,8 @@ BEGIN
   END IF;
   range_column := rowcast.range_column(target.relation);
   counted := format('SELECT min(first)::text, array_agg(key), array_agg(floor) FROM (
-      SELECT %I::text AS key, max(seq) + 1 AS floor, min(%I) AS first FROM %s WHERE tx >= $1 GROUP BY 1) c',
-    target.key_column, range_column, partition);
+      SELECT t.%I::text AS key, max(t.%I) + 1 AS floor, min(t.%I) AS first FROM %s t WHERE t.%I >= $1 GROUP BY 1) c',
+    target.key_column, target.seq_column, range_column, partition, target.tx_column);
   -- All of it without a lock; what was written since `began` is looked at again.
   EXECUTE counted INTO bound, keys, floors USING xid8 '0';
   EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I < %L)', target.relation, range_column, bound) INTO older;

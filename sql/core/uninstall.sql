@@ -10,12 +10,13 @@ DECLARE
   memberships text[] := ARRAY(SELECT format('REVOKE %s FROM %s', g.object, g.grantee) FROM rowcast.granted g WHERE g.privilege = '');
   of_others   boolean;
 BEGIN
-  FOR item IN SELECT s.name, s.relation, c.oid IS NULL AS gone FROM rowcast.streams s LEFT JOIN pg_class c ON c.oid = s.relation
+  FOR item IN SELECT s.name, s.relation, s.seq_column, s.tx_column, c.oid IS NULL AS gone FROM rowcast.streams s LEFT JOIN pg_class c ON c.oid = s.relation
     WHERE s.relation <> 'rowcast.messages'::regclass ORDER BY s.stream_id
   LOOP
     PERFORM rowcast.detach(item.name);
     CONTINUE WHEN item.gone;
-    RAISE INFO 'the stream %, with its columns seq and tx, indexes and triggers; the table % stays', item.name, item.relation;
+    RAISE INFO 'the stream %, with its columns % and %, indexes and triggers; the table % stays',
+      item.name, quote_ident(item.seq_column), quote_ident(item.tx_column), item.relation;
   END LOOP;
 
   -- Those of watch_access.

@@ -35,7 +35,7 @@ const APPLICATION = `
 
 /** What a user of Rowcast does with it. */
 const USE = `
-  SELECT rowcast.attach('orders', 'customer'), rowcast.attach('log.visits', 'page', 'visits');
+  SELECT rowcast.attach('orders', 'customer'), rowcast.attach('log.visits', 'page', 'visits', seq => 'number', tx => 'in_tx');
   SELECT rowcast.watch_access('staff', 'name'), rowcast.retain('orders', keep_rows => 3), rowcast.publish('message:lobby', 'x');
   INSERT INTO orders (id, customer) VALUES (0, 'ann');
   DELETE FROM orders WHERE id = 0`;

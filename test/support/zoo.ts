@@ -10,6 +10,8 @@ export interface Species {
   readonly setUp: string;
   /** As SQL names it; left out: the name. */
   readonly table?: string;
+  /** Names for the columns seq and tx, as options of `attach`. */
+  readonly numbers?: { readonly seq: string; readonly tx: string };
   /** Left out: `id`, which is 'a'. */
   readonly key?: string;
   /** What `VALUES` takes for one row, or a whole statement. */
@@ -180,6 +182,12 @@ const names: readonly Species[] = [
     insert: `INSERT INTO column_r_composite VALUES ('a', 'kept', ROW(1, 2), ROW(3, 4))`,
   },
   {
+    name: 'own_seq_and_tx',
+    setUp: `CREATE TABLE own_seq_and_tx (id text NOT NULL, seq text, tx int)`,
+    numbers: { seq: 'Rowcast "seq"', tx: '100% tx' },
+    insert: `INSERT INTO own_seq_and_tx VALUES ('a', 'mine', 7)`,
+  },
+  {
     name: 'mixed_case',
     table: '"Mixed Case"',
     setUp: `CREATE TABLE "Mixed Case" ("Id" text NOT NULL, "a ""quoted"" one" int, "50%" int, "$$" int, "it's" int, "ü🎉" int, "SELECT" int)`,
@@ -226,9 +234,10 @@ export const zoo: readonly Species[] = [...types, ...shapes, ...names, ...hardNa
 /** The sorts that a server of this version has, each made and attached. */
 export async function populate(writer: pg.Client, species: readonly Species[], version: number): Promise<Species[]> {
   const there = species.filter(({ since = 0 }) => since <= version);
-  for (const { name, setUp, table = name, key = 'id' } of there) {
+  for (const { name, setUp, table = name, key = 'id', numbers } of there) {
     await writer.query(setUp);
-    await writer.query('SELECT rowcast.attach($1::regclass, $2, $3)', [table, key, name]);
+    const values = [table, key, name, numbers?.seq, numbers?.tx];
+    await writer.query('SELECT rowcast.attach($1::regclass, $2, $3, $4, $5)', values);
   }
   return there;
 }
@@ -238,9 +247,11 @@ export function channelOf({ name, channelKey = 'a' }: Species): string {
 }
 
 /** What the table has, as PostgreSQL itself writes it. */
-export async function rowsOf(writer: pg.Client, { name, table = name }: Species): Promise<unknown[]> {
-  const { rows } = await writer.query<{ row: Record<string, unknown> }>(
-    `SELECT to_json(x) AS row FROM ${table} x ORDER BY seq`,
-  );
-  return rows.map(({ row: { seq, tx, ...row } }) => row);
+export async function rowsOf(writer: pg.Client, { name, table = name, numbers }: Species): Promise<unknown[]> {
+  const { seq, tx } = numbers ?? { seq: 'seq', tx: 'tx' };
+  const { rows } = await writer.query<{ row: Record<string, unknown> }>(`SELECT to_json(x) AS row FROM ${table} x`);
+  return rows
+    .map(({ row }) => row)
+    .sort((a, b) => Number(a[seq]) - Number(b[seq]))
+    .map(({ [seq]: _seq, [tx]: _tx, ...row }) => row);
 }

@@ -13,6 +13,8 @@ function accepts(keyType: Stream['key_type'], key: string): boolean {
     epoch: 'e',
     relation: 'public.messages',
     key: 'room',
+    seq: 'seq',
+    tx: 'tx',
     key_type: keyType,
     columns: ['body'],
     text_columns: ['body'],
