@@ -62,9 +62,13 @@ export class Climb {
     this.#trial = null;
   }
 
-  #wait(least = 0): void {
-    const delay = Math.max(least, this.#delay * (0.75 + this.#random() / 2));
+  #wait(): void {
+    const delay = this.#delay * (0.75 + this.#random() / 2);
     this.#delay = Math.min(2 * this.#delay, LAST_DELAY);
+    this.#tryAfter(delay);
+  }
+
+  #tryAfter(delay: number): void {
     this.#due = this.#clock.now() + delay;
     this.#cancelTimer = this.#clock.after(delay, () => {
       this.#cancelTimer = null;
@@ -84,8 +88,9 @@ export class Climb {
       },
       onEnd: ({ retryAfter = 0 }) => {
         this.#trial = null;
-        // A retry hint holds for every rung. It is bounded, because a wrong one would end the trials.
-        if (retryAfter > 0) this.#wait(Math.min(retryAfter, LAST_DELAY));
+        // A retry hint holds for every rung, and is no failure: the transport has carried it, and the gateway has reserved
+        // a turn for this client. It is bounded, because a wrong one would end the trials, or have them follow each other.
+        if (retryAfter > 0) this.#tryAfter(Math.min(Math.max(retryAfter, FIRST_DELAY), LAST_DELAY));
         else this.#try(others.filter((other) => this.#better.includes(other)));
       },
     });

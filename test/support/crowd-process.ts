@@ -11,9 +11,10 @@ const turnedAway: Record<string, number> = {};
 let connected: number[] = [];
 const crowd: Client[] = [];
 
-/** In milliseconds. Thousands that begin at once would wait for this one process, and not for the gateway. */
-const BETWEEN = 100;
+/** Clients that connect at once: thousands would wait for this one process, and take that for a way that does not work. */
 const TOGETHER = 100;
+/** How often more of them begin, in milliseconds. */
+const BETWEEN = 100;
 
 function join(index: number): void {
   const channel = channels[index % channels.length] ?? '';
@@ -39,7 +40,8 @@ function join(index: number): void {
 }
 
 const arriving = setInterval(() => {
-  for (let count = 0; count < TOGETHER && crowd.length < clients; count += 1) join(crowd.length);
+  const most = crowd.filter(({ state }) => state === 'connected').length + TOGETHER;
+  while (crowd.length < Math.min(most, clients)) join(crowd.length);
   if (crowd.length === clients) clearInterval(arriving);
 }, BETWEEN);
 

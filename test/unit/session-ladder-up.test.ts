@@ -185,6 +185,26 @@ describe('up', () => {
     expect(counts()).toEqual([2, 0, 1]);
   });
 
+  test('a retry hint is no failure: it is followed each time, and does not lengthen the delays', async () => {
+    await start();
+    await greet(poll);
+    await pass(TRIAL, poll.last);
+    for (const [at, hint] of [5_000, 5_000, 1, 5_000].entries()) {
+      websocket.last.events.onOpen();
+      websocket.last.receive(JSON.stringify({ type: 'error', code: 'rate_limited', message: '', retryAfter: hint }));
+      await fail(websocket, 4006);
+      const delay = Math.max(hint, TRIAL);
+      await pass(delay - 1, poll.last);
+      expect(counts()).toEqual([at + 1, 0, 1]);
+      await clock.turn(1);
+      expect(counts()).toEqual([at + 2, 0, 1]);
+    }
+    await fail(websocket);
+    await pass(1, poll.last);
+    await fail(sse);
+    expect(await untilTrial()).toBe(2 * TRIAL); // as after a first failure
+  });
+
   test('signs that do not end do not keep it on a rung that stood and now hangs', async () => {
     given.remembered = null;
     await start();
