@@ -23,9 +23,9 @@ import { until } from '../support/until.js';
 import { connectWriter, log, newExecution } from '../support/writer.js';
 
 const SECRET = 'a secret of at least thirty-two characters';
-const FRAMES = 80_000;
-const REQUESTS = 10_000;
-const STAYS = 2_000;
+const FRAMES = 30_000;
+const REQUESTS = 4_000;
+const STAYS = 800;
 const SOCKETS = 12;
 const DEADLINE = 15_000;
 
@@ -240,7 +240,7 @@ test('I1 I2 I3 I6: whatever is sent is answered, nothing is left of it, and a he
     ]);
   const rounds = async () => {
     // The first round fills what is filled once: compiled code, the pool of the database, the cache of pages.
-    await round(from - FRAMES, [5_000, 500, 200]);
+    await round(from - FRAMES, [4_000, 500, 200]);
     await until(async () => (await held()).every((count, index) => count <= ([3, 3, 1][index] ?? 0)), {
       what: 'all but the healthy readers to be gone',
     });

@@ -14,7 +14,7 @@ import { makeRandom } from '../support/random.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 
-const SECONDS = Number(process.env.ROWCAST_SOAK_SECONDS || 18);
+const SECONDS = Number(process.env.ROWCAST_SOAK_SECONDS || 10);
 const WRITERS = 4;
 const STRAGGLERS = 2;
 /** Easily woken and soon asleep again. The first gateway makes no safety read in all that time. */

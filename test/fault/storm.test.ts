@@ -9,7 +9,7 @@ import { killAll, startGatewayProcess } from '../support/process.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 
-const CLIENTS = 3_000;
+const CLIENTS = Number(process.env.ROWCAST_STORM_CLIENTS || 3_000);
 const CHANNELS = Array.from({ length: 50 }, (_, index) => `message:storm${index}`);
 const PAGE_ROWS = 20;
 /** Rows in each channel before the storm. */
