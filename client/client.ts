@@ -4,6 +4,7 @@ import { notify } from './ground/notify.js';
 import { checkNames } from './ground/options.js';
 import type { Poller } from './polling/poller.js';
 import { checkPolling, NO_STATS, type PollingOptions, type PollingStats } from './polling/settings.js';
+import type { Row } from './protocol/index.js';
 import type {
   Connection,
   ConnectionEvents,
@@ -14,7 +15,12 @@ import type {
 import { LazyConnection } from './session/lazy-connection.js';
 import { type ConnectionOptions, fetchOf, openSession, rungsOf, tokenOf } from './session/open.js';
 import { SharedChannels, type Timing } from './subscription/shared-channels.js';
-import { ChannelSubscription, type SubscribeOptions, type Subscription } from './subscription/subscription.js';
+import {
+  ChannelSubscription,
+  type OpenSubscription,
+  type SubscribeOptions,
+  type Subscription,
+} from './subscription/subscription.js';
 import type { TransportName } from './transport/rung.js';
 
 export interface ClientOptions extends ConnectionOptions {
@@ -30,9 +36,9 @@ export interface Client extends ConnectionHealth {
   readonly transport: TransportName | null;
   /**
    * Subscribes to a channel, `<stream>:<key>`. Several subscriptions to one channel share one subscription at the
-   * gateway; each has its own `since`, position and listeners.
+   * gateway; each has its own `since`, position and listeners. `R`: what you know of the rows; nothing checks it.
    */
-  subscribe(channel: string, options?: SubscribeOptions): Subscription;
+  subscribe<R extends object = Row>(channel: string, options?: SubscribeOptions<R>): Subscription<R>;
   /** Calls `listener` with each change of the state, as `onState`. The returned function ends that. */
   watch(listener: StateListener): () => void;
   /** Connects anew if there is a connection; else makes the next attempt now, or as early as the gateway allows. */
@@ -110,7 +116,7 @@ export function clientOver(
   timing?: Timing,
 ): Client {
   const listeners = new Set<StateListener>(onState && [onState]);
-  const subscriptions = new Set<ChannelSubscription>();
+  const subscriptions = new Set<OpenSubscription>();
   const channels = new SharedChannels(() => connection, timing);
   const connection: Connection = open({
     onState(state, error) {
@@ -143,7 +149,7 @@ export function clientOver(
     get retryAt() {
       return connection.retryAt;
     },
-    subscribe(channel, options = {}) {
+    subscribe<R extends object>(channel: string, options: SubscribeOptions<R> = {}) {
       if (connection.state === 'closed') throw new RowcastError('unavailable', 'the client is closed');
       const subscription = new ChannelSubscription(channel, options, channels, subscriptions);
       if (subscription.state !== 'closed') connection.start();

@@ -29,15 +29,15 @@ import { Sequencer } from './sequencer.js';
 import type { ChannelReader, EventsFrame, Numbering } from './shared-channel.js';
 import type { SharedChannels } from './shared-channels.js';
 
-/** One row of a stream. */
-export interface StreamEvent {
+/** One row of a stream. `R` is what the application knows of its columns; nothing checks it. */
+export interface StreamEvent<R extends object = Row> {
   readonly channel: string;
   readonly seq: number;
   /** The position after this event: pass it as `since` to go on from here. */
   readonly position: string;
   /** The row's `event_type`; undefined if the stream has no such column. */
   readonly type: string | undefined;
-  readonly row: Row;
+  readonly row: R;
 }
 
 /**
@@ -57,10 +57,10 @@ export interface Reset {
  */
 export type SubscriptionState = 'waiting' | 'subscribing' | 'replaying' | 'live' | 'closed';
 
-export interface SubscribeOptions {
+export interface SubscribeOptions<R extends object = Row> {
   /** Where to begin: `now` (the default), `start`, a seq, or the `position` of the last event that you have. */
   readonly since?: Since | number | null | undefined;
-  readonly onEvent?: ((event: StreamEvent) => void) | undefined;
+  readonly onEvent?: ((event: StreamEvent<R>) => void) | undefined;
   readonly onReset?: ((reset: Reset) => void) | undefined;
   /** An error with a state in which events arrive: the stream cannot be read at present. The same state without one: it can again. */
   readonly onState?: ((state: SubscriptionState, error?: RowcastError) => void) | undefined;
@@ -71,34 +71,37 @@ export interface SubscribeOptions {
 const OPTIONS = ['since', 'onEvent', 'onReset', 'onState', 'signal'] satisfies (keyof SubscribeOptions)[];
 
 /** A subscription to one channel. A client may have several to the same channel; each has its own position. */
-export interface Subscription extends AsyncIterable<StreamEvent> {
+export interface Subscription<R extends object = Row> extends AsyncIterable<StreamEvent<R>> {
   readonly channel: string;
   readonly state: SubscriptionState;
   /** The position of the last event that was delivered; null before the first `subscribed` unless `since` was a position. */
   readonly position: string | null;
   /** Calls `listener` for each event of one type (the row's `event_type`). The returned function ends that. */
-  on(type: string, listener: (event: StreamEvent) => void): () => void;
+  on(type: string, listener: (event: StreamEvent<R>) => void): () => void;
   /** The events in order. Leaving the loop closes the subscription. A slow loop holds back this subscription only. */
-  [Symbol.asyncIterator](): AsyncIterator<StreamEvent>;
+  [Symbol.asyncIterator](): AsyncIterator<StreamEvent<R>>;
   /** Ends the subscription. Closing it twice has no effect. */
   close(): void;
 }
 
-export class ChannelSubscription implements Subscription, ChannelReader {
+/** A subscription as its client holds it, whatever its rows are. */
+export type OpenSubscription = Pick<ChannelSubscription, 'close' | 'fail'>;
+
+export class ChannelSubscription<R extends object = Row> implements Subscription<R>, ChannelReader {
   readonly channel: string;
   readonly takesEvents = true;
   readonly #channels: SharedChannels;
-  readonly #open: Set<ChannelSubscription>;
-  readonly #onEvent: SubscribeOptions['onEvent'];
+  readonly #open: Set<OpenSubscription>;
+  readonly #onEvent: SubscribeOptions<R>['onEvent'];
   readonly #onReset: SubscribeOptions['onReset'];
   readonly #onState: SubscribeOptions['onState'];
   readonly #signal: SubscribeOptions['signal'];
   /** Where it begins, as the application said. */
   readonly #since: Since;
   readonly #sequencer = new Sequencer();
-  readonly #listeners = new Map<string, Set<(event: StreamEvent) => void>>();
+  readonly #listeners = new Map<string, Set<(event: StreamEvent<R>) => void>>();
   /** Holds the events for a loop; null where they are delivered to listeners only. */
-  #queue: EventQueue<StreamEvent> | null = null;
+  #queue: EventQueue<StreamEvent<R>> | null = null;
   #state: SubscriptionState = 'waiting';
   #head = 0;
   #error: RowcastError | undefined;
@@ -107,7 +110,7 @@ export class ChannelSubscription implements Subscription, ChannelReader {
   #missed = false;
 
   /** Joins the channel at once. It is one of `open` until it is closed. */
-  constructor(channel: string, options: SubscribeOptions, channels: SharedChannels, open: Set<ChannelSubscription>) {
+  constructor(channel: string, options: SubscribeOptions<R>, channels: SharedChannels, open: Set<OpenSubscription>) {
     checkNames('subscribe', options, OPTIONS);
     const { since, onEvent, onReset, onState, signal } = options;
     this.channel = channel;
@@ -144,14 +147,14 @@ export class ChannelSubscription implements Subscription, ChannelReader {
     return this.#state === 'replaying' || this.#state === 'live' ? this.#sequencer.position : null;
   }
 
-  on(type: string, listener: (event: StreamEvent) => void): () => void {
+  on(type: string, listener: (event: StreamEvent<R>) => void): () => void {
     if (!this.#looping) this.#stopQueueing();
     const listeners = this.#listeners.get(type) ?? new Set();
     this.#listeners.set(type, listeners.add(listener));
     return () => listeners.delete(listener);
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<StreamEvent> {
+  [Symbol.asyncIterator](): AsyncIterator<StreamEvent<R>> {
     if (this.#missed) throw new Error('events were delivered already: begin the loop earlier');
     this.#looping = true;
     this.#queue ??= this.#makeQueue();
@@ -240,7 +243,7 @@ export class ChannelSubscription implements Subscription, ChannelReader {
     notify(this.#onState, state, error);
   }
 
-  #makeQueue(): EventQueue<StreamEvent> {
+  #makeQueue(): EventQueue<StreamEvent<R>> {
     return new EventQueue({
       onFull: () => {
         this.#channels.leave(this.channel, this);
@@ -266,7 +269,8 @@ export class ChannelSubscription implements Subscription, ChannelReader {
 
   #deliver(row: Row, position: Position): void {
     const type = typeof row.event_type === 'string' ? row.event_type : undefined;
-    const event = { channel: this.channel, seq: position.seq, position: formatPosition(position), type, row };
+    const { channel } = this;
+    const event = { channel, seq: position.seq, position: formatPosition(position), type, row: row as R };
     const listeners = type === undefined ? undefined : this.#listeners.get(type);
     for (const listener of [this.#onEvent, ...(listeners ?? [])]) {
       if (this.#state === 'closed') return; // by the listener before

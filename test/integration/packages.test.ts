@@ -54,7 +54,8 @@ const TYPED = `
   export const client: m0.Client = m4.createClient({ url: 'http://127.0.0.1:4400' });
   export const error: m0.RowcastError = new m5.RowcastError('unavailable');
   export const parsed = m6.parsePosition(String(m1.parsePosition('e.1')));
-  client.subscribe('orders:7', { onEvent: ({ row, seq }) => [row, seq] });`;
+  interface Order { readonly id: number }
+  client.subscribe<Order>('orders:7', { onEvent: ({ row, seq }) => row.id + seq });`;
 
 const SERVICE = {
   'read.mjs': `${imports(ALL)}${ONE_CLASS}${READ}`,
