@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { expect, test } from '@jest/globals';
 
@@ -30,7 +30,8 @@ function readModule(path: string): Module {
 }
 
 function resolve(from: string, name: string): string {
-  return posix.join(dirname(from), name).replace(/\.js$/, '.ts');
+  const path = posix.join(dirname(from), name).replace(/\.js$/, '.ts');
+  return existsSync(join(ROOT, path)) ? path : `${path}x`;
 }
 
 const modules = ['client', 'server'].flatMap((folder) =>
@@ -64,6 +65,8 @@ const FLOORS: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ['client/session'],
     ['client/subscription'],
     ['client/polling', 'client/tabs', 'client/client.ts'],
+    ['client/store'],
+    ['client/react'],
     ['client/index.ts', 'client/node.ts'],
   ],
   server: [
@@ -111,11 +114,13 @@ test.each(['client/protocol', 'client/progress'])('%s imports nothing but itself
   expect(breaches(under(folder), under(folder))).toEqual([]);
 });
 
-test('the client runs in a browser: no module of Node, no package but its socket, nothing of the server', () => {
+test('the client runs in a browser: no module of Node, nothing of the server, no package but its socket and what the application has', () => {
   const browser = (path: string) => under('client')(path) && path !== 'client/node.ts';
   const allowed = (name: string, importer: string) =>
     (isLocal(name) && under('client')(name) && name !== 'client/node.ts') ||
-    (name === 'reconnecting-websocket' && importer === 'client/transport/websocket.ts');
+    (name === 'reconnecting-websocket' && importer === 'client/transport/websocket.ts') ||
+    (name === 'react' && under('client/react')(importer)) ||
+    (name === 'zustand/vanilla' && under('client/store/zustand')(importer));
   expect(breaches(browser, allowed)).toEqual([]);
   expect(
     breaches(

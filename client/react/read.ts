@@ -1,0 +1,57 @@
+'use client';
+/** From a store to a component: `useSyncExternalStore` with a selection that may be written inline. */
+import { useState, useSyncExternalStore } from 'react';
+import { IDLE, type Live, type Store, withData } from '../store/index.js';
+
+const NOTHING: Store<Live<never>> = { get: () => IDLE, subscribe: () => () => {} };
+
+/** The value of a store; null gives `idle`. */
+export function useLive<T>(store: Store<Live<T>> | null): Live<T>;
+export function useLive<T, U>(store: Store<Live<T>> | null, select: ((data: T) => U) | undefined): Live<T | U>;
+export function useLive<T, U>(store: Store<Live<T>> | null, select?: (data: T) => U): Live<T | U> {
+  const source = store ?? NOTHING;
+  const [selection] = useState(() => new Selection<T, U>());
+  const read = () => (select === undefined ? source.get() : selection.of(source.get(), select));
+  return useSyncExternalStore(source.subscribe, read, read);
+}
+
+/** The value of a store that always has one. */
+export function useValue<T>(store: Store<T>): T {
+  return useSyncExternalStore(store.subscribe, store.get, store.get);
+}
+
+/** Keeps what was selected last, so that a selection with equal content renders nothing, and an inline one does not loop. */
+class Selection<T, U> {
+  #from: Live<T> = IDLE;
+  #by: ((data: T) => U) | null = null;
+  #selected: Live<U> = IDLE;
+
+  of(live: Live<T>, select: (data: T) => U): Live<U> {
+    if (live === this.#from && select === this.#by) return this.#selected;
+    this.#from = live;
+    this.#by = select;
+    const next = withData(live, select);
+    if (!isSame(next, this.#selected)) this.#selected = next;
+    return this.#selected;
+  }
+}
+
+function isSame(one: Live<unknown>, other: Live<unknown>): boolean {
+  const { data, ...rest } = one;
+  const { data: known, ...others } = other;
+  return isShallowEqual(rest, others) && isShallowEqual(data, known);
+}
+
+/** Whether two values are the same, or have the same entries. */
+function isShallowEqual(one: unknown, other: unknown): boolean {
+  if (Object.is(one, other)) return true;
+  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false;
+  if (Object.getPrototypeOf(one) !== Object.getPrototypeOf(other)) return false;
+  // Only plain objects and lists are what their entries are: a view of rows, for example, has none.
+  if (!Array.isArray(one) && Object.getPrototypeOf(one) !== Object.prototype) return false;
+  const entries = Object.entries(one);
+  const others = other as Record<string, unknown>;
+  return (
+    entries.length === Object.keys(others).length && entries.every(([name, value]) => Object.is(value, others[name]))
+  );
+}

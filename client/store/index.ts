@@ -1,0 +1,14 @@
+export type { ChannelOptions, RowSchema } from './channel-options.js';
+export type { ConnectionState } from './connection-state.js';
+export type { Control, Controls, ControlsStore } from './controls.js';
+export type { ExecutionSnapshot, ExecutionStore, Initial } from './execution.js';
+export type { ExecutionFilter, ExecutionList, ExecutionRow, ExecutionsStore } from './executions.js';
+export type { Fold } from './fold.js';
+export type { Latency, Quantiles } from './latency.js';
+export { IDLE, type Live, type Store, withData } from './live.js';
+export type { LiveStore, LiveStoreOptions } from './live-store.js';
+export type { LogFilter, LogOptions, LogWindow } from './log.js';
+export type { PollingIntervals, PollingState, PollingStore } from './polling.js';
+export type { Replay, ReplayStore, Speed } from './replay.js';
+export type { Rows } from './rows.js';
+export type { AgentView, MetricPoint, MetricSeries, Quiet, Tracking } from './tracking.js';
