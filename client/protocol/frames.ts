@@ -4,7 +4,10 @@ export const PROTOCOL = 1;
 /** A row of a stream as JSON, without `seq` and `tx`. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** Where to begin: `start`, the oldest event that can be read; `now`, after the newest one; after a seq or a position `<epoch>.<seq>`. */
+/**
+ * Where to begin: `start`, the oldest event that can be read; `now`, after the newest one; `-100`, with the newest 100; after
+ * a seq or a position `<epoch>.<seq>`.
+ */
 export type Since = string;
 
 export type Command =

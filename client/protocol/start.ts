@@ -14,10 +14,14 @@ export interface Start {
   readonly reset: ResetReason | null;
 }
 
+/** `-100`: the newest 100 events. */
+const NEWEST = /^-[1-9]\d{0,14}$/;
+
 /** The position that `since` names in the numbering of the channel; null if it names none. */
 export function askedPosition(since: string, { epoch, floor, head }: Numbering): Position | null {
   if (since === 'start') return { epoch, seq: floor - 1 };
   if (since === 'now') return { epoch, seq: head };
+  if (NEWEST.test(since)) return { epoch, seq: Math.max(floor - 1, head + Number(since)) };
   return parsePosition(since) ?? parsePosition(`${epoch}.${since}`);
 }
 

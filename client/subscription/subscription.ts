@@ -58,7 +58,7 @@ export interface Reset {
 export type SubscriptionState = 'waiting' | 'subscribing' | 'replaying' | 'live' | 'closed';
 
 export interface SubscribeOptions<R extends object = Row> {
-  /** Where to begin: `now` (the default), `start`, a seq, or the `position` of the last event that you have. */
+  /** Where to begin: `now` (the default), `start`, -100 for the newest 100, a seq, or the `position` of the last event that you have. */
   readonly since?: Since | number | null | undefined;
   readonly onEvent?: ((event: StreamEvent<R>) => void) | undefined;
   readonly onReset?: ((reset: Reset) => void) | undefined;

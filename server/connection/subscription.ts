@@ -110,7 +110,8 @@ export class Subscription implements Reader {
     if (channel === null) throw this.#unknown();
     try {
       const asked = askedPosition(this.#since, channel.state);
-      if (asked === null) throw new RefusedFrame('invalid_frame', 'since: start, now, a seq or a position', id);
+      if (asked === null)
+        throw new RefusedFrame('invalid_frame', 'since: start, now, a seq, a position, or -100 for the newest 100', id);
       // Another gateway may have sent the client events that this one has not read yet: check the table before a reset.
       const unread = asked.epoch !== channel.state.epoch || asked.seq > channel.state.head;
       if ((unread || fresh) && !(await channel.refresh())) throw this.#unknown();

@@ -50,7 +50,7 @@ test('I9: a transaction that stays open delays nobody, and its own events come w
   expect(slowly.events.map(({ seq }) => seq)).toEqual([1, 2, 3]);
 });
 
-test('since: start, now, a seq and a position each begin where they say', async () => {
+test('since: start, now, a seq, a position and the newest each begin where they say', async () => {
   for (let row = 1; row <= 5; row++) await message('since', { row });
   const first = follow(client, 'message:since', 'start');
   await first.count(5);
@@ -67,6 +67,7 @@ test('since: start, now, a seq and a position each begin where they say', async 
   expect(await begin('start')).toEqual([1, 2, 3, 4, 5]);
   expect(await begin('now')).toEqual([]);
   expect(await begin(3)).toEqual([4, 5]);
+  expect([await begin(-2), await begin(-9)]).toEqual([[4, 5], first.events.map(({ seq }) => seq)]);
   expect(await begin(positions[1] ?? '')).toEqual([3, 4, 5]);
 });
 

@@ -183,7 +183,8 @@ export class Client {
         const { epoch, floor, head } = frame;
         const { type, since = 'now' } = this.#answered(frame.id);
         expect([type, this.places.has(frame.channel)]).toEqual(['subscribe', false]);
-        const seq = since === 'now' ? head : since === 'start' ? floor - 1 : Number(since);
+        const newest = Math.max(floor - 1, head + Number(since));
+        const seq = since === 'now' ? head : since === 'start' ? floor - 1 : Number(since) < 0 ? newest : Number(since);
         this.places.set(frame.channel, { ...(parsePosition(since) ?? { epoch, seq }) });
         return;
       }

@@ -155,6 +155,8 @@ describe('subscriptions', () => {
     ['start', [events(4, 4), events(8, 3)]],
     ['now', []],
     [undefined, []],
+    ['-2', [events(9, 2)]],
+    ['-99', [events(4, 4), events(8, 3)]],
     ['3', [events(4, 4), events(8, 3)]],
     ['9', [events(10, 1)]],
     ['e1.8', [events(9, 2)]],

@@ -176,7 +176,7 @@ const some = fc.integer({ min: 1, max: 12 });
 const which = fc.nat(99);
 const anywhere = fc.oneof(
   { weight: 4, arbitrary: placeIn },
-  { weight: 1, arbitrary: fc.constantFrom<string | number>('e0.3', 'e0.9', 'e2.4', 'e1.75', 99) },
+  { weight: 1, arbitrary: fc.constantFrom<string | number>('e0.3', 'e0.9', 'e2.4', 'e1.75', 99, -2, -50) },
 );
 const step = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('join' as const), since: anywhere, acts: fc.nat(4), which }) },

@@ -79,7 +79,9 @@ class Application {
     if (this.#place !== null || position === null || told === null) return;
     // The first `subscribed` has said where it begins.
     const { since = 'now' } = this.#plan;
-    const seq = since === 'start' ? told.floor - 1 : since === 'now' ? told.head : Number(since);
+    const number = Number(since);
+    const newest = Math.max(told.floor - 1, told.head + number);
+    const seq = since === 'start' ? told.floor - 1 : since === 'now' ? told.head : number < 0 ? newest : number;
     expect(position).toBe(`${told.epoch}.${seq}`);
     this.#start({ epoch: told.epoch, seq });
   }
@@ -177,7 +179,7 @@ type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
 
 const plan: fc.Arbitrary<Plan> = fc.record({
   reads: fc.constantFrom('callback', 'loop', 'both'),
-  since: fc.constantFrom(undefined, 'start', 'now', 0, 3, '2', 'e1.0', 'e1.7', 'e0.3', 99),
+  since: fc.constantFrom(undefined, 'start', 'now', 0, 3, -3, '-99', '2', 'e1.0', 'e1.7', 'e0.3', 99),
   closeAt: fc.oneof(
     { weight: 3, arbitrary: fc.constant(null) },
     { weight: 1, arbitrary: fc.integer({ min: 1, max: 60 }) },
