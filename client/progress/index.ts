@@ -7,6 +7,7 @@ export {
   type ProgressError,
   type ProgressEvent,
   type ProgressState,
+  STATE_VERSION,
 } from './state.js';
 export { type ExecutionStatus, type FinalStatus, following, isFinished, mayFollow, STATUSES } from './statuses.js';
 export { type Progress, type StepRecord, stepsOf, viewOf } from './view.js';

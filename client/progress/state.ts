@@ -39,6 +39,9 @@ export interface ProgressState {
   readonly error: ProgressError | null;
 }
 
+/** The version of `ProgressState`. It rises when a state of an older version cannot be continued with `advance`. */
+export const STATE_VERSION = 1;
+
 const BEGIN: ProgressState = {
   seq: 0,
   status: 'pending',

@@ -2,7 +2,7 @@
  * The routes that read executions: a list with the progress of each, and the snapshot of one execution with the position
  * from which a subscription continues it.
  */
-import { stepsOf } from '@rowcast/client/progress';
+import { STATE_VERSION, stepsOf } from '@rowcast/client/progress';
 import { formatPosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
 import { cursor, pageLimit, pagination, paginationOf } from '../../http/api/paging.js';
@@ -108,6 +108,9 @@ subscribe from the \`position\` of the last response.`,
         description:
           'Returns the rows after this seq or position, instead of the last ones. `start`: from the first row on.',
       }),
+      state: z.literal('1').optional().meta({
+        description: 'Adds `state`, from which a client continues to compute the progress.',
+      }),
     }),
     headers: conditional,
     responses: {
@@ -125,6 +128,7 @@ subscribe from the \`position\` of the last response.`,
           steps: z.array(views.stepView).meta({ description: 'In the order in which they began: the latest 1,000.' }),
           metrics: metricsOfSnapshot.meta({ description: 'The latest value of each name.' }),
           progress: views.progressView,
+          state: views.stateView.optional(),
         }),
       },
       304: unchanged,
@@ -149,8 +153,9 @@ subscribe from the \`position\` of the last response.`,
         steps: stepsOf(standing.state).map(views.stepOf),
         metrics,
         progress: views.progressOf(standing, Date.now()),
+        ...(query.state === undefined ? {} : { state: { version: STATE_VERSION, progress: standing.state } }),
       };
-      return { status: 200, body, ...views.cachingOf(standing, `-${limit}-${since ?? ''}`) };
+      return { status: 200, body, ...views.cachingOf(standing, `-${limit}-${since ?? ''}-${query.state ?? ''}`) };
     },
   });
 

@@ -72,6 +72,16 @@ export const progressView = z
   })
   .meta({ id: 'Progress' });
 
+/** What `advance` of the progress module continues from. */
+export const stateView = z
+  .object({
+    version: z.int().meta({ description: 'The version of the form of `progress`.', example: 1 }),
+    progress: z.looseObject({ seq: z.int() }).meta({
+      description: 'The `ProgressState` of the progress module, of the same moment as `position`.',
+    }),
+  })
+  .meta({ id: 'ProgressState' });
+
 export const listedView = execution
   .extend({ percent, stage, steps, started_at: time, estimated_end: time, position })
   .meta({ id: 'ListedExecution' });
