@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
 import { addLogs, ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
@@ -196,3 +196,62 @@ async function delivered(answers: readonly Promise<unknown>[], count: number): P
   for (const answer of answers) void answer.then(() => (done += 1));
   await until(() => done >= count, { what: `${count} answers` });
 }
+
+describe('the search in one execution', () => {
+  const search = async (id: string, query: string, token = ann) =>
+    (await ask(gateway, `/api/agents/executions/${id}/logs?${query}`, token)).body;
+  const seqsOf = ({ logs }: { logs: readonly { readonly seq: number }[] }) => logs.map(({ seq }) => seq);
+
+  let id: string;
+  beforeAll(async () => {
+    id = await createExecution(writer, await createVenture(writer, 'ann'), 'pending');
+    await writer.query(
+      `INSERT INTO agent_execution_logs (execution_id, message, log_level, event_type, context)
+       SELECT $1, 'line ' || n || CASE WHEN n % 10 = 0 THEN ' 100%_Sure' ELSE '' END,
+              CASE WHEN n % 20 = 0 THEN 'error' ELSE 'info' END::rowcast.log_level,
+              CASE WHEN n % 3 = 0 THEN 'task-completed' ELSE 'log' END,
+              jsonb_build_object('agent', CASE WHEN n % 2 = 0 THEN 'ada' ELSE 'bob' END)
+         FROM generate_series(1, 100) n`,
+      [id],
+    );
+  });
+
+  test('finds text, levels, types and agents, newest first, with the total of all', async () => {
+    expect(await search(id, 'q=100%25_sure&limit=3')).toMatchObject({
+      total: 10,
+      searched: { from: 1, to: 100 },
+      complete: true,
+      next: 80,
+      position: expect.stringMatching(/\.100$/),
+    });
+    expect(seqsOf(await search(id, 'q=100%25_sure&limit=3'))).toEqual([100, 90, 80]);
+    expect(seqsOf(await search(id, 'q=100%25_sure&limit=3&before=80'))).toEqual([70, 60, 50]);
+    expect(await search(id, 'level=error')).toMatchObject({ total: 5, next: null });
+    expect(await search(id, 'level=error,warning&event_type=task-completed&agent=ada')).toMatchObject({ total: 1 });
+    expect(seqsOf(await search(id, 'agent=bob&after=90&before=96'))).toEqual([95, 93, 91]);
+    expect(await search(id, 'q=nothing')).toMatchObject({ logs: [], total: 0, complete: true, next: null });
+    expect(await search(id, 'after=100')).toMatchObject({ logs: [], total: 0, searched: { from: 101, to: 100 } });
+    expect(await search(id, 'before=1')).toMatchObject({ logs: [], searched: { from: 1, to: 0 }, complete: true });
+  });
+
+  test('says which rows were searched when there are more than one statement looks at', async () => {
+    const long = await createExecution(writer, await createVenture(writer, 'ann'), 'pending');
+    await writer.query(
+      `INSERT INTO agent_execution_logs (execution_id, message) SELECT $1, 'line ' || n FROM generate_series(1, 20500) n`,
+      [long],
+    );
+    const first = await search(long, 'q=line%20500&limit=1000');
+    expect(first).toMatchObject({ searched: { from: 501, to: 20_500 }, complete: false, next: 501, total: 10 });
+    const rest = await search(long, `q=line%20500&before=${first.next}`);
+    expect(rest).toMatchObject({ searched: { from: 1, to: 500 }, complete: true, next: null, total: 1 });
+    expect(seqsOf(rest)).toEqual([500]);
+  });
+
+  test('is refused to those who may not read the execution', async () => {
+    const eve = await tokenFor('eve');
+    expect(await search(id, 'q=line', eve)).toMatchObject({ code: 'forbidden' });
+    const nobody = '00000000-0000-4000-8000-00000000dead';
+    expect(await search(nobody, 'q=line')).toMatchObject({ code: 'unknown_execution' });
+    expect(await search(id, 'before=x')).toMatchObject({ code: 'invalid_request' });
+  });
+});

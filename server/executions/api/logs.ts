@@ -1,9 +1,11 @@
+import { formatPosition } from '@rowcast/client/protocol';
 import { z } from 'zod';
 import { cursor, pageLimit, pagination, paginationOf, wholeNumber } from '../../http/api/paging.js';
 import type { Searches } from '../../limits/search.js';
 import { type Route, route } from '../../ports/route.js';
 import { type LogsQuery, MAX_TOTAL, readLogs } from '../reads/logs.js';
-import { log } from '../rules/rows.js';
+import { MAX_SEARCHED, searchLogs } from '../reads/search.js';
+import { log, position } from '../rules/rows.js';
 import * as parameters from './parameters.js';
 
 /** The maximum and the default number of rows on a page. */
@@ -46,8 +48,12 @@ const answer = z.object({
   }),
 });
 
-/** Returns the route that lists the logs of a venture. */
-export function logsRoute(searches: Searches): Route {
+/** Returns the routes that list and search logs. */
+export function logRoutes(searches: Searches): Route[] {
+  return [ofVenture(searches), ofExecution(searches)];
+}
+
+function ofVenture(searches: Searches): Route {
   return route({
     method: 'get',
     path: '/agents/execution-logs/:venture_id',
@@ -80,6 +86,63 @@ written in the meantime. A page may have fewer rows than \`limit\` if they are l
       const page = paginationOf(limit, more, last && { at: last.created_at, id: last.log_id });
       const pagination = { ...page, offset: offset ?? null, total };
       return { status: 200, body: { venture_id: params.venture_id, logs, pagination } };
+    },
+  });
+}
+
+const seq = wholeNumber(0, Number.MAX_SAFE_INTEGER);
+
+const found = z.object({
+  execution_id: z.guid(),
+  logs: z.array(log).meta({ description: 'Newest first.' }),
+  total: z.int().meta({ description: 'The number of matching rows in `searched`.' }),
+  searched: z
+    .object({ from: z.int(), to: z.int() })
+    .meta({ description: 'The seqs that were searched, both inclusive; none if `from` is higher than `to`.' }),
+  complete: z.boolean().meta({
+    description: 'Whether `searched` is everything between `after` and `before`, so that `total` is the total of all.',
+  }),
+  next: z.int().nullable().meta({ description: 'The `before` of the next request; null if there are no more rows.' }),
+  position,
+});
+
+function ofExecution(searches: Searches): Route {
+  return route({
+    method: 'get',
+    path: '/agents/executions/:execution_id/logs',
+    id: 'searchLogs',
+    tag: 'Logs',
+    summary: 'Search the log of an execution',
+    description: `Newest first. A request searches up to ${MAX_SEARCHED.toLocaleString('en')} rows, and says which. To search the rest,
+repeat it with \`before=<next>\` until \`next\` is null.`,
+    params: z.object({ execution_id: parameters.executionId }),
+    query: z.strictObject({
+      limit: pageLimit(MAX_ROWS, ROWS),
+      q: parameters.searchText.optional(),
+      level: parameters.levels.optional(),
+      event_type: parameters.eventTypes.optional(),
+      agent: parameters.agent.optional(),
+      before: seq.optional().meta({ description: 'Only rows with a lower seq.' }),
+      after: seq.optional().meta({ description: 'Only rows with a higher seq.' }),
+    }),
+    responses: { 200: { description: 'The matching rows.', body: found } },
+    refusals: ['unknown_execution'],
+    async handle({ params, query, principal, searching }) {
+      const { limit, before, after, q, level, event_type, agent } = query;
+      const search = { limit, before, after, text: q, levels: level, types: event_type, agent };
+      const { logs, total, first, from, to, next, epoch, head } = await searches.run(principal.subject, () =>
+        searchLogs(searching, params.execution_id, search),
+      );
+      const body = {
+        execution_id: params.execution_id,
+        logs,
+        total,
+        searched: { from, to },
+        complete: from <= first,
+        next,
+        position: formatPosition({ epoch, seq: head }),
+      };
+      return { status: 200, body };
     },
   });
 }

@@ -33,6 +33,10 @@ export const levels = listOf(level, 3).meta({
   description: `Only rows with these levels: \`info\`, \`warning\`, \`error\`. ${LIST}`,
 });
 
+const named = text(200).min(1);
+export const eventTypes = listOf(named, 20).meta({ description: `Only rows with these event types. ${LIST}` });
+export const agent = named.meta({ description: 'Only rows whose context has this `agent`.' });
+
 /** In milliseconds. */
 const UNITS = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const AGO = /^([1-9]\d{0,4})([mhd])$/;

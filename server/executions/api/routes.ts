@@ -4,7 +4,7 @@ import { Progresses } from '../reads/progress.js';
 import { Statuses, type StatusesOptions } from '../reads/status.js';
 import { ofExecutions } from '../schema.js';
 import { executionRoutes } from './executions.js';
-import { logsRoute } from './logs.js';
+import { logRoutes } from './logs.js';
 import { progressRoutes } from './progress.js';
 import { writeRoutes } from './writes.js';
 
@@ -18,7 +18,12 @@ export function executionApi({ schema, access, serviceDatabase }: ExecutionApiOp
   const progresses = new Progresses();
   const statuses = new Statuses({ progresses, access, serviceDatabase: ofExecutions(serviceDatabase, schema) });
   const searches = new Searches();
-  const routes = [...executionRoutes(progresses), logsRoute(searches), ...progressRoutes(statuses), ...writeRoutes()];
+  const routes = [
+    ...executionRoutes(progresses),
+    ...logRoutes(searches),
+    ...progressRoutes(statuses),
+    ...writeRoutes(),
+  ];
   return routes.map((route) => ({
     ...route,
     handle: (input) =>

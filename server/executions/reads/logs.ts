@@ -72,7 +72,7 @@ export function readLogs(database: Database, question: LogsQuery): Promise<LogsP
 
 /** Reads the newest row of each execution, newest first. */
 function readNewest(sql: Sql, question: LogsQuery): Promise<Place[]> {
-  const { values, add } = parameters();
+  const { values, add } = collected();
   const text = `
     SELECT e.execution_id AS id, l.created_at::text, l.log_id FROM @extschema@.agent_executions e CROSS JOIN LATERAL (
         SELECT l.created_at, l.log_id FROM @extschema@.agent_execution_logs l
@@ -102,7 +102,7 @@ async function readPage(sql: Sql, question: LogsQuery, newest: readonly Place[])
 }
 
 /** Collects the values of a statement. */
-function parameters(): { readonly values: unknown[]; add(value: unknown): string } {
+export function collected(): { readonly values: unknown[]; add(value: unknown): string } {
   const values: unknown[] = [];
   return { values, add: (value) => `$${values.push(value)}` };
 }
@@ -129,14 +129,19 @@ function inTime(add: Add, { from, to, after }: LogsQuery): string {
 function matching(add: Add, { levels, text }: LogFilter): string {
   const conditions = [
     levels && `l.log_level::text = ANY (${add(levels)})`,
-    text && `l.message ILIKE ${add(`%${text.replaceAll(/[\\%_]/g, '\\$&')}%`)}`,
+    text && `l.message ILIKE ${add(containing(text))}`,
   ];
   return conditions.filter(Boolean).join(' AND ') || 'true';
 }
 
+/** The pattern of LIKE for texts that contain this one. */
+export function containing(text: string): string {
+  return `%${text.replaceAll(/[\\%_]/g, '\\$&')}%`;
+}
+
 /** Selects rows of these executions that are newer than `until`. */
 function pageStatement(question: LogsQuery, places: readonly Place[], until: Place | undefined) {
-  const { values, add } = parameters();
+  const { values, add } = collected();
   const most = add(wantedRows(question));
   const conditions = [
     inTime(add, question),
@@ -159,7 +164,7 @@ function pageStatement(question: LogsQuery, places: readonly Place[], until: Pla
 }
 
 async function countLogs(sql: Sql, question: LogsQuery): Promise<number | null> {
-  const { values, add } = parameters();
+  const { values, add } = collected();
   const text = `
     SELECT count(*)::int AS total FROM (
       SELECT FROM @extschema@.agent_executions e JOIN @extschema@.agent_execution_logs l ON ${inTime(add, question)} AND ${matching(add, question)}
