@@ -58,7 +58,8 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
   const authenticator = makeAuthenticator(config, { tickets, logger });
   const limits = { maxFrameBytes: config.maxFrameBytes, maxSubscriptions: config.maxSubscriptions };
   const { connectTimeout, refreshTimeout } = config;
-  const common = { hub, access, authenticator, clock, logger, limits, connectTimeout, refreshTimeout };
+  const delivered = (events: number, age: number | null) => metrics.delivered(events, age);
+  const common = { hub, access, authenticator, clock, logger, limits, connectTimeout, refreshTimeout, delivered };
   const tokenOf = tokenReader(config.cookie);
   const users = new UserLimits(new Limiter({ each: { places: config.userConnections, rate: config.userRate } }));
   const principalOf: PrincipalOf = async (request) => {
@@ -159,8 +160,13 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
     refusalOf,
     connect: (id, transport, request) => connect(id, transport, request, { heartbeat }),
   });
-  const connections = () => sockets.connections + requests.connections + inProcess.connections;
-  metrics.gauge('connections', 'Open connections.', connections);
+  metrics.gaugeBy('connections', 'Open connections.', 'transport', () => ({
+    websocket: sockets.connections,
+    ...requests.connectionsBy,
+    in_process: inProcess.connections,
+  }));
+  const stalled = () => sockets.stalled + requests.stalled;
+  metrics.gauge('stalled_subscriptions', 'Subscriptions with events that wait until the client reads.', stalled);
   return {
     context,
     async open() {

@@ -128,6 +128,8 @@ export class Sources {
     metrics.gauge('channels', 'Channels with readers.', () => hub.channels.size);
     metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
     metrics.gauge('streams_troubled', 'Streams that cannot be read, or not all of their rows.', () => tail.unreadable);
+    const lag = () => Math.max(0, clock.now() - tail.lastRead) / 1000;
+    metrics.gauge('tail_lag_seconds', 'Time since the last read of the tail that succeeded.', lag, 'max');
     metrics.gauge('cache_bytes', 'Pages in memory.', () => hub.cacheBytes);
   }
 

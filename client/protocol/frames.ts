@@ -11,7 +11,7 @@ export type Row = Readonly<Record<string, unknown>>;
 export type Since = string;
 
 export type Command =
-  | { type: 'connect'; id: number; protocol: number; token?: string; ticket?: string }
+  | { type: 'connect'; id: number; protocol: number; token?: string; ticket?: string; times?: boolean }
   | { type: 'subscribe'; id: number; channel: string; since?: Since }
   | { type: 'unsubscribe'; id: number; channel: string }
   | { type: 'refresh'; id: number; token: string }
@@ -40,9 +40,19 @@ export type Reply =
   /** `retryAfter`: how long to wait before the next attempt, in milliseconds. */
   | { type: 'error'; id?: number; code: string; message: string; retryAfter?: number };
 
+/** When an event was written, read from the table and sent, in milliseconds since 1970. */
+export interface EventTimes {
+  /** Its `created_at`, by the clock of the database; null if it has none. */
+  readonly written: number | null;
+  /** By the clock of the gateway. */
+  readonly read: number;
+  readonly sent: number;
+}
+
 export type Frame =
   | Reply
-  | { type: 'events'; channel: string; from: number; events: readonly Row[] }
+  /** `times`: of the first event. Only on a connection that asked for them, and not in a replay. */
+  | { type: 'events'; channel: string; from: number; events: readonly Row[]; times?: EventTimes }
   /** `message`: for people, where a single event is left out. */
   | { type: 'reset'; channel: string; reason: ResetReason; position: string; message?: string }
   /** The stream of the channel cannot be read: the subscription waits, at its position, and `resumed` says that it goes on. */

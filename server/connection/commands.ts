@@ -21,6 +21,7 @@ const commands = {
     protocol: z.number().int(),
     token: token.optional(),
     ticket: ticket.optional(),
+    times: z.boolean().default(false),
   }),
   subscribe: z.object({ type: z.literal('subscribe'), id, channel, since: unicode.max(64).default('now') }),
   unsubscribe: z.object({ type: z.literal('unsubscribe'), id, channel }),

@@ -11,7 +11,7 @@ import type { Clock } from '../ports/clock.js';
 import type { Positions, Transport } from '../ports/door.js';
 import type { Authenticator, Credentials, Principal, Rights } from '../ports/principal.js';
 import { type ParsedCommand, parseCommand, RefusedFrame, readCommand } from './commands.js';
-import { type PrincipalLimits, Subscriptions } from './subscriptions.js';
+import { type PrincipalLimits, Subscriptions, type SubscriptionsOptions } from './subscriptions.js';
 
 export interface ConnectionOptions {
   readonly id: string;
@@ -36,6 +36,8 @@ export interface ConnectionOptions {
   readonly token?: string | undefined;
   /** Undefined for connections of this process. A `subscribe` that is refused as forbidden counts as a request. */
   readonly principalLimits?: PrincipalLimits;
+  /** See `SubscriptionsOptions`. */
+  readonly delivered?: SubscriptionsOptions['delivered'];
 }
 
 /** The number of malformed frames after which the connection is closed: the client is broken, or hostile. */
@@ -60,6 +62,11 @@ export class Connection {
 
   get subscriptions(): number {
     return this.#subscriptions?.size ?? 0;
+  }
+
+  /** Subscriptions with events that wait until the client reads. */
+  get stalled(): number {
+    return this.#subscriptions?.stalled ?? 0;
   }
 
   get id(): string {
@@ -174,7 +181,7 @@ export class Connection {
     }
   }
 
-  async #connect({ id, protocol, token, ticket }: Extract<ParsedCommand, { type: 'connect' }>): Promise<void> {
+  async #connect({ id, protocol, token, ticket, times }: Extract<ParsedCommand, { type: 'connect' }>): Promise<void> {
     if (this.#connecting) throw new Refusal('already_connected');
     this.#connecting = true;
     if (protocol !== PROTOCOL) throw new Refusal('unsupported_protocol', `this gateway speaks protocol ${PROTOCOL}`);
@@ -195,6 +202,7 @@ export class Connection {
       heartbeat,
       limits,
       principalLimits,
+      delivered,
     } = this.#options;
     this.#leave = principalLimits?.enter(principal) ?? null;
     const { maxSubscriptions } = limits;
@@ -205,7 +213,9 @@ export class Connection {
       maxSubscriptions,
       fresh,
       waits,
+      times,
       principalLimits,
+      delivered,
     });
     this.#send({ type: 'connected', id, session, heartbeat, limits });
     this.#setPrincipal(principal);

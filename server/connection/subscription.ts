@@ -33,6 +33,13 @@ export interface Owner {
   remove(subscription: Subscription): void;
 }
 
+/** Events to send: a frame, and the time for which the first of them has been known, in milliseconds; null in a replay. */
+export interface Taken {
+  readonly data: Buffer;
+  readonly events: number;
+  readonly age: number | null;
+}
+
 /** The requested right of a new principal to the same channel, until it replaces the old right or is discarded. */
 interface Renewal {
   permit: Permit | null;
@@ -52,6 +59,10 @@ export class Subscription implements Reader {
   #channel: Channel | null = null;
   /** The seq of the last event sent; null while `#since` is still the position of the subscription. */
   #after: number | null = null;
+  /** Whether it has sent everything that the channel had before the last movement. */
+  #atHead = false;
+  /** When the first event that was not sent yet became known, on the monotonic clock; null in a replay, and if there is none. */
+  #knownAt: number | null = null;
   #permit: Permit | null = null;
   #renewal: Renewal | null = null;
   /** Whether the client was notified that the stream cannot be read. */
@@ -147,27 +158,36 @@ export class Subscription implements Reader {
     this.#owner.send({ type: 'subscribed', id, channel: this.name, epoch, head, floor });
     if (reset !== null) this.reset(reset, { epoch, seq: after });
     this.#stalled = false;
+    this.#atHead = this.after === head;
     if (channel.stalled) this.stall();
     this.advance();
   }
 
   /** Returns the next frame to send, and moves the cursor past it. Null if it is not in memory; the channel then loads it. */
-  take(): Buffer | null {
+  take(): Taken | null {
     const frame = this.#channel?.next(this.after) ?? null;
     if (frame === null) {
       if (this.#unsent) this.#channel?.want(this);
       return null;
     }
+    const events = frame.to - this.after;
+    const age = this.#knownAt === null ? null : performance.now() - this.#knownAt;
     this.#after = frame.to;
-    return frame.data;
+    this.#atHead = !this.#unsent;
+    if (this.#atHead) this.#knownAt = null;
+    return { data: frame.data, events, age };
   }
 
   advance(): void {
-    if (this.behind) this.#owner.ready(this);
+    if (!this.behind) return;
+    if (this.#atHead) this.#knownAt ??= performance.now();
+    this.#atHead = false;
+    this.#owner.ready(this);
   }
 
   reset(reason: ResetReason, position: Position, message?: string): void {
     this.#after = position.seq;
+    this.#knownAt = null;
     const explained = message === undefined ? {} : { message };
     this.#owner.send({ type: 'reset', channel: this.name, reason, position: formatPosition(position), ...explained });
   }

@@ -10,6 +10,7 @@ import type { Positions, Transport } from '../ports/door.js';
 import type { Principal, Rights } from '../ports/principal.js';
 import type { ParsedCommand } from './commands.js';
 import { type Owner, Subscription } from './subscription.js';
+import { withTimes } from './times.js';
 
 /** The limits of a principal over all its connections. */
 export interface PrincipalLimits {
@@ -28,6 +29,10 @@ export interface SubscriptionsOptions {
   /** Whether a subscription to a stream that cannot be read waits until it can, because the client cannot subscribe again to a single channel. */
   readonly waits: boolean;
   readonly principalLimits?: PrincipalLimits | undefined;
+  /** Whether the frames of new events say when these were written, read and sent. */
+  readonly times: boolean;
+  /** Called after each frame of events, with the age of the first one that the gateway knew it for, in milliseconds; null in a replay. */
+  readonly delivered?: ((events: number, age: number | null) => void) | undefined;
 }
 
 export class Subscriptions implements Owner {
@@ -38,6 +43,8 @@ export class Subscriptions implements Owner {
   readonly #transport: Pick<Transport, 'writable' | 'send'>;
   readonly #maxSubscriptions: number;
   readonly #principalLimits: PrincipalLimits | undefined;
+  readonly #times: boolean;
+  readonly #delivered: SubscriptionsOptions['delivered'];
   readonly #all = new Map<string, Subscription>();
   /** The subscriptions with events to send, in the order of their turns. */
   readonly #ready = new Set<Subscription>();
@@ -48,7 +55,7 @@ export class Subscriptions implements Owner {
 
   constructor(
     principal: Principal,
-    { transport, hub, access, maxSubscriptions, fresh, waits, principalLimits }: SubscriptionsOptions,
+    { transport, hub, access, maxSubscriptions, fresh, waits, principalLimits, times, delivered }: SubscriptionsOptions,
   ) {
     this.#principal = principal;
     this.#transport = transport;
@@ -58,6 +65,8 @@ export class Subscriptions implements Owner {
     this.#waits = waits;
     this.#maxSubscriptions = maxSubscriptions;
     this.#principalLimits = principalLimits;
+    this.#times = times;
+    this.#delivered = delivered;
   }
 
   get principal(): Principal {
@@ -75,6 +84,11 @@ export class Subscriptions implements Owner {
   /** Whether events are available that were not sent yet, or a `subscribe` has no reply yet. */
   get behind(): boolean {
     return [...this.#all.values()].some((subscription) => subscription.behind);
+  }
+
+  /** Subscriptions with events that wait until the client reads, or refreshes its token. */
+  get stalled(): number {
+    return this.#paused || !this.#transport.writable ? this.#ready.size : 0;
   }
 
   /** The position of each subscription after the last event sent, as a `since` to continue from. */
@@ -175,9 +189,11 @@ export class Subscriptions implements Owner {
     for (const subscription of this.#ready) {
       if (this.#paused || !this.#transport.writable) return;
       this.#ready.delete(subscription);
-      const frame = subscription.take();
-      if (frame === null) continue;
-      this.send(frame);
+      const taken = subscription.take();
+      if (taken === null) continue;
+      const { data, events, age } = taken;
+      this.send(this.#times && age !== null ? withTimes(data, age) : data);
+      this.#delivered?.(events, age);
       this.#toEnd(subscription);
       // Added at the end of the set: the loop reaches it again after the others.
       if (subscription.behind) this.#ready.add(subscription);

@@ -1,4 +1,7 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** The buckets of the time between the tail and the send buffer, in seconds. */
+const DELIVERY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
 
 /** The metrics of a gateway. Each gateway has a registry of its own, so that several can run in one process. */
 export class Metrics {
@@ -24,6 +27,16 @@ export class Metrics {
     'events_withheld_total',
     'Events that are not sent because they are too large, or because PostgreSQL cannot encode them.',
   );
+  readonly #eventsSent = this.#counter(
+    'events_sent_total',
+    'Events that were passed to a transport, once for each of their readers.',
+  );
+  readonly #delivery = new Histogram({
+    name: 'rowcast_delivery_seconds',
+    help: 'From the read of the tail that found an event to its transport, for readers that had everything before it.',
+    buckets: DELIVERY_BUCKETS,
+    registers: [this.registry],
+  });
   readonly turnedAway = this.#counter('turned_away_total', 'Connections that were refused with a retry hint.');
   readonly #scrape: () => Promise<string>;
   #awakeSince: number | null = null;
@@ -55,13 +68,35 @@ export class Metrics {
     this.#awakeSince = awake ? performance.now() : null;
   }
 
-  /** Adds a gauge whose value is read at each scrape. */
-  gauge(name: string, help: string, value: () => number): void {
+  /** Reports that a reader was sent events, and for how many milliseconds the first of them had been known; null in a replay. */
+  delivered(events: number, age: number | null): void {
+    this.#eventsSent.inc(events);
+    if (age !== null) this.#delivery.observe(age / 1000);
+  }
+
+  /** Adds a gauge whose value is read at each scrape. `across`: how the gauges of several workers become one. */
+  gauge(name: string, help: string, value: () => number, across: 'sum' | 'max' = 'sum'): void {
     const gauge: Gauge = new Gauge({
       name: `rowcast_${name}`,
       help,
       registers: [this.registry],
+      aggregator: across,
       collect: () => gauge.set(value()),
+    });
+  }
+
+  /** Adds a gauge with one value for each value of a label. */
+  gaugeBy<Label extends string>(name: string, help: string, label: Label, values: () => Record<string, number>): void {
+    const gauge: Gauge<Label> = new Gauge({
+      name: `rowcast_${name}`,
+      help,
+      labelNames: [label],
+      registers: [this.registry],
+      collect: () => {
+        for (const [key, value] of Object.entries(values())) {
+          gauge.set({ [label]: key } as Record<Label, string>, value);
+        }
+      },
     });
   }
 

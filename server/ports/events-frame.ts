@@ -11,6 +11,11 @@ export function eventsFrame(channel: string, from: number, rows: readonly string
   return Buffer.from(`${head}${ROWS}${rows.join(',')}${END}`);
 }
 
+/** Returns a copy of a frame with one more field, at its end. */
+export function framed(frame: Buffer, name: string, value: unknown): Buffer {
+  return Buffer.concat([frame.subarray(0, -1), Buffer.from(`,${JSON.stringify(name)}:${JSON.stringify(value)}}`)]);
+}
+
 /** Returns the rows of a frame: the text of a non-empty JSON array without its brackets. */
 export function rowsOf(frame: Buffer): Buffer {
   // The first match is the right one, because quotes in the name of the channel are escaped.

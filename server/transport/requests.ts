@@ -70,8 +70,15 @@ export class RequestDoor implements Door {
     }, options.heartbeat / BEATS);
   }
 
-  get connections(): number {
-    return this.#open.size;
+  get connectionsBy(): { readonly sse: number; readonly poll: number } {
+    return { sse: this.#streams.size, poll: this.#open.size - this.#streams.size };
+  }
+
+  /** Subscriptions with events that wait until the client reads. */
+  get stalled(): number {
+    let sum = 0;
+    for (const connection of this.#open.keys()) sum += connection.stalled;
+    return sum;
   }
 
   async stream(request: IncomingMessage, response: ServerResponse, connect: ConnectRequest): Promise<void> {

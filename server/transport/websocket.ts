@@ -96,6 +96,13 @@ export class WebSocketDoor {
     return this.#open.size;
   }
 
+  /** Subscriptions with events that wait until the client reads. */
+  get stalled(): number {
+    let sum = 0;
+    for (const connection of this.#open.values()) sum += connection.stalled;
+    return sum;
+  }
+
   /** Closes every connection with `shutting_down`, and waits up to `timeout` milliseconds until they are closed. */
   async stop(timeout: number): Promise<void> {
     this.#stopping = true;

@@ -1,13 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
-import {
-  advance,
-  begin,
-  type ProgressEvent,
-  type ProgressState,
-  STATE_VERSION,
-  viewOf,
-} from '../../client/progress/index.js';
+import { advance, begin, viewOf } from '../../client/progress/index.js';
 import type { Gateway } from '../../server/gateway.js';
 import { addLogs, ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
 import { testClient } from '../support/client.js';
@@ -47,36 +40,12 @@ const NOBODY = '00000000-0000-4000-8000-00000000dead';
 const finish = (id: string) =>
   writer.query(`UPDATE agent_executions SET status = 'completed' WHERE execution_id = $1`, [id]);
 
-const doSteps = (id: string, count: number) =>
-  writer.query(
-    `INSERT INTO agent_execution_logs (execution_id, event_type, message)
-     SELECT $1, 'task-completed', 'step ' || n FROM generate_series(1, $2::int) n`,
-    [id, count],
-  );
-
 const record = (id: string, name: string, value: number) =>
   writer.query('INSERT INTO execution_metrics (execution_id, metric_name, metric_value) VALUES ($1, $2, $3)', [
     id,
     name,
     value,
   ]);
-
-test('the state of a snapshot goes on with the events after its position, as if all had been read', async () => {
-  const id = await createExecution(writer, venture);
-  await doSteps(id, 3);
-  const { body } = await ask(gateway, `${EXECUTIONS}/${id}?logs=none&state=1`, ann);
-  expect(body.state).toMatchObject({ version: STATE_VERSION, progress: { seq: 4, steps: { counts: { done: 3 } } } });
-  expect(body.position).toMatch(/\.4$/);
-  await doSteps(id, 2);
-  await finish(id);
-  const all = await ask(gateway, `${EXECUTIONS}/${id}?logs=all&state=1`, ann);
-  const from = (state: ProgressState, rows: readonly Row[]) =>
-    rows.reduce((before, { seq, ...row }) => advance(before, { seq, row: row as ProgressEvent['row'] }), state);
-  const later = all.body.logs.filter(({ seq }: Row) => seq > 4);
-  expect(from(body.state.progress, later)).toEqual(from(begin(), all.body.logs));
-  expect(all.body.state.progress).toEqual(from(begin(), all.body.logs));
-  expect((await ask(gateway, `${EXECUTIONS}/${id}`, ann)).body).not.toHaveProperty('state');
-});
 
 test('a snapshot has the record, the last logs, steps, metrics, progress and the position', async () => {
   const id = await createExecution(writer, venture);

@@ -11,6 +11,7 @@ import type { Refusal } from '../../server/ground/refusal.js';
 import { SseTransport } from '../../server/transport/sse.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { metricOf } from '../support/metrics.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 
@@ -178,7 +179,7 @@ test('I7: a gateway that stops ends its readers, who hear to come back', async (
   const stream = await listen(`${other.url}/v1/streams/orders/ida?offset=now&live=sse`);
   await until(() => stream.heard.text.includes('control'), { what: 'the stream' });
   const poll = fetch(`${other.url}/v1/streams/orders/ida?offset=now&live=long-poll&timeout=60`);
-  await until(async () => /^rowcast_connections 2$/m.test(await (await fetch(`${other.url}/metrics`)).text()), {
+  await until(async () => (await metricOf(other.url, 'rowcast_connections')) === 2, {
     what: 'two readers',
   });
   await other.stop();

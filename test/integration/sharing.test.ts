@@ -6,6 +6,7 @@ import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Follower, follow, seqs } from '../support/follow.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import { type Claims, signWith } from '../support/issuer.js';
+import { metricOf } from '../support/metrics.js';
 import { type Tab, Tabs } from '../support/tabs.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
@@ -42,10 +43,7 @@ const write = (count: number, to = channel) =>
     [to.replace('message:', ''), count],
   );
 
-async function metric(name: string, from = gateway): Promise<number> {
-  const text = await (await fetch(`${from.url}/metrics`)).text();
-  return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\d+)`, 'm').exec(text)?.[1]);
-}
+const metric = (name: string, from = gateway) => metricOf(from.url, name);
 
 /** Everything came, once, in order. */
 function expectAll(follower: Follower, count: number): void {

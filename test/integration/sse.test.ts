@@ -6,6 +6,7 @@ import { type EventStream, type EventStreamOptions, openEventStream } from '../s
 import { fairNow } from '../support/fair-clock.js';
 import { seqs } from '../support/follow.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { metricOf } from '../support/metrics.js';
 import { startProxy } from '../support/proxy.js';
 import { talk } from '../support/raw-http.js';
 import { until } from '../support/until.js';
@@ -289,7 +290,7 @@ async function subscribersOf(channel: string, at = gateway): Promise<number | un
 
 async function connectionsGone(): Promise<void> {
   for (const end of ends.splice(0).reverse()) await end();
-  await until(async () => /^rowcast_connections 0$/m.test(await (await fetch(`${gateway.url}/metrics`)).text()), {
+  await until(async () => (await metricOf(gateway.url, 'rowcast_connections')) === 0, {
     what: 'no connection at all',
   });
 }

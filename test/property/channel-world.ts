@@ -60,9 +60,9 @@ class Follower implements Owner {
   }
 
   #takeOf(subscription: Subscription): boolean {
-    const data = subscription.take();
-    if (data === null) return false;
-    const { type, channel, from, events } = JSON.parse(data.toString()) as {
+    const taken = subscription.take();
+    if (taken === null) return false;
+    const { type, channel, from, events } = JSON.parse(taken.data.toString()) as {
       type: string;
       channel: string;
       from: number;

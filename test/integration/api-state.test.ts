@@ -1,0 +1,55 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pg from 'pg';
+import { advance, begin, type ProgressEvent, type ProgressState, STATE_VERSION } from '../../client/progress/index.js';
+import type { Gateway } from '../../server/gateway.js';
+import { ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
+import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
+import { NO_RATES, startTestGateway } from '../support/gateway.js';
+
+interface Row {
+  readonly seq: number;
+}
+
+let database: TestDatabase;
+let gateway: Gateway;
+let writer: pg.Pool;
+beforeAll(async () => {
+  database = await createDatabase();
+  writer = new pg.Pool({ connectionString: database.url, application_name: TEST_SESSION });
+  gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: JWT_SECRET });
+});
+afterAll(async () => {
+  await gateway.stop();
+  await writer.end();
+  await database.drop();
+});
+
+const EXECUTIONS = '/api/agents/executions';
+
+const doSteps = (id: string, count: number) =>
+  writer.query(
+    `INSERT INTO agent_execution_logs (execution_id, event_type, message)
+     SELECT $1, 'task-completed', 'step ' || n FROM generate_series(1, $2::int) n`,
+    [id, count],
+  );
+
+test('the state of a snapshot goes on with the events after its position, as if all had been read', async () => {
+  const ann = await tokenFor('ann');
+  const id = await createExecution(writer, await createVenture(writer, 'ann'));
+  await doSteps(id, 3);
+  const { body } = await ask(gateway, `${EXECUTIONS}/${id}?logs=none&state=1`, ann);
+  expect(body.state).toMatchObject({ version: STATE_VERSION, progress: { seq: 4, steps: { counts: { done: 3 } } } });
+  expect(body.position).toMatch(/\.4$/);
+  await doSteps(id, 2);
+  await writer.query(`UPDATE agent_executions SET status = 'completed' WHERE execution_id = $1`, [id]);
+  const all = await ask(gateway, `${EXECUTIONS}/${id}?logs=all&state=1`, ann);
+  const from = (state: ProgressState, rows: readonly Row[]): ProgressState =>
+    rows.reduce<ProgressState>(
+      (before, { seq, ...row }) => advance(before, { seq, row: row as ProgressEvent['row'] }),
+      state,
+    );
+  const later = all.body.logs.filter(({ seq }: Row) => seq > 4);
+  expect(from(body.state.progress, later)).toEqual(from(begin(), all.body.logs));
+  expect(all.body.state.progress).toEqual(from(begin(), all.body.logs));
+  expect((await ask(gateway, `${EXECUTIONS}/${id}`, ann)).body).not.toHaveProperty('state');
+});
