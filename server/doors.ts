@@ -10,14 +10,18 @@ import { makeAuthenticator } from './auth/authenticator.js';
 import { Connection, type ConnectionOptions } from './connection/connection.js';
 import type { Logger } from './ground/logger.js';
 import type { Metrics } from './ground/metrics.js';
+import { Refusal } from './ground/refusal.js';
 import { apiRoutes } from './http/api/router.js';
 import { makeApp } from './http/app.js';
+import type { Charge } from './http/body.js';
 import { tokenReader } from './http/credentials.js';
 import { crossOrigin } from './http/cross-origin.js';
 import { eventRoutes } from './http/events.js';
+import { identifyByFirst } from './http/first-command.js';
 import { limitedBy } from './http/limit.js';
 import { makeServer } from './http/server.js';
 import { ticketRoutes } from './http/tickets.js';
+import { Delivery } from './limits/delivery.js';
 import { Limiter } from './limits/limiter.js';
 import { UserLimits } from './limits/users.js';
 import { clientAddress } from './network/address.js';
@@ -87,10 +91,18 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
     metrics,
   };
   const compression = config.compression === 'on';
-  const requests = new RequestDoor({ ...edge, pageBytes: config.pageBytes, connect, peers });
-  const limitTo = (rate: number) => {
+  const delivery = new Delivery();
+  const requests = new RequestDoor({ ...edge, pageBytes: config.pageBytes, delivery, connect, peers });
+  const spender = (rate: number) => {
     const limiter = new Limiter({ each: { rate } });
-    return limitedBy((request) => limiter.spend(clientAddress(request, config.trustProxy))?.retryAfter ?? 0);
+    return (request: IncomingMessage, count?: number) =>
+      limiter.spend(clientAddress(request, config.trustProxy), count)?.retryAfter ?? 0;
+  };
+  const spend = spender(config.addressPollRate); // polls are many and cheap
+  const charge: Charge = (request, principal, count) => {
+    users.spend(principal, count);
+    const retryAfter = spend(request, count);
+    if (retryAfter > 0) throw new Refusal('rate_limited', undefined, retryAfter);
   };
   const eventOptions = {
     door: requests,
@@ -98,7 +110,9 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
     ...limits,
     cache: config.cache,
     compression,
-    limit: limitTo(config.addressPollRate), // polls are many and cheap
+    limit: limitedBy(spend),
+    identify: identifyByFirst(authenticator, tokenOf),
+    charge,
   };
   const inProcess = new InProcessDoor({
     sendBufferBytes: config.sendBufferBytes,
@@ -124,6 +138,8 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
     databaseFor,
     limit: eventOptions.limit,
     maxBodyBytes: config.apiBodyBytes,
+    charge,
+    delivery,
     logger,
   });
   const app = makeApp({
@@ -139,7 +155,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
       ticketRoutes({ ...eventOptions, tickets }),
       ...extensions.flatMap((extension) => extension.routes?.(context) ?? []),
     ],
-    limit: limitTo(config.addressRequestRate),
+    limit: limitedBy(spender(config.addressRequestRate)),
     health: () => sources.health(),
     channels: (limit) => sources.channels(limit),
     metrics: () => metrics.scrape(),
@@ -151,6 +167,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
   keepSocketRoom(server, connectionsOf(config), logger);
   const sockets = new WebSocketDoor(server, {
     ...edge,
+    maxConnections: config.maxConnections,
     path: '/v1/ws',
     compression,
     ...limits,

@@ -31,7 +31,19 @@ const commands = {
 
 export type ParsedCommand = { [T in keyof typeof commands]: z.output<(typeof commands)[T]> }[keyof typeof commands];
 
-const envelope = z.looseObject({ type: z.string(), id: id.optional().catch(undefined) });
+/** The fields of all commands, besides their type. */
+export const COMMAND_FIELDS = ['id', 'protocol', 'token', 'ticket', 'channel', 'since'] as const;
+
+/** Maximum number of names in a command. Fields of newer clients are dropped; thousands of them are no command. */
+const MAX_NAMES = 20;
+export const TOO_MANY_NAMES = `must have at most ${MAX_NAMES} fields`;
+
+/** Whether an object has more names than a command. Counted before anything else is done with them. */
+export function hasManyNames(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.keys(value).length > MAX_NAMES;
+}
+
+const envelope = z.object({ type: z.string(), id: id.optional().catch(undefined) });
 
 /** The refusal of a malformed frame, with the id of its command if it has one. */
 export class RefusedFrame extends Refusal {
@@ -60,6 +72,7 @@ export function parseCommand(text: string): ParsedCommand {
 
 /** Parses a command from a JSON value. Throws `RefusedFrame`. */
 export function readCommand(value: unknown): ParsedCommand {
+  if (hasManyNames(value)) throw new RefusedFrame('invalid_frame', `a frame ${TOO_MANY_NAMES}`);
   const outer = envelope.safeParse(value);
   if (!outer.success) throw new RefusedFrame('invalid_frame', 'a frame must be an object with a type and an id');
   const { type, id: commandId } = outer.data;

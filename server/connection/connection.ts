@@ -40,6 +40,9 @@ export interface ConnectionOptions {
   readonly delivered?: SubscriptionsOptions['delivered'];
 }
 
+/** The close code of RFC 6455 for what is too large to be read. */
+const TOO_LARGE = 1009;
+
 /** The number of malformed frames after which the connection is closed: the client is broken, or hostile. */
 const MAX_REFUSED = 100;
 
@@ -76,6 +79,11 @@ export class Connection {
   /** The subject of the principal; null until the client is authenticated. */
   get subject(): string | null {
     return this.#principal?.subject ?? null;
+  }
+
+  /** Whether a `connect` was received, which has not failed. */
+  get connecting(): boolean {
+    return this.#connecting;
   }
 
   /** Whether the connection is closed: nothing is sent, and commands are ignored. */
@@ -139,7 +147,7 @@ export class Connection {
   /** Closes the connection with an error, which the client receives. */
   close(code: ErrorCode, message: string = errors[code].meaning): void {
     if (this.#closed) return;
-    const { close = 4000 } = errors[code] as { close?: number };
+    const { close = code === 'frame_too_large' ? TOO_LARGE : 4000 } = errors[code] as { close?: number };
     this.gone();
     this.#options.transport.close(close, message);
   }

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { type Request, type RequestHandler, type Response, Router } from 'express';
 import { type Door, type PollAnswer, type Positions, textOf } from '../ports/door.js';
 import type { PrincipalOf } from '../ports/principal.js';
-import { bodyReader } from './body.js';
+import { bodyReader, type Charge, type Identify } from './body.js';
 import { type CacheScope, isNotModified, setCacheControl } from './caching.js';
 import { endCompressed } from './compression.js';
 import { refuseMethod } from './methods.js';
@@ -20,8 +20,11 @@ export interface EventRoutesOptions {
   readonly cache: CacheScope;
   /** Whether the responses of polls are compressed. */
   readonly compression: boolean;
-  /** The rate limit of polls and commands. The door limits event streams, as connections. */
+  /** The rate limit of polls, commands and bodies. The door limits event streams, as connections. */
   readonly limit: RequestHandler;
+  /** Who sends a body of commands. */
+  readonly identify: Identify;
+  readonly charge: Charge;
 }
 
 /** The size limit of a body, in frames of the maximum size. */
@@ -30,10 +33,10 @@ const BODY_FRAMES = 4;
 const REFUSED = refuseMethod('GET, POST');
 
 export function eventRoutes(options: EventRoutesOptions): Router {
-  const { door, principalOf, maxFrameBytes, maxSubscriptions, cache, compression, limit } = options;
+  const { door, principalOf, maxFrameBytes, maxSubscriptions, cache, compression, limit, identify, charge } = options;
   // One `connect`, and for each subscription a `subscribe` and an `unsubscribe`.
   const most = 2 * maxSubscriptions + 1;
-  const bodyOf = bodyReader({ maxBytes: BODY_FRAMES * maxFrameBytes, unreadable: 'invalid_frame' });
+  const bodyOf = bodyReader({ maxBytes: BODY_FRAMES * maxFrameBytes, unreadable: 'invalid_frame', charge });
   const router = Router();
   const send = async (request: Request, response: Response, answer: Pick<PollAnswer, 'frames' | 'positions'>) => {
     const text = asJson(answer);
@@ -50,8 +53,8 @@ export function eventRoutes(options: EventRoutesOptions): Router {
       const lastEventId = request.get('Last-Event-ID') || searchOf(request).get('lastEventId');
       await door.stream(request, response, commandsInQuery(request, ['session', 'lastEventId'], lastEventId));
     })
-    .post(async (request, response) => {
-      const body = await bodyOf(request);
+    .post(limit, async (request, response) => {
+      const body = await bodyOf(request, identify);
       await door.stream(request, response, commandsInBody(body, request, ['session'], most));
     })
     .all(REFUSED);
@@ -74,7 +77,7 @@ export function eventRoutes(options: EventRoutesOptions): Router {
       else await send(request, response, answer);
     })
     .post(async (request, response) => {
-      const connect = commandsInBody(await bodyOf(request), request, ['session', 'wait'], most);
+      const connect = commandsInBody(await bodyOf(request, identify), request, ['session', 'wait'], most);
       const answer = await door.poll(request, response, connect, waitOf(request));
       if (answer === null) return;
       response.set('Cache-Control', 'no-store');
@@ -86,8 +89,9 @@ export function eventRoutes(options: EventRoutesOptions): Router {
     .route('/v1/commands')
     .all(limit)
     .post(async (request, response) => {
-      const body = await bodyOf(request);
-      const { subject } = await principalOf(request);
+      const principal = await principalOf(request);
+      const body = await bodyOf(request, async () => principal);
+      const { subject } = principal;
       const forwarded = forwardedInBody(body, most);
       await door.command({ subject, ...forwarded });
       response.status(202).json({ accepted: forwarded.commands.length });

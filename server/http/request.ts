@@ -5,6 +5,7 @@
 import { PROTOCOL } from '@rowcast/client/protocol';
 import type { Request } from 'express';
 import { z } from 'zod';
+import { COMMAND_FIELDS, hasManyNames, TOO_MANY_NAMES } from '../connection/commands.js';
 import { Refusal } from '../ground/refusal.js';
 import type { ConnectRequest, ForwardedCommands } from '../ports/door.js';
 
@@ -16,10 +17,13 @@ const SESSION = '1 to 64 letters, digits, _ or -';
 const WAIT = `0 to ${MAX_WAIT} seconds`;
 
 const name = z.string(SESSION).regex(/^[\w-]{1,64}$/, SESSION);
-/** The fields of a command are scalars. Nested values are dropped without recursion, however deep they are. */
+/** The fields of a command are scalars. Nested values and other fields are dropped without looking into them. */
+const scalar = z.unknown().transform((value) => (Object(value) === value ? undefined : value));
 const command = z
-  .looseObject({ type: z.string() })
-  .transform((fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => Object(value) !== value)));
+  .custom((value) => !hasManyNames(value), TOO_MANY_NAMES)
+  .pipe(
+    z.object({ type: z.string(), ...Object.fromEntries(COMMAND_FIELDS.map((field) => [field, scalar.optional()])) }),
+  );
 const session = z.object({ session: name.optional() });
 const wait = z.object({
   wait: z.coerce

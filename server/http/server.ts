@@ -6,12 +6,10 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import { bareAnswer, Refusal } from '../ground/refusal.js';
+import { PlainSockets } from './plain-sockets.js';
 
 /** Interval at which connections without a complete request are closed, in milliseconds. */
 const CHECK_INTERVAL = 1_000;
-
-/** Maximum number of connections that are not admitted as clients. Beyond it the oldest is closed; ordinary requests finish long before. */
-const MAX_PLAIN = 2_048;
 
 /**
  * How long an idle connection stays open, in milliseconds. Longer than in proxies (a minute, as a rule): otherwise a proxy would
@@ -45,22 +43,18 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
   let stopping = false;
   const server = createServer(options, (request, response) => {
     if (hasTooManyHeaders(request)) refuse(request.socket, TOO_LARGE);
+    else if (isAmbiguous(request)) refuse(request.socket, MALFORMED);
     else if (!stopping) app(request, response);
     // A pipelined request is dropped: the connection closes after the last response that is still due.
     else if (unanswered.get(request.socket)?.size === 1) refuse(request.socket, STOPPING);
   });
   server.maxHeadersCount = MAX_HEADER_COUNT + 1;
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(socket, answerTo(error)));
-  const plain = new Set<Socket>();
+  const plain = new PlainSockets((socket) => [...(unanswered.get(socket) ?? [])].some(({ req }) => req.complete));
   const open = new Set<ServerResponse>();
   server.on('connection', (socket) => {
     plain.add(socket);
     socket.once('close', () => plain.delete(socket));
-    const [oldest] = plain;
-    if (plain.size > MAX_PLAIN && oldest !== undefined) {
-      plain.delete(oldest);
-      oldest.destroy();
-    }
   });
   server.prependListener('request', (request, response) => {
     const { socket } = request;
@@ -77,6 +71,7 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
   server.on('upgrade', (request, socket, head) => {
     if (request.headers.upgrade?.toLowerCase() !== 'websocket') return answer(server, request);
     if (hasTooManyHeaders(request)) return refuse(request.socket, TOO_LARGE);
+    if (isAmbiguous(request)) return refuse(request.socket, MALFORMED);
     plain.delete(request.socket);
     server.emit('websocket', request, socket, head);
   });
@@ -84,7 +79,7 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
     stopping = true;
     // Not `close` of http, which treats a connection as idle while the end of a response is being sent.
     NetServer.prototype.close.call(server);
-    for (const socket of plain) if (!unanswered.get(socket)?.size) socket.destroy();
+    for (const socket of plain.sockets) if (!unanswered.get(socket)?.size) socket.destroy();
     // The last response of each connection carries `Connection: close`, so that no further request is sent on it.
     for (const last of new Map([...open].map((response) => [response.req.socket, response])).values()) {
       last.shouldKeepAlive = false;
@@ -105,6 +100,12 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
 
 function hasTooManyHeaders({ rawHeaders }: IncomingMessage): boolean {
   return rawHeaders.length > 2 * MAX_HEADER_COUNT;
+}
+
+/** Whether a proxy could take the request for another host or length: several Host headers, or HTTP/0.9. */
+function isAmbiguous({ rawHeaders, httpVersionMajor }: IncomingMessage): boolean {
+  const hosts = rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host');
+  return hosts.length > 1 || httpVersionMajor < 1;
 }
 
 const TOO_LARGE = bareAnswer(

@@ -32,14 +32,14 @@ export class Bucket {
   }
 
   /**
-   * Takes one token and returns 0. If there is none, returns how long to wait: each rejected caller gets its own
-   * turn, one token after the other, so that they do not all come back at the same time.
+   * Takes tokens and returns 0: one must be there, and the others are on credit. If there is none, returns how long to wait:
+   * each rejected caller gets its own turn, one token after the other, so that they do not all come back at the same time.
    */
-  take(now: number): number {
+  take(now: number, tokens = 1): number {
     const fullAt = Math.max(this.#fullAt, now) + this.#interval;
     const room = fullAt - this.#depth;
     if (room - now < ROUNDING) {
-      this.#fullAt = fullAt;
+      this.#fullAt = fullAt + (tokens - 1) * this.#interval;
       return 0;
     }
     const turn = Math.max(this.#lastTurn + this.#interval, room);

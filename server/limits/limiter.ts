@@ -74,11 +74,11 @@ export class Limiter {
     return this.#buckets.size;
   }
 
-  /** Counts one request of a name against the rates. Returns null, or why it is rejected. */
-  spend(name: string): Rejection | null {
+  /** Counts requests of a name against the rates. Returns null, or why it is rejected. */
+  spend(name: string, requests = 1): Rejection | null {
     const now = this.#now();
     // The bucket of the name first: a name above its rate does not use up the rate of the others.
-    const retryAfter = this.#bucketFor(name).take(now) || this.#bucket?.take(now) || 0;
+    const retryAfter = this.#bucketFor(name).take(now, requests) || this.#bucket?.take(now, requests) || 0;
     return retryAfter > 0 ? { code: 'rate_limited', retryAfter } : null;
   }
 

@@ -19,9 +19,9 @@ export class UserLimits {
     this.#limiter = limiter;
   }
 
-  /** Counts one request. Throws `Refusal` (rate_limited). */
-  spend({ role, subject }: Principal): void {
-    if (role === 'authenticated') throwIfRejected(this.#limiter.spend(subject));
+  /** Counts one request, or the body of one as several. Throws `Refusal` (rate_limited). */
+  spend({ role, subject }: Principal, requests = 1): void {
+    if (role === 'authenticated') throwIfRejected(this.#limiter.spend(subject, requests));
   }
 
   /** Counts one connection, which is a request as well; returns how to end it. Throws `Refusal` (rate_limited, too_many_connections). */

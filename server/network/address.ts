@@ -11,6 +11,11 @@ function networkOf(text: string): string | null {
   return `${ipaddr.fromByteArray(prefix)}/64`;
 }
 
+/** The address of the peer of a socket, for bounds by address. */
+export function addressOf({ remoteAddress = '' }: { readonly remoteAddress?: string | undefined }): string {
+  return networkOf(remoteAddress) ?? remoteAddress;
+}
+
 /**
  * The address of a client, for the limits by address. Each trusted proxy has appended the address of its peer to
  * `X-Forwarded-For`; entries further left are written by the client and not trusted.

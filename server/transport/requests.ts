@@ -9,6 +9,7 @@ import { errors, type Frame } from '@rowcast/client/protocol';
 import type { Connection, ConnectionOptions } from '../connection/connection.js';
 import type { Metrics } from '../ground/metrics.js';
 import { Refusal } from '../ground/refusal.js';
+import type { Delivery } from '../limits/delivery.js';
 import type { Limiter, Rejection } from '../limits/limiter.js';
 import { clientAddress } from '../network/address.js';
 import type {
@@ -40,6 +41,8 @@ export interface RequestDoorOptions {
   /** Connections by address. */
   readonly addresses: Limiter;
   readonly trustedProxies: number;
+  /** Bounds the responses of polls that wait to be read. */
+  readonly delivery: Delivery;
   /** In milliseconds. */
   readonly heartbeat: number;
   readonly connect: (
@@ -115,17 +118,25 @@ export class RequestDoor implements Door {
     connect: ConnectRequest,
     wait: number,
   ): Promise<PollAnswer | null> {
-    const { addresses, pageBytes, heartbeat } = this.#options;
-    this.#admit(request, response, (address) => addresses.join(address));
+    const { addresses, pageBytes, heartbeat, delivery } = this.#options;
+    const address = this.#admit(request, response, (address) => addresses.join(address));
     return new Promise((resolve, reject) => {
       const transport = new PollTransport({ bytes: pageBytes, wait, replies: connect.replies }, () => {
         const { frames, writable } = transport;
         const refused = transport.closed ?? (connect.replies ? null : transport.refused);
         const { behind } = connection;
         const positions = connection.positions();
+        const reader = connection.subject || address; // clients without a token have one subject
         connection.gone();
-        if (refused === null) resolve({ frames, positions, full: !writable || behind });
-        else reject(refused);
+        if (refused !== null) return reject(refused);
+        const bytes = frames.reduce((sum, frame) => sum + (Buffer.isBuffer(frame) ? frame.length : 0), 0);
+        try {
+          delivery.refuse(bytes, reader);
+        } catch (error) {
+          return reject(error);
+        }
+        delivery.give(response, bytes, reader);
+        resolve({ frames, positions, full: !writable || behind });
       });
       const connection = this.#connect(connect, request, response, transport, Math.max(heartbeat, POLL_BEATS * wait));
       transport.behind = () => connection.behind;
@@ -175,7 +186,7 @@ export class RequestDoor implements Door {
     return 'accepted';
   }
 
-  #admit(request: IncomingMessage, response: ServerResponse, enter: (address: string) => Rejection | null): void {
+  #admit(request: IncomingMessage, response: ServerResponse, enter: (address: string) => Rejection | null): string {
     if (this.#stopping) throw new Refusal('shutting_down');
     const { addresses, trustedProxies, metrics } = this.#options;
     const address = clientAddress(request, trustedProxies);
@@ -186,6 +197,7 @@ export class RequestDoor implements Door {
     }
     response.once('close', () => addresses.leave(address));
     response.emit('admitted');
+    return address;
   }
 
   #connect(

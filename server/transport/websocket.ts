@@ -1,6 +1,7 @@
 /**
  * The door for WebSockets: accepts upgrades at one path, limits them by address, opens a connection for each, and sends
- * heartbeats. A client that is not admitted gets the error and a retry hint as a frame where that is affordable.
+ * heartbeats. A client that is not admitted gets the error and a retry hint as a frame where that is affordable. Clients that
+ * have not authenticated yet have a bound of their own, so that they cannot take the places of the others.
  */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server } from 'node:http';
@@ -15,7 +16,7 @@ import { type Limiter, LONGEST_WAIT, type Rejection } from '../limits/limiter.js
 import { clientAddress } from '../network/address.js';
 import type { RequestOrigin } from '../network/origins.js';
 import type { Transport } from '../ports/door.js';
-import { type SocketLimits, SocketTransport } from './socket.js';
+import { LEAVE_TIMEOUT, type SocketLimits, SocketTransport } from './socket.js';
 
 /** A frame above this multiple of the limit is not read to its end: the connection is closed with code 1009. */
 const HARD_LIMIT = 16;
@@ -31,8 +32,13 @@ const DEFLATE = {
   concurrencyLimit: 4,
 };
 
-/** How long a rejected client may take to close, in milliseconds. */
-const LEAVE_TIMEOUT = 1_000;
+/** How long a client may take to read what it was sent and to answer the close frame, in milliseconds. */
+const CLOSE_TIMEOUT = 5_000;
+
+/** Maximum number of clients that have not authenticated: a share of all places. Beyond it the oldest is disconnected. */
+const MAX_UNKNOWN = 2_048;
+const MIN_UNKNOWN = 64;
+const UNKNOWN_SHARE = 1 / 4;
 
 /** Minimum time between two log lines about rejected clients, in milliseconds. */
 const LOG_INTERVAL = 60_000;
@@ -49,6 +55,7 @@ export interface WebSocketOptions {
   readonly byteRate: number;
   /** Connections by address. */
   readonly addresses: Limiter;
+  readonly maxConnections: number;
   /** The number of proxies in front of the gateway whose X-Forwarded-For is trusted. */
   readonly trustedProxies: number;
   /** In milliseconds. */
@@ -67,24 +74,30 @@ export class WebSocketDoor {
   /** For rejected clients, which get a retry hint and are closed. */
   readonly #rejecting: WebSocketServer;
   readonly #open = new Map<SocketTransport, Connection>();
+  /** Those of clients that have not authenticated, the oldest first. */
+  readonly #unknown = new Map<SocketTransport, Connection>();
+  readonly #maxUnknown: number;
   readonly #leaving = new Set<WebSocket>();
   readonly #beat: NodeJS.Timeout;
   #loggedAt = Number.NEGATIVE_INFINITY;
   #stopping = false;
 
   constructor(server: Server, options: WebSocketOptions) {
-    const { maxFrameBytes, maxSubscriptions, sendBufferBytes, frameRate, byteRate } = options;
+    const { maxFrameBytes, maxSubscriptions, sendBufferBytes, frameRate, byteRate, maxConnections } = options;
     this.#options = options;
+    this.#maxUnknown = Math.min(MAX_UNKNOWN, Math.max(MIN_UNKNOWN, UNKNOWN_SHARE * maxConnections));
     this.#limits = {
       sendBufferBytes,
+      maxFrameBytes,
       // The burst allows a client to leave and subscribe to all its channels at once, and to send a frame of the maximum size.
       frames: { perSecond: frameRate, burst: frameRate + 2 * maxSubscriptions },
       bytes: { perSecond: byteRate, burst: byteRate + HARD_LIMIT * maxFrameBytes },
     };
     const common = { noServer: true, clientTracking: false, perMessageDeflate: false, autoPong: false };
     const perMessageDeflate = options.compression && DEFLATE;
-    this.#sockets = new WebSocketServer({ ...common, perMessageDeflate, maxPayload: HARD_LIMIT * maxFrameBytes });
-    const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT }; // @types/ws lacks closeTimeout
+    const whole = { maxPayload: HARD_LIMIT * maxFrameBytes, closeTimeout: CLOSE_TIMEOUT }; // @types/ws lacks closeTimeout
+    this.#sockets = new WebSocketServer({ ...common, perMessageDeflate, ...whole });
+    const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT };
     this.#rejecting = new WebSocketServer({ ...common, ...brief });
     server.on('websocket', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#beat = setInterval(() => {
@@ -176,18 +189,37 @@ export class WebSocketDoor {
     const transport = new SocketTransport(webSocket, socket, this.#limits);
     const connection = connect(randomUUID(), transport, request);
     this.#open.set(transport, connection);
+    this.#addUnknown(transport, connection);
     transport.onDrained = () => connection.drained();
+    transport.onExcess = () => {
+      if (connection.connecting) return;
+      connection.tooLarge();
+      connection.close('frame_too_large');
+    };
     webSocket.on('pong', () => transport.alive());
-    webSocket.on('message', (data: Buffer, isBinary: boolean) => {
+    webSocket.on('message', async (data: Buffer, isBinary: boolean) => {
       transport.alive();
-      if (isBinary) connection.binary();
-      else if (data.length > maxFrameBytes) connection.tooLarge();
-      else void connection.receive(data.toString());
+      if (isBinary) return connection.binary();
+      if (data.length > maxFrameBytes) return connection.tooLarge();
+      await connection.receive(data.toString());
+      if (connection.subject !== null && this.#unknown.delete(transport)) transport.known();
     });
     webSocket.on('close', () => {
       this.#open.delete(transport);
+      this.#unknown.delete(transport);
       connection.gone();
     });
+  }
+
+  /** The oldest goes that is not being authenticated; this one if all others are. */
+  #addUnknown(transport: SocketTransport, connection: Connection): void {
+    this.#unknown.set(transport, connection);
+    if (this.#unknown.size <= this.#maxUnknown) return;
+    for (const [{ socket }, { connecting }] of this.#unknown) {
+      if (connecting) continue;
+      this.#options.metrics.turnedAway.inc();
+      return socket.terminate();
+    }
   }
 }
 

@@ -12,6 +12,7 @@ import { makeLogger } from '../../server/ground/logger.js';
 import { openApi } from '../../server/http/api/openapi.js';
 import { problem } from '../../server/http/api/problem.js';
 import { apiRoutes } from '../../server/http/api/router.js';
+import { Delivery } from '../../server/limits/delivery.js';
 import type { ExtensionContext } from '../../server/ports/extension.js';
 import { ask, JWT_SECRET } from '../support/api.js';
 import { testClient } from '../support/client.js';
@@ -191,6 +192,8 @@ test('the document has every route that is served, and no other', async () => {
     databaseFor: used.databaseFor,
     limit: (_request, _response, next) => next(),
     maxBodyBytes: 1024,
+    charge: () => {},
+    delivery: new Delivery(),
     logger: makeLogger('silent'),
   });
   const served = mounted(router.stack as unknown as Layer[]).filter(

@@ -223,8 +223,9 @@ test('I6: answers of all together have a bound, and a deadline to be taken by', 
   const server = createServer((request, response) => {
     const body = Buffer.alloc(request.url === '/small' ? 10 : 2e7);
     try {
-      delivery.refuse(body, request.headers.host ?? '');
-      delivery.give(response, body, request.headers.host ?? '');
+      delivery.refuse(body.length, request.headers.host ?? '');
+      delivery.give(response, body.length, request.headers.host ?? '');
+      response.end(body);
     } catch (error) {
       response.writeHead(429).end(String(error));
     }
@@ -255,7 +256,8 @@ test('I6: an answer for somebody who has left meanwhile waits for nobody', async
   });
   const server = createServer((_request, response) => {
     response.once('close', () => {
-      delivery.give(response, body, 'ann');
+      delivery.give(response, body.length, 'ann');
+      response.end(body);
       given();
     });
     response.socket?.destroy();
@@ -264,6 +266,6 @@ test('I6: an answer for somebody who has left meanwhile waits for nobody', async
   const { port } = server.address() as AddressInfo;
   await expect(fetch(`http://localhost:${port}/`)).rejects.toThrow();
   await late;
-  expect(() => delivery.refuse(body, 'ann')).not.toThrow();
+  expect(() => delivery.refuse(body.length, 'ann')).not.toThrow();
   server.close();
 });

@@ -220,10 +220,14 @@ test('frames: one that sends too many is read no faster than it may send; nobody
 test('bytes: whatever they are made of, they are read no faster than they may come', async () => {
   const url = await gatewayWith({}, { maxFrameBytes: 1_024 });
   let pongs = 0;
+  let connected = false;
   const client = await openRawWebSocket(url, (_, payload) => {
     if (payload.includes('"pong"')) pongs += 1;
+    connected ||= payload.includes('"connected"');
   });
   ends.push(() => client.socket.destroy());
+  client.socket.write(say({ type: 'connect', id: 0, protocol: 1 }));
+  await until(() => connected, { what: 'the connection' });
   const began = performance.now();
   // 240 KiB of pongs that nobody asked for: no frame that the protocol knows, and none that the library shows.
   const pong = encodeFrame(PONG, Buffer.alloc(122));
@@ -236,7 +240,12 @@ test('bytes: whatever they are made of, they are read no faster than they may co
 
 test('I6: a client that sends WebSocket pings and never reads gets no heap of pongs', async () => {
   const gateway = await startGatewayProcess(database.url, NO_RATES);
-  const raw = await openRawWebSocket(gateway.url, () => {});
+  let connected = false;
+  const raw = await openRawWebSocket(gateway.url, (_, payload) => {
+    connected ||= payload.includes('"connected"');
+  });
+  raw.socket.write(say({ type: 'connect', id: 0, protocol: 1 }));
+  await until(() => connected, { what: 'the connection' });
   raw.socket.pause();
   const ping = encodeFrame(PING, Buffer.alloc(125));
   const piece = Buffer.concat(Array.from({ length: 1_000 }, () => ping));

@@ -7,11 +7,11 @@ import { type Request, type RequestHandler, type Response, Router } from 'expres
 import type { z } from 'zod';
 import type { Logger } from '../../ground/logger.js';
 import { Refusal } from '../../ground/refusal.js';
-import { Delivery } from '../../limits/delivery.js';
+import type { Delivery } from '../../limits/delivery.js';
 import type { DatabaseFor, Use } from '../../ports/database.js';
 import type { PrincipalOf } from '../../ports/principal.js';
 import type { Api, Route } from '../../ports/route.js';
-import { type BodyReader, bodyReader } from '../body.js';
+import { type BodyReader, bodyReader, type Charge } from '../body.js';
 import { isNotModified } from '../caching.js';
 import { refuseMethod } from '../methods.js';
 import { docsPage } from './docs-page.js';
@@ -29,6 +29,9 @@ export interface ApiOptions {
   /** The rate limit by address. It runs before everything else. */
   readonly limit: RequestHandler;
   readonly maxBodyBytes: number;
+  readonly charge: Charge;
+  /** Bounds the responses that wait to be read. */
+  readonly delivery: Delivery;
   readonly logger: Logger;
 }
 
@@ -37,7 +40,7 @@ const EXACT = { caseSensitive: true, strict: true };
 
 /** Returns the router of the HTTP API: its operations, its OpenAPI document, and the page that shows the document. */
 export function apiRoutes(options: ApiOptions): Router {
-  const { apis, tokens, limit, maxBodyBytes } = options;
+  const { apis, tokens, limit, maxBodyBytes, charge } = options;
   const routes = apis.flatMap((api) => api.routes);
   const router = Router(EXACT);
   router.use((request, response, next) => {
@@ -53,8 +56,7 @@ export function apiRoutes(options: ApiOptions): Router {
   router.use('/docs', docsPage());
   const serving: Serving = {
     ...options,
-    bodyOf: bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', revive: refuseLossy }),
-    delivery: new Delivery(),
+    bodyOf: bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', charge }),
   };
   for (const path of new Set(routes.map((route) => route.path))) {
     const resource = router.route(path);
@@ -69,9 +71,8 @@ export function apiRoutes(options: ApiOptions): Router {
   return Router(EXACT).use('/api', router);
 }
 
-interface Serving extends Pick<ApiOptions, 'principalOf' | 'databaseFor' | 'logger'> {
+interface Serving extends Pick<ApiOptions, 'principalOf' | 'databaseFor' | 'delivery' | 'logger'> {
   readonly bodyOf: BodyReader;
-  readonly delivery: Delivery;
 }
 
 async function serve(route: Route, request: Request, response: Response, options: Serving): Promise<void> {
@@ -79,7 +80,8 @@ async function serve(route: Route, request: Request, response: Response, options
   if (options.logger.isLevelEnabled('debug')) logWhenAnswered(route, requestId, response, options.logger);
   const principal = await options.principalOf(request);
   // After authentication: a client without a token cannot make the gateway read a body.
-  const json = route.body === undefined ? undefined : await options.bodyOf(request);
+  const json = route.body === undefined ? undefined : await options.bodyOf(request, async () => principal);
+  if (json !== undefined) refuseLossy(json);
   const gone = () => response.destroyed;
   const databaseFor = (use: Use) => options.databaseFor({ principal, requestId, use, gone });
   const { status, body, etag, headers } = await route.handle({
@@ -102,8 +104,9 @@ async function serve(route: Route, request: Request, response: Response, options
     response.set('Content-Type', 'application/json');
     const bytes = Buffer.from(JSON.stringify(body));
     // Not for writes: they are committed, and a client that gets an error would repeat them.
-    if (route.method === 'get') options.delivery.refuse(bytes, principal.subject);
-    options.delivery.give(response, bytes, principal.subject);
+    if (route.method === 'get') options.delivery.refuse(bytes.length, principal.subject);
+    options.delivery.give(response, bytes.length, principal.subject);
+    response.end(bytes);
   }
 }
 
@@ -136,9 +139,14 @@ function read(route: Route, request: Request, json: unknown) {
   return parts;
 }
 
-/** Refuses values that are valid JSON, and that JavaScript would lose silently. */
-function refuseLossy(name: string, value: unknown): unknown {
-  if (name === '__proto__') throw new Refusal('invalid_request', 'the body has the name __proto__');
-  if (value === Infinity || value === -Infinity) throw new Refusal('invalid_request', 'a number is too large');
-  return value;
+/** Refuses values that are valid JSON, and that JavaScript would lose silently. A loop: JSON may be nested deeper than calls. */
+function refuseLossy(json: unknown): void {
+  const waiting = [json];
+  while (waiting.length > 0) {
+    const value = waiting.pop();
+    if (value === Infinity || value === -Infinity) throw new Refusal('invalid_request', 'a number is too large');
+    if (typeof value !== 'object' || value === null) continue;
+    if (Object.hasOwn(value, '__proto__')) throw new Refusal('invalid_request', 'the body has the name __proto__');
+    for (const part of Array.isArray(value) ? value : Object.values(value)) waiting.push(part);
+  }
 }
