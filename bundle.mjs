@@ -5,7 +5,7 @@ import { relative } from 'node:path';
 import { build } from 'vite';
 
 /** What is loaded by those who ask for it only. */
-const LATE = /^client\/(progress|tabs|polling\/(?!settings))/;
+const LATE = /^client\/(progress|tabs|ground\/lossless|polling\/(?!settings))|^node_modules\/lossless-json\//;
 
 await build({
   configFile: false,

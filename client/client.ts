@@ -1,5 +1,6 @@
 /** A client: its subscriptions over one connection, which is a session, a shared one, or a poller. */
 import { RowcastError } from './ground/error.js';
+import { type Json, NUMBERS } from './ground/json.js';
 import { notify } from './ground/notify.js';
 import { checkNames } from './ground/options.js';
 import type { Poller } from './polling/poller.js';
@@ -62,10 +63,17 @@ export interface PollingClient extends Client {
   refresh(): void;
 }
 
-const OPTIONS = ['url', 'token', 'transports', 'share', 'polling', 'WebSocket', 'fetch', 'onState'] satisfies (
-  | keyof ClientOptions
-  | keyof PollingClientOptions
-)[];
+const OPTIONS = [
+  'url',
+  'token',
+  'transports',
+  'share',
+  'polling',
+  'WebSocket',
+  'fetch',
+  'numbers',
+  'onState',
+] satisfies (keyof ClientOptions | keyof PollingClientOptions)[];
 
 /**
  * A client of a gateway. It connects with the first subscription, and reconnects by itself. Throws `TypeError` for an
@@ -76,12 +84,21 @@ export function createClient(options: ClientOptions): Client;
 export function createClient(options: ClientOptions & Pick<PollingClientOptions, 'polling'>): Client {
   checkNames('createClient', options, OPTIONS);
   rungsOf(options); // throws if the other options are wrong, before anything is loaded
-  const { share = false, transports, polling = {}, onState } = options;
+  const { share = false, transports, polling = {}, numbers = 'number', onState } = options;
+  if (!NUMBERS.includes(numbers)) throw new TypeError(`numbers: one of ${NUMBERS}`);
   if (String(transports) === 'poll') return pollingClient(options, polling);
-  if (share === false) return clientOver((events) => openSession(options, events), onState);
-  const load = async (events: ConnectionEvents) =>
-    (await import('./tabs/share.js')).sharedConnection(options, share === true ? '' : share, events);
+  if (share === false && numbers === 'number') return clientOver((events) => openSession(options, events), onState);
+  const load = async (events: ConnectionEvents) => {
+    const own = { ...options, json: await jsonOf(options) };
+    if (share === false) return openSession(own, events);
+    return (await import('./tabs/share.js')).sharedConnection(own, share === true ? '' : share, events);
+  };
   return clientOver((events) => new LazyConnection(() => load(events), events), onState);
+}
+
+/** What reads and writes the frames. */
+async function jsonOf({ numbers = 'number' }: ClientOptions): Promise<Json> {
+  return numbers === 'number' ? JSON : (await import('./ground/lossless.js')).losslessJson(numbers);
 }
 
 function pollingClient(options: ClientOptions, polling: PollingOptions): PollingClient {
@@ -92,7 +109,7 @@ function pollingClient(options: ClientOptions, polling: PollingOptions): Polling
   const client = clientOver((events) => {
     poller = new LazyConnection(async () => {
       const { makePoller } = await import('./polling/service.js');
-      return makePoller({ url, fetch, token: tokenOf(options), polling, events });
+      return makePoller({ url, fetch, json: await jsonOf(options), token: tokenOf(options), polling, events });
     }, events);
     return poller;
   }, onState);

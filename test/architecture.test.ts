@@ -114,11 +114,12 @@ test.each(['client/protocol', 'client/progress'])('%s imports nothing but itself
   expect(breaches(under(folder), under(folder))).toEqual([]);
 });
 
-test('the client runs in a browser: no module of Node, nothing of the server, no package but its socket and what the application has', () => {
+test('the client runs in a browser: no module of Node, nothing of the server, no package but its socket, a parser and what the application has', () => {
   const browser = (path: string) => under('client')(path) && path !== 'client/node.ts';
   const allowed = (name: string, importer: string) =>
     (isLocal(name) && under('client')(name) && name !== 'client/node.ts') ||
     (name === 'reconnecting-websocket' && importer === 'client/transport/websocket.ts') ||
+    (name === 'lossless-json' && importer === 'client/ground/lossless.ts') ||
     (name === 'react' && under('client/react')(importer)) ||
     (name === 'zustand/vanilla' && under('client/store/zustand')(importer));
   expect(breaches(browser, allowed)).toEqual([]);

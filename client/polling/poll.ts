@@ -1,3 +1,4 @@
+import type { Json } from '../ground/json.js';
 import type { Fetch } from '../ground/platform.js';
 import { asFrame, type Command, type Frame } from '../protocol/index.js';
 import { gatewayUrl, HttpRefusal, post } from '../transport/http.js';
@@ -13,11 +14,12 @@ export interface PollResponse {
 export type Poll = (commands: readonly Command[], signal: AbortSignal) => Promise<PollResponse>;
 
 /** Polls the gateway at `url`, which answers at once with the events that there are. */
-export function pollOf(url: string, fetch: Fetch): Poll {
+export function pollOf(url: string, fetch: Fetch, json: Json): Poll {
   const address = `${gatewayUrl(url, 'http', '/v1/poll')}?wait=0`;
   return async (commands, signal) => {
     try {
-      return read(await (await post(fetch, address, commands, 'application/json', signal)).json());
+      const response = await post(fetch, address, commands, 'application/json', signal);
+      return read(json.parse(await response.text()));
     } catch (reason) {
       if (!(reason instanceof HttpRefusal) || reason.frame === null) throw reason;
       return { frames: [reason.frame], positions: {} };

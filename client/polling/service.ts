@@ -1,5 +1,6 @@
 import { Backoff } from '../ground/backoff.js';
 import { systemClock } from '../ground/clock.js';
+import type { Json } from '../ground/json.js';
 import type { Fetch } from '../ground/platform.js';
 import { stateOfExecution } from '../progress/activity.js';
 import type { ConnectionEvents } from '../session/connection.js';
@@ -26,6 +27,7 @@ const BACKOFF = { base: 1_000, cap: 30_000 };
 export interface ServiceOptions {
   readonly url: string;
   readonly fetch: Fetch;
+  readonly json: Json;
   readonly token: () => Promise<string | undefined>;
   readonly polling: PollingOptions;
   readonly events: ConnectionEvents;
@@ -38,10 +40,10 @@ function given<T extends object>(options: T | undefined): { [K in keyof T]?: Exc
 }
 
 /** A poller with the clock, the network and the network hints of this platform. */
-export function makePoller({ url, fetch, token, polling, events }: ServiceOptions): Poller {
+export function makePoller({ url, fetch, json, token, polling, events }: ServiceOptions): Poller {
   return new Poller({
     settings: { ...DEFAULTS, ...given(polling), thresholds: { ...DEFAULTS.thresholds, ...given(polling.thresholds) } },
-    poll: pollOf(url, fetch),
+    poll: pollOf(url, fetch, json),
     token,
     clock: systemClock,
     backoff: new Backoff(BACKOFF),

@@ -1,5 +1,6 @@
 import { Backoff, type BackoffLimits } from '../ground/backoff.js';
 import { systemClock } from '../ground/clock.js';
+import type { Json, Numbers } from '../ground/json.js';
 import type { Fetch, WebSocketConstructor } from '../ground/platform.js';
 import { pollRung } from '../transport/poll.js';
 import type { Rung, TransportName } from '../transport/rung.js';
@@ -28,10 +29,20 @@ export interface ConnectionOptions {
   readonly WebSocket?: WebSocketConstructor | undefined;
   /** Replaces the `fetch` of the platform, for SSE and polling. */
   readonly fetch?: Fetch | undefined;
+  /**
+   * What numbers of 16 and more digits become, which JavaScript would round: `number` (the default, rounded), `string`, or
+   * `bigint`, where those with a fraction are strings. Others than `number` load a parser.
+   */
+  readonly numbers?: Numbers | undefined;
+}
+
+/** `json`: what reads the frames. */
+export interface SessionOptions extends ConnectionOptions {
+  readonly json?: Json;
 }
 
 /** A session with the gateway. Throws `TypeError` if the platform has none of the transports. */
-export function openSession(options: ConnectionOptions, events: ConnectionEvents): Connection {
+export function openSession(options: SessionOptions, events: ConnectionEvents): Connection {
   return new Session({
     rungs: rungsOf(options),
     memory: memoryOf(options),
@@ -58,15 +69,15 @@ export function fetchOf({ fetch = globalThis.fetch }: ConnectionOptions): Fetch 
 }
 
 /** The rungs that this platform has. Throws `TypeError` if it has none, or if the options are wrong. */
-export function rungsOf(options: ConnectionOptions): readonly Rung[] {
-  const { url, transports = LADDER, WebSocket = globalThis.WebSocket } = options;
+export function rungsOf(options: SessionOptions): readonly Rung[] {
+  const { url, transports = LADDER, WebSocket = globalThis.WebSocket, json } = options;
   if (!Array.isArray(transports) || transports.length === 0 || !transports.every((name) => LADDER.includes(name)))
     throw new TypeError(`transports: a list of some of ${LADDER.join(', ')}`);
   const fetch = fetchOf(options);
   const ladder = [
-    WebSocket && websocketRung(url, WebSocket),
-    fetch && sseRung(url, fetch),
-    fetch && pollRung(url, fetch),
+    WebSocket && websocketRung(url, WebSocket, json),
+    fetch && sseRung(url, fetch, json),
+    fetch && pollRung(url, fetch, systemClock, json),
   ];
   const used: readonly TransportName[] = transports;
   const rungs = ladder.flatMap((rung) => (rung && used.includes(rung.name) ? [rung] : []));

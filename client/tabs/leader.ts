@@ -1,3 +1,4 @@
+import type { Json } from '../ground/json.js';
 import type { Command, Frame } from '../protocol/index.js';
 import type { Connection, ConnectionEvents } from '../session/connection.js';
 import {
@@ -15,6 +16,7 @@ import { TabGateway } from './tab-gateway.js';
 export interface LeaderOptions {
   readonly browser: Browser;
   readonly group: string;
+  readonly json: Json;
   /** Opens the connection to the gateway. */
   readonly open: (events: ConnectionEvents) => Connection;
   /** A tab has sent a command while there is no connection. */
@@ -24,14 +26,16 @@ export interface LeaderOptions {
 /** The leading tab: a gateway for the tabs of its group, itself included, with a broadcast channel to each of them. */
 export class Leader {
   readonly #browser: Browser;
+  readonly #json: Json;
   readonly #onWanted: () => void;
   readonly #gateway: TabGateway;
   readonly #group: ReturnType<typeof openBroadcast>;
   readonly #pipes = new Map<string, { post(message: FromLeader): void; close(): void }>();
   #encoded: { readonly frame: Frame; readonly text: string } | null = null;
 
-  constructor({ browser, group, open, onWanted }: LeaderOptions) {
+  constructor({ browser, group, json, open, onWanted }: LeaderOptions) {
     this.#browser = browser;
+    this.#json = json;
     this.#onWanted = onWanted;
     this.#gateway = new TabGateway(open);
     this.#group = openBroadcast<GroupMessage>(browser, group, (message) => {
@@ -95,7 +99,7 @@ export class Leader {
 
   /** Encodes a frame that goes to several tabs once. */
   #encode(frame: Frame): string {
-    if (this.#encoded?.frame !== frame) this.#encoded = { frame, text: JSON.stringify(frame) };
+    if (this.#encoded?.frame !== frame) this.#encoded = { frame, text: this.#json.stringify(frame) };
     return this.#encoded.text;
   }
 }

@@ -1,3 +1,4 @@
+import type { Json } from '../ground/json.js';
 import { type Command, outcomes, parseFrame } from '../protocol/index.js';
 import type { Link, LinkEvents } from '../transport/rung.js';
 import { type Browser, type FromLeader, type GroupMessage, holdLock, openBroadcast, WINDOW } from './browser.js';
@@ -7,6 +8,7 @@ type Connect = Extract<Command, { type: 'connect' }>;
 export interface TabLinkOptions {
   readonly browser: Browser;
   readonly events: LinkEvents;
+  readonly json: Json;
   /** The group of the tabs with the principal of a token; null if the token cannot be shared. */
   readonly groupOf: (token: string | undefined) => string | null;
   /** Called with the group that the tab becomes part of. */
@@ -17,6 +19,7 @@ export interface TabLinkOptions {
 export class TabLink implements Link {
   readonly #browser: Browser;
   readonly #events: LinkEvents;
+  readonly #json: Json;
   readonly #groupOf: TabLinkOptions['groupOf'];
   readonly #enter: TabLinkOptions['enter'];
   #group: string | null = null;
@@ -26,9 +29,10 @@ export class TabLink implements Link {
   #over = false;
   #leave: () => void = () => {};
 
-  constructor({ browser, events, groupOf, enter }: TabLinkOptions) {
+  constructor({ browser, events, json, groupOf, enter }: TabLinkOptions) {
     this.#browser = browser;
     this.#events = events;
+    this.#json = json;
     this.#groupOf = groupOf;
     this.#enter = enter;
   }
@@ -91,7 +95,7 @@ export class TabLink implements Link {
   #receive(message: FromLeader): void {
     this.#answered = true;
     if ('ends' in message) return this.end();
-    const frame = parseFrame(message.text);
+    const frame = parseFrame(message.text, this.#json);
     if (frame === null) this.#events.onHeard();
     else this.#events.onFrame(frame);
     this.#unread += message.text.length;

@@ -8,7 +8,7 @@ import { systemClock } from '../ground/clock.js';
 import type { RowcastError } from '../ground/error.js';
 import type { Connection, ConnectionEvents } from '../session/connection.js';
 import { type Environment, platformEnvironment, type Scope } from '../session/environment.js';
-import { BACKOFF, type ConnectionOptions, memoryOf, openSession, rungsOf, tokenOf } from '../session/open.js';
+import { BACKOFF, memoryOf, openSession, rungsOf, type SessionOptions, tokenOf } from '../session/open.js';
 import { Session } from '../session/session.js';
 import { type Browser, browserOf, holdLock } from './browser.js';
 import { identityOf } from './identity.js';
@@ -26,14 +26,14 @@ interface Membership {
 
 /** A connection that is shared between tabs, if the platform can share; else one of its own. */
 export function sharedConnection(
-  options: ConnectionOptions,
+  options: SessionOptions,
   share: string,
   events: ConnectionEvents,
   browser: Browser | null = browserOf(globalThis),
   scope: Scope = globalThis as Scope,
 ): Connection {
   if (browser === null) return openSession(options, events);
-  const { url } = options;
+  const { url, numbers = 'number', json = JSON } = options;
   const token = tokenOf(options);
   const platform = platformEnvironment(systemClock, scope);
   const rungs = rungsOf(options);
@@ -43,7 +43,7 @@ export function sharedConnection(
 
   const groupOf = (token: string | undefined) => {
     const identity = identityOf(token);
-    return identity === null ? null : `rowcast ${JSON.stringify([VERSION, url, share, identity])}`;
+    return identity === null ? null : `rowcast ${JSON.stringify([VERSION, url, share, numbers, identity])}`;
   };
 
   const leave = () => {
@@ -59,7 +59,7 @@ export function sharedConnection(
       browser,
       group,
       () => {
-        leader = new Leader({ browser, group, open: (events) => openAsLeader(group, events), onWanted });
+        leader = new Leader({ browser, group, json, open: (events) => openAsLeader(group, events), onWanted });
       },
       () => {},
     );
@@ -112,7 +112,7 @@ export function sharedConnection(
         name: 'tabs',
         open(events) {
           queueMicrotask(() => events.onOpen());
-          return new TabLink({ browser, events, groupOf, enter });
+          return new TabLink({ browser, events, json, groupOf, enter });
         },
       },
       ...rungs,

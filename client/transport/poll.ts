@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../ground/clock.js';
+import type { Json } from '../ground/json.js';
 import type { Fetch } from '../ground/platform.js';
 import { gatewayUrl, post } from './http.js';
 import { type Exchange, RequestLink } from './request-link.js';
@@ -17,7 +18,7 @@ const RESPONSE_TIMEOUT = 10_000;
 const HEARTBEAT = 3 * WAIT * 1000;
 
 /** The long-poll rung: one request after the other, each answered when there is something to send. */
-export function pollRung(url: string, fetch: Fetch, clock: Clock = systemClock): Rung {
+export function pollRung(url: string, fetch: Fetch, clock: Clock = systemClock, json: Json = JSON): Rung {
   const address = gatewayUrl(url, 'http', '/v1/poll');
   const makeExchange = (): Exchange => {
     let earliest = 0;
@@ -34,7 +35,7 @@ export function pollRung(url: string, fetch: Fetch, clock: Clock = systemClock):
       const cancelTimer = clock.after(wait * 1000 + RESPONSE_TIMEOUT, abort);
       try {
         const response = await post(fetch, `${address}?wait=${wait}`, commands, 'application/json', request.signal);
-        const { frames } = (await response.json()) as { frames: unknown[] };
+        const { frames } = json.parse(await response.text()) as { frames: unknown[] };
         for (const frame of frames) onValue(frame);
         return true;
       } finally {

@@ -1,3 +1,4 @@
+import type { Json } from '../ground/json.js';
 import type { Fetch } from '../ground/platform.js';
 import { eventStreamReader } from './event-stream.js';
 import { gatewayUrl, post } from './http.js';
@@ -5,7 +6,7 @@ import { type Exchange, RequestLink } from './request-link.js';
 import type { Rung } from './rung.js';
 
 /** The SSE rung: server-sent events, read with `fetch`. New commands are sent by requesting the stream again. */
-export function sseRung(url: string, fetch: Fetch): Rung {
+export function sseRung(url: string, fetch: Fetch, json: Json = JSON): Rung {
   const address = gatewayUrl(url, 'http', '/v1/sse');
   const exchange: Exchange = async ({ commands, signal, onValue, onComment }) => {
     const { body } = await post(fetch, address, commands, 'text/event-stream', signal);
@@ -14,7 +15,7 @@ export function sseRung(url: string, fetch: Fetch): Rung {
     const read = eventStreamReader({
       onData(data) {
         begun = true;
-        onValue(JSON.parse(data));
+        onValue(json.parse(data));
       },
       onComment() {
         if (begun) onComment(); // a comment before the first frame is padding, and proves nothing

@@ -1,4 +1,5 @@
 import * as library from 'reconnecting-websocket';
+import type { Json } from '../ground/json.js';
 import type { WebSocketConstructor } from '../ground/platform.js';
 import { parseFrame } from '../protocol/index.js';
 import { gatewayUrl } from './http.js';
@@ -17,7 +18,7 @@ const NEVER = 3_600_000;
  * The WebSocket rung: one disposable socket per visit. The library neither reconnects (`maxRetries: 0`) nor queues
  * messages: the session decides when to connect again, and which command is sent first.
  */
-export function websocketRung(url: string, WebSocket: WebSocketConstructor): Rung {
+export function websocketRung(url: string, WebSocket: WebSocketConstructor, json: Json = JSON): Rung {
   const address = gatewayUrl(url, 'ws', '/v1/ws');
   return {
     name: 'websocket',
@@ -46,7 +47,7 @@ export function websocketRung(url: string, WebSocket: WebSocketConstructor): Run
       socket.addEventListener(
         'message',
         unlessEnded(({ data }) => {
-          const frame = parseFrame(String(data));
+          const frame = parseFrame(String(data), json);
           if (frame === null) events.onHeard();
           else events.onFrame(frame);
         }),

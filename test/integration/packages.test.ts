@@ -142,7 +142,10 @@ test('the server brings no client of its own along', () => {
   expect(manifestOf(installed('rowcast')).dependencies).toMatchObject({
     '@rowcast/client': manifestOf(installed('@rowcast/client')).version,
   });
-  expect(manifestOf(installed('@rowcast/client')).dependencies).toEqual({ 'reconnecting-websocket': '4.4.0' });
+  expect(manifestOf(installed('@rowcast/client')).dependencies).toEqual({
+    'lossless-json': '4.3.3',
+    'reconnecting-websocket': '4.4.0',
+  });
 });
 
 test.each(['rowcast', '@rowcast/client'])('%s says what it is, and carries no maps', (name) => {

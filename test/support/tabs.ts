@@ -3,7 +3,7 @@ import { type Client, clientOver } from '../../client/client.js';
 import type { WebSocketConstructor } from '../../client/ground/platform.js';
 import type { SessionState } from '../../client/index.js';
 import type { Scope } from '../../client/session/environment.js';
-import type { ConnectionOptions } from '../../client/session/open.js';
+import type { SessionOptions } from '../../client/session/open.js';
 import type { Browser } from '../../client/tabs/browser.js';
 import { sharedConnection } from '../../client/tabs/share.js';
 
@@ -75,7 +75,7 @@ export class Tab {
   readonly #page = new EventTarget();
   #crashed = false;
 
-  constructor(locks: Locks, options: ConnectionOptions, share: string) {
+  constructor(locks: Locks, options: SessionOptions, share: string) {
     this.#locks = locks;
     const scope: Scope = {
       addEventListener: this.#page.addEventListener.bind(this.#page),
@@ -141,7 +141,7 @@ export class Tabs {
   readonly #locks = new Locks();
   readonly #tabs = new Set<Tab>();
 
-  open(options: ConnectionOptions, share = ''): Tab {
+  open(options: SessionOptions, share = ''): Tab {
     const tab = new Tab(this.#locks, options, share);
     this.#tabs.add(tab);
     return tab;

@@ -248,7 +248,7 @@ describe('the leader', () => {
 
   test('I6: a tab that says nothing of having read gets so much and no more, and then what follows', async () => {
     let wanted = 0;
-    const leader = new Leader({ browser, group: 'g', open: carry, onWanted: () => wanted++ });
+    const leader = new Leader({ browser, group: 'g', json: JSON, open: carry, onWanted: () => wanted++ });
     const down: string[] = [];
     const pipe = new FakeBroadcast('p');
     pipe.onmessage = ({ data }) => down.push((data as { text: string }).text);
