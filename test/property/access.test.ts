@@ -2,9 +2,9 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { settle } from '../support/fakes.js';
 import { CHANNELS, INTERVAL, PolicyWorld, TOKEN, Watched } from './policy.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('access'), numRuns: 500 };
+const parameters = { seed: seed('access'), numRuns: runs(200) };
 
 /** The first two connections are of one user. */
 const USERS = ['ann', 'ann', 'bob'];

@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { settle } from '../support/fakes.js';
 import { apply, CACHE, MAX_PAGE, NAME, step, World } from './channel-world.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('channel'), numRuns: 300 };
+const parameters = { seed: seed('channel'), numRuns: runs(120) };
 
 test('I1 I2 I3 I6 I7: every reader gets the rows after its place, up to the head, whatever happens on the way', async () => {
   await fc.assert(

@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { settle } from '../support/fakes.js';
 import { ask, Client, meet, World } from './clients.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('connection'), numRuns: 300 };
+const parameters = { seed: seed('connection'), numRuns: runs(120) };
 
 const BUFFER = 500;
 const CHANNELS = ['message:a', 'message:b', 'message:c'];

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { NEVER } from '../support/doorbell-options.js';
 import { type SearchOptions, type SearchResult, search, Walk } from '../support/doorbell-search.js';
 import type { World } from '../support/doorbell-world.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
 const STATES = ['asleep', 'waking', 'awake', 'leaving', 'settling'];
 
@@ -34,8 +34,8 @@ async function orders(options: SearchOptions): Promise<SearchResult> {
   const { orders, states, stranding } = result;
   process.stderr.write(`doorbell, ${JSON.stringify(options)}: ${orders} orders through ${states} states\n`);
   if (stranding !== null) process.stderr.write(`  strands a row: ${stranding.join(', ')}\n`);
-  // A search that never got there would prove nothing.
-  for (const state of STATES) expect(result.reached[state]).toBeGreaterThan(100);
+  // A whole search that never got there would prove nothing.
+  else for (const state of STATES) expect(result.reached[state]).toBeGreaterThan(100);
   return result;
 }
 
@@ -76,7 +76,7 @@ test('I9: two gateways that both want the gate, two writers: no order strands a 
       }
       expect(await strands(walk.world)).toBe(false);
     }),
-    { seed: seed('doorbell-orders'), numRuns: 2_000 },
+    { seed: seed('doorbell-orders'), numRuns: runs(700) },
   );
   for (const state of STATES) expect(reached.get(state)).toBeGreaterThan(1_000);
   expect(excused).toBeGreaterThan(0);

@@ -3,9 +3,9 @@ import fc from 'fast-check';
 import { INTERVAL, WINDOW } from '../support/doorbell-options.js';
 import { World } from '../support/doorbell-world.js';
 import { settle } from '../support/fakes.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('doorbell'), numRuns: 1_500 };
+const parameters = { seed: seed('doorbell'), numRuns: runs(400) };
 
 /** One ring wakes the gateway, or two, or none ever; a sleepRate of 1,000 sends it to sleep at each window. */
 const rates = fc.record({ wakeRate: fc.constantFrom(2, 2, 4, 1_000), sleepRate: fc.constantFrom(2, 4, 1_000, 1_000) });

@@ -1,9 +1,9 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { eventStreamReader } from '../../client/transport/event-stream.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('event-stream'), numRuns: 1_000 };
+const parameters = { seed: seed('event-stream'), numRuns: runs(300) };
 
 const text = fc.string({ unit: 'grapheme' }).map((text) => text.replace(/[\r\n]/g, '🚀'));
 const part = fc.oneof(

@@ -5,9 +5,9 @@ import { digestOf } from '../../server/verify/digest.js';
 import { Judge } from '../../server/verify/judge.js';
 import { FAULTS, type FaultKind, type Verdict } from '../../server/verify/verdict.js';
 import { FakeLog } from '../support/fake-log.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('judge'), numRuns: 200 };
+const parameters = { seed: seed('judge'), numRuns: runs(80) };
 
 const CHANNELS = ['s:a', 's:b'];
 const CLIENTS = ['c1', 'c2', 'c3'];
@@ -244,7 +244,7 @@ test.each(Object.entries(mutations))('one change is found, as what it is: %s', a
       expect(verdict.readers.flatMap(({ faults }) => faults).length).toBeGreaterThan(0);
       expect(verdict.clean).toBe(false);
     }),
-    { ...parameters, numRuns: 100 },
+    { ...parameters, numRuns: runs(40) },
   );
   expect(found).toBeGreaterThan(10);
 });

@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Ladder, STABLE, type VisitResult } from '../../client/session/ladder.js';
 import type { TransportName } from '../../client/transport/rung.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('ladder'), numRuns: 1_000 };
+const parameters = { seed: seed('ladder'), numRuns: runs(400) };
 const NAMES: readonly TransportName[] = ['websocket', 'sse', 'poll'];
 
 const refused: VisitResult = { lived: null, transportAtFault: true };

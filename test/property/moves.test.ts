@@ -9,10 +9,10 @@ import type { TransportName } from '../../client/transport/rung.js';
 import type { LoggedRow } from '../support/fake-log.js';
 import { FakeEnvironment, settle } from '../support/fakes.js';
 import { World } from './clients.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 import { FakeIssuer, type Mood, Ways } from './ways.js';
 
-const parameters = { seed: seed('moves'), numRuns: 150 };
+const parameters = { seed: seed('moves'), numRuns: runs(100) };
 const CHANNELS = ['message:a', 'message:b', 'message:c'];
 const NAMES: readonly TransportName[] = ['websocket', 'sse', 'poll'];
 
@@ -172,5 +172,5 @@ test('I1 I2 I3 I5 I7: whatever the ways do, whichever carries, and whenever toke
     parameters,
   );
   console.log(sums);
-  for (const sum of Object.values(sums)) expect(sum).toBeGreaterThan(20);
+  for (const sum of Object.values(sums)) expect(sum).toBeGreaterThan(10);
 });

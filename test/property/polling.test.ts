@@ -7,7 +7,7 @@ import { Poller } from '../../client/polling/poller.js';
 import { stateOfExecution } from '../../client/progress/activity.js';
 import { FakePolls, type Health } from '../support/fake-polls.js';
 import { FakeClock, FakeEnvironment } from '../support/fakes.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
 const CHANNELS = ['message:a', 'message:b', 'execution:c'];
 const TYPES = ['log', 'execution-started', 'execution-completed'];
@@ -127,6 +127,6 @@ test('I1, I2, I3, I7: whatever happens in between, each channel is read once, in
       expect(environment.watched).toBe(false);
       if (way === 0) expect(clock.timers).toBe(0); // else the fake keeps the requests that are on their way
     }),
-    { seed: seed('polling'), numRuns: 300 },
+    { seed: seed('polling'), numRuns: runs(120) },
   );
 });

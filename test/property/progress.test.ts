@@ -11,9 +11,9 @@ import {
   stepsOf,
   viewOf,
 } from '../../client/progress/index.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('progress'), numRuns: 300 };
+const parameters = { seed: seed('progress'), numRuns: runs(150) };
 const START = Date.parse('2026-01-01T00:00:00Z');
 
 const TYPES = [

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { type Position, parsePosition } from '../../client/protocol/index.js';
 import type { StreamEvent, Subscription, SubscriptionState } from '../../client/subscription/subscription.js';
 import { settle } from '../support/fakes.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 import { BACKOFF, CHANNEL, FakeGateway } from './wire.js';
 
 const HEAD = 60;
@@ -154,7 +154,7 @@ test.each([2, 50])(
           expect([gateway.after, gateway.clock.timers]).toEqual([null, 0]);
         },
       ),
-      { seed: seed('several-frames'), numRuns: count === 2 ? 100 : 20 },
+      { seed: seed('several-frames'), numRuns: runs(count === 2 ? 40 : 10) },
     );
   },
 );
@@ -280,6 +280,6 @@ test('I1 I2 I3 I4 I7: whatever happens each of them sees each seq once, in order
       await deliverAll(gateway);
       expect([gateway.after, gateway.clock.timers]).toEqual([null, 0]);
     }),
-    { seed: seed('several'), numRuns: 600 },
+    { seed: seed('several'), numRuns: runs(200) },
   );
 });

@@ -6,9 +6,9 @@ import type { Connection } from '../../server/connection/connection.js';
 import type { LoggedRow } from '../support/fake-log.js';
 import { FakeTransport, settle } from '../support/fakes.js';
 import { openConnection, World } from './clients.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 
-const parameters = { seed: seed('standing-commands'), numRuns: 400 };
+const parameters = { seed: seed('standing-commands'), numRuns: runs(150) };
 const CHANNELS = ['message:a', 'message:b', 'message:c'];
 
 type Said = Extract<Command, { channel: string }> | { type: 'ping'; id: number };
@@ -235,5 +235,5 @@ test('I1 I2 I3 I4: whatever is said between requests, and wherever they break of
     parameters,
   );
   console.log(`${sums.requests} requests, ${sums.events} events, ${sums.resets} resets`);
-  expect(Math.min(sums.events, sums.resets)).toBeGreaterThan(100);
+  expect(Math.min(sums.events, sums.resets)).toBeGreaterThan(30);
 });

@@ -3,10 +3,10 @@ import fc from 'fast-check';
 import { type Position, parsePosition } from '../../client/protocol/index.js';
 import type { StreamEvent, Subscription } from '../../client/subscription/subscription.js';
 import { settle } from '../support/fakes.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 import { BACKOFF, CHANNEL, FakeGateway } from './wire.js';
 
-const parameters = { seed: seed('subscription'), numRuns: 400 };
+const parameters = { seed: seed('subscription'), numRuns: runs(150) };
 
 /** The mark at which a slow loop makes the subscription stand still. */
 const QUEUE = 1_000;

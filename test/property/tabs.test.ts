@@ -3,10 +3,10 @@ import fc from 'fast-check';
 import type { TabGateway } from '../../client/tabs/tab-gateway.js';
 import { settle } from '../support/fakes.js';
 import { World } from './clients.js';
-import { seed } from './seed.js';
+import { runs, seed } from './seed.js';
 import { FakeTab, leadTabs, type SlowConnection } from './tabs-world.js';
 
-const parameters = { seed: seed('tabs'), numRuns: 1_000 };
+const parameters = { seed: seed('tabs'), numRuns: runs(400) };
 
 const CHANNELS = ['message:a', 'message:b'];
 const which = fc.nat(99);

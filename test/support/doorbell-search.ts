@@ -1,7 +1,7 @@
 import type { DoorbellState } from '../../server/doorbell/doorbell.js';
 import { WINDOW, type WorldOptions } from './doorbell-options.js';
 import { type FakeGateway, World } from './doorbell-world.js';
-import { settle } from './fakes.js';
+import { settlePromises } from './fakes.js';
 
 export interface SearchOptions extends Omit<WorldOptions, 'wakeRate' | 'sleepRate'> {
   /** How often each gateway may find that a ring was one of many, and wake. */
@@ -16,7 +16,7 @@ export interface SearchResult {
   readonly orders: bigint;
   /** How often a gateway was seen in each state of its doorbell. */
   readonly reached: Readonly<Record<string, number>>;
-  /** The shortest order of moves that strands a row, if there is one. */
+  /** An order of moves that strands a row, if there is one: with it the search has ended. */
   readonly stranding: readonly string[] | null;
 }
 
@@ -49,7 +49,7 @@ export class Walk {
 
   static async along(options: SearchOptions, moves: readonly string[]): Promise<Walk> {
     const walk = new Walk(options);
-    await settle();
+    await settlePromises();
     for (const move of moves) await walk.take(move);
     return walk;
   }
@@ -108,7 +108,7 @@ export class Walk {
       await gateway.tick(READ);
     } else if (move === `${who} finds it calm`) await gateway.tick(WINDOW);
     else world.arrive(move);
-    await settle();
+    await settlePromises();
     for (const gateway of world.gateways) {
       const { doorbell, index } = gateway;
       const looks = this.#looks[index];
@@ -156,7 +156,6 @@ export class Walk {
 interface State {
   readonly next: Map<string, State>;
   ends: boolean;
-  stranded: boolean;
 }
 
 interface Turn {
@@ -170,13 +169,19 @@ export async function search(options: SearchOptions, atEnd: (world: World) => Pr
   const reached: Record<string, number> = {};
   const turns: Turn[] = [{ from: null, moves: [] }];
   let first: State | null = null;
+  const result = (stranding: readonly string[] | null): SearchResult => ({
+    states: states.size,
+    orders: first === null ? 0n : ways(first, new Map()),
+    reached,
+    stranding,
+  });
   for (let turn = turns.pop(); turn !== undefined; turn = turns.pop()) {
     let { from, moves } = turn;
     const walk = await Walk.along(options, moves);
     for (;;) {
       const key = walk.key();
       const known = states.get(key);
-      const state = known ?? { next: new Map<string, State>(), ends: false, stranded: false };
+      const state = known ?? { next: new Map<string, State>(), ends: false };
       from?.next.set(moves.at(-1) ?? '', state);
       first ??= state;
       if (known !== undefined) break;
@@ -185,7 +190,7 @@ export async function search(options: SearchOptions, atEnd: (world: World) => Pr
       const [next, ...others] = walk.moves();
       if (next === undefined) {
         state.ends = true;
-        state.stranded = await atEnd(walk.world);
+        if (await atEnd(walk.world)) return result(moves);
         break;
       }
       for (const other of others) turns.push({ from: state, moves: [...moves, other] });
@@ -194,13 +199,7 @@ export async function search(options: SearchOptions, atEnd: (world: World) => Pr
       await walk.take(next);
     }
   }
-  return {
-    states: states.size,
-    orders: first === null ? 0n : ways(first, new Map()),
-    reached,
-
-    stranding: first === null ? null : shortest(first),
-  };
+  return result(null);
 }
 
 function ways(state: State, known: Map<State, bigint>): bigint {
@@ -212,18 +211,4 @@ function ways(state: State, known: Map<State, bigint>): bigint {
     known.set(state, sum);
   }
   return sum;
-}
-
-/** The moves from the start to the nearest end at which a row is stranded. */
-function shortest(start: State): string[] | null {
-  const from = new Map<State, { state: State; move: string } | null>([[start, null]]);
-  for (const state of from.keys()) {
-    if (state.stranded) {
-      const moves: string[] = [];
-      for (let step = from.get(state); step; step = from.get(step.state)) moves.unshift(step.move);
-      return moves;
-    }
-    for (const [move, next] of state.next) if (!from.has(next)) from.set(next, { state, move });
-  }
-  return null;
 }

@@ -3,7 +3,7 @@ import { Metrics } from '../../server/ground/metrics.js';
 import { Unavailable } from '../../server/ground/refusal.js';
 import type { Gate, ReadableTail, TailRead } from '../../server/ports/doorbell.js';
 import { INTERVAL, NEVER, type Visit, WINDOW, type WorldOptions, type Writer } from './doorbell-options.js';
-import { FakeClock, settle } from './fakes.js';
+import { FakeClock, settlePromises } from './fakes.js';
 
 const metrics = new Metrics();
 
@@ -49,7 +49,7 @@ export class World {
   }
 
   async arriveAll(): Promise<void> {
-    for (; this.pending.size > 0; await settle()) this.arrive();
+    for (; this.pending.size > 0; await settlePromises()) this.arrive();
   }
 
   /** A writer takes its next step: inserts, probes, commits. */

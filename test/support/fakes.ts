@@ -11,6 +11,11 @@ export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
+/** As `settle`, for what waits for promises alone. It takes no turn of the event loop, which counts where it is called a million times. */
+export function settlePromises(): Promise<void> {
+  return new Promise((resolve) => process.nextTick(resolve));
+}
+
 export const silent = makeLogger('silent');
 
 /** A clock that stands still until it is turned. */
@@ -43,7 +48,7 @@ export class FakeClock implements Clock {
   async turn(time: number): Promise<void> {
     const end = this.#now + time;
     for (;;) {
-      await settle();
+      await settlePromises();
       const next = this.#next();
       if (next === null || next.at > end) break;
       this.#now = Math.max(this.#now, next.at);
@@ -51,7 +56,7 @@ export class FakeClock implements Clock {
       next.task();
     }
     this.#now = end;
-    await settle();
+    await settlePromises();
   }
 
   /** The timer that is due first; of several for one moment, the one that was set first. */

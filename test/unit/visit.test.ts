@@ -87,9 +87,7 @@ type Event =
   | 'a network hint'
   | 'close';
 
-const link = (act: () => void) => () => {
-  if (rung.links.length > 0) act();
-};
+const link = (act: () => void | Promise<void>) => () => (rung.links.length > 0 ? act() : undefined);
 
 const DO: Record<Event, () => void | Promise<void>> = {
   'a token comes': () => give('fresh'),
