@@ -76,6 +76,9 @@ export interface Subscription<R extends object = Row> extends AsyncIterable<Stre
   readonly state: SubscriptionState;
   /** The position of the last event that was delivered; null before the first `subscribed` unless `since` was a position. */
   readonly position: string | null;
+  /** The oldest seq that can be read, and the newest that is known of; null before the first `subscribed`. */
+  readonly floor: number | null;
+  readonly head: number | null;
   /** Calls `listener` for each event of one type (the row's `event_type`). The returned function ends that. */
   on(type: string, listener: (event: StreamEvent<R>) => void): () => void;
   /** The events in order. Leaving the loop closes the subscription. A slow loop holds back this subscription only. */
@@ -103,7 +106,8 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
   /** Holds the events for a loop; null where they are delivered to listeners only. */
   #queue: EventQueue<StreamEvent<R>> | null = null;
   #state: SubscriptionState = 'waiting';
-  #head = 0;
+  #floor: number | null = null;
+  #head: number | null = null;
   #error: RowcastError | undefined;
   #looping = false;
   /** Events were delivered to `on` alone, so a loop that began now would miss them. */
@@ -137,6 +141,14 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
 
   get position(): string | null {
     return this.#sequencer.position && formatPosition(this.#sequencer.position);
+  }
+
+  get floor(): number | null {
+    return this.#floor;
+  }
+
+  get head(): number | null {
+    return this.#head;
   }
 
   get since(): Since {
@@ -182,9 +194,10 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
     if (this.#state === 'waiting') this.#enter('subscribing');
   }
 
-  onSubscribed(place: Position, { head }: Numbering): void {
+  onSubscribed(place: Position, { floor, head }: Numbering): void {
     if (this.#state !== 'subscribing') return; // a listener has closed it
     this.#sequencer.moveTo(place);
+    this.#floor = floor;
     this.#head = head;
     this.#enter('replaying');
     this.#caughtUp();
@@ -197,6 +210,7 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
       if (this.place === null) return; // a listener closed it, or the queue is full: the rest is requested again
       this.#deliver(row, this.#sequencer.advance());
     }
+    this.#head = Math.max(this.#head ?? 0, from + events.length - 1);
     this.#caughtUp();
   }
 
@@ -208,7 +222,10 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
     }
     this.#sequencer.moveTo(position);
     // After a reset the position is the head, unless older events were pruned or one was left out.
-    if (reason !== 'pruned' && !leavesOut(reason)) this.#head = position.seq;
+    const within = reason === 'pruned' || leavesOut(reason);
+    this.#head = within ? Math.max(this.#head ?? 0, position.seq) : position.seq;
+    if (reason === 'pruned') this.#floor = position.seq + 1;
+    if (reason === 'epoch') this.#floor = 1;
     notify(this.#onReset, { reason, position: formatPosition(position), ...(message !== undefined && { message }) });
     this.#caughtUp();
   }
@@ -264,7 +281,7 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
   }
 
   #caughtUp(): void {
-    if (this.#state === 'replaying' && (this.#sequencer.position?.seq ?? 0) >= this.#head) this.#enter('live');
+    if (this.#state === 'replaying' && (this.#sequencer.position?.seq ?? 0) >= (this.#head ?? 0)) this.#enter('live');
   }
 
   #deliver(row: Row, position: Position): void {

@@ -11,7 +11,7 @@ const CHANNELS = ['message:a', 'message:b', 'message:c'];
 const which = fc.nat(99);
 const channel = fc.constantFrom(...CHANNELS);
 const since = fc.oneof(
-  fc.constantFrom('start', 'now'),
+  fc.constantFrom('start', 'now', '-3'),
   fc.nat(12).map(String),
   fc.tuple(fc.constantFrom('e1', 'e2', 'x'), fc.nat(15)).map((position) => position.join('.')),
   fc.constant('never'),

@@ -256,6 +256,8 @@ test('I1 I2 I3 I4 I6 I7: the application sees each seq once, in order, up to the
       if (application.failure !== null) throw application.failure;
       if (!application.closed) {
         expect(subscription.state).toBe('live');
+        expect(subscription.head).toBe(gateway.head);
+        expect(subscription.floor).toBeLessThanOrEqual(gateway.floor); // what was pruned behind it is not told
         for (const place of application.stands) expect(place).toEqual({ epoch: gateway.epoch, seq: gateway.head });
         subscription.close();
       }
