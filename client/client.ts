@@ -72,6 +72,7 @@ const OPTIONS = [
   'WebSocket',
   'fetch',
   'numbers',
+  'times',
   'onState',
 ] satisfies (keyof ClientOptions | keyof PollingClientOptions)[];
 

@@ -61,7 +61,7 @@ export type Frame =
   /** No event is sent until `refresh` is answered. Each subscription stays at its position. */
   | { type: 'paused'; code: string };
 
-type Field = 'string' | 'string or nothing' | 'number' | 'number?' | 'object' | 'rows';
+type Field = 'string' | 'string or nothing' | 'number' | 'number?' | 'object' | 'object or nothing' | 'rows';
 
 const shapes: Record<Frame['type'], Record<string, Field>> = {
   connected: { id: 'number', session: 'string', heartbeat: 'number', limits: 'object' },
@@ -70,7 +70,7 @@ const shapes: Record<Frame['type'], Record<string, Field>> = {
   refreshed: { id: 'number' },
   pong: { id: 'number' },
   error: { code: 'string', message: 'string', retryAfter: 'number?' },
-  events: { channel: 'string', from: 'number', events: 'rows' },
+  events: { channel: 'string', from: 'number', events: 'rows', times: 'object or nothing' },
   reset: { channel: 'string', reason: 'string', position: 'string', message: 'string or nothing' },
   stalled: { channel: 'string', code: 'string' },
   resumed: { channel: 'string' },
@@ -84,6 +84,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 function isField(value: unknown, field: Field): boolean {
   if (field === 'number?') return value === undefined || typeof value === 'number';
   if (field === 'string or nothing') return value === undefined || typeof value === 'string';
+  if (field === 'object or nothing') return value === undefined || isObject(value);
   if (field === 'rows') return Array.isArray(value) && value.every(isObject);
   return field === 'object' ? isObject(value) : typeof value === field;
 }

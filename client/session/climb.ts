@@ -1,7 +1,8 @@
 /** Tries better rungs from time to time, beside the connection in use, until the best one works. */
 import type { Clock } from '../ground/clock.js';
 import type { TransportName } from '../transport/rung.js';
-import type { Visit, VisitEvents } from './visit.js';
+import type { Visit } from './visit.js';
+import type { VisitEvents } from './visit-options.js';
 
 /** The delay before the first trial, which doubles with each trial, and the longest delay; in milliseconds. */
 const FIRST_DELAY = 2_000;

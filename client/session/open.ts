@@ -34,6 +34,8 @@ export interface ConnectionOptions {
    * `bigint`, where those with a fraction are strings. Others than `number` load a parser.
    */
   readonly numbers?: Numbers | undefined;
+  /** Whether new events say when they were written, read and sent: see `times` of `StreamEvent`. */
+  readonly times?: boolean | undefined;
 }
 
 /** `json`: what reads the frames. */
@@ -50,6 +52,7 @@ export function openSession(options: SessionOptions, events: ConnectionEvents): 
     clock: systemClock,
     backoff: new Backoff(BACKOFF),
     environment: platformEnvironment(systemClock),
+    times: options.times === true,
     events,
   });
 }

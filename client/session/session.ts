@@ -12,7 +12,8 @@ import { Climb } from './climb.js';
 import type { Connection, ConnectionEvents, Request, SessionState } from './connection.js';
 import { type Environment, HINT_INTERVAL, SLOW_ATTEMPT } from './environment.js';
 import { Ladder, STABLE } from './ladder.js';
-import { Visit, type VisitEnd, type VisitEvents } from './visit.js';
+import { Visit } from './visit.js';
+import type { VisitEnd, VisitEvents } from './visit-options.js';
 
 /** The transport that worked last, for the next session. */
 export interface TransportMemory {
@@ -29,6 +30,8 @@ export interface SessionOptions {
   readonly clock: Clock;
   readonly backoff: Backoff;
   readonly environment: Environment;
+  /** See `VisitOptions`. */
+  readonly times?: boolean | undefined;
   readonly events: ConnectionEvents;
   /** From 0 to 1. */
   readonly random?: () => number;
@@ -45,6 +48,7 @@ export class Session implements Connection {
   readonly #random: () => number;
   readonly #backoff: Backoff;
   readonly #environment: Environment;
+  readonly #times: boolean;
   readonly #events: ConnectionEvents;
   readonly #visitEvents: VisitEvents;
   readonly #ladder: Ladder;
@@ -61,7 +65,8 @@ export class Session implements Connection {
   #cancelTimer: () => void = () => {};
   #unwatch: () => void = () => {};
 
-  constructor({ rungs, memory, token, clock, backoff, environment, events, random = Math.random }: SessionOptions) {
+  constructor(options: SessionOptions) {
+    const { rungs, memory, token, clock, backoff, environment, events, times = false, random = Math.random } = options;
     this.#rungs = rungs;
     this.#memory = memory;
     this.#token = token;
@@ -69,6 +74,7 @@ export class Session implements Connection {
     this.#random = random;
     this.#backoff = backoff;
     this.#environment = environment;
+    this.#times = times;
     this.#events = events;
     const names = rungs.map(({ name }) => name);
     this.#ladder = new Ladder(names, memory?.read());
@@ -157,7 +163,8 @@ export class Session implements Connection {
 
   #makeVisit(name: TransportName, handshakeTimeout: number, events: VisitEvents): Visit {
     const rung = this.#rungs.find((rung) => rung.name === name) as Rung; // the ladder has the names of these
-    return new Visit({ rung, token: this.#token, clock: this.#clock, random: this.#random, handshakeTimeout, events });
+    const common = { token: this.#token, clock: this.#clock, random: this.#random, times: this.#times };
+    return new Visit({ ...common, rung, handshakeTimeout, events });
   }
 
   #open(error?: RowcastError): void {

@@ -38,38 +38,7 @@ import type { Request } from './connection.js';
 import type { VisitResult } from './ladder.js';
 import { Replies } from './replies.js';
 import { requestToken } from './token-request.js';
-
-/** How a visit ended, unless `close` ended it. */
-export interface VisitEnd extends VisitResult {
-  readonly error: RowcastError;
-  /** The gateway told the client not to come back. */
-  readonly stops: boolean;
-  /** The retry hint of the gateway: how long to wait before the next attempt, in milliseconds. */
-  readonly retryAfter: number | undefined;
-  /** A network hint had come and the connection did not answer, so the network is probably another one. */
-  readonly probed: boolean;
-}
-
-export interface VisitEvents {
-  onConnected(): void;
-  /** After `onConnected`: the transport is known to carry data without holding it back. */
-  onProven(): void;
-  /** Called with each frame that is no reply to a command. */
-  onFrame(frame: Frame): void;
-  /** Nothing more is reported. */
-  onEnd(end: VisitEnd): void;
-}
-
-export interface VisitOptions {
-  readonly rung: Rung;
-  readonly token: () => Promise<string | undefined>;
-  readonly clock: Clock;
-  /** From 0 to 1. */
-  readonly random: () => number;
-  /** How long `opening` and `connecting` may take together, in milliseconds. */
-  readonly handshakeTimeout: number;
-  readonly events: VisitEvents;
-}
+import type { VisitEvents, VisitOptions } from './visit-options.js';
 
 /** The delays between attempts to get a fresh token while paused, in milliseconds. */
 const REFRESH: BackoffLimits = { base: 500, cap: 8_000 };
@@ -116,6 +85,7 @@ export class Visit {
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #handshakeTimeout: number;
+  readonly #times: boolean;
   readonly #replies = new Replies();
   #events: VisitEvents;
   #phase: Phase = { name: 'token' };
@@ -130,12 +100,13 @@ export class Visit {
   #cancelToken: () => void = () => {};
   #cancelProof: () => void = () => {};
 
-  constructor({ rung, token, clock, random, handshakeTimeout, events }: VisitOptions) {
+  constructor({ rung, token, clock, random, handshakeTimeout, times = false, events }: VisitOptions) {
     this.#rung = rung;
     this.#token = token;
     this.#clock = clock;
     this.#random = random;
     this.#handshakeTimeout = handshakeTimeout;
+    this.#times = times;
     this.#events = events;
   }
 
@@ -238,7 +209,8 @@ export class Visit {
     if (this.#phase.name !== 'opening' || this.#phase.link === null) return;
     const { token, link } = this.#phase;
     this.#phase = { name: 'connecting', token, link };
-    this.request({ type: 'connect', protocol: PROTOCOL, ...(token === undefined ? {} : { token }) }, (reply) => {
+    const asked = { ...(token !== undefined && { token }), ...(this.#times && { times: true }) };
+    this.request({ type: 'connect', protocol: PROTOCOL, ...asked }, (reply) => {
       if (reply.type === 'error') {
         const { code, message, retryAfter } = reply;
         const error = new RowcastError(code, message);

@@ -16,6 +16,7 @@ import { checkNames } from '../ground/options.js';
 import type { AbortSignalLike } from '../ground/platform.js';
 import { EventQueue } from '../ground/queue.js';
 import {
+  type EventTimes,
   formatPosition,
   leavesOut,
   outcomeOf,
@@ -38,6 +39,8 @@ export interface StreamEvent<R extends object = Row> {
   /** The row's `event_type`; undefined if the stream has no such column. */
   readonly type: string | undefined;
   readonly row: R;
+  /** When it was written, read and sent. Only with the option `times`, and only of the first of the new events that arrive together. */
+  readonly times?: EventTimes;
 }
 
 /**
@@ -203,12 +206,13 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
     this.#caughtUp();
   }
 
-  onEvents({ from, events }: EventsFrame): void {
+  onEvents({ from, events, times }: EventsFrame): void {
     const verdict = this.#sequencer.judge(from, events);
     if (verdict.kind !== 'deliver') return; // a duplicate: where there is a gap the channel asks again
     for (const row of verdict.rows) {
       if (this.place === null) return; // a listener closed it, or the queue is full: the rest is requested again
-      this.#deliver(row, this.#sequencer.advance());
+      const position = this.#sequencer.advance();
+      this.#deliver(row, position, position.seq === from ? times : undefined);
     }
     this.#head = Math.max(this.#head ?? 0, from + events.length - 1);
     this.#caughtUp();
@@ -284,10 +288,11 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
     if (this.#state === 'replaying' && (this.#sequencer.position?.seq ?? 0) >= (this.#head ?? 0)) this.#enter('live');
   }
 
-  #deliver(row: Row, position: Position): void {
+  #deliver(row: Row, position: Position, times: EventTimes | undefined): void {
     const type = typeof row.event_type === 'string' ? row.event_type : undefined;
     const { channel } = this;
-    const event = { channel, seq: position.seq, position: formatPosition(position), type, row: row as R };
+    const at = { channel, seq: position.seq, position: formatPosition(position) };
+    const event = { ...at, type, row: row as R, ...(times && { times }) };
     const listeners = type === undefined ? undefined : this.#listeners.get(type);
     for (const listener of [this.#onEvent, ...(listeners ?? [])]) {
       if (this.#state === 'closed') return; // by the listener before

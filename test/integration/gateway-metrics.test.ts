@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { StreamEvent } from '@rowcast/client';
 import type { Frame } from '@rowcast/client/protocol';
 import type pg from 'pg';
 import { WebSocket } from 'ws';
 import type { Gateway } from '../../server/gateway.js';
+import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import { metricOf } from '../support/metrics.js';
@@ -93,4 +95,15 @@ test('the metrics count connections by transport, events sent and how long these
   socket.terminate();
   await stream.body?.cancel();
   await until(async () => (await metricOf(gateway.url, 'rowcast_connections')) === 0, { what: 'no connection' });
+});
+
+test.each(['websocket', 'sse'] as const)('the client passes the times on, over %s', async (transport) => {
+  const client = testClient({ url: gateway.url, transports: [transport], times: true });
+  const seen: StreamEvent[] = [];
+  const subscription = client.subscribe(`message:${transport}`, { onEvent: (event) => seen.push(event) });
+  await until(() => subscription.state === 'live', { what: 'the subscription' });
+  await publish(transport, 1);
+  await until(() => seen.length === 1, { what: 'the event' });
+  expect(seen[0]?.times?.written).toBe(Date.parse(String(seen[0]?.row.created_at)));
+  client.close();
 });

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { Visit, type VisitEnd, type VisitPhase } from '../../client/session/visit.js';
+import { Visit, type VisitPhase } from '../../client/session/visit.js';
+import type { VisitEnd } from '../../client/session/visit-options.js';
 import { FakeClock, FakeRung, settle } from '../support/fakes.js';
 
 const HEARTBEAT = 1_000;
