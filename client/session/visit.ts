@@ -35,7 +35,6 @@ import {
 } from '../protocol/index.js';
 import type { Link, Rung } from '../transport/rung.js';
 import type { Request } from './connection.js';
-import type { VisitResult } from './ladder.js';
 import { Replies } from './replies.js';
 import { requestToken } from './token-request.js';
 import type { VisitEvents, VisitOptions } from './visit-options.js';
