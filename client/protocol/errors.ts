@@ -8,6 +8,10 @@ const ofTheApi = {
   unknown_execution: { outcome: 'stop' },
   state_conflict: { outcome: 'stop' },
   idempotency_key_reused: { outcome: 'stop' },
+  unknown_task: { outcome: 'stop' },
+  plan_invalid: { outcome: 'stop' },
+  lease_lost: { outcome: 'stop' },
+  budget_reached: { outcome: 'stop' },
 } as const satisfies Record<string, Outcome>;
 
 /** Every code that a gateway sends. */
@@ -173,6 +177,23 @@ const explanations: Record<AnyErrorCode, Explanation> = {
   idempotency_key_reused: {
     meaning: 'The same `Idempotency-Key` was used for another request.',
     action: 'Use a new key for each new request, and reuse a key only to repeat its request.',
+  },
+  unknown_task: {
+    meaning: 'The task does not exist.',
+    action: 'Check the id, or the name within its execution.',
+  },
+  plan_invalid: {
+    meaning: 'The plan cannot be run: a cycle, a task that needs one that is not there, or a name that two tasks have.',
+    action:
+      'The message names the cycle or the task. `POST /api/executions/validate` checks a plan without writing it.',
+  },
+  lease_lost: {
+    meaning: 'The lease is over: the task was given to another worker, released or cancelled. Nothing was changed.',
+    action: 'Stop working on the task, and claim the next one.',
+  },
+  budget_reached: {
+    meaning: 'The execution has spent its budget, and is paused.',
+    action: 'Resume it with a higher `budget`, or cancel it.',
   },
   too_many_errors: {
     meaning: 'The connection sent too many invalid frames.',

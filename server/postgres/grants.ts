@@ -1,5 +1,5 @@
 /** The roles that Rowcast grants rights to. */
-export const ROLES = ['anon', 'authenticated', 'service_role', 'rowcast_gateway'] as const;
+export const ROLES = ['anon', 'authenticated', 'service_role', 'agent_worker', 'rowcast_gateway'] as const;
 
 /**
  * Selects the rights that were granted to the roles in $1 in this database, and the memberships of and in the gateway role, whose

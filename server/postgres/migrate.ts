@@ -4,10 +4,10 @@
  */
 import type pg from 'pg';
 import { inSchema, isUsableSchema } from '../ground/in-schema.js';
-import { type InstalledExtension, readInstalled } from './extensions.js';
+import { readInstalled } from './extensions.js';
 import { GRANTS, ROLES } from './grants.js';
 import { changeInstallation, runScript } from './installation.js';
-import { CORE, extensionSets, type Migration, migrationsOf } from './sql-sets.js';
+import { CORE, extensionSets, type Migration, migrationsOf, requiredBy } from './sql-sets.js';
 
 /** The default schema for the tables of an extension. */
 const DEFAULT_SCHEMA = 'public';
@@ -18,7 +18,7 @@ export class MigrationChanged extends Error {
 }
 
 export interface MigrateOptions {
-  /** Extensions to install, if they are not installed yet. */
+  /** Extensions to install, if they are not installed yet, each after the one that it requires. */
   readonly with?: readonly string[];
   /** The schema for their tables, which is created if it does not exist. Default: `public`, or the present one. */
   readonly schema?: string;
@@ -46,8 +46,8 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
   }
   return changeInstallation(databaseUrl, async (client) => {
     const ran = await runPending(client, CORE, migrationsOf(CORE));
-    const installed = await readInstalled(client);
-    for (const name of wanted) await install(client, name, schema, installed);
+    const required = wanted.flatMap((name) => requiredBy(name) ?? []);
+    for (const name of new Set([...required, ...wanted])) await install(client, name, schema);
     for (const { name, schema } of await readInstalled(client)) {
       // Extensions that are not part of this version are left unchanged.
       const files = known.includes(name) ? migrationsOf(name) : [];
@@ -57,27 +57,32 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
   });
 }
 
-async function install(
-  client: pg.Client,
-  name: string,
-  schema: string | undefined,
-  installed: readonly InstalledExtension[],
-): Promise<void> {
-  const present = installed.find((extension) => extension.name === name);
+async function install(client: pg.Client, name: string, schema: string | undefined): Promise<void> {
+  const installed = await readInstalled(client);
+  const find = (wanted: string) => installed.find((extension) => extension.name === wanted);
+  const present = find(name);
   if (present !== undefined) {
     if (schema === undefined || (await quoted(client, schema)) === present.schema) return;
     throw new Error(
       `${name} is installed already, in the schema ${present.schema}. To remove it: npx rowcast uninstall --with ${name}`,
     );
   }
-  const target = schema ?? DEFAULT_SCHEMA;
+  const base = find(requiredBy(name) ?? '');
+  if (base !== undefined && schema !== undefined && (await quoted(client, schema)) !== base.schema) {
+    throw new Error(`${name} must be in the schema of ${base.name}, which is ${base.schema}`);
+  }
+  // As the name is, not as SQL writes it.
+  const target = base === undefined ? (schema ?? DEFAULT_SCHEMA) : await schemaOf(client, base.name);
   const { rowCount: there } = await client.query('SELECT FROM pg_namespace WHERE nspname = $1', [target]);
   if (!there) await client.query(`CREATE SCHEMA ${await quoted(client, target)}`);
-  await client.query('INSERT INTO rowcast.extensions (name, schema, made_schema) VALUES ($1, $2, $3)', [
-    name,
-    target,
-    !there,
-  ]);
+  // The time of the clock, not of the transaction: extensions are removed in the reverse order.
+  const text = `INSERT INTO rowcast.extensions (name, schema, made_schema, installed_at) VALUES ($1, $2, $3, clock_timestamp())`;
+  await client.query(text, [name, target, !there]);
+}
+
+async function schemaOf(client: pg.Client, extension: string): Promise<string> {
+  const text = 'SELECT schema FROM rowcast.extensions WHERE name = $1';
+  return (await client.query<{ schema: string }>(text, [extension])).rows[0]?.schema ?? DEFAULT_SCHEMA;
 }
 
 /** Quotes a name if SQL requires it. */

@@ -3,6 +3,7 @@
  * becomes `forbidden`, a value that cannot be stored `invalid_request`, and a lost connection `Unavailable`.
  */
 import { createHash } from 'node:crypto';
+import { type AnyErrorCode, errors } from '@rowcast/client/protocol';
 import pg from 'pg';
 import { Refusal, Unavailable } from '../ground/refusal.js';
 import type { Database, Sql } from '../ports/database.js';
@@ -15,6 +16,9 @@ const INSUFFICIENT_PRIVILEGE = '42501';
 const READ_ONLY = '25006';
 /** SQLSTATEs of a time or text that PostgreSQL cannot store. Other data errors may come from a policy, and not from the request. */
 const NOT_STORABLE = /^(22007|22008|22009|22021)$/;
+
+/** The SQLSTATE of functions that refuse with a code of the table of errors, which is in the field of the constraint. */
+const REFUSED = 'RC001';
 
 /** Maximum number of prepared statements per connection. Planning the reads of the API costs as much as running them. */
 const MAX_PREPARED = 200;
@@ -112,6 +116,10 @@ function codeOf(error: unknown): string {
 
 function translated(error: Error): Error {
   const code = codeOf(error);
+  if (code === REFUSED) {
+    const { constraint = '' } = error as pg.DatabaseError;
+    if (constraint in errors) return new Refusal(constraint as AnyErrorCode, error.message);
+  }
   if (code === INSUFFICIENT_PRIVILEGE) return new Refusal('forbidden');
   if (NOT_STORABLE.test(code)) return new Refusal('invalid_request', 'a value cannot be stored');
   return isConnectionLoss(error) || isTimeout(error) || code === READ_ONLY

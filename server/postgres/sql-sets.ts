@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../ground/package-root.js';
 
@@ -32,6 +32,12 @@ export function migrationsOf(set: string): Migration[] {
       const sql = readFileSync(folder(set, file), 'utf8');
       return { name: `${set}/${file}`, sql, checksum: createHash('sha256').update(sql).digest('hex') };
     });
+}
+
+/** The set that a set builds on, as its file `requires` names it. It is installed first, and both are in one schema. */
+export function requiredBy(set: string): string | undefined {
+  const file = folder(set, 'requires');
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : undefined;
 }
 
 export function uninstallOf(set: string): string {

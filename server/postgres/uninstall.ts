@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { inSchema } from '../ground/in-schema.js';
 import { changeInstallation, runScript } from './installation.js';
-import { CORE, extensionSets, uninstallOf } from './sql-sets.js';
+import { CORE, extensionSets, requiredBy, uninstallOf } from './sql-sets.js';
 
 export interface UninstallOptions {
   /** Removes these extensions only. Default: all extensions and the core. */
@@ -47,6 +47,13 @@ export async function uninstall(databaseUrl: string, options: UninstallOptions =
     if (foreign.length > 0) {
       throw new Error(`this version of Rowcast cannot remove ${foreign.join(', ')}: use the version that installed it`);
     }
+    const kept = installed.filter((extension) => !removing.includes(extension));
+    const dependent = kept.find(({ name }) => removing.some((extension) => extension.name === requiredBy(name)));
+    if (dependent !== undefined) {
+      throw new Error(
+        `${dependent.name} requires ${requiredBy(dependent.name)}: remove it as well, --with ${dependent.name}`,
+      );
+    }
     for (const extension of installed) {
       if (wanted === undefined || wanted.includes(extension.name)) {
         removed.push(...(await removeExtension(client, extension)));
@@ -64,10 +71,11 @@ async function removeExtension(client: pg.Client, { name, schema, made_schema }:
       WHERE migration LIKE $1 AND object LIKE 'SCHEMA %' AND grantee <> 'rowcast_gateway'`,
     [`${name}/%`],
   );
-  await runScript(client, `${name}/uninstall.sql`, inSchema(uninstallOf(name), schema));
+  // Before the script, which may drop a role of the extension.
   for (const { privilege, object, grantee } of granted) {
     await client.query(`REVOKE ${privilege} ON ${object} FROM ${grantee}`);
   }
+  await runScript(client, `${name}/uninstall.sql`, inSchema(uninstallOf(name), schema));
   await client.query('DELETE FROM rowcast.migrations WHERE name LIKE $1', [`${name}/%`]);
   await client.query('DELETE FROM rowcast.extensions WHERE name = $1', [name]);
   return made_schema ? dropSchema(client, schema) : [];

@@ -27,11 +27,14 @@ test('many at once: each migration runs once, and a second run does nothing', as
 });
 
 test('a migration that was edited after it ran is refused', async () => {
+  await admin.query('CREATE TEMP TABLE checksums AS SELECT * FROM rowcast.migrations');
   await admin.query(`UPDATE rowcast.migrations SET checksum = 'x' WHERE name = 'core/04-doorbell.sql'`);
   await expect(migrate(database.url)).rejects.toThrow(MigrationChanged);
+  await admin.query(`UPDATE rowcast.migrations m SET checksum = t.checksum FROM checksums t WHERE t.name = m.name`);
 });
 
-test('the schema is the one that was reviewed', async () => {
+/** What the schema is made of, in lines. */
+async function schemaLines(): Promise<string[]> {
   const { rows } = await admin.query<{ line: string }>(`
     SELECT line FROM (
       SELECT format('table %s.%s: %s %s%s', table_schema, table_name, column_name, udt_name,
@@ -81,17 +84,34 @@ test('the schema is the one that was reviewed', async () => {
                     CASE WHEN rolinherit THEN ' inherit' ELSE '' END, CASE WHEN rolsuper OR rolbypassrls THEN ' all' ELSE '' END,
                     coalesce((SELECT string_agg(g.rolname, ', ' ORDER BY g.rolname) FROM pg_auth_members m
                                JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid), 'nobody'))
-        FROM pg_roles r WHERE rolname IN ('anon', 'authenticated', 'service_role', 'rowcast_gateway')
+        FROM pg_roles r WHERE rolname IN ('anon', 'authenticated', 'service_role', 'agent_worker', 'rowcast_gateway')
     ) lines ORDER BY line COLLATE "C"`);
-  expect(rows.map(({ line }) => line).join('\n')).toMatchSnapshot();
-});
+  return rows.map(({ line }) => line);
+}
 
-test('the functions are those that were reviewed', async () => {
+async function functions(): Promise<string[]> {
   const { rows } = await admin.query<{ definition: string }>(
     `SELECT pg_get_functiondef(p.oid) AS definition FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
       WHERE n.nspname IN ('public', 'rowcast') ORDER BY p.proname COLLATE "C"`,
   );
-  expect(rows.map(({ definition }) => definition.trim()).join('\n\n')).toMatchSnapshot();
+  return rows.map(({ definition }) => definition.trim());
+}
+
+test('the schema is the one that was reviewed', async () => {
+  expect((await schemaLines()).join('\n')).toMatchSnapshot();
+});
+
+test('the functions are those that were reviewed', async () => {
+  expect((await functions()).join('\n\n')).toMatchSnapshot();
+});
+
+test('what the engine adds is what was reviewed, and it changes nothing else', async () => {
+  const before = new Set([...(await schemaLines()), ...(await functions())]);
+  await migrate(database.url, { with: ['engine'] });
+  const lines = await schemaLines();
+  const after = new Set([...lines, ...(await functions())]);
+  expect([...before].filter((line) => !after.has(line))).toEqual([]);
+  expect(lines.filter((line) => !before.has(line)).join('\n')).toMatchSnapshot();
 });
 
 test('SECURITY DEFINER functions all pin their search path', async () => {

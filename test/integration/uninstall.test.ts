@@ -80,7 +80,7 @@ describe.each(servers)('PostgreSQL $version', ({ binDir }) => {
     } finally {
       await client.end();
       await superuser.query('DROP DATABASE shop');
-      await superuser.query('DROP ROLE IF EXISTS rowcast_gateway, anon, authenticated, service_role');
+      await superuser.query('DROP ROLE IF EXISTS rowcast_gateway, anon, authenticated, service_role, agent_worker');
     }
   }
 
@@ -139,6 +139,23 @@ describe.each(servers)('PostgreSQL $version', ({ binDir }) => {
         );
       },
       how,
+    );
+  });
+
+  test('the engine brings the executions, and goes before them', async () => {
+    await leavesNothing(
+      { with: ['engine'], schema: 'agents' },
+      async (url, client) => {
+        const names = (await installedExtensions(url)).map(({ name, schema }) => `${name} in ${schema}`);
+        expect(names).toEqual(['executions in agents', 'engine in agents']);
+        await client.query(`INSERT INTO agents.ventures (venture_id, name) VALUES ('${VENTURE}', 'ours')`);
+        await client.query(
+          `SELECT rowcast.plan_execution('${VENTURE}', '{"tasks": [{"name": "a", "agent_type": "a"}]}')`,
+        );
+        await expect(uninstall(url, { with: ['executions'] })).rejects.toThrow(/engine requires executions/);
+        await expect(uninstall(url, { confirmed: true })).rejects.toThrow(/agents\.strategy_executions.*--drop-data/s);
+      },
+      { dropData: true },
     );
   });
 

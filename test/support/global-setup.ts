@@ -44,6 +44,8 @@ async function startCluster(dataDir: string, binDir: string | undefined): Promis
   await admin.connect();
   await admin.query(`CREATE DATABASE ${TEMPLATE}`);
   await migrate(new URL(`/${TEMPLATE}`, cluster.url).href, { with: ['executions'] });
+  // Roles belong to the cluster: what a test sees of them must not depend on whether another has installed the engine.
+  await admin.query('CREATE ROLE agent_worker NOLOGIN NOINHERIT; GRANT agent_worker TO rowcast_gateway');
   await admin.query(`ALTER DATABASE ${TEMPLATE} ALLOW_CONNECTIONS false`); // a template must not be in use
   await admin.end();
   return cluster;

@@ -1,0 +1,208 @@
+-- The course of an execution: what follows from the end of a task, and from a change of the status of the execution.
+--
+-- Every function here is called with the row of the execution locked. One transaction touches one execution.
+
+-- When a task that is ready now is given up because no worker took it.
+CREATE FUNCTION rowcast.due_at(task @extschema@.agent_tasks) RETURNS timestamptz
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT greatest(task.run_at, clock_timestamp()) + make_interval(secs => coalesce(task.due_seconds,
+    CASE task.kind WHEN 'agent' THEN y.queue_timeout_seconds END))
+    FROM @extschema@.agent_types y WHERE y.agent_type = task.agent_type
+$$;
+
+-- Makes tasks ready: from now on they may be claimed, if the execution is running.
+CREATE FUNCTION rowcast.make_ready(tasks uuid[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE @extschema@.agent_tasks t
+     SET status = 'ready', held = e.status <> 'running', run_at = greatest(t.run_at, clock_timestamp()), signal = NULL, wait_until = NULL,
+         because = NULL, ended_at = NULL, sent_at = NULL, sendings = 0, due_at = rowcast.due_at(t)
+    FROM @extschema@.agent_executions e
+   WHERE t.task_id = ANY (tasks) AND e.execution_id = t.execution_id
+$$;
+
+-- Whether what a task needs of another is there (true), can no longer come (false), or is open (null).
+CREATE FUNCTION rowcast.is_met(needs text, status rowcast.task_status, passed boolean) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN CASE
+  WHEN status = 'completed'::rowcast.task_status OR (status = 'skipped'::rowcast.task_status AND passed) THEN true
+  WHEN rowcast.task_is_over(status) THEN needs = 'ended'
+END;
+
+-- Tasks have ended: the next become ready, and those that can no longer run are skipped, wave after wave.
+CREATE FUNCTION rowcast.tasks_ended(execution uuid, ended uuid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  begun constant boolean := (SELECT e.status <> 'pending' FROM @extschema@.agent_executions e WHERE e.execution_id = execution);
+  wave    uuid[] := ended;
+  skipped uuid[];
+  free    uuid[];
+BEGIN
+  WHILE wave <> '{}' LOOP
+    WITH behind AS (
+      SELECT DISTINCT ON (d.task_id) d.task_id, b.name
+        FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
+       WHERE d.depends_on = ANY (wave) AND NOT rowcast.is_met(d.needs, b.status, b.passed)
+       ORDER BY d.task_id, b.number),
+    gone AS (
+      UPDATE @extschema@.agent_tasks t SET status = 'skipped', because = b.name, ended_at = clock_timestamp()
+        FROM behind b WHERE t.task_id = b.task_id AND t.status = 'blocked' RETURNING t.task_id)
+    SELECT coalesce(array_agg(g.task_id), '{}') INTO skipped FROM gone g;
+    WITH met AS (
+      SELECT d.task_id, count(*) AS n
+        FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
+       WHERE d.depends_on = ANY (wave) AND rowcast.is_met(d.needs, b.status, b.passed) GROUP BY 1),
+    moved AS (
+      UPDATE @extschema@.agent_tasks t SET waits_for = t.waits_for - m.n
+        FROM met m WHERE t.task_id = m.task_id AND t.status = 'blocked' RETURNING t.task_id, t.waits_for)
+    SELECT coalesce(array_agg(m.task_id) FILTER (WHERE m.waits_for = 0), '{}') INTO free FROM moved m;
+    IF begun AND free <> '{}' THEN
+      PERFORM rowcast.make_ready(free);
+    END IF;
+    wave := skipped;
+  END LOOP;
+END $$;
+
+-- What was skipped behind a task that is open again, or that was passed over, can run after all, unless something else that
+-- it needs has failed too.
+CREATE FUNCTION rowcast.reopen_behind(task uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  reopened uuid[];
+  free     uuid[];
+BEGIN
+  LOOP
+    WITH RECURSIVE behind AS (
+      SELECT d.task_id FROM @extschema@.agent_task_dependencies d WHERE d.depends_on = task
+      UNION
+      SELECT d.task_id FROM behind b JOIN @extschema@.agent_task_dependencies d ON d.depends_on = b.task_id),
+    counted AS (
+      SELECT b.task_id, count(*) FILTER (WHERE rowcast.is_met(d.needs, n.status, n.passed) IS NULL) AS open
+        FROM behind b JOIN @extschema@.agent_tasks t ON t.task_id = b.task_id AND t.status = 'skipped' AND NOT t.passed
+        JOIN @extschema@.agent_task_dependencies d ON d.task_id = b.task_id
+        JOIN @extschema@.agent_tasks n ON n.task_id = d.depends_on
+       GROUP BY b.task_id HAVING bool_and(rowcast.is_met(d.needs, n.status, n.passed) IS NOT FALSE)),
+    changed AS (
+      UPDATE @extschema@.agent_tasks t SET status = 'blocked', because = NULL, ended_at = NULL, waits_for = c.open
+        FROM counted c WHERE t.task_id = c.task_id RETURNING t.task_id, t.waits_for)
+    SELECT coalesce(array_agg(c.task_id), '{}'), coalesce(array_agg(c.task_id) FILTER (WHERE c.waits_for = 0), '{}')
+      INTO reopened, free FROM changed c;
+    EXIT WHEN reopened = '{}';
+    PERFORM rowcast.make_ready(free) WHERE free <> '{}';
+  END LOOP;
+END $$;
+
+CREATE FUNCTION rowcast.cancel_open(execution uuid, reason text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE @extschema@.agent_tasks t SET status = 'cancelled', because = reason, ended_at = clock_timestamp()
+   WHERE t.execution_id = execution AND NOT rowcast.task_is_over(t.status)
+$$;
+
+-- Ends an execution whose tasks are all over, and pauses or stops it after a failure if it shall. `hold` is false when a
+-- user has decided to go on.
+CREATE FUNCTION rowcast.settle(execution uuid, hold boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own    record;
+  failed text;
+BEGIN
+  SELECT s.*, e.status,
+         s.total_tasks - s.completed_tasks - s.failed_tasks - s.skipped_tasks - s.cancelled_tasks AS open_tasks
+    INTO own FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
+   WHERE s.execution_id = execution;
+  IF own.status <> 'running' OR own.open_tasks > 0 AND (own.failed_tasks = 0 OR own.on_failure <> 'stop') THEN
+    RETURN;
+  END IF;
+  failed := (SELECT string_agg(t.name, ', ' ORDER BY t.number) FROM (SELECT * FROM @extschema@.agent_tasks t
+    WHERE t.execution_id = execution AND t.status = 'failed' AND NOT t.optional ORDER BY t.number LIMIT 10) t);
+  IF own.open_tasks > 0 THEN
+    IF failed IS NULL THEN
+      RETURN;
+    END IF;
+    PERFORM rowcast.cancel_open(execution, 'stopped after a failure');
+  END IF;
+  IF failed IS NULL AND own.cancelled_tasks = 0 THEN
+    UPDATE @extschema@.agent_executions SET status = 'completed' WHERE execution_id = execution;
+  ELSIF own.on_failure = 'hold' AND hold THEN
+    UPDATE @extschema@.strategy_executions SET pause_reason = 'failed_tasks' WHERE execution_id = execution;
+    UPDATE @extschema@.agent_executions SET status = 'paused' WHERE execution_id = execution;
+  ELSE
+    PERFORM rowcast.add_execution_log(execution, 'error', 'error', NULL, format('failed: %s', coalesce(left(failed, 900), 'no task can run')),
+      jsonb_build_object('failed', failed));
+    UPDATE @extschema@.agent_executions SET status = 'failed' WHERE execution_id = execution;
+  END IF;
+END $$;
+
+-- The status of an execution that the engine runs may be changed by any statement, so what has to follow does so here, and
+-- what may not happen is refused here. Before the change: the tasks of an execution that ends must be over.
+CREATE FUNCTION rowcast.execution_checks() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own  @extschema@.strategy_executions := (SELECT s FROM @extschema@.strategy_executions s WHERE s.execution_id = OLD.execution_id);
+  open int := own.total_tasks - own.completed_tasks - own.failed_tasks - own.skipped_tasks - own.cancelled_tasks;
+BEGIN
+  IF own.execution_id IS NULL THEN
+    RETURN NEW;
+  END IF;
+  IF OLD.status IN ('completed', 'failed', 'cancelled') OR NEW.status = 'pending'
+    OR NEW.status = 'running' AND OLD.status NOT IN ('pending', 'paused')
+    OR NEW.status IN ('paused', 'completed', 'failed') AND OLD.status <> 'running'
+  THEN
+    PERFORM rowcast.refuse('state_conflict', format('execution %s is %s, and cannot become %s', OLD.execution_id, OLD.status, NEW.status));
+  ELSIF NEW.status = 'completed' AND (open > 0 OR own.cancelled_tasks > 0) OR NEW.status = 'failed' AND (open > 0 OR own.failed_tasks + own.cancelled_tasks = 0)
+  THEN
+    PERFORM rowcast.refuse('state_conflict',
+      format('execution %s is run by the engine, which ends it with its last task. It can be paused or cancelled', OLD.execution_id));
+  ELSIF NEW.status = 'running' AND own.budget <= own.spent THEN
+    PERFORM rowcast.refuse('budget_reached', format('execution %s has spent %s of %s', OLD.execution_id, own.spent, own.budget));
+  ELSIF NEW.status = 'cancelled' THEN
+    PERFORM rowcast.cancel_open(OLD.execution_id, 'the execution was cancelled');
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER execution_checks BEFORE UPDATE OF status ON @extschema@.agent_executions
+  FOR EACH ROW WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION rowcast.execution_checks();
+
+-- After the change, and after its event, which execution_changed has written: triggers fire in the order of their names.
+CREATE FUNCTION rowcast.execution_followed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE @extschema@.strategy_executions s
+     SET started_at = coalesce(s.started_at, CASE NEW.status WHEN 'running' THEN clock_timestamp() END),
+         ended_at = CASE WHEN NEW.status IN ('completed', 'failed', 'cancelled') THEN clock_timestamp() END,
+         pause_reason = CASE NEW.status WHEN 'paused' THEN coalesce(s.pause_reason, 'requested') END
+   WHERE s.execution_id = NEW.execution_id;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  IF NEW.status = 'running' THEN
+    PERFORM rowcast.make_ready(ARRAY(SELECT t.task_id FROM @extschema@.agent_tasks t
+      WHERE t.execution_id = NEW.execution_id AND t.status = 'blocked' AND t.waits_for = 0));
+    -- Time in which it was paused does not count as waiting.
+    UPDATE @extschema@.agent_tasks t SET held = false, due_at = rowcast.due_at(t)
+     WHERE t.execution_id = NEW.execution_id AND t.status = 'ready' AND t.held;
+    PERFORM rowcast.settle(NEW.execution_id, false);
+  ELSIF NEW.status = 'paused' THEN
+    UPDATE @extschema@.agent_tasks t SET held = true WHERE t.execution_id = NEW.execution_id AND t.status = 'ready';
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER execution_followed AFTER UPDATE OF status ON @extschema@.agent_executions
+  FOR EACH ROW WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION rowcast.execution_followed();
+
+CREATE FUNCTION rowcast.execution_moved() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE @extschema@.agent_tasks t SET venture_id = NEW.venture_id WHERE t.execution_id = NEW.execution_id;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER execution_moved AFTER UPDATE OF venture_id ON @extschema@.agent_executions
+  FOR EACH ROW WHEN (OLD.venture_id <> NEW.venture_id) EXECUTE FUNCTION rowcast.execution_moved();

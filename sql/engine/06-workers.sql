@@ -1,0 +1,411 @@
+-- What workers call: they claim a task, tell how it goes, and report its end with the lease of the claim.
+
+-- Whether the caller may work on tasks of a type and a venture: the token of a worker may name those it may take.
+CREATE FUNCTION rowcast.may_work(type text, venture uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT (jsonb_typeof(c.claims -> 'agent_types') IS DISTINCT FROM 'array' OR c.claims -> 'agent_types' ? type)
+     AND (jsonb_typeof(c.claims -> 'ventures') IS DISTINCT FROM 'array' OR c.claims -> 'ventures' ? venture::text)
+    FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims) c
+$$;
+
+-- Whether one more task of a type may begin. A type with a limit is locked until the transaction ends, so that nobody else
+-- counts meanwhile. A caller that holds an execution must not wait: claims take the type first.
+CREATE FUNCTION rowcast.type_admits(type text, wait boolean) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own @extschema@.agent_types := (SELECT y FROM @extschema@.agent_types y WHERE y.agent_type = type);
+BEGIN
+  IF own.enabled IS NOT TRUE OR own.max_running IS NULL AND own.rate_count IS NULL THEN
+    RETURN coalesce(own.enabled, false);
+  END IF;
+  IF wait THEN
+    SELECT * INTO own FROM @extschema@.agent_types y WHERE y.agent_type = type FOR NO KEY UPDATE;
+  ELSE
+    SELECT * INTO own FROM @extschema@.agent_types y WHERE y.agent_type = type FOR NO KEY UPDATE SKIP LOCKED;
+  END IF;
+  RETURN FOUND AND own.enabled
+    AND (own.max_running IS NULL
+      OR (SELECT count(*) FROM @extschema@.agent_tasks t WHERE t.agent_type = type AND t.status = 'running') < own.max_running)
+    AND (own.rate_count IS NULL OR rowcast.tokens_of(own) >= 1);
+END $$;
+
+-- A bucket that holds rate_count, and fills in rate_seconds.
+CREATE FUNCTION rowcast.tokens_of(type @extschema@.agent_types) RETURNS double precision
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN type.rate_at = '-infinity' THEN type.rate_count ELSE least(type.rate_count, type.rate_tokens
+    + extract(epoch FROM clock_timestamp() - type.rate_at) * type.rate_count / type.rate_seconds) END
+$$;
+
+-- Begins an attempt, if it may begin: null if not. The execution is locked, and the type admits one more.
+CREATE FUNCTION rowcast.assign_task(task uuid, worker text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own @extschema@.agent_tasks := (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task);
+BEGIN
+  IF own.concurrency_key IS NOT NULL AND (
+    NOT pg_try_advisory_xact_lock(hashtextextended('rowcast key ' || own.venture_id || own.concurrency_key, 0))
+    OR EXISTS (SELECT FROM @extschema@.agent_tasks t
+      WHERE t.venture_id = own.venture_id AND t.concurrency_key = own.concurrency_key AND t.status = 'running'))
+  THEN
+    RETURN NULL;
+  END IF;
+  UPDATE @extschema@.agent_tasks t
+     SET status = 'running', lease = gen_random_uuid(), worker_id = worker, started_at = clock_timestamp(), due_at = NULL, said_at = NULL,
+         usage = NULL, timeout_at = clock_timestamp() + make_interval(secs => y.timeout_seconds),
+         lease_until = clock_timestamp() + make_interval(secs => least(y.lease_seconds, y.timeout_seconds))
+    FROM @extschema@.agent_types y, @extschema@.agent_executions e, @extschema@.strategy_executions s
+   WHERE t.task_id = task AND t.status = 'ready' AND t.kind = 'agent' AND t.run_at <= clock_timestamp() AND y.agent_type = t.agent_type
+     AND e.execution_id = t.execution_id AND e.status = 'running'
+     AND s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.running_tasks < s.max_parallel)
+   RETURNING t.* INTO own;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  UPDATE @extschema@.agent_types y SET rate_tokens = rowcast.tokens_of(y) - 1, rate_at = clock_timestamp()
+   WHERE y.agent_type = own.agent_type AND y.rate_count IS NOT NULL;
+  RETURN jsonb_build_object('task_id', own.task_id, 'execution_id', own.execution_id, 'venture_id', own.venture_id, 'name', own.name,
+    'agent_type', own.agent_type, 'attempt', own.attempt, 'input', own.input, 'checkpoint', own.checkpoint, 'lease', own.lease,
+    'lease_ms', (extract(epoch FROM own.lease_until - clock_timestamp()) * 1000)::int,
+    'timeout_ms', (extract(epoch FROM own.timeout_at - clock_timestamp()) * 1000)::int,
+    'results', (SELECT coalesce(jsonb_object_agg(b.name, b.output), '{}') FROM @extschema@.agent_task_dependencies d
+      JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on WHERE d.task_id = own.task_id AND b.status = 'completed'));
+END $$;
+
+-- The ventures that have work for a type, the one that was served longest ago first. Skips from one to the next in the index.
+CREATE FUNCTION rowcast.ventures_in_turn(type text) RETURNS SETOF uuid
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE waiting AS (
+    (SELECT t.venture_id FROM @extschema@.agent_tasks t WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type
+      ORDER BY t.venture_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.venture_id FROM @extschema@.agent_tasks t WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent'
+        AND t.agent_type = type AND t.venture_id > w.venture_id ORDER BY t.venture_id LIMIT 1)
+      FROM waiting w WHERE w.venture_id IS NOT NULL)
+  SELECT w.venture_id FROM waiting w
+    LEFT JOIN @extschema@.agent_turns a ON a.agent_type = type AND a.venture_id = w.venture_id
+   WHERE w.venture_id IS NOT NULL ORDER BY a.served_at NULLS FIRST, w.venture_id
+$$;
+
+-- The tasks of a type and a venture that could begin now, the first ones.
+CREATE FUNCTION rowcast.candidates(type text, venture uuid, moment timestamptz) RETURNS TABLE (task_id uuid, execution_id uuid)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT t.task_id, t.execution_id FROM @extschema@.agent_tasks t
+   WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type AND t.venture_id = venture AND t.run_at <= moment
+     AND (t.concurrency_key IS NULL OR NOT EXISTS (SELECT FROM @extschema@.agent_tasks r
+       WHERE r.venture_id = venture AND r.concurrency_key = t.concurrency_key AND r.status = 'running'))
+     AND EXISTS (SELECT FROM @extschema@.strategy_executions s
+       WHERE s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.running_tasks < s.max_parallel))
+   ORDER BY t.priority DESC, t.run_at LIMIT 16
+$$;
+
+-- Claims the next task of one of these types, or null. Ventures take turns; within one the highest priority comes first.
+--
+-- First it looks only at what no other claim holds. If something was held, it looks again and waits for it: else a worker
+-- would sleep although there is work. It never waits with two executions locked, so claims cannot wait for each other.
+CREATE FUNCTION rowcast.claim_task(worker text, types text[]) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  moment    constant timestamptz := clock_timestamp();
+  asked     text[] := '{}';
+  admitted  text[] := '{}';
+  type      text;
+  venture   uuid;
+  candidate record;
+  busy      boolean := false;
+  in_vain   boolean := false;
+  claimed   jsonb;
+BEGIN
+  PERFORM rowcast.worker_seen(worker, types);
+  FOR pass IN 1 .. 2 LOOP
+    EXIT WHEN pass = 2 AND (in_vain OR NOT busy);
+    -- In any order: else the last of them would starve.
+    FOR type IN SELECT t FROM unnest(types) t WHERE t IS NOT NULL ORDER BY random() LOOP
+      CONTINUE WHEN NOT EXISTS (SELECT FROM @extschema@.agent_tasks t
+        WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type AND t.run_at <= moment);
+      -- It waits for the lock of the first type only: claims that wait with one type locked for another could meet.
+      IF type <> ALL (asked) THEN
+        IF rowcast.type_admits(type, asked = '{}') THEN
+          admitted := admitted || type;
+        END IF;
+        asked := asked || type;
+      END IF;
+      CONTINUE WHEN type <> ALL (admitted);
+      FOR venture IN SELECT v FROM rowcast.ventures_in_turn(type) v WHERE rowcast.may_work(type, v) LOOP
+        PERFORM FROM @extschema@.agent_turns a WHERE a.agent_type = type AND a.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED;
+        IF NOT FOUND AND pass = 1 THEN
+          busy := true;
+          CONTINUE;
+        END IF;
+        FOR candidate IN SELECT c.task_id, c.execution_id FROM rowcast.candidates(type, venture, moment) c LOOP
+          IF pass = 1 THEN
+            PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE SKIP LOCKED;
+          ELSE
+            PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE;
+          END IF;
+          IF NOT FOUND THEN
+            busy := true;
+            CONTINUE;
+          END IF;
+          claimed := rowcast.assign_task(candidate.task_id, worker);
+          IF claimed IS NOT NULL THEN
+            UPDATE @extschema@.agent_turns a SET served_at = clock_timestamp()
+             WHERE (a.agent_type, a.venture_id) IN (SELECT n.agent_type, n.venture_id FROM @extschema@.agent_turns n
+               WHERE n.agent_type = type AND n.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED);
+            RETURN claimed;
+          END IF;
+          in_vain := true;
+          EXIT WHEN pass = 2;
+        END LOOP;
+        EXIT WHEN pass = 2 AND in_vain;
+      END LOOP;
+      EXIT WHEN pass = 2 AND in_vain;
+    END LOOP;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+-- Remembers that a worker is alive; at most every few seconds, because the calls of a worker must not wait for each other.
+CREATE FUNCTION rowcast.worker_seen(worker text, types text[], slots int DEFAULT NULL, version text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF worker IS NULL OR length(worker) NOT BETWEEN 1 AND 200 OR types IS NULL THEN
+    PERFORM rowcast.refuse('invalid_request', 'a worker has a name of 1 to 200 characters, and types');
+  END IF;
+  IF NOT EXISTS (SELECT FROM @extschema@.agent_workers w WHERE w.worker_id = worker AND w.seen_at > clock_timestamp() - interval '5 seconds'
+    AND (worker_seen.slots IS NULL OR w.slots = worker_seen.slots) AND w.agent_types @> types)
+  THEN
+    INSERT INTO @extschema@.agent_workers AS w (worker_id, agent_types, slots, version)
+      VALUES (worker, types, worker_seen.slots, worker_seen.version)
+      ON CONFLICT (worker_id) DO UPDATE SET seen_at = clock_timestamp(), slots = coalesce(excluded.slots, w.slots),
+        version = coalesce(excluded.version, w.version),
+        agent_types = CASE WHEN excluded.slots IS NULL THEN
+          ARRAY(SELECT unnest(w.agent_types) UNION SELECT unnest(excluded.agent_types) ORDER BY 1) ELSE excluded.agent_types END;
+  END IF;
+END $$;
+
+-- Begins an attempt that a carrier has brought: null if it has begun already, or may not begin.
+CREATE FUNCTION rowcast.begin_task(task uuid, attempt int, worker text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own @extschema@.agent_tasks := (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task);
+BEGIN
+  IF own.task_id IS NULL OR NOT rowcast.may_work(own.agent_type, own.venture_id) OR NOT rowcast.type_admits(own.agent_type, true) THEN
+    RETURN NULL;
+  END IF;
+  PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = own.execution_id FOR NO KEY UPDATE;
+  IF NOT EXISTS (SELECT FROM @extschema@.agent_tasks t WHERE t.task_id = task AND t.attempt = begin_task.attempt AND t.status = 'ready') THEN
+    RETURN NULL;
+  END IF;
+  RETURN rowcast.assign_task(task, worker);
+END $$;
+
+-- Locks the execution of a task, and returns the task if the lease is its present one; else null.
+CREATE FUNCTION rowcast.lock_lease(task uuid, lease uuid) RETURNS @extschema@.agent_tasks
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM FROM @extschema@.agent_executions e JOIN @extschema@.agent_tasks t USING (execution_id)
+    WHERE t.task_id = task AND rowcast.may_work(t.agent_type, t.venture_id) FOR NO KEY UPDATE OF e;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task AND t.lease = lock_lease.lease);
+END $$;
+
+-- What an attempt has used so far. Its cost counts against the budget of the execution, which pauses when it is reached.
+CREATE FUNCTION rowcast.spend(task @extschema@.agent_tasks, usage jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  more numeric := coalesce(CASE jsonb_typeof(usage -> 'cost') WHEN 'number' THEN (usage ->> 'cost')::numeric END, 0)
+    - coalesce(CASE jsonb_typeof(task.usage -> 'cost') WHEN 'number' THEN (task.usage ->> 'cost')::numeric END, 0);
+BEGIN
+  IF usage IS NULL THEN
+    RETURN;
+  END IF;
+  UPDATE @extschema@.agent_tasks t SET usage = spend.usage WHERE t.task_id = task.task_id;
+  UPDATE @extschema@.strategy_executions s SET spent = s.spent + greatest(more, 0) WHERE s.execution_id = task.execution_id AND more > 0;
+END $$;
+
+CREATE FUNCTION rowcast.hold_spent(execution uuid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE @extschema@.strategy_executions s SET pause_reason = 'budget'
+    FROM @extschema@.agent_executions e WHERE s.execution_id = execution AND e.execution_id = execution AND e.status = 'running' AND s.spent >= s.budget;
+  IF FOUND THEN
+    UPDATE @extschema@.agent_executions e SET status = 'paused' WHERE e.execution_id = execution;
+  END IF;
+END $$;
+
+-- Refuses what is too large for a row that every reader of the log gets.
+CREATE FUNCTION rowcast.check_size(what text, value jsonb, most int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF octet_length(value::text) > most THEN
+    PERFORM rowcast.refuse('invalid_request', format('the %s has %s bytes; %s are allowed', what, octet_length(value::text), most));
+  END IF;
+END $$;
+
+-- Lengthens the lease. `report` may hold percent, message, usage and checkpoint. Answers `continue`, `cancelled` or `lost`.
+CREATE FUNCTION rowcast.heartbeat_task(task uuid, lease uuid, report jsonb DEFAULT '{}') RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
+  says boolean := report ?| ARRAY['percent', 'message'] AND coalesce(own.said_at < clock_timestamp() - interval '1 second', true);
+BEGIN
+  IF own.status IS DISTINCT FROM 'running' THEN
+    RETURN CASE own.status WHEN 'cancelled' THEN 'cancelled' ELSE 'lost' END;
+  END IF;
+  PERFORM rowcast.check_size('checkpoint', report -> 'checkpoint', 65536);
+  UPDATE @extschema@.agent_tasks t
+     SET lease_until = least(clock_timestamp() + make_interval(secs => y.lease_seconds), t.timeout_at),
+         checkpoint = coalesce(report -> 'checkpoint', t.checkpoint), said_at = CASE WHEN says THEN clock_timestamp() ELSE t.said_at END
+    FROM @extschema@.agent_types y WHERE t.task_id = task AND y.agent_type = t.agent_type;
+  IF says THEN
+    PERFORM rowcast.add_execution_log(own.execution_id, 'task-progress', 'info', own.stage_number, left(report ->> 'message', 1000),
+      jsonb_build_object('step_id', own.task_id, 'step', own.name, 'agent', own.agent_type, 'attempt', own.attempt)
+        || CASE jsonb_typeof(report -> 'percent') WHEN 'number' THEN jsonb_build_object('percent', report -> 'percent') ELSE '{}' END);
+  END IF;
+  PERFORM rowcast.spend(own, report -> 'usage'), rowcast.hold_spent(own.execution_id);
+  RETURN 'continue';
+END $$;
+
+-- Reports that the task is done: false if the lease was lost. The same report again is answered as the first time. With `next`
+-- the answer holds the next task for this worker, of the same type, if one of this execution is at the turn.
+CREATE FUNCTION rowcast.complete_task(task uuid, lease uuid, output jsonb DEFAULT NULL, usage jsonb DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
+BEGIN
+  IF own.status IS DISTINCT FROM 'running' THEN
+    RETURN coalesce(own.status = 'completed', false);
+  END IF;
+  PERFORM rowcast.check_size('output', output, 262144), rowcast.spend(own, usage);
+  UPDATE @extschema@.agent_tasks t SET status = 'completed', output = complete_task.output, error = NULL, ended_at = clock_timestamp()
+   WHERE t.task_id = task;
+  PERFORM rowcast.tasks_ended(own.execution_id, ARRAY[task]), rowcast.settle(own.execution_id), rowcast.hold_spent(own.execution_id);
+  RETURN true;
+END $$;
+
+-- Completes, and hands over the next task of the same type: the one that a claim would get, if it is of the same execution,
+-- which is locked already. Else `next` is null, and the worker claims.
+CREATE FUNCTION rowcast.complete_and_claim(task uuid, lease uuid, output jsonb, usage jsonb, worker text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  done    constant boolean := rowcast.complete_task(task, lease, output, usage);
+  own     @extschema@.agent_tasks := (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task);
+  venture uuid;
+  turn    record;
+  claimed jsonb;
+BEGIN
+  IF done THEN
+    venture := (SELECT v FROM rowcast.ventures_in_turn(own.agent_type) v LIMIT 1);
+    SELECT c.* INTO turn FROM rowcast.candidates(own.agent_type, venture, clock_timestamp()) c LIMIT 1;
+    IF turn.execution_id = own.execution_id AND rowcast.type_admits(own.agent_type, false) THEN
+      claimed := rowcast.assign_task(turn.task_id, worker);
+      UPDATE @extschema@.agent_turns a SET served_at = clock_timestamp()
+       WHERE claimed IS NOT NULL AND (a.agent_type, a.venture_id) IN (SELECT n.agent_type, n.venture_id FROM @extschema@.agent_turns n
+         WHERE n.agent_type = own.agent_type AND n.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED);
+    END IF;
+  END IF;
+  RETURN jsonb_build_object('done', done, 'next', claimed);
+END $$;
+
+-- Ends an attempt that did not succeed: again after a delay, if its class of error and its attempts allow that; else failed.
+CREATE FUNCTION rowcast.end_attempt(own @extschema@.agent_tasks, error jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  policy @extschema@.agent_types := (SELECT y FROM @extschema@.agent_types y WHERE y.agent_type = own.agent_type);
+  delay  double precision := coalesce(
+    CASE jsonb_typeof(error -> 'retry_after_ms') WHEN 'number' THEN least((error ->> 'retry_after_ms')::double precision, 86400000) END,
+    CASE WHEN error ->> 'class' = 'worker_lost' THEN 0
+      WHEN policy.backoff = 'linear' THEN least(policy.backoff_cap_ms, policy.backoff_base_ms::double precision * own.attempt)
+      ELSE random() * least(policy.backoff_cap_ms, policy.backoff_base_ms * 2.0 ^ least(own.attempt - 1, 30)) END);
+BEGIN
+  IF own.status = 'running' AND error ->> 'class' = ANY (policy.retry_on) AND own.attempt < own.max_attempts THEN
+    UPDATE @extschema@.agent_tasks t SET status = 'ready', attempt = t.attempt + 1, error = end_attempt.error, lease_until = NULL,
+        run_at = clock_timestamp() + make_interval(secs => delay / 1000), held = e.status <> 'running', sent_at = NULL, sendings = 0,
+        due_at = clock_timestamp() + make_interval(secs => delay / 1000 + coalesce(own.due_seconds, policy.queue_timeout_seconds))
+      FROM @extschema@.agent_executions e WHERE t.task_id = own.task_id AND e.execution_id = own.execution_id;
+    RETURN;
+  END IF;
+  UPDATE @extschema@.agent_tasks t SET status = 'failed', error = end_attempt.error, ended_at = clock_timestamp() WHERE t.task_id = own.task_id;
+  PERFORM rowcast.tasks_ended(own.execution_id, ARRAY[own.task_id]), rowcast.settle(own.execution_id);
+END $$;
+
+-- Reports a failure: `error` holds class, code, message and retry_after_ms. False if the lease was lost.
+CREATE FUNCTION rowcast.fail_task(task uuid, lease uuid, error jsonb DEFAULT '{}', usage jsonb DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
+BEGIN
+  IF own.status IS DISTINCT FROM 'running' THEN
+    -- The same report again: the lease is still that of the attempt that has failed.
+    RETURN coalesce(own.status IN ('failed', 'ready') AND own.error IS NOT NULL, false);
+  END IF;
+  PERFORM rowcast.spend(own, usage);
+  PERFORM rowcast.end_attempt(own, jsonb_strip_nulls(jsonb_build_object('class', coalesce(left(error ->> 'class', 100), 'permanent'),
+    'code', left(error ->> 'code', 100), 'message', left(error ->> 'message', 1000), 'retry_after_ms', error -> 'retry_after_ms')));
+  PERFORM rowcast.hold_spent(own.execution_id);
+  RETURN true;
+END $$;
+
+-- Gives a task back: it begins again with the same attempt.
+CREATE FUNCTION rowcast.release_task(task uuid, lease uuid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
+BEGIN
+  IF own.status IS DISTINCT FROM 'running' THEN
+    RETURN false;
+  END IF;
+  UPDATE @extschema@.agent_tasks t SET lease = NULL, lease_until = NULL, worker_id = NULL WHERE t.task_id = task;
+  PERFORM rowcast.make_ready(ARRAY[task]);
+  RETURN true;
+END $$;
+
+-- Gives the slot back until a signal comes, or until a time. If the signal is there already, the task is ready at once.
+CREATE FUNCTION rowcast.wait_task(task uuid, lease uuid, signal text, until timestamptz DEFAULT NULL, checkpoint jsonb DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
+BEGIN
+  IF own.status IS DISTINCT FROM 'running' THEN
+    RETURN false;
+  ELSIF signal IS NULL AND until IS NULL THEN
+    PERFORM rowcast.refuse('invalid_request', 'a task waits for a signal or for a time');
+  END IF;
+  PERFORM rowcast.check_size('checkpoint', checkpoint, 65536);
+  UPDATE @extschema@.agent_tasks t SET status = 'waiting', signal = wait_task.signal, wait_until = until, lease = NULL, lease_until = NULL,
+      worker_id = NULL, checkpoint = coalesce(wait_task.checkpoint, t.checkpoint)
+   WHERE t.task_id = task;
+  PERFORM rowcast.wake_tasks(ARRAY[task]) FROM @extschema@.execution_signals s WHERE s.execution_id = own.execution_id AND s.name = signal;
+  RETURN true;
+END $$;
+
+-- Which of these leases do not hold any more, and why: `cancelled` or `lost`. Workers ask for all that they run at once.
+CREATE FUNCTION rowcast.lost_leases(leases jsonb) RETURNS TABLE (task_id uuid, answer text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT l.key::uuid, CASE t.status WHEN 'cancelled' THEN 'cancelled' ELSE 'lost' END
+    FROM jsonb_each_text(leases) l LEFT JOIN @extschema@.agent_tasks t ON t.task_id = l.key::uuid AND t.lease = l.value::uuid
+   WHERE t.status IS DISTINCT FROM 'running'
+$$;
