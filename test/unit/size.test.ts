@@ -10,7 +10,7 @@ import { WebSocketServer } from 'ws';
  * What a page that uses no option loads, in bytes. It was 12 KB before several subscriptions could share a channel, which
  * brought the shared channel into the core, before the connection could be watched, and before a stream could be stalled.
  */
-const BUDGET = 13.75 * 1024;
+const BUDGET = 14 * 1024;
 
 let folder: string;
 
@@ -37,7 +37,7 @@ const sources = (file: string) =>
     ? (JSON.parse(read(`${file}.map`)) as { sources: string[] }).sources.join()
     : '';
 
-test('the core client, its dependency included, has at most 13.75 KB gzipped', () => {
+test('the core client, its dependency included, has at most 14 KB gzipped', () => {
   const core = [...loadedWith('rowcast.js')];
   const bytes = core.map((file) => gzipSync(read(file), { level: 9 }).length).reduce((sum, size) => sum + size);
   console.log(`the core client: ${bytes} bytes gzipped, in ${core.length} files`);
