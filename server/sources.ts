@@ -97,7 +97,7 @@ export class Sources {
       prepare: statementTimeout(DECISION_TIMEOUT),
       keepIdle: true,
     });
-    const authorizer = new PostgresAuthorizer(accessPool, logger);
+    const authorizer = new PostgresAuthorizer(accessPool, logger, metrics);
     const access = new Access({ authorizer, clock, interval: config.accessInterval });
 
     const gate = new AdvisoryGate(databaseUrl, logger, health);

@@ -102,6 +102,12 @@ const explanations: Record<AnyErrorCode, Explanation> = {
     action:
       'Wait: events continue at your position. `/readyz`, the log of the gateway and `rowcast doctor` name the cause.',
   },
+  policy_failed: {
+    meaning:
+      'Whether you may read the channel cannot be decided: a policy or guard of its stream fails. Other streams are not affected.',
+    action:
+      'Retry with backoff; the client library does, and continues at your position. The log of the gateway has the error of PostgreSQL.',
+  },
   event_too_large: {
     meaning:
       'An event is larger than the gateway sends, and the subscription has no `onReset` that could be told that it is left out.',

@@ -28,6 +28,7 @@ export const outcomes = {
   event_unreadable: { outcome: 'stop' },
   unavailable: { outcome: 'retry' },
   stream_unreadable: { outcome: 'retry' },
+  policy_failed: { outcome: 'retry' },
   internal: { outcome: 'retry', close: 4000 },
   shutting_down: { outcome: 'retry', close: 4001 },
   connect_timeout: { outcome: 'retry', close: 4002 },

@@ -16,8 +16,8 @@ export class Decision {
   /** Maximum age of a decision while the database cannot be reached, in milliseconds. */
   readonly #maxAge: number;
   readonly #holders = new Set<OnLost>();
-  /** Null if the policy failed, or the database could not be reached for too long. */
-  #allowed: boolean | null = false;
+  /** Why reading is not allowed; null if it is. */
+  #refused: Parameters<OnLost>[0] | null = 'forbidden';
   #decidedAt = Number.NEGATIVE_INFINITY;
   /** Whether access has changed since the last decision. */
   #stale = false;
@@ -38,12 +38,12 @@ export class Decision {
   }
 
   get allowed(): boolean {
-    return this.#allowed === true;
+    return this.#refused === null;
   }
 
   /** Why reading is not allowed. */
   get code(): Parameters<OnLost>[0] {
-    return this.#allowed === null ? 'unavailable' : 'forbidden';
+    return this.#refused ?? 'forbidden';
   }
 
   /** Whether a question is pending. */
@@ -90,7 +90,7 @@ export class Decision {
     this.ask().catch((error: unknown) => {
       if (!this.held) return;
       const age = this.#clock.now() - this.#decidedAt;
-      if (!(error instanceof Unavailable) || age > this.#maxAge) return this.#apply(null);
+      if (!(error instanceof Unavailable) || age > this.#maxAge) return this.#apply('unavailable');
       this.#cancelRetry = this.#clock.after(RETRY, () => this.recheck());
     });
   }
@@ -107,14 +107,15 @@ export class Decision {
       // In the same turn as the answer: a later change starts a new question.
       this.#asking = null;
     }
-    this.#apply(allowed);
+    // Null: the policy or guard itself failed.
+    this.#apply(allowed ? null : allowed === null ? 'policy_failed' : 'forbidden');
   }
 
-  #apply(allowed: boolean | null): void {
-    this.#allowed = allowed;
+  #apply(refused: Parameters<OnLost>[0] | null): void {
+    this.#refused = refused;
     this.#stale = false;
     this.#decidedAt = this.#clock.now();
-    if (allowed) return;
-    for (const lost of [...this.#holders]) if (this.#holders.has(lost)) lost(this.code);
+    if (refused === null) return;
+    for (const lost of [...this.#holders]) if (this.#holders.has(lost)) lost(refused);
   }
 }

@@ -27,6 +27,10 @@ export class Metrics {
     'events_withheld_total',
     'Events that are not sent because they are too large, or because PostgreSQL cannot encode them.',
   );
+  readonly policyFailures = this.#counter(
+    'policy_failures_total',
+    'Questions whether a principal may read a channel that a policy or guard answered with an error, or too late.',
+  );
   readonly #eventsSent = this.#counter(
     'events_sent_total',
     'Events that were passed to a transport, once for each of their readers.',

@@ -44,6 +44,7 @@ const TEMPORARY: ReadonlySet<AnyErrorCode> = new Set([
   'too_many_connections',
   'unavailable',
   'stream_unreadable',
+  'policy_failed',
   'shutting_down',
 ]);
 

@@ -40,6 +40,7 @@ export const STATUS: Record<AnyErrorCode, number> = {
   event_unreadable: 500,
   unavailable: 503,
   stream_unreadable: 503,
+  policy_failed: 503,
   shutting_down: 503,
   too_many_connections: 503,
   heartbeat_timeout: 504,

@@ -50,14 +50,17 @@ export interface Permit {
   release(): void;
 }
 
-/** Called when a right is lost, which then needs no `release`: `forbidden`, or `unavailable` if the database could not decide for too long. */
-export type OnLost = (code: 'forbidden' | 'unavailable') => void;
+/**
+ * Called when a right is lost, which then needs no `release`: `forbidden`; `policy_failed` if a policy or guard fails;
+ * `unavailable` if the database could not be asked for too long.
+ */
+export type OnLost = (code: 'forbidden' | 'policy_failed' | 'unavailable') => void;
 
 /** Grants rights to read channels, and revokes them when access changes. */
 export interface Rights {
   /**
    * Resolves to a right to read `channel`. Calls `onLost` once when the right is lost, and never after `release`. Rejects
-   * with `Refusal` (forbidden, unavailable) or `Unavailable`.
+   * with `Refusal` (forbidden, policy_failed) or `Unavailable`.
    */
   hold(principal: Principal, channel: string, onLost: OnLost): Promise<Permit>;
 }

@@ -2,6 +2,8 @@ import type pg from 'pg';
 import { z } from 'zod';
 import { Batch } from '../ground/batch.js';
 import type { Logger } from '../ground/logger.js';
+import type { Metrics } from '../ground/metrics.js';
+import { Once } from '../ground/once.js';
 import { Unavailable } from '../ground/refusal.js';
 import type { AccessQuestion, Authorizer } from '../ports/principal.js';
 import { isConnectionLoss } from './session.js';
@@ -23,12 +25,16 @@ const AT_ONCE = 500;
 export class PostgresAuthorizer implements Authorizer {
   readonly #pool: pg.Pool;
   readonly #logger: Logger;
+  readonly #metrics: Metrics;
+  /** Failures that were logged, by stream. */
+  readonly #logged = new Once();
   /** The queues with pending questions. */
   readonly #queues = new Map<string, Batch<AccessQuestion, boolean | null>>();
 
-  constructor(pool: pg.Pool, logger: Logger) {
+  constructor(pool: pg.Pool, logger: Logger, metrics: Metrics) {
     this.#pool = pool;
     this.#logger = logger;
+    this.#metrics = metrics;
   }
 
   mayRead(question: AccessQuestion, again: boolean): Promise<boolean | null> {
@@ -47,15 +53,17 @@ export class PostgresAuthorizer implements Authorizer {
     const channels = questions.map(({ channel }) => channel);
     try {
       const answers = decided.parse((await this.#pool.query({ ...DECIDE, values: [roles, claims, channels] })).rows);
-      const failed = answers.findIndex(({ allowed }) => allowed === null);
-      if (failed >= 0) this.#logFailure(channels[failed], answers[failed]?.problem);
-      return questions.map((_, index) => answers[index]?.allowed ?? null);
+      return questions.map(({ channel }, index) => {
+        const { allowed = null, problem = null } = answers[index] ?? {};
+        if (allowed === null) this.#failed(channel, problem);
+        return allowed;
+      });
     } catch (error) {
       const { message } = error as Error;
       if (isConnectionLoss(error)) throw new Unavailable(`access: ${message}`, { cause: error });
       // SQL cannot catch a timeout of the statement. Asking each question alone shows which policy is slow.
       if (questions.length > 1) return this.#oneByOne(questions);
-      this.#logFailure(channels[0], message);
+      for (const channel of channels) this.#failed(channel, message);
       return [null];
     }
   }
@@ -66,7 +74,12 @@ export class PostgresAuthorizer implements Authorizer {
     return answers;
   }
 
-  #logFailure(channel: string | undefined, problem: string | null | undefined): void {
-    this.#logger.error({ channel, problem }, 'access to a channel could not be decided');
+  /** Logged once for each stream and kind of problem: every reader asks again, and again. */
+  #failed(channel: string, problem: string | null): void {
+    this.#metrics.policyFailures.inc();
+    const [stream] = channel.split(':', 1);
+    const code = problem?.match(/\((\w{5})\)$/)?.[1] ?? problem;
+    if (!this.#logged.first(`${stream} ${code}`)) return;
+    this.#logger.error({ stream, channel, problem }, 'a policy or guard fails, the readers of its stream are refused');
   }
 }

@@ -210,15 +210,22 @@ describe('I5: any table', () => {
     await attach('fragile', 'owner');
     await writer.query(`INSERT INTO app.fragile VALUES ('x', '')`);
     const errors: RowcastError[] = [];
+    const events: number[] = [];
     const subscription = clientOf('ann').subscribe('fragile:x', {
       since: 'start',
-      onEvent: () => {},
+      onEvent: ({ seq }) => events.push(seq),
       onState: (_, error) => error && errors.push(error),
     });
     await until(() => errors.length > 0, { what: 'the refusal' });
-    expect(errors[0]).toMatchObject({ code: 'unavailable' });
+    expect(errors[0]).toMatchObject({ code: 'policy_failed', retries: true });
     await writer.query(`UPDATE app.fragile SET allowed = 'y'`);
     await until(() => subscription.state === 'live', { what: 'the policy to work' });
+    await writer.query(`UPDATE app.fragile SET allowed = ''; SELECT pg_notify('rowcast', 'access')`);
+    await until(() => errors.length > 1, { what: 'the right to be lost' });
+    expect(errors.at(-1)).toMatchObject({ code: 'policy_failed', retries: true });
+    await writer.query(`UPDATE app.fragile SET allowed = 'y'; INSERT INTO app.fragile VALUES ('x', 'z')`);
+    await until(() => events.length === 2, { what: 'the event that was missed' });
+    expect(events).toEqual([1, 2]);
   });
 
   test('what a guard has set for one principal is not there for the next, and one that hangs holds up no other stream', async () => {

@@ -119,7 +119,7 @@ describe('asking', () => {
   test('I5: a policy that fails lets nobody in', async () => {
     const first = hold(ANN);
     await authorizer.answer(null);
-    await expect(first).rejects.toEqual(refusal('unavailable'));
+    await expect(first).rejects.toEqual(refusal('policy_failed'));
   });
 
   test('I5: no answer, no right; the next who asks is asked for', async () => {
@@ -153,7 +153,7 @@ describe('losing', () => {
     access.changed(null);
     expect(authorizer.asked).toHaveLength(1);
     await authorizer.answer(null);
-    expect(lost.at(-1)).toBe('bob execution:a unavailable');
+    expect(lost.at(-1)).toBe('bob execution:a policy_failed');
   });
 
   test('I5: an answer that was on its way when rights changed is not believed', async () => {
