@@ -8,13 +8,14 @@ import type { Movement, Movements } from '../../server/ports/feed.js';
 import { READ_SETTINGS } from '../../server/postgres/session.js';
 import { MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
 import { Tail } from '../../server/postgres/tail.js';
+import { runs } from '../property/seed.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
 
 const WRITERS = 4;
 const CHANNELS = ['a', 'b', 'c'];
-const RUNS = 60;
+const RUNS = runs(25);
 
 type Step =
   | { do: 'begin' | 'commit' | 'rollback' | 'savepoint' | 'rollback to'; writer: number }

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
-import { seed } from '../property/seed.js';
+import { runs, seed } from '../property/seed.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Follower, follow, seqs } from '../support/follow.js';
@@ -13,7 +13,7 @@ import { Witness } from '../support/witness.js';
 import { connectWriter } from '../support/writer.js';
 
 const TABLES = 3;
-const RUNS = 12;
+const RUNS = runs(8);
 
 /** Most events of the witness come within this time, in milliseconds; one that meets a table as it breaks may wait longer. */
 const USUAL = 500;
