@@ -20,6 +20,7 @@ const database = {
 export default {
   // Jest ignores a timeout that is set per project.
   testTimeout: 30_000,
+  testSequencer: '<rootDir>/test/support/sequencer.mjs',
   projects: [
     {
       ...typescript,
