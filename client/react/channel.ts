@@ -1,7 +1,7 @@
 'use client';
 import { useEffect, useRef, useState } from 'react';
 import type { Row } from '../protocol/index.js';
-import type { ChannelOptions, Fold, Live, LogOptions, LogWindow, Rows } from '../store/index.js';
+import type { ChannelOptions, Fold, Live, LogFilter, LogWindow, Rows } from '../store/index.js';
 import type { StreamEvent } from '../subscription/subscription.js';
 import { useRowcast } from './provider.js';
 import { useLive, useValue } from './read.js';
@@ -68,8 +68,8 @@ export function useFold<S, R extends object, T>(
 }
 
 /** A whole channel as a list, of which only what is shown is loaded: say so with its `show`. */
-export function useLog<R extends object = Row>(channel: string, options: LogOptions = {}): LogWindow<R> {
-  return useValue(useRowcast().log<R>(channel, options));
+export function useLog<R extends object = Row>(channel: string, filter?: LogFilter): LogWindow<R> {
+  return useValue(useRowcast().log<R>(channel, filter));
 }
 
 /** The value of the first render with this key: one that is written inline is another one with each render. */

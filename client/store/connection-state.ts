@@ -1,6 +1,10 @@
+import type { Client } from '../client.js';
 import type { RowcastError } from '../ground/error.js';
 import type { Transport } from '../session/open.js';
 import type { TransportName } from '../transport/rung.js';
+import { Value } from './listeners.js';
+import type { Store } from './live.js';
+import { shared } from './shared.js';
 
 /** The connection to the gateway, as a page shows it. Times are milliseconds since 1970. */
 export interface ConnectionState {
@@ -19,3 +23,64 @@ export interface ConnectionState {
   readonly retryAt: number | null;
   readonly error: RowcastError | null;
 }
+
+/** The state of the present client: told at once when it changes, and each second what only its times say. */
+export class ConnectionStore extends Value<ConnectionState> {
+  #client: Client | null = null;
+  #transports: readonly Transport[] | null;
+  #closed = false;
+  #error: RowcastError | null = null;
+  #unwatch: () => void = () => {};
+  #stopTicking: () => void = () => {};
+
+  constructor(seconds: () => Store<number>, transports: readonly Transport[] | null) {
+    super(
+      { ...NONE, transports },
+      () => {
+        this.#stopTicking = seconds().subscribe(() => this.refresh());
+        this.refresh();
+      },
+      () => this.#stopTicking(),
+    );
+    this.#transports = transports;
+  }
+
+  use(client: Client, transports: readonly Transport[] | null): void {
+    this.#unwatch();
+    this.#client = client;
+    this.#transports = transports;
+    this.#error = null;
+    this.#unwatch = client.watch((state, error) => {
+      this.#error = state === 'connected' ? null : (error ?? this.#error);
+      this.refresh();
+    });
+    this.refresh();
+  }
+
+  close(): void {
+    this.#unwatch();
+    this.#closed = true;
+    this.refresh();
+  }
+
+  refresh(): void {
+    const { heardAt, roundTrip, retryAt, state = 'idle', transport = null } = this.#client ?? NONE;
+    const transports = this.#transports;
+    const interval = String(transports) === 'poll' ? 'interval' : 'long';
+    const error = this.#error;
+    const polling = transport === 'poll' ? interval : null;
+    const next = { state, transport, polling, transports, heardAt, roundTrip, retryAt, error } as const;
+    this.set(shared(this.get(), this.#closed ? { ...next, state: 'closed', transport: null, polling: null } : next));
+  }
+}
+
+const NONE: ConnectionState = {
+  state: 'idle',
+  transport: null,
+  polling: null,
+  transports: null,
+  heardAt: null,
+  roundTrip: null,
+  retryAt: null,
+  error: null,
+};

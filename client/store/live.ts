@@ -30,6 +30,8 @@ export type Live<T> =
 
 export const IDLE: Live<never> = { status: 'idle', data: undefined, error: null };
 
+export const LOADING: Live<never> = { status: 'loading', data: undefined, error: null, read: 0, total: null };
+
 /** The same with other data. */
 export function withData<T, U>(live: Live<T>, change: (data: T) => U): Live<U> {
   return live.data === undefined ? (live as Live<never>) : ({ ...live, data: change(live.data) } as Live<U>);

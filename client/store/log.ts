@@ -1,46 +1,280 @@
-import type { RowcastError } from '../ground/error.js';
-import type { Row } from '../protocol/index.js';
-import type { Reset, StreamEvent } from '../subscription/subscription.js';
-import type { Live } from './live.js';
-
-export interface LogFilter {
-  /** Text in the message, without regard to case. */
-  readonly q?: string | undefined;
-  readonly level?: readonly string[] | undefined;
-  readonly type?: readonly string[] | undefined;
-  /** `context.agent` of the row. */
-  readonly agent?: readonly string[] | undefined;
-  readonly stage?: readonly number[] | undefined;
-}
-
-export interface LogOptions {
-  readonly filter?: LogFilter | undefined;
-  /** Rows of a page: 500. */
-  readonly page?: number | undefined;
-  /** How many bytes of pages are kept: 8 MiB. */
-  readonly bytes?: number | undefined;
-}
-
 /**
- * A whole channel as a list, of which only what is shown was loaded. Without a filter index 0 is the event `floor`, and
- * `length` counts all events from there to the head; with one, the matches that were found so far.
+ * A whole channel as a list of which only what is shown is loaded: the newest events are followed, those before them are
+ * pages. With a filter the matches are collected from the newest back, while new ones are added at the end.
  */
+import { RowcastError } from '../ground/error.js';
+import { type Position, parsePosition, type Row, type Since } from '../protocol/index.js';
+import type { Reset, StreamEvent } from '../subscription/subscription.js';
+import type { Api } from './api.js';
+import { Following, type Host } from './following.js';
+import { Listeners } from './listeners.js';
+import type { Live, Store } from './live.js';
+import { type LogFilter, matcherOf } from './log-filter.js';
+import { PAGE, type Pages, pageOf, pagesOf } from './pages.js';
+import type { Range, Reader } from './reader.js';
+import type { Rows } from './rows.js';
+
 export interface LogWindow<R extends object = Row> {
   readonly status: Live<unknown>['status'];
   readonly error: RowcastError | null;
+  /** Without a filter, of all events from `floor` to `head`; with one, of the matches that were found so far. */
   readonly length: number;
-  /** Undefined while it is not loaded: `show` loads it. */
+  /** Undefined while it is not loaded: `show` loads it. Index 0 is the oldest. */
   at(index: number): StreamEvent<R> | undefined;
-  /** The seq at an index, loaded or not. With a filter: of the match. */
+  /** The seq at an index, loaded or not. */
   seqAt(index: number): number | undefined;
-  /** The index of the event with this seq; of the next one that matches, with a filter. `length` if there is none. */
+  /** The index of the event with this seq; with a filter, of the first match from there on. `length` if there is none. */
   indexOf(seq: number): number;
   readonly floor: number;
   readonly head: number;
-  /** The part of the channel that was searched for matches, from the newest back; null without a filter. */
+  /** The part of the channel that was searched for matches; null without a filter. It grows until it is all. */
   readonly searched: { readonly from: number; readonly to: number } | null;
   /** The latest places at which history could not be served. */
   readonly resets: readonly Reset[];
   /** The rows from one index to another, the last excluded, are visible: loads what is missing of them. Call it in an effect. */
   show(from: number, to: number): void;
+}
+
+/** The seqs of the matches, in order. */
+class Matches implements Reader<Matches> {
+  readonly #matches: (event: StreamEvent) => boolean;
+  readonly #newest: number;
+  /** Those found on the way back, the newest first; and those that came since. */
+  #older: number[] = [];
+  #newer: number[] = [];
+  /** What was searched; `from` is 0 before the first event. */
+  from = 0;
+  to = 0;
+
+  constructor(matches: (event: StreamEvent) => boolean, newest: number) {
+    this.#matches = matches;
+    this.#newest = newest;
+  }
+
+  get length(): number {
+    return this.#older.length + this.#newer.length;
+  }
+
+  at(index: number): number | undefined {
+    const { length } = this.#older;
+    return index < length ? this.#older[length - 1 - index] : this.#newer[index - length];
+  }
+
+  begin(): Since {
+    this.#older = [];
+    this.#newer = [];
+    this.from = 0;
+    this.to = 0;
+    return String(-this.#newest);
+  }
+
+  event(event: StreamEvent): void {
+    if (this.from === 0) this.from = event.seq;
+    this.to = event.seq;
+    if (this.#matches(event)) this.#newer.push(event.seq);
+  }
+
+  /** The events before `from`, the newest first. */
+  back(events: readonly StreamEvent[], from: number): void {
+    for (const event of events) if (event.seq < this.from && this.#matches(event)) this.#older.push(event.seq);
+    this.from = from;
+  }
+
+  reset({ reason }: Reset): boolean {
+    return reason === 'epoch' || reason === 'ahead';
+  }
+
+  value(): Matches {
+    return this;
+  }
+}
+
+export interface LogParts {
+  readonly host: Host;
+  readonly api: Api;
+  readonly rows: Following<Rows>;
+  readonly filter: LogFilter | undefined;
+}
+
+/** The newest events that are searched at once: those that are followed anyway. */
+const NEWEST = 1_000;
+
+export class Log implements Store<LogWindow> {
+  readonly #host: Host;
+  readonly #rows: Store<Live<Rows>>;
+  readonly #pages: Pages;
+  readonly #matches: Matches | null;
+  readonly #following: Following<Matches> | null;
+  readonly #listeners = new Listeners(
+    () => this.#attach(),
+    () => this.#detach(),
+  );
+  readonly subscribe = this.#listeners.subscribe;
+  #window: LogWindow;
+  #shown: { readonly from: number; readonly to: number } = { from: 0, to: 0 };
+  #loading = false;
+  #searching = false;
+  #error: RowcastError | null = null;
+  #unfollow: (() => void)[] = [];
+  #cancelRetry: () => void = () => {};
+
+  constructor({ host, api, rows, filter }: LogParts) {
+    this.#host = host;
+    this.#rows = rows;
+    this.#pages = pagesOf(host, api, rows);
+    const matches = filter && matcherOf(filter);
+    this.#matches = matches ? new Matches(matches, NEWEST) : null;
+    this.#following = this.#matches && new Following({ host, channel: rows.channel, reader: this.#matches });
+    this.#window = this.#compute();
+  }
+
+  readonly get = (): LogWindow => this.#window;
+
+  /** What follows the matches, beside the rows. */
+  get following(): Following<unknown> | null {
+    return this.#following;
+  }
+
+  flush(): void {
+    this.#window = this.#compute();
+    this.#listeners.tell();
+    this.#load();
+    this.#search();
+  }
+
+  #attach(): void {
+    const change = () => this.flush();
+    this.#unfollow = [this.#rows.subscribe(change)];
+    if (this.#following !== null) this.#unfollow.push(this.#following.subscribe(change));
+    this.#window = this.#compute();
+  }
+
+  #detach(): void {
+    this.#cancelRetry();
+    for (const unfollow of this.#unfollow.splice(0)) unfollow();
+  }
+
+  #compute(): LogWindow {
+    const live = this.#rows.get();
+    const { status, data: rows } = live;
+    const range: Range = rows ?? { floor: 0, head: 0, position: null };
+    const { floor, head } = range;
+    const matches = this.#matches;
+    const total = rows === undefined || head === 0 ? 0 : head - floor + 1;
+    const length = matches?.length ?? total;
+    const seqAt = (index: number) => {
+      if (index < 0 || index >= length) return undefined;
+      return matches === null ? floor + index : matches.at(index);
+    };
+    const eventAt = (seq: number) => rowOf(rows, seq) ?? this.#pages.at(seq);
+    return {
+      status,
+      error: live.error ?? this.#error,
+      length,
+      floor,
+      head,
+      resets: rows?.resets ?? [],
+      searched: matches && { from: matches.from, to: matches.to },
+      seqAt,
+      at: (index) => {
+        const seq = seqAt(index);
+        return seq === undefined ? undefined : eventAt(seq);
+      },
+      indexOf: (seq) => {
+        let [low, high] = [0, length];
+        while (low < high) {
+          const middle = (low + high) >> 1;
+          if ((seqAt(middle) ?? 0) < seq) low = middle + 1;
+          else high = middle;
+        }
+        return low;
+      },
+      show: this.#show,
+    };
+  }
+
+  readonly #show = (from: number, to: number): void => {
+    this.#shown = { from, to };
+    this.#load();
+  };
+
+  /** Loads the first page that is missing of what is shown; then the next one. */
+  #load(): void {
+    if (this.#loading || !this.#listeners.any) return;
+    const { from, to } = this.#shown;
+    const rows = this.#rows.get().data;
+    const head = this.#head();
+    if (head === null) return;
+    for (let index = Math.max(0, from); index < Math.min(to, this.#window.length); index += 1) {
+      const seq = this.#window.seqAt(index) ?? 0;
+      if (rowOf(rows, seq) !== undefined || this.#pages.has(pageOf(seq), head.seq)) continue;
+      this.#loading = true;
+      void this.#request(pageOf(seq), head, () => {
+        this.#loading = false;
+      });
+      return;
+    }
+  }
+
+  /** Searches the page before what was searched; then the one before that, for as long as something looks at it. */
+  #search(): void {
+    const matches = this.#matches;
+    const head = this.#head();
+    if (matches === null || this.#searching || head === null || !this.#listeners.any) return;
+    const floor = this.#window.floor;
+    if (matches.from <= Math.max(1, floor)) return;
+    const page = pageOf(matches.from - 1);
+    const end = { ...head, seq: matches.from - 1 };
+    this.#searching = true;
+    void this.#request(page, end, (read) => {
+      this.#searching = false;
+      if (!read) return;
+      const first = Math.max(floor, page * PAGE + 1);
+      const events: StreamEvent[] = [];
+      for (let seq = end.seq; seq >= first; seq -= 1) {
+        const event = this.#pages.at(seq);
+        if (event !== undefined) events.push(event);
+      }
+      matches.back(events, first);
+    });
+  }
+
+  async #request(page: number, head: Position, done: (read: boolean) => void): Promise<void> {
+    try {
+      await this.#pages.load(page, head);
+      this.#error = null;
+      done(true);
+      this.#host.flusher.request(this);
+    } catch (reason) {
+      this.#error = reason instanceof RowcastError ? reason : new RowcastError('unavailable', String(reason));
+      done(false);
+      this.#cancelRetry();
+      if (this.#listeners.any) this.#cancelRetry = this.#host.clock.after(RETRY, () => this.flush());
+    }
+  }
+
+  #head(): Position | null {
+    const { position, head } = this.#rows.get().data ?? {};
+    const known = parsePosition(position ?? '');
+    return known === null ? null : { epoch: known.epoch, seq: head ?? known.seq };
+  }
+}
+
+/** After a page could not be read it is tried again after this time, in milliseconds. */
+const RETRY = 2_000;
+
+/** An event of the newest, by its seq; they are in order, and some may be left out. */
+function rowOf(rows: Rows | undefined, seq: number): StreamEvent | undefined {
+  if (rows === undefined || rows.length === 0 || seq < rows.first) return undefined;
+  const direct = rows.at(seq - rows.first);
+  if (direct?.seq === seq) return direct;
+  let [low, high] = [0, rows.length - 1];
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const event = rows.at(middle);
+    if (event === undefined || event.seq === seq) return event;
+    if (event.seq < seq) low = middle + 1;
+    else high = middle - 1;
+  }
+  return undefined;
 }

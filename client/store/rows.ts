@@ -1,7 +1,10 @@
-import type { Row } from '../protocol/index.js';
+/** The newest events of a channel, bounded in number and in bytes. */
+import type { Row, Since } from '../protocol/index.js';
 import type { Reset, StreamEvent } from '../subscription/subscription.js';
+import type { RowSchema } from './channel-options.js';
+import type { Range, Reader } from './reader.js';
 
-/** The newest events of a channel: an immutable view. Making one copies no events. */
+/** An immutable view of the newest events of a channel. Making one copies no events. */
 export interface Rows<R extends object = Row> {
   readonly length: number;
   /** The event at an index, 0 the oldest that is kept. */
@@ -20,4 +23,143 @@ export interface Rows<R extends object = Row> {
   readonly invalid: number;
   /** The latest places at which history could not be served. */
   readonly resets: readonly Reset[];
+}
+
+/** Events of a chunk. A view shares the chunks, of which only the last one grows. */
+const CHUNK = 256;
+/** How many bytes the events of one channel may take, as JSON. */
+const MAX_BYTES = 8 * 1024 * 1024;
+/** How many resets are kept. */
+export const MAX_RESETS = 100;
+
+interface Kept<R extends object> {
+  readonly event: StreamEvent<R>;
+  readonly bytes: number;
+}
+
+class View<R extends object> implements Rows<R> {
+  readonly length: number;
+  readonly floor: number;
+  readonly head: number;
+  readonly position: string | null;
+  readonly dropped: number;
+  readonly invalid: number;
+  readonly resets: readonly Reset[];
+  readonly #chunks: readonly (readonly Kept<R>[])[];
+  readonly #skip: number;
+
+  constructor(
+    chunks: readonly (readonly Kept<R>[])[],
+    skip: number,
+    counts: Pick<Rows<R>, 'length' | 'dropped' | 'invalid' | 'resets'>,
+    { floor, head, position }: Range,
+  ) {
+    this.#chunks = chunks;
+    this.#skip = skip;
+    this.length = counts.length;
+    this.dropped = counts.dropped;
+    this.invalid = counts.invalid;
+    this.resets = counts.resets;
+    this.floor = floor;
+    this.head = head;
+    this.position = position;
+  }
+
+  get first(): number {
+    return this.at(0)?.seq ?? 0;
+  }
+
+  at(index: number): StreamEvent<R> | undefined {
+    if (index < 0 || index >= this.length) return undefined;
+    const place = index + this.#skip;
+    return this.#chunks[Math.floor(place / CHUNK)]?.[place % CHUNK]?.event;
+  }
+
+  *[Symbol.iterator](): Iterator<StreamEvent<R>> {
+    for (let index = 0; index < this.length; index += 1) yield this.at(index) as StreamEvent<R>;
+  }
+}
+
+export interface RowsOptions<R> {
+  readonly since: Since;
+  readonly keep: number;
+  readonly schema: RowSchema<R> | undefined;
+}
+
+export class RowsReader<R extends object> implements Reader<Rows<R>> {
+  readonly #since: Since;
+  readonly #keep: number;
+  readonly #schema: RowSchema<R> | undefined;
+  #chunks: Kept<R>[][] = [];
+  /** Events at the front of the first chunk that were dropped. */
+  #skip = 0;
+  #length = 0;
+  #bytes = 0;
+  #dropped = 0;
+  #invalid = 0;
+  #resets: readonly Reset[] = [];
+
+  constructor({ since, keep, schema }: RowsOptions<R>) {
+    this.#since = since;
+    this.#keep = keep;
+    this.#schema = schema;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  begin(): Since {
+    this.#chunks = [];
+    this.#skip = 0;
+    this.#length = 0;
+    this.#bytes = 0;
+    this.#dropped = 0;
+    this.#invalid = 0;
+    return this.#since;
+  }
+
+  event(event: StreamEvent): void {
+    const row = this.#checked(event.row);
+    if (row === null) {
+      this.#invalid += 1;
+      return;
+    }
+    const bytes = JSON.stringify(event.row).length;
+    if ((this.#chunks.at(-1)?.length ?? CHUNK) === CHUNK) this.#chunks.push([]);
+    this.#chunks.at(-1)?.push({ event: { ...event, row }, bytes });
+    this.#length += 1;
+    this.#bytes += bytes;
+    while (this.#length > this.#keep || (this.#bytes > MAX_BYTES && this.#length > 1)) this.#drop();
+  }
+
+  /** Where the numbering is another one, what is shown begins anew, as if it had just been opened. */
+  reset(reset: Reset): boolean {
+    this.#resets = [...this.#resets, reset].slice(-MAX_RESETS);
+    return reset.reason === 'epoch' || reset.reason === 'ahead';
+  }
+
+  value(_now: number, range: Range): Rows<R> {
+    const [length, dropped, invalid, resets] = [this.#length, this.#dropped, this.#invalid, this.#resets];
+    return new View([...this.#chunks], this.#skip, { length, dropped, invalid, resets }, range);
+  }
+
+  #drop(): void {
+    this.#bytes -= this.#chunks[0]?.[this.#skip]?.bytes ?? 0;
+    this.#skip += 1;
+    this.#length -= 1;
+    this.#dropped += 1;
+    if (this.#skip < CHUNK) return;
+    this.#chunks.shift();
+    this.#skip = 0;
+  }
+
+  /** The row as the schema returns it; null if it refuses it. */
+  #checked(row: Row): R | null {
+    const result = this.#schema?.['~standard'].validate(row);
+    if (result === undefined) return row as R;
+    if (result instanceof Promise)
+      throw new TypeError('useChannel: the schema is asynchronous, which rows cannot wait for');
+    return result.issues === undefined ? result.value : null;
+  }
 }

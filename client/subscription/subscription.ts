@@ -43,6 +43,17 @@ export interface StreamEvent<R extends object = Row> {
   readonly times?: EventTimes;
 }
 
+export function eventOf<R extends object>(
+  channel: string,
+  position: Position,
+  row: Row,
+  times?: EventTimes,
+): StreamEvent<R> {
+  const type = typeof row.event_type === 'string' ? row.event_type : undefined;
+  const at = { channel, seq: position.seq, position: formatPosition(position) };
+  return { ...at, type, row: row as R, ...(times && { times }) };
+}
+
 /**
  * Events up to `position` cannot be served. Fetch a snapshot of what you show; events go on after `position`. With
  * `too_large` and `unreadable` it is one event alone, that of the position.
@@ -289,11 +300,8 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
   }
 
   #deliver(row: Row, position: Position, times: EventTimes | undefined): void {
-    const type = typeof row.event_type === 'string' ? row.event_type : undefined;
-    const { channel } = this;
-    const at = { channel, seq: position.seq, position: formatPosition(position) };
-    const event = { ...at, type, row: row as R, ...(times && { times }) };
-    const listeners = type === undefined ? undefined : this.#listeners.get(type);
+    const event = eventOf<R>(this.channel, position, row, times);
+    const listeners = event.type === undefined ? undefined : this.#listeners.get(event.type);
     for (const listener of [this.#onEvent, ...(listeners ?? [])]) {
       if (this.#state === 'closed') return; // by the listener before
       notify(listener, event);

@@ -1,4 +1,4 @@
-import { clientOver } from '../../client/client.js';
+import { type Client, clientOver } from '../../client/client.js';
 import { Backoff } from '../../client/ground/backoff.js';
 import type { RowcastError } from '../../client/ground/error.js';
 import {
@@ -25,21 +25,14 @@ interface Command {
 
 /** A gateway with one channel, seen through a connection on which nothing moves before the test says so. */
 export class FakeGateway implements Connection {
-  readonly clock = new FakeClock();
+  readonly clock: FakeClock;
   readonly transport = 'websocket';
   readonly heardAt = null;
   readonly roundTrip = null;
   readonly retryAt = null;
   state: SessionState = 'waiting';
   #events!: ConnectionEvents;
-  readonly client = clientOver(
-    (events) => {
-      this.#events = events;
-      return this;
-    },
-    undefined,
-    { clock: this.clock, backoff: () => new Backoff(BACKOFF, () => 0.5) },
-  );
+  readonly client: Client;
   epoch = 'e1';
   floor = 1;
   head: number;
@@ -62,8 +55,15 @@ export class FakeGateway implements Connection {
   told: { readonly epoch: string; readonly head: number; readonly floor: number } | null = null;
   #lastId = 0;
 
-  constructor(head: number) {
+  constructor(head: number, clock = new FakeClock()) {
     this.head = head;
+    this.clock = clock;
+    const timing = { clock, backoff: () => new Backoff(BACKOFF, () => 0.5) };
+    const open = (events: ConnectionEvents) => {
+      this.#events = events;
+      return this;
+    };
+    this.client = clientOver(open, undefined, timing);
   }
 
   start(): void {}
