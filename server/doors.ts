@@ -122,6 +122,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
   const context: ExtensionContext = {
     door: requests,
     inProcess,
+    onRows: (stream, listener) => sources.arrivals.on(stream, listener),
     access,
     databaseFor,
     principalOf,

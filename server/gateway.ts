@@ -4,7 +4,7 @@ import type { Logger } from './ground/logger.js';
 import { Metrics } from './ground/metrics.js';
 import { systemClock } from './ports/clock.js';
 import type { InProcess, Peers } from './ports/door.js';
-import type { Extension } from './ports/extension.js';
+import type { Extension, ExtensionContext } from './ports/extension.js';
 import { installedExtensions } from './postgres/extensions.js';
 import type { Config } from './settings/config.js';
 import { Sources } from './sources.js';
@@ -19,6 +19,8 @@ export interface Gateway {
 /** A gateway in this process, to which code of the process can subscribe without a network connection. */
 export interface LocalGateway extends Gateway {
   readonly inProcess: InProcess;
+  /** Calls `listener` when rows of a stream have arrived, of any channel. */
+  readonly onRows: ExtensionContext['onRows'];
 }
 
 export interface GatewayOptions {
@@ -58,5 +60,6 @@ export async function startGateway(
     throw error;
   }
   logger.info({ url, streams: sources.streams, extensions: extensions.map(({ name }) => name) }, 'gateway started');
-  return { url, inProcess: doors.context.inProcess, stop };
+  const { inProcess, onRows } = doors.context;
+  return { url, inProcess, onRows, stop };
 }

@@ -8,6 +8,7 @@ import { Doorbell } from './doorbell/doorbell.js';
 import type { Logger } from './ground/logger.js';
 import type { Metrics } from './ground/metrics.js';
 import type { Health, ListedChannel } from './http/app.js';
+import { Arrivals } from './hub/arrivals.js';
 import { Hub } from './hub/hub.js';
 import type { Clock } from './ports/clock.js';
 import type { DatabaseFor } from './ports/database.js';
@@ -53,6 +54,7 @@ export interface SourcesOptions {
 /** The parts are constructed with the parts that they call. Only the tail gets its hub and its doorbell later, when it starts. */
 export class Sources {
   readonly hub: Hub;
+  readonly arrivals = new Arrivals();
   readonly access: Access;
   readonly tickets: Tickets;
   /** The database, for the HTTP API. */
@@ -77,7 +79,8 @@ export class Sources {
     const health = this.#connections;
 
     const limits = { rows: config.pageRows, bytes: config.pageBytes };
-    const tail = new Tail({ databaseUrl, silenceTimeout, clock, logger, health, metrics });
+    const onRows = (streams: ReadonlySet<string>) => this.arrivals.ring(streams);
+    const tail = new Tail({ databaseUrl, silenceTimeout, clock, logger, health, metrics, onRows });
     const { catalog } = tail;
     const { poolSize, cacheBytes, eventBytes, channelLinger: linger } = config;
     const reading = { databaseUrl, poolSize, queryTimeout, limits, eventBytes };

@@ -24,6 +24,8 @@ export interface ExtensionContext {
   readonly door: Door;
   /** Subscribes within this process. */
   readonly inProcess: InProcess;
+  /** Calls `listener` when rows of a stream have arrived, of any channel. Returns a function that ends that. */
+  onRows(stream: string, listener: () => void): () => void;
   readonly access: Rights;
   readonly databaseFor: DatabaseFor;
   readonly principalOf: PrincipalOf;

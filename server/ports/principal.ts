@@ -1,7 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 
-/** The database roles of principals: a client without a token, a user, and a trusted service that may read and write everything. */
-export const ROLES = ['anon', 'authenticated', 'service_role'] as const;
+/**
+ * The database roles of principals: a client without a token, a user, a trusted service that may read and write everything,
+ * and a worker, which may call functions and see no table.
+ */
+export const ROLES = ['anon', 'authenticated', 'service_role', 'agent_worker'] as const;
 export type Role = (typeof ROLES)[number];
 
 /** The identity behind a request. */

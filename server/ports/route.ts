@@ -21,6 +21,8 @@ export interface RouteInput<Params, Query, Headers, Body> {
   readonly database: Database;
   /** The same for queries that may read a whole channel, of which only a few run at a time. */
   readonly searching: Database;
+  /** Whether the client has disconnected. */
+  readonly gone: () => boolean;
 }
 
 export interface RouteResponse {

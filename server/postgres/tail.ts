@@ -47,6 +47,8 @@ export interface TailOptions {
   readonly logger: Logger;
   readonly health?: ConnectionHealth;
   readonly metrics: Metrics;
+  /** Told after each read which streams had new rows. */
+  readonly onRows?: (streams: ReadonlySet<string>) => void;
 }
 
 export class Tail implements Feed, ReadableTail {
@@ -159,6 +161,7 @@ export class Tail implements Feed, ReadableTail {
     // After the snapshot is stored, so that channels that are opened in the meantime are included.
     if (elsewhere || rows.length > MOVED_CHANNELS) this.#movements?.recheckAll();
     for (const { name } of failed) this.#movements?.recheck(name);
+    this.#options.onRows?.(this.#streamsOf(rows));
     void this.#probe();
     const commits = first.stream_id === null ? 0 : new Set(rows.map(({ tx }) => tx)).size;
     this.#options.metrics.commits.inc(commits);
@@ -294,6 +297,11 @@ export class Tail implements Feed, ReadableTail {
       if (this.#logged.first(channel)) this.#options.logger.error({ channel, err: error }, 'a channel cannot be read');
       return keys.map(() => new StreamUnreadable(stream.name, { cause: error }));
     }
+  }
+
+  #streamsOf(rows: readonly ReadRow[]): Set<string> {
+    const ids = new Set(rows.map(({ stream_id }) => stream_id));
+    return new Set([...ids].flatMap((id) => (id === null ? [] : (this.catalog.byId(id)?.name ?? []))));
   }
 
   #movementsIn(rows: readonly ReadRow[]): Movement[] {

@@ -54,7 +54,7 @@ export const identitySettings = {
     env: 'ROWCAST_JWT_ROLE_CLAIM',
     schema: z.string().min(1).default('role'),
     unit: 'name',
-    about: 'The claim that holds the role: `service_role`, `anon`, or any other value for a user.',
+    about: 'The claim that holds the role: `service_role`, `anon`, `agent_worker`, or any other value for a user.',
   },
   anonymous: {
     env: 'ROWCAST_ANONYMOUS',

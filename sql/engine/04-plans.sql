@@ -117,6 +117,9 @@ AS $$
 DECLARE
   id constant uuid := gen_random_uuid();
 BEGIN
+  IF NOT rowcast.venture_exists(venture) THEN
+    PERFORM rowcast.refuse('unknown_venture', format('there is no venture %s', venture));
+  END IF;
   PERFORM rowcast.check_editor(venture);
   PERFORM rowcast.know_types(venture, request -> 'tasks');
   INSERT INTO @extschema@.agent_executions (execution_id, venture_id, metadata) VALUES (id, venture, request -> 'metadata');
@@ -131,7 +134,7 @@ BEGIN
          ARRAY(SELECT t.task_id FROM @extschema@.agent_tasks t WHERE t.execution_id = id AND t.propagation_id = (p ->> 'propagation_id')::uuid ORDER BY t.number)
     FROM jsonb_array_elements(coalesce(request -> 'propagations', '[]')) p;
   PERFORM rowcast.add_execution_log(id, 'execution-planned', 'info', NULL, 'the plan', jsonb_build_object('stages', (
-    SELECT coalesce(jsonb_agg(jsonb_build_object('name', coalesce(request #>> ARRAY['stages', (g.stage - 1)::text], 'tasks'), 'steps', g.steps)
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name', format('stage %s', g.stage), 'steps', g.steps)
              ORDER BY g.stage), '[]')
       FROM (SELECT coalesce(t.stage_number, 1) AS stage, count(*) AS steps FROM @extschema@.agent_tasks t WHERE t.execution_id = id GROUP BY 1) g)));
   RETURN id;

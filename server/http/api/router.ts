@@ -89,6 +89,7 @@ async function serve(route: Route, request: Request, response: Response, options
     path: `${request.baseUrl}${request.path}`,
     principal,
     database: databaseFor(route.method === 'get' ? 'read' : 'write'),
+    gone,
     get searching() {
       return databaseFor('search');
     },

@@ -1,0 +1,126 @@
+import { z } from 'zod';
+import { conditional, etag, unchanged } from '../../executions/api/conditional.js';
+import { ventureId } from '../../executions/api/parameters.js';
+import { type Route, route } from '../../ports/route.js';
+import * as reads from '../reads.js';
+import { params } from './inputs.js';
+
+/** The maximum and the default number of tasks on a page. */
+const MAX_TASKS = 1_000;
+const TASKS = 200;
+
+const status = route({
+  method: 'get',
+  path: '/executions/:execution_id/status',
+  id: 'getEngineStatus',
+  tag: 'Engine',
+  summary: 'Status and counts of one execution',
+  params,
+  headers: conditional,
+  responses: {
+    200: { description: 'The execution.', headers: etag, body: reads.executionStatus },
+    304: unchanged,
+  },
+  refusals: ['unknown_execution'],
+  async handle({ params: { execution_id: id }, database }) {
+    const body = await reads.readStatus(database, id);
+    return {
+      status: 200,
+      body,
+      etag: `W/"${body.position}-${body.spent}"`,
+      headers: { 'Cache-Control': 'private, no-cache' },
+    };
+  },
+});
+
+const tasks = route({
+  method: 'get',
+  path: '/executions/:execution_id/tasks',
+  id: 'listTasks',
+  tag: 'Engine',
+  summary: 'The tasks of one execution',
+  params,
+  query: z.strictObject({
+    after: z.coerce
+      .number()
+      .int()
+      .min(0)
+      .max(1_000_000)
+      .default(0)
+      .meta({ description: 'The `next` of the page before.' }),
+    limit: z.coerce.number().int().min(1).max(MAX_TASKS).default(TASKS),
+  }),
+  responses: {
+    200: {
+      description: 'In the order of the plan.',
+      body: z.object({ tasks: z.array(reads.taskView), next: z.int().nullable(), position: z.string() }),
+    },
+  },
+  refusals: ['unknown_execution'],
+  async handle({ params: { execution_id: id }, query: { after, limit }, database }) {
+    return { status: 200, body: await reads.readTasks(database, id, after, limit) };
+  },
+});
+
+const propagation = route({
+  method: 'get',
+  path: '/executions/:execution_id/propagation',
+  id: 'getPropagation',
+  tag: 'Engine',
+  summary: 'How items became tasks',
+  description: 'For each item the rules that matched, by which word, and those that lost.',
+  params,
+  responses: { 200: { description: 'By item.', body: z.object({ propagations: z.array(reads.propagationView) }) } },
+  refusals: ['unknown_execution'],
+  async handle({ params: { execution_id: id }, database }) {
+    return { status: 200, body: { propagations: await reads.readPropagations(database, id) } };
+  },
+});
+
+const workers = route({
+  method: 'get',
+  path: '/agents/workers',
+  id: 'listWorkers',
+  tag: 'Workers',
+  summary: 'The workers of the last day',
+  responses: {
+    200: { description: 'The one that was seen last first.', body: z.object({ workers: z.array(reads.workerView) }) },
+  },
+  refusals: [],
+  async handle({ database }) {
+    return { status: 200, body: { workers: (await reads.readWorkers(database)).map(({ row }) => row) } };
+  },
+});
+
+const types = route({
+  method: 'get',
+  path: '/agents/types',
+  id: 'listAgentTypes',
+  tag: 'Workers',
+  summary: 'The types of agents and their policies',
+  responses: { 200: { description: 'By name.', body: z.object({ types: z.array(reads.typeView) }) } },
+  refusals: [],
+  async handle({ database }) {
+    return { status: 200, body: { types: await reads.readTypes(database) } };
+  },
+});
+
+const deadLetters = route({
+  method: 'get',
+  path: '/agents/dead-letters',
+  id: 'listDeadLetters',
+  tag: 'Engine',
+  summary: 'Failed tasks of executions that have ended',
+  description: 'The latest 200 of a venture. A fork of the execution runs them again.',
+  query: z.strictObject({ venture_id: ventureId }),
+  responses: { 200: { description: 'The latest first.', body: z.object({ dead_letters: z.array(reads.deadLetter) }) } },
+  refusals: [],
+  async handle({ query: { venture_id }, database }) {
+    return {
+      status: 200,
+      body: { dead_letters: (await reads.readDeadLetters(database, venture_id)).map(({ row }) => row) },
+    };
+  },
+});
+
+export const readRoutes = (): Route[] => [status, tasks, propagation, workers, types, deadLetters];
