@@ -26,10 +26,12 @@ import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
 import type { Config } from './settings/config.js';
 
-/** Database connections for access decisions and tickets. */
-const ACCESS_POOL = 4;
+/** Database connections for access decisions; and for decisions that are slow, one at a time, and tickets. */
+const QUICK_POOL = 2;
+const SLOW_POOL = 2;
 
-/** The statement timeout of one access decision, or of one batch of them, in milliseconds. */
+/** The statement timeout of a batch of access decisions, and of one that is slow, in milliseconds. */
+const BATCH_TIMEOUT = 250;
 const DECISION_TIMEOUT = 2_000;
 
 /** The lock timeout of requests of the API, in milliseconds: other requests need the connection of one that waits. */
@@ -40,7 +42,7 @@ const SINGLE_CONNECTIONS = 6;
 
 /** Returns the maximum number of database connections of one gateway. */
 export function connectionsOf({ poolSize, apiPoolSize }: Pick<Config, 'poolSize' | 'apiPoolSize'>): number {
-  return SINGLE_CONNECTIONS + ACCESS_POOL + poolSize + apiPoolSize;
+  return SINGLE_CONNECTIONS + QUICK_POOL + SLOW_POOL + poolSize + apiPoolSize;
 }
 
 export interface SourcesOptions {
@@ -90,17 +92,20 @@ export class Sources {
     // Shorter than the query timeout of the client: a statement that the server cancels leaves the connection usable.
     const statementTimeout = (limit: number) =>
       `SET statement_timeout = ${Math.ceil(Math.min(limit, queryTimeout / 2))}`;
-    const accessPool = makePool({
-      databaseUrl,
-      name: 'access',
-      size: ACCESS_POOL,
-      queryTimeout,
-      logger,
-      health,
-      prepare: statementTimeout(DECISION_TIMEOUT),
-      keepIdle: true,
-    });
-    const authorizer = new PostgresAuthorizer(accessPool, logger, metrics);
+    const accessPool = (size: number, timeout: number) =>
+      makePool({
+        databaseUrl,
+        name: 'access',
+        size,
+        queryTimeout,
+        logger,
+        health,
+        prepare: statementTimeout(timeout),
+        keepIdle: true,
+      });
+    const quick = accessPool(QUICK_POOL, BATCH_TIMEOUT);
+    const slow = accessPool(SLOW_POOL, DECISION_TIMEOUT);
+    const authorizer = new PostgresAuthorizer({ quick, slow }, logger, metrics);
     const access = new Access({ authorizer, clock, interval: config.accessInterval });
 
     const gate = new AdvisoryGate(databaseUrl, logger, health);
@@ -120,14 +125,14 @@ export class Sources {
 
     this.hub = hub;
     this.access = access;
-    this.tickets = new StoredTickets(accessPool, config.ticketTtl);
+    this.tickets = new StoredTickets(slow, config.ticketTtl);
     this.databaseFor = apiDatabase(apiPool, config.apiPoolSize);
     this.#tail = tail;
     this.#pages = pages;
     this.#doorbell = doorbell;
     this.#listener = listener;
     this.#retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger, health });
-    this.#pools = [accessPool, apiPool];
+    this.#pools = [quick, slow, apiPool];
     metrics.gauge('channels', 'Channels with readers.', () => hub.channels.size);
     metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
     metrics.gauge('streams_troubled', 'Streams that cannot be read, or not all of their rows.', () => tail.unreadable);

@@ -3,6 +3,7 @@
  * subscription relies on is checked again after every interval, and at once when the doorbell reports a change of access;
  * if the new decision is no, every holder of the right is notified. The connection holds a right for each subscription.
  */
+import { createHash } from 'node:crypto';
 import { Refusal } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { Authorizer, OnLost, Permit, Principal, Rights } from '../ports/principal.js';
@@ -18,6 +19,9 @@ export interface AccessOptions {
 /** How long a decision stays valid while the database cannot be reached, in intervals. */
 const MAX_INTERVALS = 6;
 
+/** How long a refusal is remembered, in milliseconds. */
+const REFUSED = 1_000;
+
 /** Maximum number of cached decisions that are not in use. Beyond it, the one that was released first is dropped. */
 const MAX_IDLE = 50_000;
 
@@ -25,7 +29,7 @@ type ByChannel = Map<string, Decision>;
 
 export class Access implements Rights {
   readonly #options: AccessOptions;
-  /** By subject, then by role and claims, which differ between tokens of the same subject. */
+  /** By the hash of the subject, then by role and claims, which differ between tokens of the same subject. */
   readonly #subjects = new Map<string, Map<string, ByChannel>>();
   readonly #idle = new Set<Decision>();
   #size = 0;
@@ -54,8 +58,8 @@ export class Access implements Rights {
     this.#idle.delete(decision);
     try {
       const underWay = decision.asking;
-      // A no is not cached: a right that was granted since must count even before the doorbell reports the change.
-      if (!decision.allowed || decision.age > this.#options.interval) await decision.ask();
+      // A right that was granted since counts after a second, or when the doorbell reports the change.
+      if (decision.age > (decision.allowed ? this.#options.interval : REFUSED)) await decision.ask();
       // A question that was already under way may have been decided before the right was granted.
       if (!decision.allowed && underWay) await decision.ask();
       if (!decision.allowed) throw new Refusal(decision.code);
@@ -67,9 +71,9 @@ export class Access implements Rights {
     return { release: () => this.#release(decision, holder) };
   }
 
-  /** Invalidates the decisions of a subject whose access has changed, or of all subjects (null), and checks those in use again. */
-  changed(subject: string | null): void {
-    const affected = subject === null ? [...this.#subjects.keys()] : [subject];
+  /** Invalidates the decisions of a subject whose access has changed, by its hash, or of all subjects (null), and checks those in use again. */
+  changed(subjectHash: string | null): void {
+    const affected = subjectHash === null ? [...this.#subjects.keys()] : [subjectHash];
     for (const decision of affected.flatMap((name) => this.#decisionsOf(name))) {
       decision.invalidate();
       if (decision.held) decision.recheck();
@@ -102,7 +106,7 @@ export class Access implements Rights {
   }
 
   #find(principal: Principal, channel: string): Decision {
-    const { subject } = principal;
+    const subject = hashOfSubject(principal.subject);
     const claims = claimsOf(principal);
     const byClaims = this.#subjects.get(subject) ?? new Map<string, ByChannel>();
     this.#subjects.set(subject, byClaims);
@@ -120,7 +124,7 @@ export class Access implements Rights {
 
   #drop(decision: Decision): void {
     const { channel, principal } = decision.question;
-    const { subject } = principal;
+    const subject = hashOfSubject(principal.subject);
     const claims = claimsOf(principal);
     const byClaims = this.#subjects.get(subject);
     const byChannel = byClaims?.get(claims);
@@ -129,6 +133,11 @@ export class Access implements Rights {
     if (byChannel?.size === 0) byClaims?.delete(claims);
     if (byClaims?.size === 0) this.#subjects.delete(subject);
   }
+}
+
+/** As `rowcast.access_changed` names a subject: every login of the database may listen, and need not read it. */
+export function hashOfSubject(subject: string): string {
+  return createHash('sha256').update(subject).digest('hex');
 }
 
 function claimsOf({ role, claims }: Principal): string {

@@ -40,7 +40,7 @@ const STREAMS = `
          quote_ident(o.rolname) AS owner, x.policy_table AS "policyTable", s.guard, g.oid IS NOT NULL AS "guardIsThere",
          has_schema_privilege('authenticated', g.pronamespace, 'USAGE')
            AND has_function_privilege('authenticated', g.oid, 'EXECUTE') AS "guardIsOpen",
-         position(coalesce(s.guard || '($1)', format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I)',
+         position(coalesce(s.guard || '($1)', format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I',
            x.policy_table, x.key, kt.typname)) IN f.prosrc) > 0 AS decides,
          ${sightOf('authenticated')} AS users, ${sightOf('anon')} AS anonymous
     FROM rowcast.streams s

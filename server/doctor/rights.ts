@@ -92,23 +92,18 @@ export const rights: Check = {
 const pruned = z.object({
   name: z.string(),
   relation: z.string(),
+  key: z.string(),
   owner: z.string(),
   pruner: z.string(),
-  seesAll: z.boolean(),
-  missing: z.array(z.string()),
 });
 
-/** Rows are deleted with the rights of the owner of the function `prune_by_policy`; a gateway only calls it. */
+/** Rows are deleted with the rights of the owner of the function `<name>_prune`; a gateway only calls it. */
 const PRUNED = `
-  SELECT s.name, c.oid::regclass::text AS relation, quote_ident(t.rolname) AS owner, quote_ident(o.rolname) AS pruner,
-         NOT c.relrowsecurity OR o.rolsuper OR o.rolbypassrls OR pg_has_role(o.oid, c.relowner, 'USAGE') AS "seesAll",
-         ARRAY(
-           SELECT privilege FROM unnest(ARRAY['SELECT', 'DELETE', 'UPDATE']) privilege
-            WHERE NOT CASE privilege WHEN 'UPDATE' THEN has_any_column_privilege(o.oid, c.oid, privilege)
-              ELSE has_table_privilege(o.oid, c.oid, privilege) END) AS missing
+  SELECT s.name, c.oid::regclass::text AS relation, s.key_column AS key, quote_ident(t.rolname) AS owner,
+         quote_ident(o.rolname) AS pruner
     FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id) JOIN pg_class c ON c.oid = s.relation
     JOIN pg_roles t ON t.oid = c.relowner
-    JOIN pg_proc p ON p.pronamespace = 'rowcast'::regnamespace AND p.proname = 'prune_by_policy'
+    JOIN pg_proc p ON p.pronamespace = 'rowcast'::regnamespace AND p.proname = s.name || '_prune'
     JOIN pg_roles o ON o.oid = p.proowner
    WHERE r.keep IS NOT NULL OR r.keep_rows IS NOT NULL ORDER BY s.name`;
 
@@ -117,12 +112,10 @@ export const retention: Check = {
   async run(probe) {
     const streams = await probe.readAsGateway(pruned, PRUNED);
     if (streams.length === 0) return ok('no stream has a policy: everything is kept');
-    const outcomes = streams.flatMap(({ name, relation, owner, pruner, seesAll, missing }): Outcome[] => {
-      const fix = `GRANT ${owner} TO ${pruner};`;
-      if (missing.length > 0)
-        return [warning(`${name} is not pruned: ${pruner} lacks ${missing.join(', ')} on ${relation}`, fix)];
-      if (seesAll) return [];
-      return [warning(`${name} is not pruned: row-level security hides rows of ${relation} from ${pruner}`, fix)];
+    const outcomes = streams.flatMap(({ name, relation, key, owner, pruner }): Outcome[] => {
+      if (owner === pruner) return [];
+      const found = `${name} is not pruned: ${relation} belongs to ${owner}, and its functions to ${pruner}`;
+      return [warning(found, `SELECT rowcast.attach('${relation}', '${key}');`)];
     });
     return outcomes.length > 0 ? outcomes : ok(`gateways prune ${streams.map(({ name }) => name).join(', ')}`);
   },

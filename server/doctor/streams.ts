@@ -101,7 +101,7 @@ function problems(facts: Facts): Outcome[] {
     bad(`row-level security hides rows of ${relation} from ${role}`, again);
   }
   if (facts.hiddenParent !== null) bad(`${role} may not read the keys of ${facts.hiddenParent}`, attach);
-  return [...wrong, ...laterChanges(facts, relation, attach), ...ownerProblems(facts)];
+  return [...wrong, ...laterChanges(facts, relation, attach), ...ownerProblems(facts, attach)];
 }
 
 /** What attach would have refused, and was done to the table afterwards. */
@@ -141,33 +141,18 @@ function laterChanges(facts: Facts, relation: string, attach: string): Outcome[]
   ];
 }
 
-/** The trigger functions are SECURITY DEFINER: they run with the rights of the role that attached the table. */
-function ownerProblems({ name, relation, owner, triggers }: Facts): Outcome[] {
-  const functions = triggers.filter(
-    ({ definer, function: f }) => definer && f.startsWith('rowcast.') && !f.startsWith('rowcast.truncated'),
-  );
+/** The trigger functions are SECURITY DEFINER: they run with the rights of their owner, which is that of the table after `attach`. */
+function ownerProblems({ name, relation, owner, triggers }: Facts, attach: string): Outcome[] {
+  const functions = triggers.filter(({ definer, function: f }) => definer && f.startsWith('rowcast.'));
+  const foreign = functions.find((found) => found.owner !== owner);
+  if (foreign !== undefined) {
+    const found = `${name}: the triggers run as ${foreign.owner}, and ${relation} belongs to ${owner}`;
+    const fix = attach.replace(/^As the owner [^:]*/, 'As an administrator');
+    return [foreign.superuser ? warning(found, fix) : fault(`${found}: INSERTs fail`, fix)];
+  }
   const lacking = [...new Set(functions.flatMap((found) => found.lacks))];
-  const blind = functions.find((found) => !found.seesAll);
-  const foreign = functions.find((found) => found.owner !== owner && !found.superuser);
-  const change = functions.map(({ function: f }) => `ALTER FUNCTION ${f} OWNER TO ${owner};`).join(' ');
-  if (lacking.length > 0) {
-    return [
-      fault(`${name}: the triggers run as ${functions[0]?.owner}, which lacks rights: INSERTs fail`, lacking.join(' ')),
-    ];
-  }
-  if (blind !== undefined) {
-    return [
-      fault(
-        `${name}: the triggers run as ${blind.owner}, and row-level security hides rows of ${relation} from it: a seq may be assigned twice`,
-        change,
-      ),
-    ];
-  }
-  if (foreign === undefined) return [];
+  if (lacking.length === 0) return [];
   return [
-    warning(
-      `${name}: ${relation} belongs to ${owner}, but its triggers run as ${foreign.owner}, which attached it`,
-      change,
-    ),
+    fault(`${name}: the triggers run as ${functions[0]?.owner}, which lacks rights: INSERTs fail`, lacking.join(' ')),
   ];
 }

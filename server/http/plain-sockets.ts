@@ -1,13 +1,12 @@
 import type { Socket } from 'node:net';
 import { addressOf } from '../network/address.js';
 
-/** Maximum number of connections that are not admitted as clients: of all addresses, and of one. */
+/** Maximum number of connections that are not admitted as clients. */
 const MAX_PLAIN = 2_048;
-const MAX_PLAIN_OF_ONE = MAX_PLAIN / 2;
 
 /**
  * The connections on which nothing is asked, or whose request has not arrived completely. Beyond the bound the oldest is
- * closed, of the address that has too many or else of all. A connection on which a request is being answered stays: the
+ * closed: of the address that has more than half of them, or else of all. A connection on which a request is being answered stays: the
  * request may have taken effect, and its client would not know.
  */
 export class PlainSockets {
@@ -26,8 +25,7 @@ export class PlainSockets {
     const own = this.#ofAddress.get(address) ?? new Set();
     this.#all.set(socket, address);
     this.#ofAddress.set(address, own.add(socket));
-    if (own.size > MAX_PLAIN_OF_ONE) this.#closeOldest(own);
-    if (this.#all.size > MAX_PLAIN) this.#closeOldest(this.#all.keys());
+    if (this.#all.size > MAX_PLAIN) this.#closeOldest(2 * own.size > MAX_PLAIN ? own : this.#all.keys());
   }
 
   delete(socket: Socket): void {

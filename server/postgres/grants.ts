@@ -3,7 +3,8 @@ export const ROLES = ['anon', 'authenticated', 'service_role', 'agent_worker', '
 
 /**
  * Selects the rights that were granted to the roles in $1 in this database, and the memberships of and in the gateway role, whose
- * privilege is empty. Objects are written as in GRANT, schema-qualified, as in `rowcast.granted`.
+ * privilege is empty. Objects are written as in GRANT, schema-qualified, as in `rowcast.granted`. Without the functions that
+ * `attach` makes for a stream, which go with it.
  */
 export const GRANTS = `
   SELECT DISTINCT g.schema, g.object, g.privilege, r.rolname AS grantee FROM (
@@ -19,7 +20,8 @@ export const GRANTS = `
     UNION ALL
     SELECT n.nspname, format('FUNCTION %I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
            a.privilege_type, a.grantee
-      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace CROSS JOIN aclexplode(p.proacl) a) g
+      FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace CROSS JOIN aclexplode(p.proacl) a
+     WHERE n.nspname <> 'rowcast' OR p.proname !~ '_(prune|newest)$') g
     JOIN pg_roles r ON r.oid = g.grantee WHERE r.rolname = ANY ($1)
   UNION
   SELECT '', quote_ident(r.rolname), '', quote_ident(m.rolname)

@@ -24,17 +24,21 @@ const OUTDATED_NAMES = `SELECT FROM rowcast.migrations WHERE name NOT LIKE '%/%'
 
 /**
  * Changes the installation in a database: one process at a time, in one transaction. `keep` in the result of `work` decides
- * whether it is committed. Rejects with `OutdatedInstallation`.
+ * whether it is committed. If `look` finds that nothing is to be changed, its result counts, and the lock is not taken, which any
+ * login of the database could hold. Rejects with `OutdatedInstallation`.
  */
 export async function changeInstallation<T>(
   databaseUrl: string,
   work: (client: pg.Client) => Promise<{ readonly result: T; readonly keep: boolean }>,
+  look: (client: pg.Client) => Promise<T | null> = async () => null,
 ): Promise<T> {
   const client = new pg.Client({ ...connectOptions(databaseUrl), application_name: 'rowcast migrate' });
   client.on('error', () => {}); // the pending query rejects as well
   await client.connect();
   try {
     await requireUtf8(client);
+    const unchanged = await look(client);
+    if (unchanged !== null) return unchanged;
     // Polled, because a session that waits for the lock in PostgreSQL holds a snapshot. CREATE INDEX CONCURRENTLY in the
     // session that migrates would wait for it: a deadlock.
     const deadline = Date.now() + LOCK_DEADLINE;

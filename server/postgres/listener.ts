@@ -35,7 +35,7 @@ export interface ListenerOptions {
   readonly access: Pick<Access, 'changed'>;
 }
 
-/** The payload for a change of access (`rowcast.access_changed`), with the subject if it concerns only one. */
+/** The payload for a change of access (`rowcast.access_changed`), with the hash of the subject if it concerns only one. */
 const ACCESS = /^access(?::(.*))?$/s;
 
 /**

@@ -44,7 +44,7 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
   if (schema !== undefined && !isUsableSchema(schema)) {
     throw new Error(`the name of the schema must not contain quotes, $, % or backslashes: ${schema}`);
   }
-  return changeInstallation(databaseUrl, async (client) => {
+  const work = async (client: pg.Client) => {
     const ran = await runPending(client, CORE, migrationsOf(CORE));
     const required = wanted.flatMap((name) => requiredBy(name) ?? []);
     for (const name of new Set([...required, ...wanted])) await install(client, name, schema);
@@ -54,7 +54,15 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
       ran.push(...(await runPending(client, name, files, schema)));
     }
     return { result: ran, keep: true };
-  });
+  };
+  const look = async (client: pg.Client) => {
+    const installed = (await readInstalled(client)).map(({ name }) => name);
+    const done = await readDone(client);
+    const sets = [CORE, ...installed.filter((name) => known.includes(name))];
+    const ran = sets.flatMap(migrationsOf).every(({ name, checksum }) => done.get(name) === checksum);
+    return ran && schema === undefined && wanted.every((name) => installed.includes(name)) ? [] : null;
+  };
+  return changeInstallation(databaseUrl, work, look);
 }
 
 async function install(client: pg.Client, name: string, schema: string | undefined): Promise<void> {

@@ -8,24 +8,28 @@ import { z } from 'zod';
 import type { Logger } from '../ground/logger.js';
 import { connectOptions } from './connect-options.js';
 import { ConnectionHealth } from './connection-health.js';
-import { LOCK_CLASS, locks } from './locks.js';
 import { AS_GATEWAY, CONNECT_TIMEOUT, withGrace } from './session.js';
 
 const POLICIES = `SELECT s.name FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
   WHERE r.keep IS NOT NULL OR r.keep_rows IS NOT NULL ORDER BY s.name`;
 
-/** Prunes one batch in its own transaction. Returns null while another gateway prunes, or if the policy was removed. */
-const BATCH = `SELECT CASE WHEN pg_try_advisory_xact_lock(${LOCK_CLASS}, ${locks.pruning})
-    THEN rowcast.prune_by_policy($1) END::int AS deleted`;
+/** Prunes one batch in its own transaction. Returns null while another gateway prunes this stream, or if the policy was removed. */
+const batchOf = (stream: string) => `SELECT rowcast.${pg.escapeIdentifier(`${stream}_prune`)}()::int AS deleted`;
 
-/** Deletes expired tickets and idempotency keys. */
-const SWEEP = 'SELECT rowcast.sweep()';
+/** Runs after which it is worth a line that another session always had the row of the policy. */
+const MAX_HELD = 3;
+
+/** Deletes expired tickets and idempotency keys, as many as a batch has. */
+const SWEEP = 'SELECT rowcast.sweep()::int AS deleted';
 
 /**
  * The statement timeout of a batch, in milliseconds. A batch scans all channels, without locks, if few have old events. The client
  * closes the connection if the server does not respond after twice this time.
  */
 const BATCH_TIMEOUT = 120_000;
+
+const HELD =
+  'old events are not pruned: another session has held the row of this stream in rowcast.retention for several runs';
 
 const policyRow = z.object({ name: z.string() });
 const batchRow = z.object({ deleted: z.number().nullable() });
@@ -44,6 +48,8 @@ export class Retention {
   readonly #stop = new AbortController();
   /** The present error by stream, '' for the run as a whole. An error is logged when it first occurs, not at every run. */
   readonly #faults = new Map<string, string>();
+  /** Runs in a row in which another session had the row of the policy, by stream. */
+  readonly #held = new Map<string, number>();
   #running: Promise<void> = Promise.resolve();
   #client: pg.Client | null = null;
 
@@ -89,7 +95,7 @@ export class Retention {
       for (const { name } of z.array(policyRow).parse((await client.query(POLICIES)).rows)) {
         await this.#logErrors(name, () => this.#prune(client, name));
       }
-      await client.query(SWEEP);
+      await this.#repeat(client, SWEEP);
     } finally {
       this.#client = null;
       await withGrace(client.end().catch(() => {}));
@@ -97,13 +103,22 @@ export class Retention {
   }
 
   async #prune(client: pg.Client, stream: string): Promise<void> {
+    const { deleted, held } = await this.#repeat(client, batchOf(stream));
+    const runs = held ? (this.#held.get(stream) ?? 0) + 1 : 0;
+    this.#held.set(stream, runs);
+    if (runs === MAX_HELD) this.#options.logger.warn({ stream }, HELD);
+    if (deleted > 0) this.#options.logger.info({ stream, events: deleted }, 'pruned');
+  }
+
+  /** Runs batches until nothing is left to delete. `held`: the first one found another session at work. */
+  async #repeat(client: pg.Client, batch: string): Promise<{ readonly deleted: number; readonly held: boolean }> {
     let total = 0;
     while (!this.#stop.signal.aborted) {
-      const [batch] = z.array(batchRow).parse((await client.query(BATCH, [stream])).rows);
-      if (!batch?.deleted) break;
-      total += batch.deleted;
+      const [{ deleted } = { deleted: null }] = z.array(batchRow).parse((await client.query(batch)).rows);
+      if (!deleted) return { deleted: total, held: total === 0 && deleted === null };
+      total += deleted;
     }
-    if (total > 0) this.#options.logger.info({ stream, events: total }, 'pruned');
+    return { deleted: total, held: false };
   }
 
   async #logErrors(stream: string, work: () => Promise<void>): Promise<void> {

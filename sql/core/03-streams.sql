@@ -34,6 +34,20 @@ CREATE TABLE rowcast.channels (
   PRIMARY KEY (stream_id, key)
 );
 
+-- Whoever owns the table of a stream may write what is known of that stream, and of no other. The owner of these tables is not
+-- restricted.
+CREATE FUNCTION rowcast.owns(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = relation AND pg_catalog.pg_has_role(c.relowner, 'USAGE'));
+
+ALTER TABLE rowcast.streams ENABLE ROW LEVEL SECURITY;
+CREATE POLICY listed ON rowcast.streams FOR SELECT USING (true);
+CREATE POLICY own ON rowcast.streams USING (rowcast.owns(relation)) WITH CHECK (rowcast.owns(relation));
+ALTER TABLE rowcast.channels ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read ON rowcast.channels FOR SELECT TO rowcast_gateway USING (true);
+CREATE POLICY own ON rowcast.channels
+  USING (EXISTS (SELECT FROM rowcast.streams s WHERE s.stream_id = channels.stream_id AND rowcast.owns(s.relation)));
+
 -- A gateway compares this number at every read of the tail, and loads the streams again when it changed.
 CREATE TABLE rowcast.catalog (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -154,7 +168,7 @@ BEGIN
   END IF;
   UPDATE rowcast.streams s SET epoch = rowcast.make_epoch() WHERE s.name = stream RETURNING s.epoch INTO fresh;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no stream %', quote_literal(stream) USING ERRCODE = 'undefined_object';
+    RAISE EXCEPTION 'there is no stream % of yours', quote_literal(stream) USING ERRCODE = 'undefined_object';
   END IF;
   RETURN fresh;
 END $$;

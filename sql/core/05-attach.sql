@@ -71,16 +71,6 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE FUNCTION rowcast.truncated() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  DELETE FROM rowcast.channels c USING rowcast.streams s
-    WHERE s.relation = TG_RELID AND c.stream_id = s.stream_id;
-  PERFORM rowcast.new_epoch(s.name) FROM rowcast.streams s WHERE s.relation = TG_RELID;
-  RETURN NULL;
-END $$;
-
 -- In characters: what the protocol allows for a channel, without the name of the stream and the colon.
 CREATE FUNCTION rowcast.longest_key(stream text) RETURNS int
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -143,6 +133,11 @@ BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', stream.name || '_raise_floor', format($sql$
     BEGIN
+      IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM rowcast.channels WHERE stream_id = %1$s;
+        UPDATE rowcast.streams SET epoch = rowcast.make_epoch() WHERE stream_id = %1$s;
+        RETURN NULL;
+      END IF;
       IF EXISTS (SELECT FROM %3$s t JOIN deleted d ON t.%2$I = d.%2$I AND t.%4$I = d.%4$I) THEN
         RAISE EXCEPTION 'a statement cannot delete an event and insert one that takes its number (table %%)', %3$L
           USING ERRCODE = 'feature_not_supported', HINT = 'Delete and insert in two statements.';
@@ -167,7 +162,7 @@ BEGIN
   EXECUTE format('CREATE TRIGGER zz_rowcast_floor AFTER DELETE ON %s REFERENCING OLD TABLE AS deleted
     FOR EACH STATEMENT EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_raise_floor');
   EXECUTE format('CREATE TRIGGER zz_rowcast_truncated AFTER TRUNCATE ON %s
-    FOR EACH STATEMENT EXECUTE FUNCTION rowcast.truncated()', stream.relation);
+    FOR EACH STATEMENT EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_raise_floor');
   -- A trigger for each row is also one of each partition, and so fires for rows that are written to a partition directly;
   -- one for each statement does not.
   EXECUTE format('CREATE TRIGGER zz_rowcast_ring AFTER INSERT ON %s
@@ -183,6 +178,34 @@ BEGIN
       EXECUTE FUNCTION rowcast.refuse_partition()', stream.relation, stream.relation::oid);
   END IF;
 END $make$;
+
+-- The functions of a stream run with the rights of the owner of its table, whoever attached it: what that owner has put in
+-- their way, such as a policy, a trigger, or a view in the place of the table, must not run with the rights of another.
+CREATE FUNCTION rowcast.hand_over(stream rowcast.streams) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  owner regrole := (SELECT c.relowner FROM pg_class c WHERE c.oid = stream.relation);
+  own   record;
+BEGIN
+  IF owner::oid <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user) THEN
+    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA rowcast TO %s', owner);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON rowcast.streams, rowcast.channels, rowcast.retention TO %s', owner);
+  END IF;
+  FOR own IN SELECT p.oid::regprocedure AS function, p.proowner FROM pg_proc p
+    WHERE p.pronamespace = 'rowcast'::regnamespace AND p.prosecdef
+      AND p.proname IN (stream.name || '_number', stream.name || '_raise_floor', stream.name || '_prune')
+  LOOP
+    IF own.proowner <> owner::oid THEN
+      EXECUTE format('ALTER FUNCTION %s OWNER TO %s', own.function, owner);
+    END IF;
+    -- A trigger asks for the right to its function only when it is made: a role that may make a table of any kind could
+    -- put these on it, and number the channels of others. The owner needs them for new partitions.
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, anon, authenticated, service_role', own.function);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', own.function, owner);
+  END LOOP;
+  EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I() TO rowcast_gateway', stream.name || '_prune');
+END $$;
 
 CREATE FUNCTION rowcast.drop_triggers(relation regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -229,6 +252,8 @@ BEGIN
       USING DETAIL = 'What attach costs your writers: docs/operations/writers.md';
   END IF;
   PERFORM rowcast.make_triggers(stream);
+  PERFORM rowcast.make_pruning(stream);
+  PERFORM rowcast.hand_over(stream);
   PERFORM rowcast.make_access(stream);
   RETURN stream.name;
 END $$;
@@ -252,9 +277,12 @@ BEGIN
     parent := (SELECT p.relation FROM rowcast.parent_of(target) p);
   END IF;
   DELETE FROM rowcast.streams s WHERE s.stream_id = target.stream_id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the stream % belongs to another role', quote_literal(stream) USING ERRCODE = 'insufficient_privilege';
+  END IF;
   PERFORM rowcast.drop_triggers(target.relation);
-  EXECUTE format('DROP FUNCTION IF EXISTS rowcast.%I(), rowcast.%I(), rowcast.%I(text)',
-    stream || '_number', stream || '_raise_floor', stream || '_can_read');
+  EXECUTE format('DROP FUNCTION IF EXISTS rowcast.%I(), rowcast.%I(), rowcast.%I(), rowcast.%I(text), rowcast.%I(text, bigint)',
+    stream || '_number', stream || '_raise_floor', stream || '_prune', stream || '_newest', stream || '_can_read');
   IF is_there THEN
     EXECUTE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I, DROP COLUMN IF EXISTS %I', target.relation, target.seq_column, target.tx_column);
     IF EXISTS (SELECT FROM pg_class c WHERE c.oid = target.relation AND c.relreplident = 'i')

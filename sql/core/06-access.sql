@@ -50,39 +50,56 @@ BEGIN
   END IF;
 END $$;
 
+-- The rows of a channel that are looked at to decide who may read it.
+CREATE FUNCTION rowcast.most_looked_at() RETURNS int LANGUAGE sql IMMUTABLE RETURN 20;
+
 -- Who may read a channel of this stream: those that its guard admits; else those that see the row that the key refers to;
--- else those that see a row of the channel. A function of its own for each stream, so that its statement is planned once.
+-- else those that see one of the newest rows of the channel. A function of its own for each stream, so that its statement is
+-- planned once.
+--
+-- Of the rows of a channel only the newest are shown to the policy, from the number on that <name>_newest gives. Else a "no"
+-- would take as long as the channel is: it would hold up the others, and tell how much there is to those who may not know.
 CREATE FUNCTION rowcast.make_access(stream rowcast.streams) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $make$
 DECLARE
   parent     regclass;
   parent_key name;
-  own        text[] := ARRAY[stream.name || '_number', stream.name || '_raise_floor'];
+  guard      text;
   key_type   name := (SELECT t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                         WHERE a.attrelid = stream.relation AND a.attname = stream.key_column);
 BEGIN
   SELECT p.relation, p.key INTO parent, parent_key FROM rowcast.parent_of(stream) p;
-  -- A trigger asks for the right to its function only when it is made: a role that may make a table of any kind could
-  -- put these on it, and number the channels of others. The owner needs them for new partitions.
-  EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I() FROM PUBLIC, anon, authenticated, service_role', own[1], own[2]);
-  EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I() TO %s', own[1], own[2],
-    (SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = stream.relation));
+  -- The name as the catalogue has it: the text is what the owner of the table has written.
+  SELECT format('%I.%I', n.nspname, p.proname) INTO guard FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.oid = to_regprocedure(stream.guard || '(text)');
+  IF stream.guard IS NOT NULL AND guard IS NULL THEN
+    RAISE EXCEPTION 'the guard % of the stream % is gone', stream.guard, stream.name USING ERRCODE = 'undefined_function',
+      HINT = format('Give it another, or none: SELECT rowcast.guard(%L, NULL);', stream.name);
+  END IF;
   PERFORM rowcast.open_to_gateway(stream.relation);
   IF parent IS NOT NULL THEN
     PERFORM rowcast.open_to_gateway(parent, parent_key);
   END IF;
-  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(text) RETURNS boolean
+  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(text, bigint) RETURNS boolean
     LANGUAGE plpgsql STABLE AS %L', stream.name || '_can_read', format('BEGIN RETURN %s; END',
-    CASE WHEN stream.guard IS NOT NULL THEN stream.guard || '($1)'
-    ELSE format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I)', coalesce(parent, stream.relation),
-      coalesce(parent_key, stream.key_column), key_type)
+    CASE WHEN guard IS NOT NULL THEN guard || '($1)'
+    ELSE format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I%s)', coalesce(parent, stream.relation),
+      coalesce(parent_key, stream.key_column), key_type, CASE WHEN parent IS NULL THEN format(' AND t.%I OPERATOR(pg_catalog.>=) $2', stream.seq_column) END)
     END));
+  EXECUTE format('DROP FUNCTION IF EXISTS rowcast.%I(text)', stream.name || '_newest');
+  IF guard IS NULL AND parent IS NULL THEN
+    EXECUTE format('CREATE FUNCTION rowcast.%I(text) RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L',
+      stream.name || '_newest', format('BEGIN RETURN (SELECT max(t.%I) - %s FROM %s t WHERE t.%I = $1::%I); END',
+        stream.seq_column, rowcast.most_looked_at() - 1, stream.relation, stream.key_column, key_type));
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(text) FROM PUBLIC, anon, authenticated, service_role', stream.name || '_newest');
+    EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I(text) TO rowcast_gateway', stream.name || '_newest');
+  END IF;
 END $make$;
 
 -- Whether the present role, with the present claims, may read a channel. A service may read all of them, also those
--- that are not there: it is told so when it reads.
-CREATE FUNCTION rowcast.can_read(channel text) RETURNS boolean
+-- that are not there: it is told so when it reads. `newest`: the number from which on its rows are looked at.
+CREATE FUNCTION rowcast.can_read(channel text, newest bigint DEFAULT 0) RETURNS boolean
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
@@ -92,11 +109,11 @@ BEGIN
   IF pg_catalog.pg_has_role('service_role', 'USAGE') THEN
     RETURN true;
   END IF;
-  IF pg_catalog.to_regprocedure(pg_catalog.format('rowcast.%I(pg_catalog.text)', stream || '_can_read')) IS NULL THEN
+  IF pg_catalog.to_regprocedure(pg_catalog.format('rowcast.%I(pg_catalog.text, pg_catalog.int8)', stream || '_can_read')) IS NULL THEN
     RETURN false;
   END IF;
-  EXECUTE pg_catalog.format('SELECT rowcast.%I($1)', stream || '_can_read') INTO allowed
-    USING pg_catalog.substr(channel, pg_catalog.length(stream) + 2);
+  EXECUTE pg_catalog.format('SELECT rowcast.%I($1, $2)', stream || '_can_read') INTO allowed
+    USING pg_catalog.substr(channel, pg_catalog.length(stream) + 2), newest;
   RETURN coalesce(allowed, false);
 EXCEPTION
   -- No right to the table at all, or no key of this stream.
@@ -114,6 +131,8 @@ DECLARE
   stream text;
   known  text;
   path   text;
+  looks  boolean;
+  newest bigint;
 BEGIN
   FOR i IN 1 .. cardinality(channels) LOOP
     allowed := NULL;
@@ -123,15 +142,22 @@ BEGIN
       known := stream;
       path := coalesce((SELECT rowcast.owner_search_path(s.relation) FROM rowcast.streams s WHERE s.name = stream),
         'pg_catalog, pg_temp');
+      looks := to_regprocedure(format('rowcast.%I(text)', stream || '_newest')) IS NOT NULL;
     END IF;
     BEGIN
+      newest := 0;
+      IF looks THEN -- as the gateway, which sees all rows
+        EXECUTE format('SELECT rowcast.%I($1)', stream || '_newest') INTO newest USING substr(channels[i], length(stream) + 2);
+      END IF;
       PERFORM set_config('search_path', path, true), set_config('role', roles[i], true),
         set_config('request.jwt.claims', claims[i], true);
-      allowed := rowcast.can_read(channels[i]);
+      allowed := rowcast.can_read(channels[i], coalesce(newest, 0));
       -- Undoes what a guard has set: the next principal must not find it.
       RAISE EXCEPTION USING ERRCODE = 'RC000';
     EXCEPTION
       WHEN SQLSTATE 'RC000' THEN NULL;
+      WHEN invalid_text_representation OR numeric_value_out_of_range THEN -- no key of this stream
+        allowed := false;
       WHEN OTHERS OR assert_failure THEN -- of one principal: the others must not go without an answer
         problem := format('%s (%s)', SQLERRM, SQLSTATE);
     END;
@@ -153,8 +179,8 @@ BEGIN
   END IF;
   FOREACH affected IN ARRAY ARRAY[to_jsonb(OLD) ->> TG_ARGV[0], to_jsonb(NEW) ->> TG_ARGV[0]] LOOP
     CONTINUE WHEN affected IS NULL;
-    -- A notification has room for 8,000 bytes.
-    PERFORM pg_notify('rowcast', CASE WHEN octet_length(affected) < 4000 THEN 'access:' || affected ELSE 'access' END);
+    -- The hash: every login of the database may listen.
+    PERFORM pg_notify('rowcast', 'access:' || encode(sha256(convert_to(affected, 'UTF8')), 'hex'));
   END LOOP;
   RETURN NULL;
 END $$;
@@ -194,7 +220,7 @@ BEGIN
   END IF;
   UPDATE rowcast.streams s SET guard = called WHERE s.name = stream RETURNING s.* INTO target;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no stream %', quote_literal(stream) USING ERRCODE = 'undefined_object';
+    RAISE EXCEPTION 'there is no stream % of yours', quote_literal(stream) USING ERRCODE = 'undefined_object';
   END IF;
   PERFORM rowcast.make_access(target);
   PERFORM pg_notify('rowcast', 'access');

@@ -10,6 +10,11 @@ CREATE TABLE rowcast.retention (
   next_key    text NOT NULL DEFAULT ''
 );
 
+ALTER TABLE rowcast.retention ENABLE ROW LEVEL SECURITY;
+CREATE POLICY read ON rowcast.retention FOR SELECT TO rowcast_gateway USING (true);
+CREATE POLICY own ON rowcast.retention
+  USING (EXISTS (SELECT FROM rowcast.streams s WHERE s.stream_id = retention.stream_id AND rowcast.owns(s.relation)));
+
 -- The stream with this name, whose table has such a column for the time of an event.
 CREATE FUNCTION rowcast.prunable(stream text, time_column name) RETURNS rowcast.streams
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -50,6 +55,17 @@ BEGIN
       SET time_column = excluded.time_column, keep = excluded.keep, keep_rows = excluded.keep_rows;
 END $$;
 
+-- A policy that hid events from the role that deletes them would make holes.
+CREATE FUNCTION rowcast.refuse_hidden(relation regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF row_security_active(relation) THEN
+    RAISE EXCEPTION 'row-level security hides events of % from %', relation, quote_ident(current_user)
+      USING ERRCODE = 'insufficient_privilege', HINT = 'The owner of a table sees all its rows, unless row-level security is forced.';
+  END IF;
+END $$;
+
 -- Deletes the events of each channel from its lowest on, as far as all of them are older than `keep` and none is
 -- among the last `keep_rows`; at most `batch` of them, and returns how many: call it until it returns 0.
 --
@@ -59,8 +75,8 @@ CREATE FUNCTION rowcast.prune(
   stream text, keep interval DEFAULT NULL, keep_rows bigint DEFAULT NULL, batch int DEFAULT 10000
 ) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
--- A policy that hid events would make holes. A writer that sits there is left alone.
-SET row_security = off SET lock_timeout = '1s'
+-- A writer that sits there is left alone.
+SET lock_timeout = '1s'
 -- Step by step along the indexes, whatever the statistics say: a batch must not cost more in a larger table.
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -90,6 +106,7 @@ BEGIN
       USING ERRCODE = 'invalid_parameter_value';
   END IF;
   target := rowcast.prunable(stream, NULL);
+  PERFORM rowcast.refuse_hidden(target.relation);
   -- The table first, as attach does. One batch of a stream at a time.
   EXECUTE format('LOCK TABLE %s IN ROW EXCLUSIVE MODE', target.relation);
   INSERT INTO rowcast.retention (stream_id) VALUES (target.stream_id) ON CONFLICT DO NOTHING;
@@ -183,13 +200,19 @@ BEGIN
   RETURN deleted;
 END $$;
 
--- Prunes a stream by its own policy, which is all that a gateway may ask for. Null where it has none.
-CREATE FUNCTION rowcast.prune_by_policy(stream text) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT rowcast.prune(s.name, r.keep, r.keep_rows) FROM rowcast.retention r JOIN rowcast.streams s USING (stream_id)
-   WHERE s.name = stream AND (r.keep IS NOT NULL OR r.keep_rows IS NOT NULL)
-$$;
+-- <name>_prune prunes a stream by its own policy, which is all that a gateway may ask for; null where it has none, or while
+-- another session prunes by it. It belongs to the owner of the table, as whom the triggers of that table run then.
+CREATE FUNCTION rowcast.make_pruning(stream rowcast.streams) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $make$
+BEGIN
+  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I() RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', stream.name || '_prune', format($sql$
+    WITH policy AS MATERIALIZED (
+      SELECT r.keep, r.keep_rows FROM rowcast.retention r
+       WHERE r.stream_id = %2$s AND (r.keep IS NOT NULL OR r.keep_rows IS NOT NULL) FOR UPDATE SKIP LOCKED)
+    SELECT rowcast.prune(%1$L, p.keep, p.keep_rows) FROM policy p$sql$, stream.name, stream.stream_id));
+END $make$;
 
 -- Gives up the events of a partition, and with them all that came before them in their channels: raises the floors,
 -- detaches the partition and drops it, at once or not at all. Returns how many channels had events in it.
@@ -197,7 +220,7 @@ $$;
 -- No writer fails because of it, and none waits long: it takes the table before the partition, as writers do, waits
 -- for it holding nothing, and gives up (55P03) rather than wait on, since all others queue behind a lock that waits.
 CREATE FUNCTION rowcast.drop_partition(partition regclass) RETURNS bigint
-LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp SET row_security = off SET lock_timeout = '1s'
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
 AS $$
 DECLARE
   target       rowcast.streams;
@@ -220,6 +243,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION '% is not a partition of a stream', partition USING ERRCODE = 'wrong_object_type';
   END IF;
+  PERFORM rowcast.refuse_hidden(target.relation), rowcast.refuse_hidden(partition);
   range_column := rowcast.range_column(target.relation);
   counted := format('SELECT min(first)::text, array_agg(key), array_agg(floor) FROM (
       SELECT t.%I::text AS key, max(t.%I) + 1 AS floor, min(t.%I) AS first FROM %s t WHERE t.%I >= $1 GROUP BY 1) c',

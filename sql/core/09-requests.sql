@@ -1,12 +1,19 @@
 -- What requests leave behind: who wrote, tickets, and answers that may be asked for again.
 
--- Who is writing: the subject of the token of the request, else the role it runs as, else the login.
+-- Who is writing: the subject of the token of the request, else the role it runs as, else the login. The claims of a login that
+-- is no gateway are its own word, so it is named with them.
 CREATE FUNCTION rowcast.actor() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  subject text;
 BEGIN
+  subject := nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub';
+  IF subject IS NOT NULL AND NOT pg_has_role(session_user, 'rowcast_gateway', 'MEMBER') THEN
+    RETURN format('%s (%s)', subject, session_user);
+  END IF;
   RETURN coalesce(
-    nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub',
+    subject,
     nullif(current_setting('role'), 'none'),
     session_user);
 EXCEPTION WHEN data_exception THEN -- claims that are no JSON must not fail the write

@@ -11,8 +11,8 @@ GRANT SELECT, INSERT (subject, key, fingerprint), UPDATE (answer) ON rowcast.ide
 -- What an answer says of a position.
 GRANT SELECT (stream_id, name, epoch) ON rowcast.streams TO anon, authenticated, service_role;
 
-REVOKE EXECUTE ON FUNCTION rowcast.decide, rowcast.prune_by_policy, rowcast.sweep
+REVOKE EXECUTE ON FUNCTION rowcast.decide, rowcast.sweep
   FROM PUBLIC, anon, authenticated, service_role;
-GRANT EXECUTE ON FUNCTION rowcast.decide, rowcast.prune_by_policy, rowcast.sweep TO rowcast_gateway;
+GRANT EXECUTE ON FUNCTION rowcast.decide, rowcast.sweep TO rowcast_gateway;
 -- It writes with the rights of its owner, and a trigger on any table could call it: see rowcast.make_access.
 REVOKE EXECUTE ON FUNCTION rowcast.streams_changed FROM PUBLIC, anon, authenticated, service_role;

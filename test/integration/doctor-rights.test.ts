@@ -107,22 +107,20 @@ test('a guard that users may not call, and one that is gone', async () => {
   );
 });
 
-test('a table of another owner, which whoever migrated may not prune', async () => {
+test('a table whose pruning belongs to another role', async () => {
   const [shop, migrator] = [await newRole('shop'), await newRole('migrator')];
   await writer.query(`
     CREATE TABLE orders (shop int NOT NULL);
     SELECT rowcast.attach('orders', 'shop');
     SELECT rowcast.retain('orders', keep_rows => 1);
     ALTER TABLE orders OWNER TO ${shop};
+    SELECT rowcast.attach('orders', 'shop');
     GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA rowcast TO ${migrator};
     GRANT ALL ON SCHEMA rowcast TO ${migrator}`);
   await breaksAndMends(
-    `ALTER FUNCTION rowcast.prune_by_policy OWNER TO ${migrator}`,
-    /^retention warning: orders is not pruned: migrator_\d+ lacks SELECT, DELETE, UPDATE on orders/,
+    `ALTER FUNCTION rowcast.orders_prune OWNER TO ${migrator}`,
+    /^retention warning: orders is not pruned: orders belongs to shop_\d+, and its functions to migrator_\d+/,
   );
-  await writer.query(`INSERT INTO orders VALUES (1), (1); SELECT rowcast.prune_by_policy('orders')`);
-  await breaksAndMends(
-    `REVOKE ${shop} FROM ${migrator}; GRANT ALL ON orders TO ${migrator}; ALTER TABLE orders ENABLE ROW LEVEL SECURITY`,
-    /^retention warning: orders is not pruned: row-level security hides rows of orders from migrator_\d+/,
-  );
+  await writer.query(`INSERT INTO orders VALUES (1), (1)`);
+  expect((await writer.query('SELECT rowcast.orders_prune()')).rows).toEqual([{ orders_prune: '1' }]);
 });

@@ -262,10 +262,9 @@ describe('the policies of the streams', () => {
     await writer.query(`
       SELECT rowcast.retain('orders', keep_rows => 5);
       CREATE ROLE weak_${process.pid};
-      GRANT USAGE ON SCHEMA rowcast TO weak_${process.pid};
-      GRANT SELECT, UPDATE, INSERT ON ALL TABLES IN SCHEMA rowcast TO weak_${process.pid};
-      GRANT SELECT ON orders TO weak_${process.pid};
-      ALTER FUNCTION rowcast.prune_by_policy OWNER TO weak_${process.pid}`);
+      ALTER TABLE orders OWNER TO weak_${process.pid};
+      SELECT rowcast.attach('orders', 'shop');
+      REVOKE DELETE ON orders FROM weak_${process.pid}`);
     const logged: { level: string; code: unknown; stream: unknown }[] = [];
     const record = (level: string) => (fields: { err?: { code?: string }; stream?: string }) => {
       logged.push({ level, code: fields.err?.code, stream: fields.stream });
@@ -280,8 +279,8 @@ describe('the policies of the streams', () => {
     expect(logged).toEqual([{ level: 'error', code: '42501', stream: 'orders' }]);
 
     const other = await connectWriter(database.url);
-    await other.query('SELECT pg_advisory_lock(1919907683, 3)');
-    await writer.query('ALTER FUNCTION rowcast.prune_by_policy OWNER TO CURRENT_USER');
+    await other.query('BEGIN; SELECT FROM rowcast.retention FOR UPDATE');
+    await writer.query(`GRANT DELETE ON orders TO weak_${process.pid}`);
     const strong = new Retention(options);
     strong.start();
     await moreRuns();

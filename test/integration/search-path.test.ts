@@ -65,7 +65,7 @@ test('triggers that a change of status and a metric fire', async () => {
 
 test('triggers that a policy of retention fires, and the path of the caller is as before', async () => {
   await owner.query(`INSERT INTO app.orders VALUES ('ann'), ('bob'); SELECT rowcast.retain('orders', keep_rows => 0)`);
-  const prune = () => caller.query(`SELECT rowcast.prune_by_policy('orders')`);
+  const prune = () => caller.query(`SELECT rowcast.orders_prune()`);
   expect(await seenBy(prune)).toEqual(['DELETE orders']);
   expect((await caller.query('SHOW search_path')).rows).toEqual([{ search_path: 'pg_catalog' }]);
 });

@@ -1,4 +1,4 @@
-import { Access } from '../../server/access/access.js';
+import { Access, hashOfSubject } from '../../server/access/access.js';
 import { Refusal, Unavailable } from '../../server/ground/refusal.js';
 import type { AccessQuestion, Credentials, Principal } from '../../server/ports/principal.js';
 import { Client, World } from './clients.js';
@@ -23,10 +23,15 @@ interface Verdict {
   /** The step at which it was answered, and that of what it saw. */
   readonly at: number;
   readonly sawAt: number;
+  /** By the clock, in milliseconds: a refusal is remembered for a second. */
+  readonly time: number;
 }
+
+const REFUSED = 1_000;
 
 /** Who may read what, and a database that says so when the test wants it to; what each token was told last is kept. */
 class Policy {
+  readonly #now: () => number;
   readonly #denied = new Set<string>();
   readonly questions: Question[] = [];
   readonly verdicts = new Map<string, Verdict>();
@@ -34,6 +39,10 @@ class Policy {
   readonly #latest = new Map<string, Question>();
   readonly rings = new Map<string, number>();
   step = 0;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
 
   readonly mayRead = (question: AccessQuestion): Promise<boolean | null> =>
     new Promise((resolve, reject) => {
@@ -73,7 +82,7 @@ class Policy {
     const allowed = how === 'answers' ? saw : null;
     const counts = (!question.overtaken || !allowed) && this.#latest.get(keyOf(question)) === question;
     if (counts && how !== 'away')
-      this.verdicts.set(keyOf(question), { allowed: allowed === true, at: this.step, sawAt });
+      this.verdicts.set(keyOf(question), { allowed: allowed === true, at: this.step, sawAt, time: this.#now() });
     question.answer(how === 'away' ? new Unavailable('the policy is away') : allowed);
   }
 }
@@ -82,12 +91,12 @@ const keyOf = ({ principal, channel }: AccessQuestion) => `${principal.claims} $
 
 /** A gateway whose database decides when the test says so. */
 export class PolicyWorld extends World {
-  readonly policy = new Policy();
+  readonly policy = new Policy(() => this.clock.now());
   override readonly access = new Access({ authorizer: this.policy, clock: this.clock, interval: INTERVAL });
 
   ring(user: string): void {
     this.policy.rang(user);
-    this.access.changed(user);
+    this.access.changed(user === null ? null : hashOfSubject(user));
   }
 }
 
@@ -179,7 +188,10 @@ export class Watched {
       }
       if (frame.type === 'error' && frame.code === 'forbidden') {
         const { channel, at } = this.#asked.get(frame.id ?? -1) ?? { channel: '', at: 0 };
-        if (!this.#verdicts(channel, this.#expiry.keys()).some(({ allowed, sawAt }) => !allowed && sawAt >= at))
+        const rung = this.#rung.get(frame.id ?? -1) ?? Number.NEGATIVE_INFINITY;
+        const remembered = ({ sawAt, time }: Verdict) => sawAt >= rung && time + REFUSED >= this.world.clock.now();
+        const refusals = this.#verdicts(channel, this.#expiry.keys()).filter(({ allowed }) => !allowed);
+        if (!refusals.some((verdict) => verdict.sawAt >= at || remembered(verdict)))
           throw new Error(`${channel} is refused by what was so before it was asked for`);
       }
       if (frame.type === 'subscribed') {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Access } from '../../server/access/access.js';
+import { Access, hashOfSubject } from '../../server/access/access.js';
 import { Unavailable } from '../../server/ground/refusal.js';
 import type { AccessQuestion, Authorizer, Principal } from '../../server/ports/principal.js';
 import { FakeClock, settle } from '../support/fakes.js';
@@ -93,10 +93,17 @@ describe('asking', () => {
     await authorizer.answer(true);
   });
 
-  test('I5: a refusal is not remembered: a right that is given is good at once', async () => {
+  test('I5: a refusal is remembered for a second, and until the bell rings: a right that is given is good at once', async () => {
     const first = hold(ANN);
     await authorizer.answer(false);
     await expect(first).rejects.toEqual(refusal('forbidden'));
+    await expect(hold(ANN)).rejects.toEqual(refusal('forbidden'));
+    expect(authorizer.asked).toHaveLength(0);
+    await clock.turn(1_001);
+    const later = hold(ANN);
+    await authorizer.answer(false);
+    await expect(later).rejects.toEqual(refusal('forbidden'));
+    access.changed(hashOfSubject('ann'));
     const second = hold(ANN);
     await authorizer.answer(true);
     await second;
@@ -111,7 +118,7 @@ describe('asking', () => {
     await authorizer.answer(true);
     await second;
     // And it is held: it can be lost.
-    access.changed('ann');
+    access.changed(hashOfSubject('ann'));
     await authorizer.answer(false);
     expect(lost).toEqual(['ann execution:a forbidden']);
   });
@@ -146,7 +153,7 @@ describe('losing', () => {
   test('I5: at once when rights have changed; those of others are not asked again', async () => {
     await held(ANN);
     await held(BOB);
-    access.changed('ann');
+    access.changed(hashOfSubject('ann'));
     expect(authorizer.asked).toHaveLength(1);
     await authorizer.answer(false);
     expect(lost).toEqual(['ann execution:a forbidden']);
@@ -159,7 +166,7 @@ describe('losing', () => {
   test('I5: an answer that was on its way when rights changed is not believed', async () => {
     const holding = hold(ANN);
     const [asked] = authorizer.asked.splice(0);
-    access.changed('ann');
+    access.changed(hashOfSubject('ann'));
     asked?.answer(true); // read before the change
     await settle();
     expect(authorizer.asked).toHaveLength(1);
@@ -169,7 +176,7 @@ describe('losing', () => {
 
   test('I5: bells without end do not put off that a right is lost', async () => {
     await held(ANN);
-    access.changed('ann');
+    access.changed(hashOfSubject('ann'));
     const [asked] = authorizer.asked.splice(0);
     access.changed(null);
     asked?.answer(false);
@@ -179,7 +186,7 @@ describe('losing', () => {
 
   test('I5: what is relied on is asked apart from what is new', async () => {
     await held(ANN);
-    access.changed('ann');
+    access.changed(hashOfSubject('ann'));
     void hold(BOB);
     expect(authorizer.asked.map(({ principal: { subject }, again }) => [subject, again])).toEqual([
       ['ann', true],
@@ -200,7 +207,7 @@ describe('losing', () => {
 
   test('I5: what is remembered and held by nobody is forgotten by a change', async () => {
     (await held(ANN)).release();
-    access.changed('ann');
+    access.changed(hashOfSubject('ann'));
     expect(authorizer.asked).toHaveLength(0);
     void hold(ANN);
     expect(authorizer.asked).toHaveLength(1);
@@ -209,7 +216,7 @@ describe('losing', () => {
 
   test('I5: while the database is away nobody loses a right or gets one; it is asked until it answers', async () => {
     await held(ANN);
-    access.changed('ann');
+    access.changed(hashOfSubject('ann'));
     await authorizer.fail(new Unavailable('away'));
     const other = hold(ANN);
     await authorizer.fail(new Unavailable('away'));
@@ -225,7 +232,7 @@ describe('losing', () => {
     const second = await held(ANN);
     first.release();
     first.release();
-    access.changed('ann');
+    access.changed(hashOfSubject('ann'));
     second.release();
     await authorizer.answer(false);
     expect(lost).toEqual([]);
