@@ -111,17 +111,20 @@ export class Subscriptions implements Owner {
    * overlap. If the database cannot be reached it rejects with `Unavailable` and changes nothing.
    */
   async authorize(principal: Principal): Promise<void> {
-    const before = this.#principal;
-    this.#principal = principal; // subscriptions whose first request is pending request the right again for this one
-    const permitted = [...this.#all.values()].filter((subscription) => subscription.permitted);
-    const refused = await Promise.all(permitted.map((subscription) => subscription.requestRenewal(principal)));
-    const failure = refused.find((error) => error !== null && !(error instanceof Refusal));
-    if (failure !== undefined) this.#principal = before;
-    for (const subscription of permitted) {
-      if (failure === undefined) subscription.renew();
-      else subscription.discardRenewal();
+    const requested = new Set<Subscription>();
+    for (;;) {
+      // Again and again: a subscription that was opening may have got the right of the old principal in the meantime.
+      const due = [...this.#all.values()].filter((one) => one.permitted && !requested.has(one));
+      if (due.length === 0) break;
+      for (const subscription of due) requested.add(subscription);
+      const refused = await Promise.all(due.map((subscription) => subscription.requestRenewal(principal)));
+      const failure = refused.find((error) => error !== null && !(error instanceof Refusal));
+      if (failure === undefined) continue;
+      for (const subscription of requested) subscription.discardRenewal();
+      throw failure;
     }
-    if (failure !== undefined) throw failure;
+    this.#principal = principal; // those that still have no right request that of this one
+    for (const subscription of requested) subscription.renew();
   }
 
   async subscribe({ id, channel: name, since }: Extract<ParsedCommand, { type: 'subscribe' }>): Promise<void> {
