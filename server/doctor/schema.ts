@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type Missing, missingObjects } from '../postgres/missing-objects.js';
 import { GATEWAY_ROLE } from '../postgres/session.js';
 import { CORE, extensionSets, migrationsOf } from '../postgres/sql-sets.js';
 import { type Check, fault, type Outcome, ok, warning } from './check.js';
@@ -25,11 +26,30 @@ export const migrations: Check = {
     if (ran.some(({ name }) => !name.includes('/'))) {
       return fault('set up by a version of Rowcast that was never released', 'Use another database.');
     }
-    const extension = z.object({ name: z.string(), schema: z.string() });
-    const extensions = await probe.read(extension, 'SELECT name, schema FROM rowcast.extensions ORDER BY name');
-    return compare(extensions, ran);
+    const extension = z.object({ name: z.string(), schema: z.string(), adopted: z.array(z.string()) });
+    const extensions = await probe.read(
+      extension,
+      'SELECT name, quote_ident(schema) AS schema, adopted FROM rowcast.extensions ORDER BY name',
+    );
+    const missing = await missingObjects(
+      (sql, values) => probe.read(z.unknown(), sql, values),
+      extensions.filter(({ name }) => extensionSets().includes(name)),
+      new Set(ran.map(({ name }) => name)),
+    );
+    return missing.length > 0 ? missing.map(isMissing) : compare(extensions, ran);
   },
 };
+
+function isMissing({ set, objects, allTables }: Missing): Outcome {
+  const what = `${set}: dropped, and missing: ${objects.map(({ kind, name }) => `${kind} ${name}`).join(', ')}`;
+  if (set === CORE) {
+    const again = 'npx rowcast uninstall, npx rowcast migrate, and attach your tables again';
+    return fault(what, `Restore the schema rowcast from a backup; or give up its numbers: ${again}.`);
+  }
+  if (allTables) return fault(what, `${MIGRATE} makes them again, without their rows.`);
+  const again = `npx rowcast uninstall --with ${set} --drop-data --yes; ${MIGRATE} --with ${set}`;
+  return fault(what, `Restore them from a backup; or give up the rows of the others: ${again}`);
+}
 
 interface Ran {
   readonly name: string;

@@ -55,6 +55,20 @@ export const stream = z.object({
 });
 export type Facts = z.infer<typeof stream>;
 
+export const copy = z.object({ relation: z.string(), seq: z.string(), tx: z.string() });
+
+/** Selects tables that have the two columns of a stream without being one, or a partition of one: LIKE and dumps copy them. */
+export const COPIES = `
+  SELECT DISTINCT ON (c.oid) quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS relation, quote_ident(q.attname) AS seq, quote_ident(x.attname) AS tx
+    FROM (SELECT seq_column, tx_column FROM rowcast.streams UNION SELECT 'seq', 'tx') s(seq, tx)
+    JOIN pg_attribute x ON x.attname = s.tx AND x.atttypid = 'xid8'::regtype AND x.attnum > 0 AND NOT x.attisdropped
+    JOIN pg_attribute q ON q.attrelid = x.attrelid AND q.attname = s.seq AND q.atttypid = 'int8'::regtype AND q.attnum > 0 AND NOT q.attisdropped
+    JOIN pg_class c ON c.oid = x.attrelid AND c.relkind IN ('r', 'p')
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+   WHERE NOT EXISTS (SELECT FROM rowcast.streams a WHERE a.relation IN (c.oid, pg_partition_root(c.oid)))
+     AND NOT EXISTS (SELECT FROM pg_inherits i JOIN rowcast.streams a ON a.relation = i.inhparent WHERE i.inhrelid = c.oid)
+   ORDER BY c.oid`;
+
 /** Null if the table was dropped; format('%I') would fail. */
 const RELATION = `quote_ident(n.nspname) || '.' || quote_ident(c.relname)`;
 

@@ -4,7 +4,7 @@
  */
 import { type Check, fault, type Outcome, ok, skipped, warning } from './check.js';
 import { holesOf, type Numbering } from './numbering.js';
-import { FACTS, type Facts, stream } from './stream-facts.js';
+import { COPIES, copy, FACTS, type Facts, stream } from './stream-facts.js';
 
 /** The triggers that attach creates, and the additional ones on a partitioned table. */
 export const TRIGGERS = ['floor', 'keep', 'number', 'ring', 'truncated'].map((name) => `zz_rowcast_${name}`);
@@ -15,8 +15,13 @@ export const streams: Check = {
   name: 'streams',
   async run(probe) {
     const all = await probe.readAsGateway(stream, FACTS);
-    if (all.length === 0) return ok('none is attached: npx rowcast attach <table> --key <column>');
-    const outcomes: Outcome[] = [];
+    const outcomes: Outcome[] = (await probe.readAsGateway(copy, COPIES)).map(({ relation, seq, tx }) =>
+      warning(
+        `${relation} has the columns of a stream and is none: a copy, or restored without the rest; its rows are not events`,
+        `ALTER TABLE ${relation} DROP COLUMN ${seq}, DROP COLUMN ${tx}; and attach it if it is to be a stream.`,
+      ),
+    );
+    if (all.length === 0) outcomes.push(ok('none is attached: npx rowcast attach <table> --key <column>'));
     for (const facts of all) {
       const { name, relation, keyType, triggers } = facts;
       const wrong = problems(facts);

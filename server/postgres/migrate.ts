@@ -4,10 +4,11 @@
  */
 import type pg from 'pg';
 import { inSchema, isUsableSchema } from '../ground/in-schema.js';
-import { readInstalled } from './extensions.js';
+import { type InstalledExtension, readInstalled } from './extensions.js';
 import { GRANTS, ROLES } from './grants.js';
 import { changeInstallation, runScript } from './installation.js';
-import { CORE, extensionSets, type Migration, migrationsOf, requiredBy } from './sql-sets.js';
+import { missingOn } from './missing-objects.js';
+import { CORE, extensionSets, type Migration, migrationsOf, requiredBy, uninstallOf } from './sql-sets.js';
 
 /** The default schema for the tables of an extension. */
 const DEFAULT_SCHEMA = 'public';
@@ -48,6 +49,9 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
     const ran = await runPending(client, CORE, migrationsOf(CORE));
     const required = wanted.flatMap((name) => requiredBy(name) ?? []);
     for (const name of new Set([...required, ...wanted])) await install(client, name, schema);
+    const own = (await readInstalled(client)).filter(({ name }) => known.includes(name));
+    const gone = (await missingOn(client, own)).filter(({ allTables }) => allTables).map(({ set }) => set);
+    for (const extension of own.reverse()) if (gone.includes(extension.name)) await takeAway(client, extension);
     for (const { name, schema } of await readInstalled(client)) {
       // Extensions that are not part of this version are left unchanged.
       const files = known.includes(name) ? migrationsOf(name) : [];
@@ -86,6 +90,17 @@ async function install(client: pg.Client, name: string, schema: string | undefin
   // The time of the clock, not of the transaction: extensions are removed in the reverse order.
   const text = `INSERT INTO rowcast.extensions (name, schema, made_schema, installed_at) VALUES ($1, $2, $3, clock_timestamp())`;
   await client.query(text, [name, target, !there]);
+}
+
+/**
+ * Takes away what is left of an extension whose tables were all dropped, with `DROP SCHEMA public CASCADE` for example, so
+ * that its migrations run again. Its schema may be gone as well.
+ */
+async function takeAway(client: pg.Client, { name, schema }: InstalledExtension): Promise<void> {
+  await client.query(`CREATE SCHEMA IF NOT EXISTS ${schema}`);
+  await client.query(`UPDATE rowcast.extensions SET adopted = '{}' WHERE name = $1`, [name]);
+  await runScript(client, `${name}/uninstall.sql`, inSchema(uninstallOf(name), schema));
+  await client.query('DELETE FROM rowcast.migrations WHERE name LIKE $1', [`${name}/%`]);
 }
 
 async function schemaOf(client: pg.Client, extension: string): Promise<string> {

@@ -24,7 +24,9 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state',
       HINT = 'Nothing was changed. Dump what you want to keep, and say --drop-data.';
   END IF;
-  FOR stream IN SELECT s.name FROM rowcast.streams s WHERE s.relation = ANY (tables) LOOP
+  FOR stream IN SELECT s.name FROM rowcast.streams s WHERE s.relation = ANY (tables)
+    OR s.name IN ('execution', 'venture') AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation) -- dropped
+  LOOP
     PERFORM rowcast.detach(stream);
   END LOOP;
   FOREACH own IN ARRAY tables LOOP
@@ -38,4 +40,4 @@ END $$;
 DROP FUNCTION IF EXISTS rowcast.refuse_change, rowcast.touch, rowcast.add_execution_log, rowcast.audit_execution,
   rowcast.execution_changed, rowcast.metric_recorded, rowcast.venture_exists, rowcast.venture_is_open,
   rowcast.execution_exists, rowcast.execution_floor;
-DROP TYPE rowcast.execution_status, rowcast.log_level;
+DROP TYPE IF EXISTS rowcast.execution_status, rowcast.log_level;

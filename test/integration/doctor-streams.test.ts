@@ -65,6 +65,15 @@ test('a stream without a trigger, and one that was renamed', async () => {
   await breaksAndMends(`ALTER TABLE ${TABLE} RENAME TO logs`, /was renamed: INSERTs fail/, attachAgain);
 });
 
+test('a copy of a stream, and one that was restored without the rest', async () => {
+  await writer.query(
+    `CREATE TABLE notes (id text NOT NULL); SELECT rowcast.attach('notes', 'id', seq => 'n', tx => 'x')`,
+  );
+  const mend = (fix: string) => fix.replace(/ and attach it.*/, '');
+  await breaksAndMends('CREATE TABLE copied (LIKE notes INCLUDING ALL)', /copied has the columns of a stream/, mend);
+  await breaksAndMends('CREATE TABLE made AS SELECT * FROM rowcast.messages', /made has the columns of a stream/, mend);
+});
+
 test('a stream that forces row-level security', async () => {
   await breaksAndMends(`ALTER TABLE ${TABLE} FORCE ROW LEVEL SECURITY`, /forced on the owner/);
 });
@@ -72,7 +81,8 @@ test('a stream that forces row-level security', async () => {
 test('a stream whose table was changed to what attach refuses', async () => {
   await writer.query(`CREATE TABLE notes (id text NOT NULL); SELECT rowcast.attach('notes', 'id')`);
   await breaksAndMends('ALTER TABLE notes SET UNLOGGED', /notes is unlogged: a crash empties it/);
-  await breaksAndMends('CREATE TABLE more () INHERITS (notes)', /more inherits from public.notes, and its rows/);
+  const inherits = /more inherits from public.notes, and its rows/;
+  await breaksAndMends('CREATE TABLE more () INHERITS (notes)', inherits, (fix) => `${fix} DROP TABLE more`);
   await writer.query(
     `CREATE FUNCTION other_key() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := 'other'; RETURN NEW; END $$`,
   );
@@ -127,7 +137,8 @@ test('a stream of either kind has the triggers that are looked for', async () =>
 });
 
 test('a stream whose table is gone', async () => {
-  await breaksAndMends(`DROP TABLE ${TABLE}`, /its table was dropped/);
+  await writer.query(`CREATE TABLE notes (id text NOT NULL); SELECT rowcast.attach('notes', 'id')`);
+  await breaksAndMends('DROP TABLE notes', /its table was dropped/);
 });
 
 test('a stream with a hole, which a trigger that was off has left', async () => {
