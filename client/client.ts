@@ -98,7 +98,8 @@ export function createClient(options: ClientOptions & Pick<PollingClientOptions,
 }
 
 /** What reads and writes the frames. */
-async function jsonOf({ numbers = 'number' }: ClientOptions): Promise<Json> {
+/** What reads the frames. */
+export async function jsonOf({ numbers = 'number' }: Pick<ClientOptions, 'numbers'>): Promise<Json> {
   return numbers === 'number' ? JSON : (await import('./ground/lossless.js')).losslessJson(numbers);
 }
 

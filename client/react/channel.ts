@@ -6,25 +6,18 @@ import type { StreamEvent } from '../subscription/subscription.js';
 import { useRowcast } from './provider.js';
 import { useLive, useValue } from './read.js';
 
-export interface UseChannelOptions<R extends object = Row> extends ChannelOptions<R> {
+export interface UseChannelOptions<R extends object = Row, T = Rows<R>> extends ChannelOptions<R> {
   /** False: nothing is subscribed to, and the status is `idle`. */
   readonly enabled?: boolean | undefined;
+  /** What is made of the rows. A result with equal entries renders nothing. */
+  readonly select?: ((rows: Rows<R>) => T) | undefined;
 }
 
 /** The newest events of a channel; null: of none. However many components show it, it is subscribed to once. */
-export function useChannel<R extends object = Row>(
+export function useChannel<R extends object = Row, T = Rows<R>>(
   channel: string | null,
-  options?: UseChannelOptions<R>,
-): Live<Rows<R>>;
-/** What `select` makes of them. A result with equal entries renders nothing. */
-export function useChannel<R extends object, T>(
-  channel: string | null,
-  options: UseChannelOptions<R> & { readonly select: (rows: Rows<R>) => T },
-): Live<T>;
-export function useChannel<R extends object, T>(
-  channel: string | null,
-  options: UseChannelOptions<R> & { readonly select?: ((rows: Rows<R>) => T) | undefined } = {},
-): Live<Rows<R> | T> {
+  options: UseChannelOptions<R, T> = {},
+): Live<T> {
   const { since, keep, enabled = true, select } = options;
   const store = useRowcast();
   const schema = useFirst(options.schema, channel);
@@ -51,17 +44,11 @@ export function useChannelEvent<R extends object = Row>(
 }
 
 /** What a fold computes from all events of a channel. A fold that is written inline is kept for as long as the channel is the same. */
-export function useFold<S, R extends object = Row>(channel: string | null, fold: Fold<S, R>): Live<S>;
-export function useFold<S, R extends object, T>(
-  channel: string | null,
-  fold: Fold<S, R>,
-  select: (state: S) => T,
-): Live<T>;
-export function useFold<S, R extends object, T>(
+export function useFold<S, R extends object = Row, T = S>(
   channel: string | null,
   fold: Fold<S, R>,
   select?: (state: S) => T,
-): Live<S | T> {
+): Live<T> {
   const store = useRowcast();
   const first = useFirst(fold, channel);
   return useLive(channel === null ? null : store.fold(channel, first), select);

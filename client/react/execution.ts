@@ -21,9 +21,7 @@ export type ExecutionStanding = Pick<
 >;
 
 /** Progress, steps, agents, health, metrics and silence of an execution; null: of none. `select` may be written inline. */
-export function useProgressTracking(id: string | null): Live<Tracking>;
-export function useProgressTracking<T>(id: string | null, select: (tracking: Tracking) => T): Live<T>;
-export function useProgressTracking<T>(id: string | null, select?: (tracking: Tracking) => T): Live<Tracking | T> {
+export function useProgressTracking<T = Tracking>(id: string | null, select?: (tracking: Tracking) => T): Live<T> {
   const store = useRowcast();
   return useLive(id === null ? null : store.execution(id), select);
 }

@@ -5,19 +5,22 @@ import { IDLE, type Live, type Store, withData } from '../store/index.js';
 
 const NOTHING: Store<Live<never>> = { get: () => IDLE, subscribe: () => () => {} };
 
-/** The value of a store; null gives `idle`. */
-export function useLive<T>(store: Store<Live<T>> | null): Live<T>;
-export function useLive<T, U>(store: Store<Live<T>> | null, select: ((data: T) => U) | undefined): Live<T | U>;
-export function useLive<T, U>(store: Store<Live<T>> | null, select?: (data: T) => U): Live<T | U> {
+/** The value of a store, or what is selected of it; null gives `idle`. */
+export function useLive<T, U = T>(store: Store<Live<T>> | null, select?: (data: T) => U): Live<U> {
   const source = store ?? NOTHING;
   const [selection] = useState(() => new Selection<T, U>());
-  const read = () => (select === undefined ? source.get() : selection.of(source.get(), select));
-  return useSyncExternalStore(source.subscribe, read, read);
+  // Without a selection U is T.
+  const of = (live: Live<T>) => (select === undefined ? (live as Live<never>) : selection.of(live, select));
+  return useSyncExternalStore(
+    source.subscribe,
+    () => of(source.get()),
+    () => of((source.getInitial ?? source.get)()),
+  );
 }
 
 /** The value of a store that always has one. */
 export function useValue<T>(store: Store<T>): T {
-  return useSyncExternalStore(store.subscribe, store.get, store.get);
+  return useSyncExternalStore(store.subscribe, store.get, store.getInitial ?? store.get);
 }
 
 /** Keeps what was selected last, so that a selection with equal content renders nothing, and an inline one does not loop. */

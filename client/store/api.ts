@@ -1,9 +1,11 @@
+import { jsonOf } from '../client.js';
 import { RowcastError } from '../ground/error.js';
+import type { Json } from '../ground/json.js';
 import type { Fetch } from '../ground/platform.js';
 import { type ConnectionOptions, fetchOf, tokenOf } from '../session/open.js';
 import { gatewayUrl } from '../transport/http.js';
 
-export interface ApiOptions extends Pick<ConnectionOptions, 'url' | 'token' | 'fetch'> {
+export interface ApiOptions extends Pick<ConnectionOptions, 'url' | 'token' | 'fetch' | 'numbers'> {
   /** The HTTP API of executions: by default `url` with `/api/agents`. */
   readonly api?: string | undefined;
 }
@@ -14,6 +16,7 @@ export class Api {
   readonly #api: string;
   readonly #token: () => Promise<string | undefined>;
   readonly #fetch: Fetch | undefined;
+  readonly #numbers: ConnectionOptions['numbers'];
 
   constructor(options: ApiOptions) {
     const { url, api = gatewayUrl(url, 'http', '/api/agents') } = options;
@@ -21,6 +24,7 @@ export class Api {
     this.#api = api;
     this.#token = tokenOf(options);
     this.#fetch = fetchOf(options);
+    this.#numbers = options.numbers;
   }
 
   /** A path of the API of executions. */
@@ -34,13 +38,14 @@ export class Api {
   }
 
   /** The events of a channel after a position, as many as fit into one response. Full responses stay in the browser's cache. */
-  poll(channel: string, since: string, signal: AbortSignal): Promise<unknown> {
+  async poll(channel: string, since: string, signal: AbortSignal): Promise<unknown> {
+    const json = await jsonOf({ numbers: this.#numbers }); // rows are read as those of the connection
     const query = new URLSearchParams({ channel, since, wait: '0' });
-    return this.#ask(`${gatewayUrl(this.#url, 'http', '/v1/poll')}?${query}`, { signal, cache: 'default' });
+    return this.#ask(`${gatewayUrl(this.#url, 'http', '/v1/poll')}?${query}`, { signal, cache: 'default' }, json);
   }
 
   /** Rejects with `RowcastError`; `unavailable` where no gateway has answered. */
-  async #ask(url: string, init: RequestInit = {}): Promise<unknown> {
+  async #ask(url: string, init: RequestInit = {}, json: Json = JSON): Promise<unknown> {
     if (this.#fetch === undefined) throw new RowcastError('unavailable', 'this platform has no fetch');
     const token = await this.#token();
     const headers = { ...init.headers, ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) };
@@ -48,7 +53,7 @@ export class Api {
     let body: unknown;
     try {
       response = (await this.#fetch(url, { cache: 'no-cache', ...init, headers })) as Response;
-      body = await response.json();
+      body = json.parse(await response.text());
     } catch (reason) {
       throw new RowcastError('unavailable', String(reason));
     }

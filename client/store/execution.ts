@@ -101,6 +101,7 @@ export class ExecutionStore implements Store<Live<Tracking>> {
   readonly replay: ReplayStore;
   readonly following: Following<Tracking>;
   readonly get: Store<Live<Tracking>>['get'];
+  readonly getInitial: () => Live<Tracking>;
   readonly subscribe: Store<Live<Tracking>>['subscribe'];
 
   constructor({ host, api, id, rows, initial }: ExecutionParts) {
@@ -108,6 +109,7 @@ export class ExecutionStore implements Store<Live<Tracking>> {
     const reader = new ExecutionReader(api, id, initial);
     this.following = new Following({ host, channel: `execution:${id}`, reader, initial });
     this.get = this.following.get;
+    this.getInitial = this.following.getInitial;
     this.subscribe = this.following.subscribe;
     this.controls = new ControlsStore(api, id, this);
     this.replay = this.#replay(host, api, rows);
@@ -123,6 +125,7 @@ export class ExecutionStore implements Store<Live<Tracking>> {
     const use = (task: (player: ReplayStore) => void) => void late.use().then(task, () => {});
     return {
       get: late.get,
+      getInitial: late.getInitial,
       subscribe: late.subscribe,
       seek: (seq) => use((player) => player.seek(seq)),
       step: (by) => use((player) => player.step(by)),

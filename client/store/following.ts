@@ -21,7 +21,7 @@ import { BACKOFF } from '../session/open.js';
 import type { Reset, SubscribeOptions, Subscription } from '../subscription/subscription.js';
 import type { Flusher } from './flush.js';
 import { Listeners } from './listeners.js';
-import type { Live, Store } from './live.js';
+import { IDLE, type Live, type Store } from './live.js';
 import type { Range, Reader } from './reader.js';
 
 /** The store as it is seen from its channels. */
@@ -82,6 +82,7 @@ export class Following<T> implements Store<Live<T>> {
   #read = 0;
   #total: number | null = null;
   #live: Live<T>;
+  readonly #initial: Live<T>;
   #cancelTimer: () => void = () => {};
   #stopTicking: (() => void) | null = null;
 
@@ -97,9 +98,12 @@ export class Following<T> implements Store<Live<T>> {
       this.#value = reader.value(initial.at, this.#range);
     }
     this.#live = this.#compute();
+    this.#initial = initial === undefined ? IDLE : this.#live;
   }
 
   readonly get = (): Live<T> => this.#live;
+
+  readonly getInitial = (): Live<T> => this.#initial;
 
   get phase(): Phase {
     return this.#phase;
@@ -126,6 +130,7 @@ export class Following<T> implements Store<Live<T>> {
   park(): void {
     if (this.#phase !== 'beginning' && this.#phase !== 'following') return;
     this.#stop();
+    this.#cancelTimer();
     this.#phase = 'parked';
     if (!this.#resumes) this.#position = null;
     this.#tell();

@@ -27,6 +27,8 @@ export class Late<T, S extends Store<T>> implements Store<T> {
     return this.#loaded;
   }
 
+  readonly getInitial = (): T => this.#before();
+
   readonly get = (): T => (this.#loaded === null ? this.#before() : this.#loaded.get());
 
   /** The store itself. Rejects if its code cannot be loaded. */

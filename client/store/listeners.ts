@@ -36,9 +36,11 @@ export class Value<T> implements Store<T> {
   readonly #listeners: Listeners;
   readonly subscribe: Store<T>['subscribe'];
   #value: T;
+  readonly #initial: T;
 
   constructor(value: T, onFirst?: () => void, onLast?: () => void) {
     this.#value = value;
+    this.#initial = value;
     this.#listeners = new Listeners(onFirst, onLast);
     this.subscribe = this.#listeners.subscribe;
   }
@@ -48,6 +50,8 @@ export class Value<T> implements Store<T> {
   }
 
   readonly get = (): T => this.#value;
+
+  readonly getInitial = (): T => this.#initial;
 
   set(value: T): void {
     if (Object.is(value, this.#value)) return;

@@ -21,7 +21,7 @@ import { Late } from './late.js';
 import type { Latency } from './latency.js';
 import { ListenReader } from './listen.js';
 import { Value } from './listeners.js';
-import { type Live, LOADING, type Store } from './live.js';
+import { IDLE, type Live, LOADING, type Store } from './live.js';
 import type { LogWindow } from './log.js';
 import type { LogFilter } from './log-filter.js';
 import { type Platform, page } from './platform.js';
@@ -106,7 +106,7 @@ export class LiveStore {
     this.#transports = transports;
     this.#api = new Api(options);
     this.#flusher = new Flusher(platform, flush);
-    const seconds = new Ticker(1_000, platform, () => true);
+    const seconds = new Ticker(1_000, 0, platform, () => true);
     this.#connection = new ConnectionStore(() => seconds, transports);
     this.connection = this.#connection;
     this.polling = new PollingStore(polling, () => this.#renew());
@@ -191,6 +191,7 @@ export class LiveStore {
       const { get, subscribe } = late;
       const store: ExecutionsStore = {
         get,
+        getInitial: () => IDLE,
         subscribe,
         show: () => late.loaded?.show(),
         loadMore: async () => (await late.use()).loadMore(),
@@ -201,12 +202,12 @@ export class LiveStore {
   };
 
   /**
-   * The time, in milliseconds since 1970, every so many milliseconds. It rests while the page is hidden, and while there is no
+   * The time, in milliseconds since 1970, every so many milliseconds; on a server that of what it has read. It rests while the page is hidden, and while there is no
    * connection: what is not current does not look as if it went on.
    */
   readonly clock = (every: number): Store<number> => {
     const runs = () => ['connected', 'idle'].includes(this.#connection.get().state);
-    const ticker = this.#tickers.get(every) ?? new Ticker(every, this.#platform, runs);
+    const ticker = this.#tickers.get(every) ?? new Ticker(every, this.#initialTime, this.#platform, runs);
     this.#tickers.set(every, ticker);
     return ticker;
   };
@@ -227,8 +228,8 @@ export class LiveStore {
   /** Ends the connection and all timers. What is shown stays, and is stale. */
   readonly close = (): void => {
     if (this.#closed) return;
-    for (const following of [...this.#followings]) following.close();
     this.#closed = true;
+    for (const following of [...this.#followings]) following.close();
     this.#flusher.stop();
     for (const ticker of this.#tickers.values()) ticker.stop();
     this.#connection.close();
@@ -236,6 +237,11 @@ export class LiveStore {
     this.#client?.close();
     this.#client = null;
   };
+
+  /** The time of what a server has read; 0 where there is nothing. */
+  get #initialTime(): number {
+    return Math.max(0, ...Object.values(this.#options.initial?.executions ?? {}).map(({ at }) => at));
+  }
 
   #subscribe(channel: string, options: SubscribeOptions): Subscription {
     if (this.#closed) throw new RowcastError('unavailable', 'the store is closed');

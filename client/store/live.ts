@@ -3,6 +3,8 @@ import type { RowcastError } from '../ground/error.js';
 /** What `useSyncExternalStore`, Svelte and a Vue `shallowRef` take. `get` returns the same object until something changed. */
 export interface Store<T> {
   get(): T;
+  /** What a server renders, and the page while it takes that over; `get` if there is no such method. */
+  getInitial?(): T;
   /** Calls `onChange` when `get` returns something new. The returned function ends that. */
   subscribe(onChange: () => void): () => void;
 }

@@ -8,6 +8,7 @@ import { eventOf, type StreamEvent } from '../subscription/subscription.js';
 import type { Api } from './api.js';
 import type { Following, Host } from './following.js';
 import type { Rows } from './rows.js';
+import { sizeOf } from './size-of.js';
 
 /** Events of a page. */
 export const PAGE = 500;
@@ -108,7 +109,7 @@ export class Pages {
     if (seq !== page.upTo + 1) return;
     page.events[(seq - 1) % PAGE] = eventOf(this.channel, { epoch: this.#epoch, seq }, row);
     page.upTo = seq;
-    page.bytes += JSON.stringify(row).length;
+    page.bytes += sizeOf(row);
   }
 
   #shorten(): void {

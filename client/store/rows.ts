@@ -3,11 +3,12 @@ import type { Row, Since } from '../protocol/index.js';
 import type { Reset, StreamEvent } from '../subscription/subscription.js';
 import type { RowSchema } from './channel-options.js';
 import type { Range, Reader } from './reader.js';
+import { sizeOf } from './size-of.js';
 
 /** An immutable view of the newest events of a channel. Making one copies no events. */
 export interface Rows<R extends object = Row> {
   readonly length: number;
-  /** The event at an index, 0 the oldest that is kept. */
+  /** The event at an index, as of an array: 0 is the oldest that is kept, -1 the newest. */
   at(index: number): StreamEvent<R> | undefined;
   [Symbol.iterator](): Iterator<StreamEvent<R>>;
   /** The seq of the oldest event that is kept; 0 if there is none. */
@@ -70,8 +71,9 @@ class View<R extends object> implements Rows<R> {
   }
 
   at(index: number): StreamEvent<R> | undefined {
-    if (index < 0 || index >= this.length) return undefined;
-    const place = index + this.#skip;
+    const own = index < 0 ? this.length + index : index;
+    if (own < 0 || own >= this.length) return undefined;
+    const place = own + this.#skip;
     return this.#chunks[Math.floor(place / CHUNK)]?.[place % CHUNK]?.event;
   }
 
@@ -125,7 +127,7 @@ export class RowsReader<R extends object> implements Reader<Rows<R>> {
       this.#invalid += 1;
       return;
     }
-    const bytes = JSON.stringify(event.row).length;
+    const bytes = sizeOf(event.row);
     if ((this.#chunks.at(-1)?.length ?? CHUNK) === CHUNK) this.#chunks.push([]);
     this.#chunks.at(-1)?.push({ event: { ...event, row }, bytes });
     this.#length += 1;

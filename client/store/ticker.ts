@@ -8,9 +8,10 @@ export class Ticker extends Value<number> {
   readonly #runs: () => boolean;
   #cancel: () => void = () => {};
 
-  constructor(every: number, platform: Platform, runs: () => boolean) {
+  /** `initial`: the time before anything looks at it. */
+  constructor(every: number, initial: number, platform: Platform, runs: () => boolean) {
     super(
-      platform.clock.now(),
+      initial,
       () => this.#begin(),
       () => this.stop(),
     );

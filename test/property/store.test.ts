@@ -82,7 +82,7 @@ function checkRows({ data }: Live<Rows>): void {
     if (!told) expect(`${event.row.epoch} ${event.seq}`).toBe(`${before.row.epoch} ${before.seq + 1}`);
     else expect(event.seq).toBeGreaterThan(before.seq);
   }
-  expect([data.at(-1), data.at(data.length)]).toEqual([undefined, undefined]);
+  expect([data.at(-1), data.at(data.length)]).toEqual([events.at(-1), undefined]);
 }
 
 function checkWindow(window: LogWindow): void {
@@ -204,6 +204,7 @@ test('I1 I2 I3 I7: mounts, unmounts, switches of the transport, resets and page 
       const matches = Array.from({ length: even.value.length }, (_, index) => even.value.seqAt(index) ?? 0);
       expect(matches.filter((seq) => seq >= gateway.floor)).toEqual(seqs(gateway.floor).filter((seq) => seq % 2 === 0));
 
+      newest.unmount();
       store.close();
       await world.clock.turn(0);
       expect(world.clock.timers).toBe(0);
