@@ -53,3 +53,16 @@ test('the state of a snapshot goes on with the events after its position, as if 
   expect(all.body.state.progress).toEqual(from(begin(), all.body.logs));
   expect((await ask(gateway, `${EXECUTIONS}/${id}`, ann)).body).not.toHaveProperty('state');
 });
+
+test('a list counts the executions of each status, whatever it is limited to', async () => {
+  const ann = await tokenFor('ann');
+  const venture = await createVenture(writer, 'ann');
+  for (const status of ['running', 'running', 'completed', 'pending']) await createExecution(writer, venture, status);
+  const path = `${EXECUTIONS}?venture_id=${venture}&status=completed&limit=1`;
+  const { body } = await ask(gateway, `${path}&counts=1`, ann);
+  expect(body.executions).toHaveLength(1);
+  expect(body.counts).toEqual({ pending: 1, running: 2, paused: 0, completed: 1, failed: 0, cancelled: 0 });
+  expect((await ask(gateway, path, ann)).body).not.toHaveProperty('counts');
+  const both = await ask(gateway, `${EXECUTIONS}?ids=${venture}&counts=1`, ann);
+  expect(both.body.code).toBe('invalid_request');
+});

@@ -11,7 +11,7 @@ import { type Route, route } from '../../ports/route.js';
 import { readMany, readOfVenture } from '../reads/lists.js';
 import type { Progresses } from '../reads/progress.js';
 import { metricsOfSnapshot, readSnapshot } from '../reads/snapshot.js';
-import { execution, log, position } from '../rules/rows.js';
+import { execution, log, position, status } from '../rules/rows.js';
 import { conditional, etag, unchanged } from './conditional.js';
 import * as parameters from './parameters.js';
 import * as views from './responses.js';
@@ -50,14 +50,17 @@ export function executionRoutes(progresses: Progresses): Route[] {
         status: parameters.statuses.optional(),
         limit: pageLimit(MAX_LISTED, LISTED),
         cursor: cursor.optional(),
+        counts: z.literal('1').optional().meta({
+          description: 'Adds `counts`: how many executions of each status the venture has, whatever `status` is.',
+        }),
       })
       .refine(({ venture_id, ids }) => (venture_id === undefined) !== (ids === undefined), {
         path: ['venture_id'],
         message: 'either venture_id or ids is required, and not both',
       })
-      .refine(({ ids, status, cursor }) => ids === undefined || (status === undefined && cursor === undefined), {
+      .refine(({ ids, status, cursor, counts }) => ids === undefined || (status ?? cursor ?? counts) === undefined, {
         path: ['ids'],
-        message: 'cannot be combined with status or cursor',
+        message: 'cannot be combined with status, cursor or counts',
       }),
     responses: {
       200: {
@@ -67,13 +70,14 @@ export function executionRoutes(progresses: Progresses): Route[] {
           missing: z
             .array(z.guid())
             .meta({ description: 'Those of `ids` that do not exist, or that you may not see.' }),
+          counts: z.record(status, z.int()).optional().meta({ description: 'Only with `counts=1`.' }),
           pagination: pagination.nullable().meta({ description: 'Null with `ids`, which all fit on one page.' }),
         }),
       },
     },
     refusals: ['unknown_venture'],
     async handle({ query, database }) {
-      const { venture_id, ids, status, limit, cursor: after } = query;
+      const { venture_id, ids, status, limit, cursor: after, counts } = query;
       const now = Date.now();
       if (venture_id === undefined) {
         const unique = [...new Set(ids)];
@@ -82,11 +86,20 @@ export function executionRoutes(progresses: Progresses): Route[] {
         const there = new Set(executions.map(({ execution_id }) => execution_id));
         return { status: 200, body: { executions, missing: unique.filter((id) => !there.has(id)), pagination: null } };
       }
-      const page = await readOfVenture(database, progresses, { ventureId: venture_id, statuses: status, limit, after });
+      const page = await readOfVenture(database, progresses, {
+        ventureId: venture_id,
+        statuses: status,
+        limit,
+        after,
+        counts: counts !== undefined,
+      });
       const executions = page.executions.map((standing) => views.listedOf(standing, now));
       const last = executions.at(-1);
       const pagination = paginationOf(limit, page.more, last && { at: last.created_at, id: last.execution_id });
-      return { status: 200, body: { executions, missing: [], pagination } };
+      return {
+        status: 200,
+        body: { executions, missing: [], ...(page.counts !== null && { counts: page.counts }), pagination },
+      };
     },
   });
 

@@ -1,14 +1,19 @@
+import { type ExecutionStatus, STATUSES } from '@rowcast/client/progress';
 import { z } from 'zod';
 import type { PageToken } from '../../http/api/paging.js';
-import type { Database } from '../../ports/database.js';
+import type { Database, Sql } from '../../ports/database.js';
 import { findVenture, refuseUnseen } from '../rules/existence.js';
 import { POSITION } from '../rules/position.js';
-import { type MetricRow, metric } from '../rules/rows.js';
+import { type MetricRow, metric, status } from '../rules/rows.js';
 import type { ExecutionWithProgress, Progresses } from './progress.js';
+
+export type StatusCounts = Readonly<Record<ExecutionStatus, number>>;
 
 export interface Listed {
   readonly executions: readonly ExecutionWithProgress[];
   readonly more: boolean;
+  /** How many the venture has of each status; null if they were not counted. */
+  readonly counts: StatusCounts | null;
 }
 
 /** Reads the executions with these ids that the principal may see, in the order of `ids`. */
@@ -28,11 +33,13 @@ export interface ListQuery {
   readonly statuses?: readonly string[] | undefined;
   readonly limit: number;
   readonly after?: PageToken | undefined;
+  /** Whether the executions of each status are counted. */
+  readonly counts: boolean;
 }
 
 /** Reads a page of executions of a venture, newest first. Rejects with `Refusal` (unknown_venture, forbidden). */
 export function readOfVenture(database: Database, progresses: Progresses, question: ListQuery): Promise<Listed> {
-  const { ventureId, statuses, limit, after } = question;
+  const { ventureId, statuses, limit, after, counts } = question;
   return database.transaction(async (sql) => {
     const text = `
       SELECT e.execution_id AS id FROM @extschema@.agent_executions e
@@ -44,8 +51,20 @@ export function readOfVenture(database: Database, progresses: Progresses, questi
     if (ids.length === 0) await findVenture(sql, ventureId);
     const page = ids.slice(0, limit);
     const found = page.length === 0 ? new Map<string, ExecutionWithProgress>() : await progresses.of(sql, page);
-    return { executions: page.flatMap((id) => found.get(id) ?? []), more: ids.length > limit };
+    return {
+      executions: page.flatMap((id) => found.get(id) ?? []),
+      more: ids.length > limit,
+      counts: counts ? await countStatuses(sql, ventureId) : null,
+    };
   });
+}
+
+async function countStatuses(sql: Sql, ventureId: string): Promise<StatusCounts> {
+  const text = `SELECT e.status::text AS status, count(*)::int AS count FROM @extschema@.agent_executions e
+    WHERE e.venture_id = $1 GROUP BY e.status`;
+  const rows = await sql.query(text, [ventureId], z.object({ status, count: z.int() }));
+  const counted = new Map(rows.map(({ status, count }) => [status, count]));
+  return Object.fromEntries(STATUSES.map((status) => [status, counted.get(status) ?? 0])) as StatusCounts;
 }
 
 export interface MetricsQuery {
