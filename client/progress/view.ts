@@ -15,6 +15,8 @@ export interface Progress {
   readonly basis: 'stages' | 'steps' | 'none';
   /** The current stage; `of`: the number of stages in the plan. */
   readonly stage: { readonly number: number; readonly name: string | null; readonly of: number | null } | null;
+  /** The names of the stages of the plan, null for one without a name; empty without a plan. */
+  readonly stages: readonly (string | null)[];
   /** `abandoned`: had no end when the execution ended. */
   readonly steps: {
     readonly done: number;
@@ -48,6 +50,7 @@ export function viewOf(state: ProgressState, now: number): Progress {
     percent,
     basis: work.total === null ? 'none' : work.unit,
     stage: stageOf(state),
+    stages: state.plan?.map(({ name }) => name) ?? [],
     steps: countsOf(state),
     startedAt,
     endedAt,

@@ -1,0 +1,65 @@
+/** Times and amounts as the components write them: short, with tabular figures, the same width where that can be. */
+
+/** `9 ms`, `6.2 s`, `42 s`, `3 m 20 s`, `1 h 05 m`, `2 d 3 h`. */
+export function duration(milliseconds: number): string {
+  const ms = Math.max(0, milliseconds);
+  if (ms < 999.5) return `${Math.round(ms)} ms`;
+  if (ms < 9_950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} m ${two(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 24 ? `${hours} h ${two(minutes % 60)} m` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** A duration without the part that changes each second: for what is not watched by the second. */
+export function roughly(milliseconds: number): string {
+  const seconds = Math.round(Math.max(0, milliseconds) / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} m`;
+  const hours = Math.round(minutes / 60);
+  return hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} d`;
+}
+
+/** The time of day, to the millisecond: `12:03:09.114`. */
+export function timeOfDay(at: number): string {
+  const date = new Date(at);
+  return `${clockOf(date)}.${String(date.getMilliseconds()).padStart(3, '0')}`;
+}
+
+/** The time of day, to the second. */
+export function clockTime(at: number): string {
+  return clockOf(new Date(at));
+}
+
+export function whole(value: number): string {
+  return Math.round(value).toLocaleString('en');
+}
+
+/** A measured value with at most three decimals, and short from a million on. */
+export function measured(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 1e9) return `${(value / 1e9).toFixed(2)} G`;
+  if (size >= 1e6) return `${(value / 1e6).toFixed(2)} M`;
+  return value.toLocaleString('en', { maximumFractionDigits: size < 10 ? 3 : 1 });
+}
+
+/** A text of another party, cut to so many characters. */
+export function cut(text: string, most: number): string {
+  return text.length <= most ? text : `${text.slice(0, most)}…`;
+}
+
+/** Class names in one text, without those that are not there. */
+export function classes(...names: readonly (string | undefined | false)[]): string {
+  return names.filter(Boolean).join(' ');
+}
+
+function clockOf(date: Date): string {
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, '0');
+}

@@ -1,0 +1,84 @@
+'use client';
+import { memo, type ReactElement, type ReactNode } from 'react';
+import type { Row } from '../../protocol/index.js';
+import type { StreamEvent } from '../../subscription/subscription.js';
+import { cut, timeOfDay, whole } from './format.js';
+import { Icon } from './icon.js';
+import { entryOf } from './log-entry.js';
+
+interface LogRowProps {
+  readonly id: string;
+  readonly index: number;
+  readonly seq: number | undefined;
+  /** Undefined while it is not loaded. */
+  readonly event: StreamEvent<Row> | undefined;
+  readonly marked: boolean;
+  readonly height: number;
+  readonly maxChars: number;
+  readonly renderRow: ((event: StreamEvent<Row>) => ReactNode) | undefined;
+  readonly onMark: () => void;
+}
+
+/** One row of a `LogView`. One that is not loaded yet has its height and its number. */
+export const LogRow = memo(LogLine, (before, after) =>
+  (['id', 'index', 'event', 'marked', 'height', 'maxChars', 'renderRow'] as const).every(
+    (name) => before[name] === after[name],
+  ),
+);
+
+function LogLine(props: LogRowProps): ReactElement {
+  const { id, index, seq, event, marked, height, maxChars, renderRow, onMark } = props;
+  const common = {
+    id,
+    className: 'rc-log__row',
+    role: 'row',
+    'aria-rowindex': index + 1,
+    'aria-selected': marked,
+    style: { blockSize: height },
+  };
+  const number = (
+    <span className="rc-log__seq" role="gridcell">
+      {seq === undefined ? '' : whole(seq)}
+    </span>
+  );
+  if (event === undefined) {
+    return (
+      <div {...common} data-state="loading">
+        {number}
+        <span className="rc-log__skeleton" role="gridcell">
+          <span className="rc-hidden">loading</span>
+        </span>
+      </div>
+    );
+  }
+  const { at, level, agent, type, message } = entryOf(event);
+  return (
+    <div {...common} data-state="loaded" data-level={level} onClick={onMark}>
+      {number}
+      {renderRow === undefined ? (
+        <>
+          <span className="rc-log__time" role="gridcell">
+            {at === null ? '' : <time dateTime={new Date(at).toISOString()}>{timeOfDay(at)}</time>}
+          </span>
+          <span className="rc-log__level" role="gridcell" data-level={level}>
+            {level !== 'info' && <Icon name={level} />}
+            {level}
+          </span>
+          <span className="rc-log__agent" role="gridcell">
+            {cut(agent, 40)}
+          </span>
+          <span className="rc-log__type" role="gridcell">
+            {cut(type, 60)}
+          </span>
+          <span className="rc-log__message" role="gridcell">
+            {cut(message, maxChars)}
+          </span>
+        </>
+      ) : (
+        <span className="rc-log__message" role="gridcell">
+          {renderRow(event)}
+        </span>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,156 @@
+'use client';
+/**
+ * The steps of each agent on its lane, as bars over time. Only the bars in the visible range are in the document. The same is
+ * in the table of steps, which is where a screen reader finds it.
+ */
+import type { ReactElement } from 'react';
+import type { StepRecord } from '../../progress/index.js';
+import type { AgentView } from '../../store/index.js';
+import { AgentBadge } from './agents.js';
+import { classes, clockTime, duration } from './format.js';
+
+/** Bars of one lane: the latest. */
+const MAX_BARS = 300;
+/** The share of the range that a bar has at least. */
+const LEAST = 0.4;
+const TICKS = 5;
+
+export interface TimeRange {
+  /** Milliseconds since 1970. */
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface AgentTimelineProps {
+  readonly agents: readonly AgentView[];
+  readonly steps: readonly StepRecord[];
+  /** The time, in milliseconds since 1970; null: the clocks stand. */
+  readonly now: number | null;
+  /** What is shown; all of it by default. */
+  readonly range?: TimeRange | null | undefined;
+  readonly onRange?: ((range: TimeRange | null) => void) | undefined;
+  readonly selected?: string | null | undefined;
+  readonly onSelect?: ((stepId: string) => void) | undefined;
+  readonly className?: string | undefined;
+}
+
+export function AgentTimeline(props: AgentTimelineProps): ReactElement {
+  const { agents, steps, now, range = null, onRange, selected = null, onSelect, className } = props;
+  const timed = steps.flatMap((step) => timesOf(step, now));
+  const all = {
+    from: Math.min(...timed.map(({ from }) => from), now ?? Number.POSITIVE_INFINITY),
+    to: Math.max(...timed.map(({ to }) => to)),
+  };
+  const shown = range ?? all;
+  const span = Math.max(1, shown.to - shown.from);
+  const zoom = (by: number) => {
+    const middle = (shown.from + shown.to) / 2;
+    onRange?.({ from: middle - (span * by) / 2, to: middle + (span * by) / 2 });
+  };
+  const move = (by: number) => onRange?.({ from: shown.from + span * by, to: shown.to + span * by });
+  const empty = !Number.isFinite(span) || timed.length === 0;
+  return (
+    <div className={classes('rc-timeline', className)} data-state={empty ? 'empty' : 'filled'}>
+      {agents.map((agent) => (
+        <div key={agent.name} className="rc-timeline__lane" data-state={agent.state}>
+          <AgentBadge agent={agent} now={now} />
+          <div className="rc-timeline__bars" aria-hidden="true">
+            {timed
+              .filter(({ step, from, to }) => step.agent === agent.name && to >= shown.from && from <= shown.to)
+              .slice(-MAX_BARS)
+              .map(({ step, from, to }) => (
+                // The bars repeat the table of steps: a pointer may use them, nothing depends on them.
+                <button
+                  key={step.id}
+                  type="button"
+                  tabIndex={-1}
+                  className="rc-timeline__bar"
+                  data-state={step.status}
+                  data-selected={step.id === selected}
+                  title={`${step.name} · ${step.status} · ${duration(to - from)}`}
+                  onClick={() => onSelect?.(step.id)}
+                  style={{
+                    insetInlineStart: `${((from - shown.from) / span) * 100}%`,
+                    inlineSize: `${Math.max(LEAST, ((to - from) / span) * 100)}%`,
+                  }}
+                >
+                  <span className="rc-timeline__name">{step.name}</span>
+                </button>
+              ))}
+          </div>
+        </div>
+      ))}
+      {!empty && (
+        <div className="rc-timeline__axis">
+          <div className="rc-timeline__zoom">
+            {onRange !== undefined && (
+              <>
+                <button
+                  type="button"
+                  className="rc-button rc-button--small"
+                  disabled={range === null}
+                  onClick={() => onRange(null)}
+                >
+                  Fit
+                </button>
+                <button
+                  type="button"
+                  className="rc-button rc-button--small"
+                  aria-label="Zoom in"
+                  onClick={() => zoom(0.5)}
+                >
+                  +
+                </button>
+                <button
+                  type="button"
+                  className="rc-button rc-button--small"
+                  aria-label="Zoom out"
+                  onClick={() => zoom(2)}
+                >
+                  −
+                </button>
+                <button
+                  type="button"
+                  className="rc-button rc-button--small"
+                  aria-label="Earlier"
+                  onClick={() => move(-0.25)}
+                >
+                  ‹
+                </button>
+                <button
+                  type="button"
+                  className="rc-button rc-button--small"
+                  aria-label="Later"
+                  onClick={() => move(0.25)}
+                >
+                  ›
+                </button>
+              </>
+            )}
+          </div>
+          <div className="rc-timeline__ticks" aria-hidden="true">
+            {Array.from({ length: TICKS }, (_, tick) => (
+              <span key={tick} className="rc-timeline__tick">
+                {clockTime(shown.from + (span * tick) / (TICKS - 1))}
+              </span>
+            ))}
+          </div>
+        </div>
+      )}
+    </div>
+  );
+}
+
+interface Timed {
+  readonly step: StepRecord;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A step that runs reaches up to now; one without a beginning has none to draw. */
+function timesOf(step: StepRecord, now: number | null): Timed[] {
+  const { startedAt, endedAt, durationMs } = step;
+  const from = startedAt ?? (endedAt !== null && durationMs !== null ? endedAt - durationMs : endedAt);
+  if (from === null) return [];
+  return [{ step, from, to: Math.max(from, endedAt ?? (step.status === 'running' ? (now ?? from) : from)) }];
+}

@@ -1,0 +1,74 @@
+'use client';
+/**
+ * Which rows of a long list are visible. Rows have one height, so that it is arithmetic: no row is measured, and a list of a
+ * million rows has a scrollbar that is exact.
+ */
+import { type RefObject, useCallback, useEffect, useLayoutEffect, useState } from 'react';
+
+/** The height up to which every browser lays out an element, in pixels. A longer list is scrolled in larger steps. */
+const MAX_HEIGHT = 15_000_000;
+
+/** Rows that are drawn above and below the visible ones. */
+const MARGIN = 6;
+
+export interface Viewport {
+  /** The rows to draw: from one index to another, the last excluded. */
+  readonly from: number;
+  readonly to: number;
+  /** The height of the list, and where the first drawn row is, in pixels. */
+  readonly height: number;
+  readonly offset: number;
+  readonly atEnd: boolean;
+  /** Scrolls a row into the middle; only as far as needed with `nearest`. */
+  scrollTo(index: number, block?: 'center' | 'nearest'): void;
+  scrollToEnd(): void;
+  readonly onScroll: () => void;
+}
+
+/** `length` rows of `rowHeight` pixels in a scrolling element. */
+export function useViewport(ref: RefObject<HTMLElement | null>, length: number, rowHeight: number): Viewport {
+  const [view, setView] = useState({ top: 0, size: 0 });
+  const measure = useCallback(() => {
+    const element = ref.current;
+    if (element === null) return;
+    const { scrollTop: top, clientHeight: size } = element;
+    setView((before) => (before.top === top && before.size === size ? before : { top, size }));
+  }, [ref]);
+  useLayoutEffect(measure);
+  useEffect(() => {
+    if (ref.current === null) return;
+    const observer = new ResizeObserver(measure);
+    observer.observe(ref.current);
+    return () => observer.disconnect();
+  }, [ref, measure]);
+
+  const full = length * rowHeight;
+  const height = Math.min(full, MAX_HEIGHT);
+  const fits = view.size / rowHeight;
+  // Where the list is shorter than its rows, a pixel of the scrollbar is more than one pixel of the rows.
+  const scale = height <= view.size ? 1 : (full - view.size) / (height - view.size);
+  const top = view.top * scale;
+  const first = Math.max(0, Math.floor(top / rowHeight) - MARGIN);
+  const scrollTo = (index: number, block: 'center' | 'nearest' = 'center') => {
+    const element = ref.current;
+    if (element === null) return;
+    const [low, high] = [index * rowHeight, (index + 1) * rowHeight];
+    if (block === 'nearest' && low >= top && high <= top + view.size) return;
+    const wanted = block === 'center' ? (low + high - view.size) / 2 : low < top ? low : high - view.size;
+    element.scrollTop = Math.max(0, wanted) / scale;
+    measure();
+  };
+  return {
+    from: first,
+    to: Math.min(length, Math.ceil(top / rowHeight + fits) + MARGIN),
+    height,
+    offset: view.top - (top - first * rowHeight),
+    atEnd: view.top + view.size >= height - rowHeight,
+    scrollTo,
+    scrollToEnd: () => {
+      if (ref.current !== null) ref.current.scrollTop = ref.current.scrollHeight;
+      measure();
+    },
+    onScroll: measure,
+  };
+}
