@@ -27,7 +27,9 @@ for (const folder of ['dist', 'client/dist']) rmSync(here(folder), { recursive: 
 // The client first: the server is compiled against what the client's package exports.
 compile('client/tsconfig.build.json');
 run('bundle.mjs');
+run('dashboard.mjs');
 compile('tsconfig.build.json');
+cpSync(here('client/react/ui/theme.css'), here('client/dist/react/ui/theme.css'));
 
 // Copied, and no dependency: the package depends on one that reports each installation.
 const swaggerUi = dirname(require.resolve('swagger-ui-dist/package.json'));

@@ -16,6 +16,7 @@ import { makeApp } from './http/app.js';
 import type { Charge } from './http/body.js';
 import { tokenReader } from './http/credentials.js';
 import { crossOrigin } from './http/cross-origin.js';
+import { dashboardRoutes } from './http/dashboard.js';
 import { eventRoutes } from './http/events.js';
 import { identifyByFirst } from './http/first-command.js';
 import { limitedBy } from './http/limit.js';
@@ -45,6 +46,8 @@ export interface DoorsOptions {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly peers: Peers | null;
+  /** The folder of the built page; null if there is none. */
+  readonly dashboard: string | null;
 }
 
 export interface Doors {
@@ -56,7 +59,8 @@ export interface Doors {
   close(): Promise<void>;
 }
 
-export function makeDoors({ config, sources, extensions, clock, logger, metrics, peers }: DoorsOptions): Doors {
+export function makeDoors(options: DoorsOptions): Doors {
+  const { config, sources, extensions, clock, logger, metrics, peers, dashboard } = options;
   const { hub, access, tickets, databaseFor } = sources;
   const { heartbeat } = config;
   const authenticator = makeAuthenticator(config, { tickets, logger });
@@ -143,6 +147,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
     delivery,
     logger,
   });
+  const page = config.dashboard === 'off' ? null : dashboard;
   const app = makeApp({
     crossOrigin: crossOrigin({
       refusalOf,
@@ -157,6 +162,7 @@ export function makeDoors({ config, sources, extensions, clock, logger, metrics,
       ...extensions.flatMap((extension) => extension.routes?.(context) ?? []),
     ],
     limit: limitedBy(spender(config.addressRequestRate)),
+    dashboard: page === null ? null : dashboardRoutes(page),
     health: () => sources.health(),
     channels: (limit) => sources.channels(limit),
     metrics: () => metrics.scrape(),

@@ -2,6 +2,7 @@ import { makeDoors } from './doors.js';
 import { makeExtensions } from './extensions.js';
 import type { Logger } from './ground/logger.js';
 import { Metrics } from './ground/metrics.js';
+import { builtDashboard } from './http/dashboard.js';
 import { systemClock } from './ports/clock.js';
 import type { InProcess, Peers } from './ports/door.js';
 import type { Extension, ExtensionContext } from './ports/extension.js';
@@ -29,6 +30,8 @@ export interface GatewayOptions {
   readonly peers?: Peers | null;
   /** Default: those that are installed in the database. */
   readonly extensions?: readonly Extension[];
+  /** The folder of the page at `/`. Default: the one that the package was built with. */
+  readonly dashboard?: string | null;
 }
 
 /** Starts a gateway: connects its sources, starts its extensions, and then listens. Rejects if the database cannot be reached. */
@@ -36,12 +39,12 @@ export async function startGateway(
   config: Config,
   databaseUrl: string,
   logger: Logger,
-  { metrics = new Metrics(), peers = null, ...options }: GatewayOptions = {},
+  { metrics = new Metrics(), peers = null, dashboard = builtDashboard(), ...options }: GatewayOptions = {},
 ): Promise<LocalGateway> {
   const clock = systemClock;
   const extensions = options.extensions ?? makeExtensions(await installedExtensions(databaseUrl));
   const sources = new Sources({ config, databaseUrl, clock, logger, metrics });
-  const doors = makeDoors({ config, sources, extensions, clock, logger, metrics, peers });
+  const doors = makeDoors({ config, sources, extensions, clock, logger, metrics, peers, dashboard });
   const stop = async () => {
     try {
       await doors.close();

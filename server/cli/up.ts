@@ -141,6 +141,7 @@ function greet(url: string, config: Config, databaseUrl: string, { demo, publish
       ? 'Clients need a token. These commands read it from ROWCAST_TOKEN; see `npx rowcast token --help`.'
       : 'Without ROWCAST_JWT_SECRET or another key, all programs on this machine can read and write, and other machines cannot connect.',
   );
+  if (config.dashboard === 'on') print('', `Open ${url} to watch ${demo === null ? 'it' : 'the demo at work'}.`);
   const there = url === config.url ? '' : ` --url ${url}`;
   print('', 'Try these commands, each in its own terminal:');
   if (demo === null) {

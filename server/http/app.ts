@@ -39,6 +39,8 @@ export interface AppOptions {
   readonly routes: readonly Handler[];
   /** The rate limit of every other request, except for the health checks. */
   readonly limit: RequestHandler;
+  /** The page at `/`; null if it is off, or was not built. */
+  readonly dashboard: Handler | null;
   readonly principalOf: PrincipalOf;
   readonly tokenOf: TokenOf;
   readonly logger: Logger;
@@ -48,7 +50,7 @@ export interface AppOptions {
 const LISTED = 1000;
 
 export function makeApp(options: AppOptions): Express {
-  const { health, channels, metrics, crossOrigin, routes, limit, principalOf, tokenOf, logger } = options;
+  const { health, channels, metrics, crossOrigin, routes, limit, dashboard, principalOf, tokenOf, logger } = options;
   const app = express();
   app.disable('etag'); // Express would hash every body; routes with cacheable responses set their own
 
@@ -82,6 +84,7 @@ export function makeApp(options: AppOptions): Express {
     response.json({ channels: await channels(LISTED) });
   });
 
+  if (dashboard !== null) app.use(dashboard);
   app.use(() => {
     throw new Refusal('not_found');
   });

@@ -59,6 +59,13 @@ export const settings = {
     about:
       '`on`: WebSocket frames and poll responses of 1 KiB or more are compressed for clients that support it. Measured with 1,000 readers of the same rows of 11 KB: a quarter of the bytes, 13 times the CPU, three times the memory.',
   },
+  dashboard: {
+    env: 'ROWCAST_DASHBOARD',
+    schema: z.enum(['on', 'off']).default('on'),
+    unit: 'mode',
+    about:
+      '`off`: the page at `/` is not served. What it shows, each client may read as well: it has no rights of its own.',
+  },
   url: {
     env: 'ROWCAST_URL',
     schema: z

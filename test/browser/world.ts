@@ -4,6 +4,7 @@ import pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { metricOf } from '../support/metrics.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { type HttpProxy, startHttpProxy } from '../support/proxy-http.js';
 import { type Pages, servePages } from './pages.js';
@@ -101,10 +102,7 @@ export function useWorld(settings: Settings = {}): World {
       await working;
       return count;
     },
-    async metric(name) {
-      const text = await (await fetch(`${gateway.url}/metrics`)).text();
-      return Number(new RegExp(`^rowcast_${name} (\\S+)$`, 'm').exec(text)?.[1]);
-    },
+    metric: (name) => metricOf(gateway.url, `rowcast_${name}`),
   };
 }
 

@@ -68,6 +68,7 @@ test('an empty environment gives the documented defaults, and an empty variable 
     cacheBytes: 33_554_432,
     channelLinger: 30_000,
     cache: 'private',
+    dashboard: 'on',
     compression: 'off',
     heartbeat: 25_000,
     connectTimeout: 10_000,

@@ -1,0 +1,36 @@
+/** The token of this page, if the gateway wants one, and requests to its HTTP API. */
+import { RowcastError } from '../ground/error.js';
+import { urlOf } from './places.js';
+
+/** Of the tab alone, and gone with it. Never in the address. */
+const KEY = 'rowcast token';
+
+export const tokenNow = () => sessionStorage.getItem(KEY) ?? undefined;
+
+export function setToken(token: string): void {
+  if (token === '') sessionStorage.removeItem(KEY);
+  else sessionStorage.setItem(KEY, token);
+}
+
+async function ask(path: string, signal?: AbortSignal): Promise<Response> {
+  const token = tokenNow();
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  try {
+    return await fetch(urlOf(path), { headers, ...(signal && { signal }) });
+  } catch (cause) {
+    throw new RowcastError('unavailable', `the gateway does not answer: ${String(cause)}`);
+  }
+}
+
+/** The answer of a path as JSON. Rejects with `RowcastError`. */
+export async function askJson<T>(path: string, signal?: AbortSignal): Promise<T> {
+  const response = await ask(path, signal);
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body as T;
+  const { code = 'unavailable', message, detail } = body.error ?? body;
+  throw new RowcastError(code, message ?? detail ?? response.statusText);
+}
+
+export async function askText(path: string, signal?: AbortSignal): Promise<string> {
+  return (await ask(path, signal)).text();
+}
