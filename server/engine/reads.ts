@@ -40,9 +40,11 @@ export type ExecutionStatusView = z.output<typeof executionStatus>;
 const STATUS = `
   SELECT row_to_json(x) AS row FROM (
     SELECT e.execution_id, e.venture_id, s.strategy_id, e.status, s.pause_reason, s.on_failure,
-           json_build_object('total', s.total_tasks, 'running', s.running_tasks, 'completed', s.completed_tasks, 'failed', s.failed_tasks,
-             'skipped', s.skipped_tasks, 'cancelled', s.cancelled_tasks,
-             'open', s.total_tasks - s.completed_tasks - s.failed_tasks - s.skipped_tasks - s.cancelled_tasks) AS tasks,
+           (SELECT json_build_object('total', count(*), 'running', count(*) FILTER (WHERE t.status = 'running'),
+               'completed', count(*) FILTER (WHERE t.status = 'completed'), 'failed', count(*) FILTER (WHERE t.status = 'failed'),
+               'skipped', count(*) FILTER (WHERE t.status = 'skipped'), 'cancelled', count(*) FILTER (WHERE t.status = 'cancelled'),
+               'open', count(*) FILTER (WHERE t.status IN ('blocked', 'ready', 'running', 'waiting')))
+              FROM @extschema@.agent_tasks t WHERE t.execution_id = e.execution_id) AS tasks,
            s.budget, s.spent, s.forked_from, s.started_at, s.ended_at, s.deadline_at, ${POSITION} AS position
       FROM @extschema@.agent_executions e JOIN @extschema@.strategy_executions s USING (execution_id) WHERE e.execution_id = $1) x`;
 

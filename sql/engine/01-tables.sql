@@ -30,7 +30,8 @@ END $$;
 CREATE TYPE rowcast.task_status AS ENUM
   ('blocked', 'ready', 'running', 'waiting', 'completed', 'failed', 'skipped', 'cancelled');
 
--- One row for each execution that the engine runs. The counters are written by the trigger that writes the log.
+-- One row for each execution that the engine runs. It counts no tasks: a row that every change of a task updated would cost
+-- more than the indexes of the tasks, and could differ from them.
 CREATE TABLE @extschema@.strategy_executions (
   execution_id    uuid PRIMARY KEY REFERENCES @extschema@.agent_executions ON DELETE CASCADE,
   strategy_id     text,
@@ -43,11 +44,6 @@ CREATE TABLE @extschema@.strategy_executions (
   spent           numeric NOT NULL DEFAULT 0,
   pause_reason    text,
   total_tasks     int NOT NULL DEFAULT 0,
-  running_tasks   int NOT NULL DEFAULT 0,
-  completed_tasks int NOT NULL DEFAULT 0,
-  failed_tasks    int NOT NULL DEFAULT 0,
-  skipped_tasks   int NOT NULL DEFAULT 0,
-  cancelled_tasks int NOT NULL DEFAULT 0,
   forked_from     uuid,
   schedule_id     uuid,
   started_by      text NOT NULL DEFAULT rowcast.actor(),
@@ -129,14 +125,15 @@ CREATE TABLE @extschema@.agent_tasks (
   created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
   UNIQUE (execution_id, name)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
-CREATE INDEX agent_tasks_ready ON @extschema@.agent_tasks (agent_type, venture_id, priority DESC, run_at)
+CREATE INDEX agent_tasks_ready ON @extschema@.agent_tasks (agent_type, venture_id, priority DESC, run_at, number)
   WHERE status = 'ready' AND NOT held AND kind = 'agent';
 CREATE INDEX agent_tasks_running ON @extschema@.agent_tasks (agent_type, venture_id) WHERE status = 'running';
 CREATE INDEX agent_tasks_leased ON @extschema@.agent_tasks (lease_until) WHERE status = 'running';
 CREATE INDEX agent_tasks_due ON @extschema@.agent_tasks (due_at) WHERE status = 'ready' AND NOT held AND due_at IS NOT NULL;
 CREATE INDEX agent_tasks_waiting ON @extschema@.agent_tasks (wait_until) WHERE status = 'waiting';
 CREATE UNIQUE INDEX agent_tasks_key ON @extschema@.agent_tasks (venture_id, concurrency_key) WHERE status = 'running';
-CREATE INDEX ON @extschema@.agent_tasks (execution_id, number);
+CREATE INDEX agent_tasks_open ON @extschema@.agent_tasks (execution_id, status) WHERE status IN ('blocked', 'ready', 'running', 'waiting');
+CREATE INDEX agent_tasks_failed ON @extschema@.agent_tasks (execution_id) WHERE status = 'failed';
 
 CREATE TABLE @extschema@.agent_task_dependencies (
   task_id    uuid NOT NULL REFERENCES @extschema@.agent_tasks ON DELETE CASCADE,

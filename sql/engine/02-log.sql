@@ -1,4 +1,4 @@
--- A task's status and its event are one: the trigger below writes the event, and counts. A state without its event, or an
+-- A task's status and its event are one: the trigger below writes the event. A state without its event, or an
 -- event without its state, cannot be committed.
 
 -- Refuses with a code of the table of errors: the SQLSTATE is RC001, and the field CONSTRAINT has the code.
@@ -47,59 +47,35 @@ AS $$
     ELSE format('%s is %s', name, replace(event, 'task-', '')) END, 1000)
 $$;
 
-CREATE FUNCTION rowcast.agent_tasks_changed() RETURNS trigger
+CREATE FUNCTION rowcast.task_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  wrong record;
+  event constant text := rowcast.task_event(OLD.status, NEW.status, NEW.attempt > OLD.attempt);
 BEGIN
-  IF NOT EXISTS (SELECT FROM old_rows o JOIN new_rows n USING (task_id) WHERE o.status <> n.status) THEN
-    RETURN NULL;
+  IF event IS NULL THEN
+    PERFORM rowcast.refuse('state_conflict', format('task %s is %s, and cannot become %s', NEW.name, OLD.status, NEW.status));
   END IF;
-  SELECT n.name, o.status AS was, n.status AS now_is INTO wrong FROM old_rows o JOIN new_rows n USING (task_id)
-   WHERE o.status <> n.status AND rowcast.task_event(o.status, n.status, n.attempt > o.attempt) IS NULL LIMIT 1;
-  IF FOUND THEN
-    PERFORM rowcast.refuse('state_conflict', format('task %s is %s, and cannot become %s', wrong.name, wrong.was, wrong.now_is));
-  END IF;
-  -- Triggers of the application on the log run with the search_path of its owner.
-  PERFORM set_config('search_path', rowcast.owner_search_path('@extschema@.agent_execution_logs'), true);
-  INSERT INTO @extschema@.agent_execution_logs (execution_id, event_type, log_level, stage_number, message, context)
-  SELECT c.execution_id, c.event,
-         CASE c.event WHEN 'task-failed' THEN 'error' WHEN 'task-retrying' THEN 'warning' WHEN 'task-skipped' THEN 'warning'
-           WHEN 'task-cancelled' THEN 'warning' ELSE 'info' END::rowcast.log_level,
-         c.stage_number, rowcast.task_message(c.event, c.name, c.error, c.because),
-         jsonb_build_object('step_id', c.task_id, 'step', c.name, 'agent', c.agent_type, 'attempt', c.attempt) ||
-         CASE c.event
-           WHEN 'task-assigned' THEN jsonb_build_object('worker', c.worker_id)
-           WHEN 'task-completed' THEN jsonb_build_object('output', c.output, 'usage', c.usage,
-             'duration_ms', (extract(epoch FROM c.ended_at - c.started_at) * 1000)::bigint)
-           WHEN 'task-failed' THEN jsonb_build_object('error', c.error -> 'message', 'class', c.error -> 'class', 'code', c.error -> 'code')
-           WHEN 'task-retrying' THEN jsonb_build_object('error', c.error -> 'message', 'class', c.error -> 'class',
-             'delay_ms', greatest(0, (extract(epoch FROM c.run_at - clock_timestamp()) * 1000)::bigint))
-           WHEN 'task-skipped' THEN jsonb_build_object('because', c.because)
-           WHEN 'task-waiting' THEN jsonb_build_object('signal', c.signal, 'until', c.wait_until)
-           ELSE '{}'::jsonb
-         END
-    FROM (SELECT n.*, rowcast.task_event(o.status, n.status, n.attempt > o.attempt) AS event
-            FROM old_rows o JOIN new_rows n USING (task_id) WHERE o.status <> n.status) c
-   ORDER BY c.execution_id, c.number;
-  UPDATE @extschema@.strategy_executions s SET
-      running_tasks = s.running_tasks + d.running, completed_tasks = s.completed_tasks + d.completed,
-      failed_tasks = s.failed_tasks + d.failed, skipped_tasks = s.skipped_tasks + d.skipped,
-      cancelled_tasks = s.cancelled_tasks + d.cancelled
-    FROM (SELECT n.execution_id,
-                 sum((n.status = 'running')::int - (o.status = 'running')::int) AS running,
-                 sum((n.status = 'completed')::int - (o.status = 'completed')::int) AS completed,
-                 sum((n.status = 'failed')::int - (o.status = 'failed')::int) AS failed,
-                 sum((n.status = 'skipped')::int - (o.status = 'skipped')::int) AS skipped,
-                 sum((n.status = 'cancelled')::int - (o.status = 'cancelled')::int) AS cancelled
-            FROM old_rows o JOIN new_rows n USING (task_id) GROUP BY 1) d
-   WHERE s.execution_id = d.execution_id;
+  PERFORM rowcast.add_execution_log(NEW.execution_id, event,
+    CASE WHEN event = 'task-failed' THEN 'error'
+      WHEN event IN ('task-retrying', 'task-skipped', 'task-cancelled') THEN 'warning' ELSE 'info' END::rowcast.log_level,
+    NEW.stage_number, rowcast.task_message(event, NEW.name, NEW.error, NEW.because),
+    jsonb_build_object('step_id', NEW.task_id, 'step', NEW.name, 'agent', NEW.agent_type, 'attempt', NEW.attempt) ||
+    CASE event
+      WHEN 'task-assigned' THEN jsonb_build_object('worker', NEW.worker_id)
+      WHEN 'task-completed' THEN jsonb_build_object('output', NEW.output, 'usage', NEW.usage,
+        'duration_ms', (extract(epoch FROM NEW.ended_at - NEW.started_at) * 1000)::bigint)
+      WHEN 'task-failed' THEN jsonb_build_object('error', NEW.error -> 'message', 'class', NEW.error -> 'class', 'code', NEW.error -> 'code')
+      WHEN 'task-retrying' THEN jsonb_build_object('error', NEW.error -> 'message', 'class', NEW.error -> 'class',
+        'delay_ms', greatest(0, (extract(epoch FROM NEW.run_at - clock_timestamp()) * 1000)::bigint))
+      WHEN 'task-skipped' THEN jsonb_build_object('because', NEW.because)
+      WHEN 'task-waiting' THEN jsonb_build_object('signal', NEW.signal, 'until', NEW.wait_until)
+      ELSE '{}'::jsonb
+    END);
   RETURN NULL;
 END $$;
-CREATE TRIGGER agent_tasks_changed AFTER UPDATE ON @extschema@.agent_tasks
-  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-  FOR EACH STATEMENT EXECUTE FUNCTION rowcast.agent_tasks_changed();
+CREATE TRIGGER task_changed AFTER UPDATE OF status ON @extschema@.agent_tasks
+  FOR EACH ROW WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION rowcast.task_changed();
 
 -- The name that the requirement has for the stream.
 CREATE VIEW @extschema@.execution_events WITH (security_invoker = true) AS

@@ -2,25 +2,25 @@
 --
 -- Every function here is called with the row of the execution locked. One transaction touches one execution.
 
--- When a task that is ready now is given up because no worker took it.
-CREATE FUNCTION rowcast.due_at(task @extschema@.agent_tasks) RETURNS timestamptz
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT greatest(task.run_at, clock_timestamp()) + make_interval(secs => coalesce(task.due_seconds,
-    CASE task.kind WHEN 'agent' THEN y.queue_timeout_seconds END))
-    FROM @extschema@.agent_types y WHERE y.agent_type = task.agent_type
-$$;
-
--- Makes tasks ready: from now on they may be claimed, if the execution is running.
+-- Makes tasks ready: from now on they may be claimed, if the execution is running. A task that no worker takes is given up
+-- at `due_at`; one for a person only if it says so.
 CREATE FUNCTION rowcast.make_ready(tasks uuid[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  moment constant timestamptz := clock_timestamp(); -- one for all: they begin in the order of the plan
+BEGIN
+  IF tasks = '{}' THEN
+    RETURN;
+  END IF;
   UPDATE @extschema@.agent_tasks t
-     SET status = 'ready', held = e.status <> 'running', run_at = greatest(t.run_at, clock_timestamp()), signal = NULL, wait_until = NULL,
-         because = NULL, ended_at = NULL, sent_at = NULL, sendings = 0, due_at = rowcast.due_at(t)
-    FROM @extschema@.agent_executions e
-   WHERE t.task_id = ANY (tasks) AND e.execution_id = t.execution_id
-$$;
+     SET status = 'ready', held = e.status <> 'running', run_at = greatest(t.run_at, moment), signal = NULL, wait_until = NULL,
+         because = NULL, ended_at = NULL, sent_at = NULL, sendings = 0,
+         due_at = greatest(t.run_at, moment)
+           + make_interval(secs => coalesce(t.due_seconds, CASE t.kind WHEN 'agent' THEN y.queue_timeout_seconds END))
+    FROM @extschema@.agent_executions e, @extschema@.agent_types y
+   WHERE t.task_id = ANY (tasks) AND e.execution_id = t.execution_id AND y.agent_type = t.agent_type;
+END $$;
 
 -- Whether what a task needs of another is there (true), can no longer come (false), or is open (null).
 CREATE FUNCTION rowcast.is_met(needs text, status rowcast.task_status, passed boolean) RETURNS boolean
@@ -35,21 +35,23 @@ CREATE FUNCTION rowcast.tasks_ended(execution uuid, ended uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  begun constant boolean := (SELECT e.status <> 'pending' FROM @extschema@.agent_executions e WHERE e.execution_id = execution);
   wave    uuid[] := ended;
   skipped uuid[];
   free    uuid[];
 BEGIN
   WHILE wave <> '{}' LOOP
-    WITH behind AS (
-      SELECT DISTINCT ON (d.task_id) d.task_id, b.name
-        FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
-       WHERE d.depends_on = ANY (wave) AND NOT rowcast.is_met(d.needs, b.status, b.passed)
-       ORDER BY d.task_id, b.number),
-    gone AS (
-      UPDATE @extschema@.agent_tasks t SET status = 'skipped', because = b.name, ended_at = clock_timestamp()
-        FROM behind b WHERE t.task_id = b.task_id AND t.status = 'blocked' RETURNING t.task_id)
-    SELECT coalesce(array_agg(g.task_id), '{}') INTO skipped FROM gone g;
+    skipped := '{}';
+    IF EXISTS (SELECT FROM @extschema@.agent_tasks b WHERE b.task_id = ANY (wave) AND rowcast.is_met('completed', b.status, b.passed) = false) THEN
+      WITH behind AS (
+        SELECT DISTINCT ON (d.task_id) d.task_id, b.name
+          FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
+         WHERE d.depends_on = ANY (wave) AND NOT rowcast.is_met(d.needs, b.status, b.passed)
+         ORDER BY d.task_id, b.number),
+      gone AS (
+        UPDATE @extschema@.agent_tasks t SET status = 'skipped', because = b.name, ended_at = clock_timestamp()
+          FROM behind b WHERE t.task_id = b.task_id AND t.status = 'blocked' RETURNING t.task_id)
+      SELECT coalesce(array_agg(g.task_id), '{}') INTO skipped FROM gone g;
+    END IF;
     WITH met AS (
       SELECT d.task_id, count(*) AS n
         FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
@@ -58,9 +60,9 @@ BEGIN
       UPDATE @extschema@.agent_tasks t SET waits_for = t.waits_for - m.n
         FROM met m WHERE t.task_id = m.task_id AND t.status = 'blocked' RETURNING t.task_id, t.waits_for)
     SELECT coalesce(array_agg(m.task_id) FILTER (WHERE m.waits_for = 0), '{}') INTO free FROM moved m;
-    IF begun AND free <> '{}' THEN
-      PERFORM rowcast.make_ready(free);
-    END IF;
+    -- One that is pending has its roots made ready by its start, and with them what is free by then.
+    PERFORM rowcast.make_ready(free) FROM @extschema@.agent_executions e
+      WHERE free <> '{}' AND e.execution_id = execution AND e.status <> 'pending';
     wave := skipped;
   END LOOP;
 END $$;
@@ -91,15 +93,29 @@ BEGIN
     SELECT coalesce(array_agg(c.task_id), '{}'), coalesce(array_agg(c.task_id) FILTER (WHERE c.waits_for = 0), '{}')
       INTO reopened, free FROM changed c;
     EXIT WHEN reopened = '{}';
-    PERFORM rowcast.make_ready(free) WHERE free <> '{}';
+    PERFORM rowcast.make_ready(free);
   END LOOP;
+END $$;
+
+CREATE FUNCTION rowcast.has_open(execution uuid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM @extschema@.agent_tasks t WHERE t.execution_id = execution AND t.status IN ('blocked', 'ready', 'running', 'waiting'));
+END $$;
+
+CREATE FUNCTION rowcast.has_cancelled(execution uuid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM @extschema@.agent_tasks t WHERE t.execution_id = execution AND t.status = 'cancelled');
 END $$;
 
 CREATE FUNCTION rowcast.cancel_open(execution uuid, reason text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE @extschema@.agent_tasks t SET status = 'cancelled', because = reason, ended_at = clock_timestamp()
-   WHERE t.execution_id = execution AND NOT rowcast.task_is_over(t.status)
+   WHERE t.execution_id = execution AND t.status IN ('blocked', 'ready', 'running', 'waiting')
 $$;
 
 -- Ends an execution whose tasks are all over, and pauses or stops it after a failure if it shall. `hold` is false when a
@@ -111,22 +127,19 @@ DECLARE
   own    record;
   failed text;
 BEGIN
-  SELECT s.*, e.status,
-         s.total_tasks - s.completed_tasks - s.failed_tasks - s.skipped_tasks - s.cancelled_tasks AS open_tasks
+  SELECT s.on_failure, e.status, rowcast.has_open(execution) AS has_open,
+         EXISTS (SELECT FROM @extschema@.agent_tasks t WHERE t.execution_id = execution AND t.status = 'failed' AND NOT t.optional) AS has_failed
     INTO own FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
    WHERE s.execution_id = execution;
-  IF own.status <> 'running' OR own.open_tasks > 0 AND (own.failed_tasks = 0 OR own.on_failure <> 'stop') THEN
+  IF own.status <> 'running' OR own.has_open AND NOT (own.has_failed AND own.on_failure = 'stop') THEN
     RETURN;
+  END IF;
+  IF own.has_open THEN
+    PERFORM rowcast.cancel_open(execution, 'stopped after a failure');
   END IF;
   failed := (SELECT string_agg(t.name, ', ' ORDER BY t.number) FROM (SELECT * FROM @extschema@.agent_tasks t
     WHERE t.execution_id = execution AND t.status = 'failed' AND NOT t.optional ORDER BY t.number LIMIT 10) t);
-  IF own.open_tasks > 0 THEN
-    IF failed IS NULL THEN
-      RETURN;
-    END IF;
-    PERFORM rowcast.cancel_open(execution, 'stopped after a failure');
-  END IF;
-  IF failed IS NULL AND own.cancelled_tasks = 0 THEN
+  IF failed IS NULL AND NOT rowcast.has_cancelled(execution) THEN
     UPDATE @extschema@.agent_executions SET status = 'completed' WHERE execution_id = execution;
   ELSIF own.on_failure = 'hold' AND hold THEN
     UPDATE @extschema@.strategy_executions SET pause_reason = 'failed_tasks' WHERE execution_id = execution;
@@ -144,8 +157,7 @@ CREATE FUNCTION rowcast.execution_checks() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  own  @extschema@.strategy_executions := (SELECT s FROM @extschema@.strategy_executions s WHERE s.execution_id = OLD.execution_id);
-  open int := own.total_tasks - own.completed_tasks - own.failed_tasks - own.skipped_tasks - own.cancelled_tasks;
+  own @extschema@.strategy_executions := (SELECT s FROM @extschema@.strategy_executions s WHERE s.execution_id = OLD.execution_id);
 BEGIN
   IF own.execution_id IS NULL THEN
     RETURN NEW;
@@ -155,7 +167,9 @@ BEGIN
     OR NEW.status IN ('paused', 'completed', 'failed') AND OLD.status <> 'running'
   THEN
     PERFORM rowcast.refuse('state_conflict', format('execution %s is %s, and cannot become %s', OLD.execution_id, OLD.status, NEW.status));
-  ELSIF NEW.status = 'completed' AND (open > 0 OR own.cancelled_tasks > 0) OR NEW.status = 'failed' AND (open > 0 OR own.failed_tasks + own.cancelled_tasks = 0)
+  ELSIF NEW.status IN ('completed', 'failed') AND (rowcast.has_open(OLD.execution_id)
+    OR (NEW.status = 'completed') = (rowcast.has_cancelled(OLD.execution_id) OR EXISTS (
+      SELECT FROM @extschema@.agent_tasks t WHERE t.execution_id = OLD.execution_id AND t.status = 'failed' AND NOT t.optional)))
   THEN
     PERFORM rowcast.refuse('state_conflict',
       format('execution %s is run by the engine, which ends it with its last task. It can be paused or cancelled', OLD.execution_id));
@@ -186,8 +200,10 @@ BEGIN
     PERFORM rowcast.make_ready(ARRAY(SELECT t.task_id FROM @extschema@.agent_tasks t
       WHERE t.execution_id = NEW.execution_id AND t.status = 'blocked' AND t.waits_for = 0));
     -- Time in which it was paused does not count as waiting.
-    UPDATE @extschema@.agent_tasks t SET held = false, due_at = rowcast.due_at(t)
-     WHERE t.execution_id = NEW.execution_id AND t.status = 'ready' AND t.held;
+    UPDATE @extschema@.agent_tasks t SET held = false, due_at = clock_timestamp()
+        + make_interval(secs => coalesce(t.due_seconds, CASE t.kind WHEN 'agent' THEN y.queue_timeout_seconds END))
+      FROM @extschema@.agent_types y
+     WHERE t.execution_id = NEW.execution_id AND t.status = 'ready' AND t.held AND y.agent_type = t.agent_type;
     PERFORM rowcast.settle(NEW.execution_id, false);
   ELSIF NEW.status = 'paused' THEN
     UPDATE @extschema@.agent_tasks t SET held = true WHERE t.execution_id = NEW.execution_id AND t.status = 'ready';

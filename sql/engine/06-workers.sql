@@ -60,7 +60,8 @@ BEGIN
     FROM @extschema@.agent_types y, @extschema@.agent_executions e, @extschema@.strategy_executions s
    WHERE t.task_id = task AND t.status = 'ready' AND t.kind = 'agent' AND t.run_at <= clock_timestamp() AND y.agent_type = t.agent_type
      AND e.execution_id = t.execution_id AND e.status = 'running'
-     AND s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.running_tasks < s.max_parallel)
+     AND s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.max_parallel >
+       (SELECT count(*) FROM @extschema@.agent_tasks r WHERE r.execution_id = t.execution_id AND r.status = 'running'))
    RETURNING t.* INTO own;
   IF NOT FOUND THEN
     RETURN NULL;
@@ -77,9 +78,10 @@ END $$;
 
 -- The ventures that have work for a type, the one that was served longest ago first. Skips from one to the next in the index.
 CREATE FUNCTION rowcast.ventures_in_turn(type text) RETURNS SETOF uuid
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH RECURSIVE waiting AS (
+BEGIN
+  RETURN QUERY WITH RECURSIVE waiting AS (
     (SELECT t.venture_id FROM @extschema@.agent_tasks t WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type
       ORDER BY t.venture_id LIMIT 1)
     UNION ALL
@@ -88,21 +90,24 @@ AS $$
       FROM waiting w WHERE w.venture_id IS NOT NULL)
   SELECT w.venture_id FROM waiting w
     LEFT JOIN @extschema@.agent_turns a ON a.agent_type = type AND a.venture_id = w.venture_id
-   WHERE w.venture_id IS NOT NULL ORDER BY a.served_at NULLS FIRST, w.venture_id
-$$;
+   WHERE w.venture_id IS NOT NULL ORDER BY a.served_at NULLS FIRST, w.venture_id;
+END $$;
 
 -- The tasks of a type and a venture that could begin now, the first ones.
 CREATE FUNCTION rowcast.candidates(type text, venture uuid, moment timestamptz) RETURNS TABLE (task_id uuid, execution_id uuid)
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT t.task_id, t.execution_id FROM @extschema@.agent_tasks t
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY SELECT t.task_id, t.execution_id FROM @extschema@.agent_tasks t
    WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type AND t.venture_id = venture AND t.run_at <= moment
      AND (t.concurrency_key IS NULL OR NOT EXISTS (SELECT FROM @extschema@.agent_tasks r
        WHERE r.venture_id = venture AND r.concurrency_key = t.concurrency_key AND r.status = 'running'))
      AND EXISTS (SELECT FROM @extschema@.strategy_executions s
-       WHERE s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.running_tasks < s.max_parallel))
-   ORDER BY t.priority DESC, t.run_at LIMIT 16
-$$;
+       WHERE s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.max_parallel >
+         (SELECT count(*) FROM @extschema@.agent_tasks r WHERE r.execution_id = t.execution_id AND r.status = 'running')))
+   ORDER BY t.priority DESC, t.run_at, t.number LIMIT 16;
+END $$;
 
 -- Claims the next task of one of these types, or null. Ventures take turns; within one the highest priority comes first.
 --
@@ -154,6 +159,10 @@ BEGIN
             CONTINUE;
           END IF;
           claimed := rowcast.assign_task(candidate.task_id, worker);
+          IF claimed IS NULL THEN -- while this waited for the lock, another has taken it: the next of this execution
+            claimed := rowcast.assign_task((SELECT c.task_id FROM rowcast.candidates(type, venture, clock_timestamp()) c
+              WHERE c.execution_id = candidate.execution_id LIMIT 1), worker);
+          END IF;
           IF claimed IS NOT NULL THEN
             UPDATE @extschema@.agent_turns a SET served_at = clock_timestamp()
              WHERE (a.agent_type, a.venture_id) IN (SELECT n.agent_type, n.venture_id FROM @extschema@.agent_turns n
@@ -229,9 +238,6 @@ DECLARE
   more numeric := coalesce(CASE jsonb_typeof(usage -> 'cost') WHEN 'number' THEN (usage ->> 'cost')::numeric END, 0)
     - coalesce(CASE jsonb_typeof(task.usage -> 'cost') WHEN 'number' THEN (task.usage ->> 'cost')::numeric END, 0);
 BEGIN
-  IF usage IS NULL THEN
-    RETURN;
-  END IF;
   UPDATE @extschema@.agent_tasks t SET usage = spend.usage WHERE t.task_id = task.task_id;
   UPDATE @extschema@.strategy_executions s SET spent = s.spent + greatest(more, 0) WHERE s.execution_id = task.execution_id AND more > 0;
 END $$;
@@ -278,7 +284,9 @@ BEGIN
       jsonb_build_object('step_id', own.task_id, 'step', own.name, 'agent', own.agent_type, 'attempt', own.attempt)
         || CASE jsonb_typeof(report -> 'percent') WHEN 'number' THEN jsonb_build_object('percent', report -> 'percent') ELSE '{}' END);
   END IF;
-  PERFORM rowcast.spend(own, report -> 'usage'), rowcast.hold_spent(own.execution_id);
+  IF report ? 'usage' THEN
+    PERFORM rowcast.spend(own, report -> 'usage'), rowcast.hold_spent(own.execution_id);
+  END IF;
   RETURN 'continue';
 END $$;
 
@@ -293,10 +301,16 @@ BEGIN
   IF own.status IS DISTINCT FROM 'running' THEN
     RETURN coalesce(own.status = 'completed', false);
   END IF;
-  PERFORM rowcast.check_size('output', output, 262144), rowcast.spend(own, usage);
+  PERFORM rowcast.check_size('output', output, 262144);
+  IF usage IS NOT NULL THEN
+    PERFORM rowcast.spend(own, usage);
+  END IF;
   UPDATE @extschema@.agent_tasks t SET status = 'completed', output = complete_task.output, error = NULL, ended_at = clock_timestamp()
    WHERE t.task_id = task;
-  PERFORM rowcast.tasks_ended(own.execution_id, ARRAY[task]), rowcast.settle(own.execution_id), rowcast.hold_spent(own.execution_id);
+  PERFORM rowcast.tasks_ended(own.execution_id, ARRAY[task]), rowcast.settle(own.execution_id);
+  IF usage IS NOT NULL THEN
+    PERFORM rowcast.hold_spent(own.execution_id);
+  END IF;
   RETURN true;
 END $$;
 
@@ -359,10 +373,14 @@ BEGIN
     -- The same report again: the lease is still that of the attempt that has failed.
     RETURN coalesce(own.status IN ('failed', 'ready') AND own.error IS NOT NULL, false);
   END IF;
-  PERFORM rowcast.spend(own, usage);
+  IF usage IS NOT NULL THEN
+    PERFORM rowcast.spend(own, usage);
+  END IF;
   PERFORM rowcast.end_attempt(own, jsonb_strip_nulls(jsonb_build_object('class', coalesce(left(error ->> 'class', 100), 'permanent'),
     'code', left(error ->> 'code', 100), 'message', left(error ->> 'message', 1000), 'retry_after_ms', error -> 'retry_after_ms')));
-  PERFORM rowcast.hold_spent(own.execution_id);
+  IF usage IS NOT NULL THEN
+    PERFORM rowcast.hold_spent(own.execution_id);
+  END IF;
   RETURN true;
 END $$;
 

@@ -56,7 +56,7 @@ DECLARE
   f regprocedure;
 BEGIN
   FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = ANY (ARRAY[
-    'refuse', 'task_event', 'task_message', 'agent_tasks_changed', 'make_ready', 'due_at', 'tasks_ended', 'reopen_behind', 'cancel_open',
+    'refuse', 'task_event', 'task_message', 'task_changed', 'make_ready', 'has_open', 'has_cancelled', 'tasks_ended', 'reopen_behind', 'cancel_open',
     'settle', 'execution_checks', 'execution_followed', 'execution_moved', 'insert_tasks', 'know_types', 'plan_execution', 'is_trusted',
     'check_editor', 'lock_execution', 'lock_task', 'move_execution', 'start_execution', 'resume_execution', 'cancel_execution',
     'pause_execution', 'add_tasks', 'retry_task', 'skip_task', 'finish_task', 'signal_execution', 'wake_tasks', 'fork_execution', 'may_work',

@@ -35,8 +35,8 @@ BEGIN
   END IF;
 END $$;
 
-DROP FUNCTION IF EXISTS rowcast.refuse, rowcast.task_event, rowcast.task_message, rowcast.agent_tasks_changed, rowcast.make_ready,
-  rowcast.tasks_ended, rowcast.reopen_behind, rowcast.cancel_open, rowcast.settle, rowcast.execution_checks, rowcast.execution_followed,
+DROP FUNCTION IF EXISTS rowcast.refuse, rowcast.task_event, rowcast.task_message, rowcast.task_changed, rowcast.make_ready,
+  rowcast.tasks_ended, rowcast.reopen_behind, rowcast.cancel_open, rowcast.has_open, rowcast.has_cancelled, rowcast.settle, rowcast.execution_checks, rowcast.execution_followed,
   rowcast.execution_moved, rowcast.needs_of, rowcast.cycle_in, rowcast.insert_tasks, rowcast.know_types, rowcast.plan_execution,
   rowcast.is_trusted, rowcast.check_editor, rowcast.lock_execution, rowcast.move_execution, rowcast.start_execution, rowcast.resume_execution,
   rowcast.cancel_execution, rowcast.pause_execution, rowcast.add_tasks, rowcast.retry_task, rowcast.skip_task, rowcast.finish_task,

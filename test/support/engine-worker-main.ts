@@ -1,0 +1,54 @@
+/**
+ * A worker as a process of its own, for tests that kill it and for the benchmark. The argument is JSON: the URL of the
+ * database, and slots by agent type. `work`: agents that take up to so many milliseconds, and sometimes fail or save a checkpoint.
+ */
+import pg from 'pg';
+import { AgentError, type AgentFunction } from '../../server/engine/attempt.js';
+import { AgentWorker } from '../../server/engine/worker.js';
+import { makeLogger } from '../../server/ground/logger.js';
+import { connectDatabase } from '../../server/postgres/connect-database.js';
+import { TEST_SESSION } from './database.js';
+import { makeRandom } from './random.js';
+
+interface Options {
+  readonly url: string;
+  readonly name: string;
+  readonly slots: Readonly<Record<string, number>>;
+  readonly work?: number;
+}
+
+const { url, name, slots, work = 0 } = JSON.parse(process.argv[2] ?? '{}') as Options;
+const random = makeRandom(process.pid);
+
+const agent: AgentFunction = async ({ attempt, save, signal, progress }) => {
+  if (work === 0) return null;
+  await new Promise((resolve) => setTimeout(resolve, random.next() * work));
+  if (random.chance(0.2)) progress(50);
+  if (random.chance(0.1)) await save({ attempt });
+  if (random.chance(0.1)) throw new AgentError('transient', 'chance');
+  if (random.chance(0.02)) throw new AgentError('permanent', 'chance');
+  signal.throwIfAborted();
+  return { attempt };
+};
+
+const pool = new pg.Pool({ connectionString: url, max: 6, application_name: TEST_SESSION });
+pool.on('error', () => {});
+const worker = new AgentWorker(connectDatabase(pool), {
+  name,
+  logger: makeLogger('silent'),
+  agents: Object.fromEntries(Object.entries(slots).map(([type, slots]) => [type, { slots, run: agent }])),
+});
+for (;;) {
+  try {
+    await worker.start();
+    break;
+  } catch {
+    await new Promise((resolve) => setTimeout(resolve, 200)); // the database is being restarted
+  }
+}
+process.stdout.write('ready\n');
+process.once('SIGTERM', async () => {
+  await worker.stop({ drain: 5_000 });
+  await pool.end();
+  process.exit();
+});
