@@ -194,6 +194,7 @@ export function makeDoors(options: DoorsOptions): Doors {
   return {
     context,
     async open() {
+      for (const door of [sockets, requests]) door.start();
       server.listen(config.port, config.host);
       await once(server, 'listening');
       const { address, family, port } = server.address() as AddressInfo;

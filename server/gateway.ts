@@ -1,4 +1,4 @@
-import { makeDoors } from './doors.js';
+import { type Doors, makeDoors } from './doors.js';
 import { makeExtensions } from './extensions.js';
 import type { Logger } from './ground/logger.js';
 import { Metrics } from './ground/metrics.js';
@@ -44,25 +44,26 @@ export async function startGateway(
   const clock = systemClock;
   const extensions = options.extensions ?? makeExtensions(await installedExtensions(databaseUrl));
   const sources = new Sources({ config, databaseUrl, clock, logger, metrics });
-  const doors = makeDoors({ config, sources, extensions, clock, logger, metrics, peers, dashboard });
+  let doors: Doors | undefined;
   const stop = async () => {
     try {
-      await doors.close();
+      await doors?.close();
       for (const extension of extensions.toReversed()) await extension.stop?.();
     } finally {
       await sources.stop();
     }
   };
-  let url: string;
   try {
+    doors = makeDoors({ config, sources, extensions, clock, logger, metrics, peers, dashboard });
+    const { context } = doors;
     await sources.start();
-    for (const extension of extensions) await extension.start?.(doors.context);
-    url = await doors.open();
+    for (const extension of extensions) await extension.start?.(context);
+    const url = await doors.open();
+    logger.info({ url, streams: sources.streams, extensions: extensions.map(({ name }) => name) }, 'gateway started');
+    const { inProcess, onRows } = context;
+    return { url, inProcess, onRows, stop };
   } catch (error) {
     await stop().catch(() => {});
     throw error;
   }
-  logger.info({ url, streams: sources.streams, extensions: extensions.map(({ name }) => name) }, 'gateway started');
-  const { inProcess, onRows } = doors.context;
-  return { url, inProcess, onRows, stop };
 }

@@ -62,15 +62,19 @@ export class RequestDoor implements Door {
   readonly #streams = new Set<SseTransport>();
   /** By subject and session name. `claimedAt`: when the connection took the name. */
   readonly #sessions = new Map<string, { readonly connection: Connection; readonly claimedAt: number }>();
-  readonly #beat: NodeJS.Timeout;
+  #beat: NodeJS.Timeout | undefined;
   #stopping = false;
 
   constructor(options: RequestDoorOptions) {
     this.#options = options;
     options.peers?.onForwarded((forwarded) => this.#receive(forwarded));
+  }
+
+  /** Starts the heartbeat. */
+  start(): void {
     this.#beat = setInterval(() => {
       for (const stream of this.#streams) stream.beat();
-    }, options.heartbeat / BEATS);
+    }, this.#options.heartbeat / BEATS);
   }
 
   get connectionsBy(): { readonly sse: number; readonly poll: number } {

@@ -78,7 +78,7 @@ export class WebSocketDoor {
   readonly #unknown = new Map<SocketTransport, Connection>();
   readonly #maxUnknown: number;
   readonly #leaving = new Set<WebSocket>();
-  readonly #beat: NodeJS.Timeout;
+  #beat: NodeJS.Timeout | undefined;
   #loggedAt = Number.NEGATIVE_INFINITY;
   #stopping = false;
 
@@ -100,9 +100,13 @@ export class WebSocketDoor {
     const brief = { maxPayload: maxFrameBytes, closeTimeout: LEAVE_TIMEOUT };
     this.#rejecting = new WebSocketServer({ ...common, ...brief });
     server.on('websocket', (request, socket, head) => this.#upgrade(request, socket, head));
+  }
+
+  /** Starts the heartbeat. */
+  start(): void {
     this.#beat = setInterval(() => {
       for (const transport of this.#open.keys()) transport.beat();
-    }, options.heartbeat);
+    }, this.#options.heartbeat);
   }
 
   get connections(): number {

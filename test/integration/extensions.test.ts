@@ -108,3 +108,16 @@ test('one that cannot start is an error of the gateway, which leaves nothing ope
   await writer.end();
   expect(rows).toEqual([]);
 });
+
+test('one of which no door can be made is an error of the gateway, which leaves no timer', async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const before = timers();
+  const broken: Extension = {
+    name: 'broken',
+    api: () => {
+      throw new Error('no routes');
+    },
+  };
+  await expect(start([broken])).rejects.toThrow('no routes');
+  expect(timers()).toBe(before);
+});
