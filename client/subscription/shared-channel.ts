@@ -100,7 +100,6 @@ export class SharedChannel {
   /** The reader is told nothing but `onAsked` before this has returned. */
   join(reader: ChannelReader): void {
     this.#readers.add(reader);
-    this.#endDelay();
     if (this.#numbering === null) this.resume();
     else queueMicrotask(() => this.resume()); // its place may be known already
   }

@@ -24,10 +24,6 @@ export class SharedChannels {
     this.#timing = timing;
   }
 
-  get names(): readonly string[] {
-    return [...this.#channels.keys()];
-  }
-
   join(name: string, reader: ChannelReader): void {
     this.#channel(name).join(reader);
   }
@@ -41,7 +37,8 @@ export class SharedChannels {
   }
 
   onFrame(frame: Frame): void {
-    if ('channel' in frame) this.#channels.get(frame.channel)?.onFrame(frame);
+    const channel = 'channel' in frame ? this.#channels.get(frame.channel) : undefined;
+    channel?.onFrame(frame);
   }
 
   /**

@@ -86,7 +86,7 @@ export function sharedConnection(
         const present = await token();
         if (groupOf(present) === group) return present;
         leave(); // another principal uses this tab now: its token must not serve the other tabs
-        throw new Error('the token is of another principal');
+        throw new Error('the token belongs to another principal');
       },
       environment: {
         watch(onHint, onSuspend) {

@@ -24,11 +24,6 @@ export class TabGateway {
     return this.#connection.state === 'connected';
   }
 
-  /** The channels that tabs have subscribed to. */
-  get channels(): readonly string[] {
-    return this.#channels.names;
-  }
-
   /** A tab connects. */
   open(output: FrameOutput): Follower {
     this.#connection.start();

@@ -1,6 +1,9 @@
+/**
+ * How much of the gateway clients may use: all of them, one address, one user, one connection. Each bound protects the
+ * other clients: what exceeds it is refused with a retry hint, or read no faster. The defaults fit a gateway on two cores.
+ */
 import { bytes, count, KiB, MiB, milliseconds, type Setting, whole } from './setting.js';
 
-/** How much of the gateway clients may use: all of them, one address, one user, one connection. */
 export const limitSettings = {
   maxConnections: {
     env: 'ROWCAST_MAX_CONNECTIONS',

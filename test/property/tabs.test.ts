@@ -143,7 +143,7 @@ test('I1 I2 I3 I4 I6 I9: whatever tabs ask of the one that leads, each gets what
           carrier.arrive();
           await settle();
         }
-        expect({ shared: tabGateway.channels, held: [...world.hub.channels.keys()] }).toEqual({ shared: [], held: [] });
+        expect([...world.hub.channels.keys()]).toEqual([]);
         tabGateway.close();
       },
     ),

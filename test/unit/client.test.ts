@@ -101,6 +101,11 @@ describe('several subscriptions to one channel', () => {
     gateway.answer('unavailable');
     gateway.arrive();
     expect(errors.splice(0)).toEqual(Array(3).fill('waiting unavailable'));
+    // One that joins waits with the others: it does not cut the delay short.
+    const late = gateway.client.subscribe(CHANNEL, { since: 'start', onEvent() {}, onState });
+    await settle();
+    expect([late.state, gateway.up, gateway.clock.timers]).toEqual(['waiting', [], 1]);
+    late.close();
     await gateway.clock.turn(1_000);
     expect(sinces()).toEqual(['start']);
     gateway.answer('forbidden');

@@ -211,7 +211,6 @@ describe('the wire', () => {
       { type: 'unsubscribed', id: 1 },
       { type: 'unsubscribed', id: 4 },
     ]);
-    expect(tabGateway.channels).toEqual([]);
     expect(carrier.said()).toEqual(['now', '-']);
   });
 });
