@@ -6,6 +6,7 @@ import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { LOCK_CLASS } from '../postgres/locks.js';
+import { changesSessions, isPooled } from '../postgres/pooler.js';
 import { type Check, fault, formatDuration, ok, type Probe } from './check.js';
 
 const SESSIONS_ONLY =
@@ -14,44 +15,13 @@ const SESSIONS_ONLY =
 /** The timeout of the notification, in milliseconds. */
 const NOTIFY_LIMIT = 2_000;
 
-/** The number of open transactions, which make a pooler assign another session to the next statement. */
-const OTHERS = 3;
-
-const BACKEND = 'SELECT pg_backend_pid() AS pid';
-
-async function pidOf(client: pg.Client): Promise<number | undefined> {
-  return (await client.query<{ pid: number }>(BACKEND)).rows[0]?.pid;
-}
-
-/** Runs `work` while other transactions of the same database and role are open. */
-async function besideOthers<T>(probe: Probe, work: (others: readonly pg.Client[]) => Promise<T>): Promise<T> {
-  const others: pg.Client[] = [];
-  try {
-    for (let other = 0; other < OTHERS; other += 1) {
-      const client = await probe.connect();
-      await client.query('BEGIN');
-      others.push(client);
-    }
-    return await work(others);
-  } finally {
-    await Promise.all(others.map((client) => client.query('ROLLBACK').catch(() => {})));
-  }
-}
-
-/** A pooler sends its clients a cancel key of its own, whose pid is not that of the backend. */
 export const pooler: Check = {
   name: 'pooler',
   async run(probe) {
     const client = await probe.connect();
-    const { processID } = client as unknown as { processID: number };
-    const first = await pidOf(client);
-    const moved = await besideOthers(probe, async (others) => {
-      const theirs = await Promise.all(others.map(pidOf));
-      return theirs.includes(first) || (await pidOf(client)) !== first;
-    });
-    if (moved)
+    if (await changesSessions(client, () => probe.connect()))
       return fault('a pooler in transaction mode: the statements of one connection change sessions', SESSIONS_ONLY);
-    return ok(processID === first ? 'none in between' : 'a pooler in session mode');
+    return ok((await isPooled(client)) ? 'a pooler in session mode' : 'none in between');
   },
 };
 
@@ -77,6 +47,24 @@ export const notify: Check = {
     );
   },
 };
+
+/** The number of open transactions, which make a pooler assign another session to the next statement. */
+const OTHERS = 3;
+
+/** Runs `work` while other transactions of the same database and role are open. */
+async function besideOthers<T>(probe: Probe, work: (others: readonly pg.Client[]) => Promise<T>): Promise<T> {
+  const others: pg.Client[] = [];
+  try {
+    for (let other = 0; other < OTHERS; other += 1) {
+      const client = await probe.connect();
+      await client.query('BEGIN');
+      others.push(client);
+    }
+    return await work(others);
+  } finally {
+    await Promise.all(others.map((client) => client.query('ROLLBACK').catch(() => {})));
+  }
+}
 
 const LOCK = 'SELECT pg_try_advisory_lock($1, $2) AS done';
 const UNLOCK = 'SELECT pg_advisory_unlock($1, $2) AS done';

@@ -3,6 +3,7 @@ import pg from 'pg';
 import { connectOptions } from './connect-options.js';
 import { requireUtf8 } from './encoding.js';
 import { LOCK_CLASS, locks } from './locks.js';
+import { requireSession } from './pooler.js';
 
 const TRY_LOCK = `SELECT pg_try_advisory_lock(${LOCK_CLASS}, ${locks.migrations}) AS locked`;
 /** Interval between attempts to take the lock, and the time after which they end, in milliseconds. */
@@ -37,6 +38,7 @@ export async function changeInstallation<T>(
   await client.connect();
   try {
     await requireUtf8(client);
+    await requireSession(client, databaseUrl); // a pooler would keep the lock
     const unchanged = await look(client);
     if (unchanged !== null) return unchanged;
     // Polled, because a session that waits for the lock in PostgreSQL holds a snapshot. CREATE INDEX CONCURRENTLY in the

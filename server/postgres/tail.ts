@@ -17,6 +17,7 @@ import type { ChannelState, Feed, Movement, Movements, StoredRow } from '../port
 import { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
 import { makePool } from './pool.js';
+import { requireSession } from './pooler.js';
 import { AS_GATEWAY, isOutdated, READ_SETTINGS, Session, withGrace } from './session.js';
 import { MOVED_CHANNELS, named, openStatement, probeStatement } from './statements.js';
 import { StreamHealth, type StreamReport } from './stream-health.js';
@@ -207,6 +208,7 @@ export class Tail implements Feed, ReadableTail {
     const { rows: server } = await client.query<{ standby: boolean }>('SELECT pg_is_in_recovery() AS standby');
     // Snapshots of a standby do not contain the transactions that are open on the primary: their rows would never be found.
     if (server[0]?.standby) throw new Error(STANDBY);
+    await requireSession(client, this.#options.databaseUrl);
     const { rows } = await client.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
     await this.catalog.prepare(client);
     await client.query(this.#limits);

@@ -6,8 +6,11 @@ import type pg from 'pg';
 import type { Finding } from '../../server/doctor/check.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
+import { testClient } from '../support/client.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
 import { complaints, findingsAt, fixFor } from '../support/doctor.js';
+import { follow } from '../support/follow.js';
+import { startTestGateway } from '../support/gateway.js';
 import { lacks } from '../support/installed.mjs';
 import { startPgBouncer } from '../support/pgbouncer.js';
 import { startStandby } from '../support/standby.js';
@@ -53,6 +56,34 @@ test.each(clusters())('all is well on PostgreSQL $version', async (cluster) => {
       );
       expect(rows).toEqual([]);
     } finally {
+      await writer.end();
+      await bouncer.stop();
+    }
+  });
+
+  test('in transaction mode: neither migrate nor a gateway begins, and both say why', async () => {
+    const bouncer = await startPgBouncer({ databaseUrl: database.url, poolMode: 'transaction', poolSize: 2 });
+    try {
+      const why = /^the database is reached through a pooler in transaction mode.*pool_mode = session/;
+      await expect(migrate(bouncer.url)).rejects.toThrow(why);
+      await expect(startTestGateway(bouncer.url, { ROWCAST_LOG_LEVEL: 'silent' })).rejects.toThrow(why);
+    } finally {
+      await bouncer.stop();
+    }
+  });
+
+  test('in session mode: a gateway works', async () => {
+    const bouncer = await startPgBouncer({ databaseUrl: database.url, poolMode: 'session' });
+    const writer = await connectWriter(database.url);
+    const gateway = await startTestGateway(bouncer.url);
+    try {
+      const lobby = follow(testClient({ url: gateway.url }), 'message:lobby', 'start');
+      await lobby.live();
+      await writer.query(`SELECT rowcast.publish('message:lobby', 'hello')`);
+      await lobby.count(1);
+      lobby.subscription.close();
+    } finally {
+      await gateway.stop();
       await writer.end();
       await bouncer.stop();
     }
