@@ -132,6 +132,7 @@ export function makeDoors(options: DoorsOptions): Doors {
     principalOf,
     limit: eventOptions.limit,
     cache: config.cache,
+    bounds: config,
     clock,
     logger,
     metrics,

@@ -8,7 +8,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { listChannels } from './cli/channels.js';
 import { type AttachOptions, attach, runMigrations, runUninstall } from './cli/database.js';
 import { doctor } from './cli/doctor.js';
-import { endWithReader, flushed, table } from './cli/output.js';
+import { complain, endWithReader, flushed, table } from './cli/output.js';
 import { withFiles } from './cli/secret-files.js';
 import { makeToken, type TokenOptions } from './cli/token.js';
 import { up } from './cli/up.js';
@@ -164,6 +164,6 @@ try {
   process.exit(); // do not wait for connections to a server that no longer responds
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : MISUSED); // commander has printed the error
-  process.stderr.write(`rowcast: ${explained(error)}\n`);
+  complain(`rowcast: ${explained(error)}`);
   process.exitCode = error instanceof ConfigError || error instanceof BadHistory ? MISUSED : FAILED;
 }

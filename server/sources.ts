@@ -30,6 +30,9 @@ import type { Config } from './settings/config.js';
 const QUICK_POOL = 2;
 const SLOW_POOL = 2;
 
+/** Connections of the HTTP API for short reads, such as the status of executions. */
+const SHORT_POOL = 1;
+
 /** The statement timeout of a batch of access decisions, and of one that is slow, in milliseconds. */
 const BATCH_TIMEOUT = 250;
 const DECISION_TIMEOUT = 2_000;
@@ -113,26 +116,30 @@ export class Sources {
     const doorbell = new Doorbell({ tail, gate, clock, metrics, ...rates });
     const listener = new Listener({ databaseUrl, silenceTimeout, logger, health, doorbell, access });
 
-    const apiPool = makePool({
-      databaseUrl,
-      name: 'api',
-      size: config.apiPoolSize,
-      queryTimeout,
-      logger,
-      health,
-      prepare: `${READ_SETTINGS}; ${statementTimeout(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
-    });
+    const apiPool = (size: number) =>
+      makePool({
+        databaseUrl,
+        name: 'api',
+        size,
+        queryTimeout,
+        logger,
+        health,
+        prepare: `${READ_SETTINGS}; ${statementTimeout(queryTimeout)}; SET lock_timeout = ${API_LOCK_TIMEOUT}`,
+      });
+    const connections = Math.max(1, config.apiPoolSize - SHORT_POOL);
+    const long = apiPool(connections);
+    const short = apiPool(SHORT_POOL);
 
     this.hub = hub;
     this.access = access;
     this.tickets = new StoredTickets(slow, config.ticketTtl);
-    this.databaseFor = apiDatabase(apiPool, config.apiPoolSize);
+    this.databaseFor = apiDatabase(long, short, connections);
     this.#tail = tail;
     this.#pages = pages;
     this.#doorbell = doorbell;
     this.#listener = listener;
     this.#retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger, health });
-    this.#pools = [quick, slow, apiPool];
+    this.#pools = [quick, slow, long, short];
     metrics.gauge('channels', 'Channels with readers.', () => hub.channels.size);
     metrics.gauge('subscriptions', 'Subscriptions of all clients.', () => hub.readers);
     metrics.gauge('streams_troubled', 'Streams that cannot be read, or not all of their rows.', () => tail.unreadable);

@@ -3,8 +3,8 @@
  * subscription relies on is checked again after every interval, and at once when the doorbell reports a change of access;
  * if the new decision is no, every holder of the right is notified. The connection holds a right for each subscription.
  */
-import { createHash } from 'node:crypto';
 import { Refusal } from '../ground/refusal.js';
+import { hashOfSubject } from '../ground/subject-hash.js';
 import type { Clock } from '../ports/clock.js';
 import type { Authorizer, OnLost, Permit, Principal, Rights } from '../ports/principal.js';
 import { Decision } from './decision.js';
@@ -133,11 +133,6 @@ export class Access implements Rights {
     if (byChannel?.size === 0) byClaims?.delete(claims);
     if (byClaims?.size === 0) this.#subjects.delete(subject);
   }
-}
-
-/** As `rowcast.access_changed` names a subject: every login of the database may listen, and need not read it. */
-export function hashOfSubject(subject: string): string {
-  return createHash('sha256').update(subject).digest('hex');
 }
 
 function claimsOf({ role, claims }: Principal): string {

@@ -82,9 +82,17 @@ export class Tokens {
     const { sub: subject, exp = 0, [roleClaim]: claimed } = payload;
     if (typeof subject !== 'string' || subject === '')
       throw unauthorized('the claim sub of the token is not a non-empty string');
-    const claims = JSON.stringify(payload, storableOnly);
+    const claims = claimsOf(payload);
     const role = ROLES.find((known) => known === claimed) ?? 'authenticated';
     return { subject, role, claims, expiresAt: Math.min((exp + clockTolerance) * 1000, MAX_TIME) };
+  }
+}
+
+function claimsOf(payload: JWTPayload): string {
+  try {
+    return JSON.stringify(payload, storableOnly);
+  } catch (error) {
+    throw error instanceof RangeError ? unauthorized('the claims of the token are nested too deeply') : error;
   }
 }
 

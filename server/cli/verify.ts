@@ -6,7 +6,7 @@ import { Judge } from '../verify/judge.js';
 import { BadHistory } from '../verify/line.js';
 import { type Counts, FAULTS, isClean, type Verdict } from '../verify/verdict.js';
 import { databaseOf } from './database.js';
-import { print, table } from './output.js';
+import { complain, print, table } from './output.js';
 
 export interface VerifyOptions {
   readonly complete: boolean;
@@ -53,7 +53,7 @@ export async function feed(path: string, judge: Pick<Judge, 'nextFile' | 'feed' 
       }
     }
     if (rest !== '' && isJson(rest)) await judge.feed(rest);
-    else if (rest !== '') process.stderr.write(`${path}: the last line is incomplete and is ignored\n`);
+    else if (rest !== '') complain(`${path}: the last line is incomplete and is ignored`);
   } catch (error) {
     if (error instanceof BadHistory) throw new BadHistory(`${path}, line ${judge.lines}: ${error.message}`);
     if (isFileError(error)) throw new BadHistory(error.message);

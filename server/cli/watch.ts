@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createClient, type StreamEvent } from '@rowcast/client';
 import type { Config } from '../settings/config.js';
 import { Recorder } from '../verify/recorder.js';
-import { print } from './output.js';
+import { complain, onOneLine, print } from './output.js';
 
 export interface WatchOptions {
   readonly since: string;
@@ -18,7 +18,7 @@ export async function watch(
   { since, json, url, record }: WatchOptions,
   { token }: Config,
 ): Promise<void> {
-  const report = (line: string) => process.stderr.write(`${line}\n`);
+  const report = (line: string) => complain(onOneLine(line));
   const client = createClient({
     url,
     ...(token === undefined ? {} : { token }),
@@ -65,5 +65,8 @@ function describe({ seq, type, row }: StreamEvent): string {
   const time = typeof row.created_at === 'string' ? row.created_at.slice(11, 23) : '';
   const level = typeof row.log_level === 'string' && row.log_level !== 'info' ? row.log_level.toUpperCase() : '';
   const text = typeof row.message === 'string' ? row.message : JSON.stringify(row.data ?? row);
-  return [`#${seq}`, time, type ?? '', level, text].filter((part) => part !== '').join('  ');
+  return [`#${seq}`, time, type ?? '', level, text]
+    .filter((part) => part !== '')
+    .map(onOneLine)
+    .join('  ');
 }

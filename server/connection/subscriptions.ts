@@ -6,6 +6,7 @@
 import type { Frame } from '@rowcast/client/protocol';
 import { asRefusal, Refusal, StreamUnreadable } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
+import type { Clock } from '../ports/clock.js';
 import type { Positions, Transport } from '../ports/door.js';
 import type { Principal, Rights } from '../ports/principal.js';
 import type { ParsedCommand } from './commands.js';
@@ -18,12 +19,15 @@ export interface PrincipalLimits {
   enter(principal: Principal): () => void;
   /** Counts a request. Throws `Refusal` if the rate of the principal is exceeded. */
   spend(principal: Principal): void;
+  /** Counts bytes of events that were sent. Returns how long nothing more is sent to the principal, in milliseconds. */
+  send(principal: Principal, bytes: number): number;
 }
 
 export interface SubscriptionsOptions {
   readonly transport: Pick<Transport, 'writable' | 'send'>;
   readonly hub: Pick<Hub, 'hold' | 'release' | 'whenReadable'>;
   readonly access: Rights;
+  readonly clock: Clock;
   readonly maxSubscriptions: number;
   readonly fresh: boolean;
   /** Whether a subscription to a stream that cannot be read waits until it can, because the client cannot subscribe again to a single channel. */
@@ -45,18 +49,34 @@ export class Subscriptions implements Owner {
   readonly #principalLimits: PrincipalLimits | undefined;
   readonly #times: boolean;
   readonly #delivered: SubscriptionsOptions['delivered'];
+  readonly #clock: Clock;
   readonly #all = new Map<string, Subscription>();
   /** The subscriptions with events to send, in the order of their turns. */
   readonly #ready = new Set<Subscription>();
   #principal: Principal;
   #opening = 0;
   #paused = false;
+  /** The user was sent too much lately. */
+  #paced = false;
+  #cancelPace = () => {};
   #closed = false;
 
   constructor(
     principal: Principal,
-    { transport, hub, access, maxSubscriptions, fresh, waits, principalLimits, times, delivered }: SubscriptionsOptions,
+    {
+      transport,
+      hub,
+      access,
+      clock,
+      maxSubscriptions,
+      fresh,
+      waits,
+      principalLimits,
+      times,
+      delivered,
+    }: SubscriptionsOptions,
   ) {
+    this.#clock = clock;
     this.#principal = principal;
     this.#transport = transport;
     this.hub = hub;
@@ -175,6 +195,7 @@ export class Subscriptions implements Owner {
   /** Closes all subscriptions. Nothing is sent after this. */
   close(): void {
     this.#closed = true;
+    this.#cancelPace();
     for (const subscription of [...this.#all.values()]) subscription.close();
   }
 
@@ -190,17 +211,29 @@ export class Subscriptions implements Owner {
   /** Sends one frame of each subscription in turn, while the transport is writable. */
   pump(): void {
     for (const subscription of this.#ready) {
-      if (this.#paused || !this.#transport.writable) return;
+      if (this.#paused || this.#paced || !this.#transport.writable) return;
       this.#ready.delete(subscription);
       const taken = subscription.take();
       if (taken === null) continue;
       const { data, events, age } = taken;
       this.send(this.#times && age !== null ? withTimes(data, age) : data);
       this.#delivered?.(events, age);
+      if (Buffer.isBuffer(data)) this.#pace(data.length);
       this.#toEnd(subscription);
       // Added at the end of the set: the loop reaches it again after the others.
       if (subscription.behind) this.#ready.add(subscription);
     }
+  }
+
+  /** A user that is sent too much waits, on all its connections. */
+  #pace(bytes: number): void {
+    const wait = this.#principalLimits?.send(this.#principal, bytes) ?? 0;
+    if (wait === 0) return;
+    this.#paced = true;
+    this.#cancelPace = this.#clock.after(wait, () => {
+      this.#paced = false;
+      this.pump();
+    });
   }
 
   remove(subscription: Subscription): void {

@@ -17,9 +17,9 @@ export function executions(schema: string): Extension {
   return {
     name: 'executions',
     exposedHeaders: ['Idempotent-Replayed'],
-    api({ access, databaseFor }) {
-      const serviceDatabase = databaseFor({ principal: SERVICE, requestId: 'status', use: 'read', gone: () => false });
-      return { about: ABOUT, tags: TAGS, routes: executionApi({ schema, access, serviceDatabase }) };
+    api({ access, databaseFor, bounds }) {
+      const serviceDatabase = databaseFor({ principal: SERVICE, requestId: 'status', use: 'short', gone: () => false });
+      return { about: ABOUT, tags: TAGS, routes: executionApi({ schema, access, serviceDatabase, bounds }) };
     },
   };
 }

@@ -26,7 +26,10 @@ export function ofExecutions(database: Database, known?: string): Database {
           throw new Error('executions are not installed in this database: npx rowcast migrate --with executions');
         }
         const there = schema;
-        return work({ query: (text, values, row) => sql.query(inSchema(text, there), values, row) });
+        return work({
+          query: (text, values, row) => sql.query(inSchema(text, there), values, row),
+          asService: (text, values, row) => sql.asService(inSchema(text, there), values, row),
+        });
       }),
   };
   wrapped.set(database, own);

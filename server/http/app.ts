@@ -81,7 +81,7 @@ export function makeApp(options: AppOptions): Express {
     const { role } = await principalOf(request);
     // The names of channels alone reveal which users exist.
     if (role !== 'service_role') throw new Refusal('forbidden');
-    response.json({ channels: await channels(LISTED) });
+    response.set('Cache-Control', 'no-store').json({ channels: await channels(LISTED) });
   });
 
   if (dashboard !== null) app.use(dashboard);

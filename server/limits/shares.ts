@@ -56,7 +56,7 @@ export class Shares {
   #turn(line: Line, gone: Gone): Promise<void> {
     if (line.waiting.length >= this.#maxWaiting) dropGone(line);
     if (line.waiting.length >= this.#maxWaiting) {
-      throw new Refusal('rate_limited', 'too many requests of this user wait already', RETRY_AFTER);
+      throw new Refusal('rate_limited', 'too many requests wait already', RETRY_AFTER);
     }
     return new Promise((go, drop) => line.waiting.push({ gone, go, drop }));
   }

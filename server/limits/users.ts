@@ -1,6 +1,12 @@
+import { LRUCache } from 'lru-cache';
 import { Refusal } from '../ground/refusal.js';
 import type { Principal } from '../ports/principal.js';
+import { Bucket } from './bucket.js';
 import type { Limiter, Rejection } from './limiter.js';
+
+/** Bytes of events that are sent to one user, on all its connections. Beyond it, the user's cursors wait. */
+const SENT = { perSecond: 8 * 1024 * 1024, burst: 32 * 1024 * 1024 };
+const MAX_USERS = 10_000;
 
 const MESSAGES: Readonly<Record<Rejection['code'], string>> = {
   rate_limited: 'too many requests of this user',
@@ -14,6 +20,7 @@ const MESSAGES: Readonly<Record<Rejection['code'], string>> = {
  */
 export class UserLimits {
   readonly #limiter: Limiter;
+  readonly #sent = new LRUCache<string, Bucket>({ max: MAX_USERS });
 
   constructor(limiter: Limiter) {
     this.#limiter = limiter;
@@ -22,6 +29,14 @@ export class UserLimits {
   /** Counts one request, or the body of one as several. Throws `Refusal` (rate_limited). */
   spend({ role, subject }: Principal, requests = 1): void {
     if (role === 'authenticated') throwIfRejected(this.#limiter.spend(subject, requests));
+  }
+
+  /** Counts bytes of events that were sent; returns how long nothing more is sent to this user, in milliseconds. */
+  send({ role, subject }: Principal, bytes: number): number {
+    if (role !== 'authenticated') return 0;
+    const bucket = this.#sent.get(subject) ?? new Bucket(SENT);
+    this.#sent.set(subject, bucket);
+    return bucket.spend(performance.now(), bytes);
   }
 
   /** Counts one connection, which is a request as well; returns how to end it. Throws `Refusal` (rate_limited, too_many_connections). */

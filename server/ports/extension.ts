@@ -33,6 +33,8 @@ export interface ExtensionContext {
   readonly limit: Handler;
   /** Whether shared caches may store pages of old events. */
   readonly cache: Config['cache'];
+  /** Bounds of what the HTTP API takes. */
+  readonly bounds: Pick<Config, 'metadataBytes' | 'contextBytes'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;

@@ -61,6 +61,8 @@ interface Description {
   readonly responses: Readonly<Record<number, DocumentedResponse>>;
   /** Error codes in addition to those that every operation may return. */
   readonly refusals: readonly AnyErrorCode[];
+  /** Whose data a request is about, if its path or query shows it. */
+  tenantOf?(parts: { readonly params: unknown; readonly query: unknown }): string | undefined;
 }
 
 /** One operation of the API. */

@@ -13,6 +13,7 @@ import { Batch } from '../ground/batch.js';
 import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
 import { Once } from '../ground/once.js';
+import { OneAtATime } from '../ground/one-at-a-time.js';
 import { Unavailable } from '../ground/refusal.js';
 import type { AccessQuestion, Authorizer } from '../ports/principal.js';
 import { isConnectionLoss, isTimeout } from './session.js';
@@ -47,8 +48,8 @@ export class PostgresAuthorizer implements Authorizer {
   /** The queues with pending questions. */
   readonly #queues = new Map<string, Batch<AccessQuestion, boolean | null>>();
   readonly #slow: Batch<AccessQuestion, boolean | null>;
-  /** The last question of each subject that is asked alone. */
-  readonly #alone = new Map<string, Promise<void>>();
+  /** One question of a subject at a time, so that it has one turn among all that are slow. */
+  readonly #alone = new OneAtATime();
   /** Streams and subjects with a slow question. */
   readonly #slowSubjects = new LRUCache<string, true>({ max: MAX_SLOW, ttl: SLOW_FOR });
 
@@ -89,10 +90,8 @@ export class PostgresAuthorizer implements Authorizer {
     return answers;
   }
 
-  /** One question of a subject after the other, so that it has one turn among all that are slow. */
   #askAlone(question: AccessQuestion): Promise<boolean | null> {
-    const subject = subjectOf(question);
-    const answer = (this.#alone.get(subject) ?? Promise.resolve()).then(async () => {
+    return this.#alone.run(subjectOf(question), async () => {
       try {
         return (await this.#slow.ask(question)) ?? null;
       } catch (error) {
@@ -101,15 +100,6 @@ export class PostgresAuthorizer implements Authorizer {
         return null;
       }
     });
-    const settled = answer.then(
-      () => {},
-      () => {},
-    );
-    this.#alone.set(subject, settled);
-    void settled.then(() => {
-      if (this.#alone.get(subject) === settled) this.#alone.delete(subject);
-    });
-    return answer;
   }
 
   /** Rejects with `Unavailable`, or with the error of a timeout. */

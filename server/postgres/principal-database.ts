@@ -7,7 +7,7 @@ import { type AnyErrorCode, errors } from '@rowcast/client/protocol';
 import pg from 'pg';
 import { Refusal, Unavailable } from '../ground/refusal.js';
 import type { Database, Sql } from '../ports/database.js';
-import type { Principal } from '../ports/principal.js';
+import { type Principal, SERVICE } from '../ports/principal.js';
 import { isConnectionLoss, isTimeout, TEXT_SETTINGS } from './session.js';
 
 /** The SQLSTATE of row-level security and of missing grants. */
@@ -34,18 +34,15 @@ function nameOf(text: string): { name?: string } {
   return name === undefined ? {} : { name };
 }
 
-/** Returns a database whose transactions have the role and the claims of a principal. */
-export function principalDatabase(pool: pg.Pool, principal: Principal, requestId: string): Database {
-  const begin = () => {
-    const settings = {
-      role: principal.role,
-      'request.jwt.claims': principal.claims,
-      'rowcast.request_id': requestId,
-    };
-    return `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${localSettings(settings)}`;
-  };
-  return database(pool, begin, nameOf);
+/** Returns a database whose transactions have the role and the claims of a principal. `snapshot`: each has one snapshot. */
+export function principalDatabase(pool: pg.Pool, principal: Principal, requestId: string, snapshot = false): Database {
+  const isolation = snapshot ? 'REPEATABLE READ' : 'READ COMMITTED';
+  const begin = () =>
+    `BEGIN ISOLATION LEVEL ${isolation}; SELECT ${localSettings({ ...as(principal), 'rowcast.request_id': requestId })}`;
+  return database(pool, begin, nameOf, principal);
 }
+
+const as = ({ role, claims }: Principal) => ({ role, 'request.jwt.claims': claims });
 
 /** Returns a database whose transactions have the rights of the login of the pool. */
 export function poolDatabase(pool: pg.Pool): Database {
@@ -65,6 +62,7 @@ function database(
   pool: pg.Pool,
   begin: () => string,
   prepared: (text: string) => { name?: string } = () => ({}),
+  principal: Principal | null = null,
 ): Database {
   return {
     async transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
@@ -88,12 +86,19 @@ function database(
       };
       try {
         await ask({ text: begin() });
-        const result = await work({
-          query: async (text, values, row) => {
-            const { rows } = await ask({ ...prepared(text), text, values: [...values] });
-            return rows.map((one) => row.parse(one));
-          },
-        });
+        const query: Sql['query'] = async (text, values, row) => {
+          const { rows } = await ask({ ...prepared(text), text, values: [...values] });
+          return rows.map((one) => row.parse(one));
+        };
+        const become = (who: Principal) => ask({ text: `SELECT ${localSettings(as(who))}` });
+        const asService: Sql['asService'] = async (text, values, row) => {
+          if (principal === null || principal.role === SERVICE.role) return query(text, values, row);
+          await become(SERVICE);
+          const rows = await query(text, values, row);
+          await become(principal);
+          return rows;
+        };
+        const result = await work({ query, asService });
         // COMMIT of a failed transaction is a silent ROLLBACK, even if `work` has caught the error.
         if ((await ask({ text: 'COMMIT' })).command !== 'COMMIT')
           throw new Error('the transaction was rolled back because one of its statements had failed');

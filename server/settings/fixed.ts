@@ -9,6 +9,9 @@ export const fixed = {
   maxFrameBytes: 64 * KiB,
   /** Size of the largest request body of the HTTP API, in bytes. */
   apiBodyBytes: 1 * MiB,
+  /** Size of `metadata` of an execution and of `context` of a log that the HTTP API takes, as JSON, in bytes. */
+  metadataBytes: 64 * KiB,
+  contextBytes: 1 * MiB,
   /** Events in one page, and so in one frame. */
   pageRows: 1_000,
   /** How long a channel stays in memory after its last reader has left, in milliseconds: until the next poll. */

@@ -66,7 +66,7 @@ test('I6: users whose requests wait for a locked row, or search, wait behind the
         answered += 1;
       }),
     );
-    await waiting(3);
+    await waiting(2);
     asked.push(search(venture, ann), search(venture, ann), search(venture, ann));
     for (const path of [`/${bobs}`, `/${bobs}/metrics`, `/${bobs}/status`]) {
       expect((await ask(gateway, `${EXECUTIONS}${path}`, bob)).status).toBe(200);

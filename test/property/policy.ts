@@ -1,5 +1,6 @@
-import { Access, hashOfSubject } from '../../server/access/access.js';
+import { Access } from '../../server/access/access.js';
 import { Refusal, Unavailable } from '../../server/ground/refusal.js';
+import { hashOfSubject } from '../../server/ground/subject-hash.js';
 import type { AccessQuestion, Credentials, Principal } from '../../server/ports/principal.js';
 import { Client, World } from './clients.js';
 

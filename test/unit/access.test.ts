@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Access, hashOfSubject } from '../../server/access/access.js';
+import { Access } from '../../server/access/access.js';
 import { Unavailable } from '../../server/ground/refusal.js';
+import { hashOfSubject } from '../../server/ground/subject-hash.js';
 import type { AccessQuestion, Authorizer, Principal } from '../../server/ports/principal.js';
 import { FakeClock, settle } from '../support/fakes.js';
 

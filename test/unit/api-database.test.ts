@@ -14,7 +14,7 @@ function ask() {
       return new Promise(() => {});
     },
   };
-  const databaseFor = apiDatabase(pool as unknown as pg.Pool, 4);
+  const databaseFor = apiDatabase(pool as unknown as pg.Pool, pool as unknown as pg.Pool, 4);
   const codes: string[] = [];
   const times = async (count: number, subject: string, role: Role, use: Use, gone = () => false) => {
     const principal = { subject, role, claims: '{}', expiresAt: null };

@@ -36,6 +36,8 @@ test('an empty environment gives the documented defaults, and an empty variable 
     refreshTimeout: 30_000,
     apiPoolSize: 4,
     apiBodyBytes: 1_048_576,
+    metadataBytes: 64 * 1024,
+    contextBytes: 1024 * 1024,
     dataDir: '.rowcast',
     logLevel: 'info',
     wakeRate: 100,

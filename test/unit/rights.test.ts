@@ -55,7 +55,7 @@ beforeEach(async () => {
     },
   };
   subscriptions = new Subscriptions(principal('old'), {
-    ...{ transport, hub: world.hub, access: rights, maxSubscriptions: 10 },
+    ...{ transport, hub: world.hub, access: rights, clock: world.clock, maxSubscriptions: 10 },
     ...{ fresh: false, waits: false, times: false },
   });
   await subscribe('message:a');

@@ -71,6 +71,9 @@ export function executionRoutes(progresses: Progresses): Route[] {
             .array(z.guid())
             .meta({ description: 'Those of `ids` that do not exist, or that you may not see.' }),
           counts: z.record(status, z.int()).optional().meta({ description: 'Only with `counts=1`.' }),
+          remaining: z
+            .array(z.guid())
+            .meta({ description: 'Those of `ids` that did not fit: a response has up to 4 MiB. Ask for them again.' }),
           pagination: pagination.nullable().meta({ description: 'Null with `ids`, which all fit on one page.' }),
         }),
       },
@@ -81,10 +84,11 @@ export function executionRoutes(progresses: Progresses): Route[] {
       const now = Date.now();
       if (venture_id === undefined) {
         const unique = [...new Set(ids)];
-        const found = await readMany(database, progresses, unique);
+        const { executions: found, remaining } = await readMany(database, progresses, unique);
         const executions = found.map((standing) => views.listedOf(standing, now));
-        const there = new Set(executions.map(({ execution_id }) => execution_id));
-        return { status: 200, body: { executions, missing: unique.filter((id) => !there.has(id)), pagination: null } };
+        const known = new Set([...executions.map(({ execution_id }) => execution_id), ...remaining]);
+        const missing = unique.filter((id) => !known.has(id));
+        return { status: 200, body: { executions, missing, remaining, pagination: null } };
       }
       const page = await readOfVenture(database, progresses, {
         ventureId: venture_id,
@@ -98,7 +102,13 @@ export function executionRoutes(progresses: Progresses): Route[] {
       const pagination = paginationOf(limit, page.more, last && { at: last.created_at, id: last.execution_id });
       return {
         status: 200,
-        body: { executions, missing: [], ...(page.counts !== null && { counts: page.counts }), pagination },
+        body: {
+          executions,
+          missing: [],
+          remaining: [],
+          ...(page.counts !== null && { counts: page.counts }),
+          pagination,
+        },
       };
     },
   });

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { Searches } from '../../limits/search.js';
 import type { Route } from '../../ports/route.js';
 import { Progresses } from '../reads/progress.js';
@@ -6,15 +7,19 @@ import { ofExecutions } from '../schema.js';
 import { executionRoutes } from './executions.js';
 import { logRoutes } from './logs.js';
 import { progressRoutes } from './progress.js';
-import { writeRoutes } from './writes.js';
+import { type WriteBounds, writeRoutes } from './writes.js';
 
 interface ExecutionApiOptions extends Omit<StatusesOptions, 'progresses'> {
   /** The schema of the tables, as SQL writes its name. */
   readonly schema: string;
+  readonly bounds: WriteBounds;
 }
 
+/** The names of what a request is about, in its path or query. */
+const named = z.object({ execution_id: z.string().optional(), venture_id: z.string().optional() });
+
 /** Returns all routes of executions. */
-export function executionApi({ schema, access, serviceDatabase }: ExecutionApiOptions): Route[] {
+export function executionApi({ schema, access, serviceDatabase, bounds }: ExecutionApiOptions): Route[] {
   const progresses = new Progresses();
   const statuses = new Statuses({ progresses, access, serviceDatabase: ofExecutions(serviceDatabase, schema) });
   const searches = new Searches();
@@ -22,10 +27,14 @@ export function executionApi({ schema, access, serviceDatabase }: ExecutionApiOp
     ...executionRoutes(progresses),
     ...logRoutes(searches),
     ...progressRoutes(statuses),
-    ...writeRoutes(),
+    ...writeRoutes(bounds),
   ];
   return routes.map((route) => ({
     ...route,
+    tenantOf: (parts) => {
+      const { execution_id, venture_id } = named.parse({ ...Object(parts.query), ...Object(parts.params) });
+      return venture_id ?? (execution_id === undefined ? undefined : progresses.ventureOf(execution_id));
+    },
     handle: (input) =>
       route.handle({
         ...input,

@@ -4,6 +4,7 @@
  */
 import { following, isFinished, STATUSES } from '@rowcast/client/progress';
 import { z } from 'zod';
+import { Refusal } from '../../ground/refusal.js';
 import { InvalidRequest } from '../../http/api/problem.js';
 import { type Route, type RouteResponse, route } from '../../ports/route.js';
 import { writtenExecution } from '../rules/execution-rows.js';
@@ -173,7 +174,39 @@ const record = route({
   },
 });
 
+/** Maximum size of these fields as JSON, in bytes. */
+export interface WriteBounds {
+  readonly metadataBytes: number;
+  readonly contextBytes: number;
+}
+
 /** Returns the routes that write. */
-export function writeRoutes(): Route[] {
-  return [create, change, append, record];
+export function writeRoutes({ metadataBytes, contextBytes }: WriteBounds): Route[] {
+  const bounded = (written: Route): Route => ({
+    ...written,
+    handle: (input) => {
+      const { metadata } = Object(input.body);
+      refuseLarge('body.metadata', metadata, metadataBytes);
+      const rows: readonly unknown[] = Array.isArray(input.body) ? input.body : [];
+      for (const [index, row] of rows.entries()) {
+        const { context } = Object(row);
+        refuseLarge(rows.length === 1 ? 'body.context' : `body.logs.${index}.context`, context, contextBytes);
+      }
+      return written.handle(input);
+    },
+  });
+  return [create, change, append, record].map(bounded);
+}
+
+function refuseLarge(path: string, value: unknown, most: number): void {
+  if (Object(value) !== value || bytesOf(value) <= most) return;
+  throw new InvalidRequest([{ path, message: `must have at most ${most} bytes as JSON` }]);
+}
+
+function bytesOf(value: unknown): number {
+  try {
+    return Buffer.byteLength(JSON.stringify(value));
+  } catch (error) {
+    throw error instanceof RangeError ? new Refusal('invalid_request', 'a value cannot be stored') : error;
+  }
 }

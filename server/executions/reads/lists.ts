@@ -5,6 +5,7 @@ import type { Database, Sql } from '../../ports/database.js';
 import { findVenture, refuseUnseen } from '../rules/existence.js';
 import { POSITION } from '../rules/position.js';
 import { type MetricRow, metric, status } from '../rules/rows.js';
+import { PAGE_BYTES } from './logs.js';
 import type { ExecutionWithProgress, Progresses } from './progress.js';
 
 export type StatusCounts = Readonly<Record<ExecutionStatus, number>>;
@@ -16,15 +17,29 @@ export interface Listed {
   readonly counts: StatusCounts | null;
 }
 
-/** Reads the executions with these ids that the principal may see, in the order of `ids`. */
+/** SQL: the bytes of an execution `e` in a list; its metadata may be large. */
+const BYTES = 'coalesce(octet_length(e.metadata::text), 0) + 500';
+
+const fittingRow = z.object({ id: z.string(), fits: z.boolean() });
+
+/**
+ * Reads the executions with these ids that the principal may see, in the order of `ids`. `remaining`: ids that did not fit into
+ * one response.
+ */
 export function readMany(
   database: Database,
   progresses: Progresses,
   ids: readonly string[],
-): Promise<ExecutionWithProgress[]> {
+): Promise<{ readonly executions: readonly ExecutionWithProgress[]; readonly remaining: readonly string[] }> {
   return database.transaction(async (sql) => {
-    const found = await progresses.of(sql, ids);
-    return ids.flatMap((id) => found.get(id) ?? []);
+    const text = `
+      SELECT w.id::text, w.at = 1 OR coalesce(sum(${BYTES}) OVER (ORDER BY w.at), 0) <= ${PAGE_BYTES} AS fits
+        FROM unnest($1::uuid[]) WITH ORDINALITY w(id, at)
+        LEFT JOIN @extschema@.agent_executions e ON e.execution_id = w.id ORDER BY w.at`;
+    const sized = await sql.query(text, [ids], fittingRow);
+    const fitting = sized.filter(({ fits }) => fits).map(({ id }) => id);
+    const found = await progresses.of(sql, fitting);
+    return { executions: fitting.flatMap((id) => found.get(id) ?? []), remaining: ids.slice(fitting.length) };
   });
 }
 
@@ -42,18 +57,21 @@ export function readOfVenture(database: Database, progresses: Progresses, questi
   const { ventureId, statuses, limit, after, counts } = question;
   return database.transaction(async (sql) => {
     const text = `
-      SELECT e.execution_id AS id FROM @extschema@.agent_executions e
-       WHERE e.venture_id = $1 AND ($2::text[] IS NULL OR e.status::text = ANY ($2))
-         AND ($3::timestamptz IS NULL OR (e.created_at, e.execution_id) < ($3, $4::uuid))
-       ORDER BY e.created_at DESC, e.execution_id DESC LIMIT $5`;
+      SELECT id, row_number() OVER page = 1 OR sum(bytes) OVER page <= ${PAGE_BYTES} AS fits FROM (
+        SELECT e.execution_id AS id, e.created_at, ${BYTES} AS bytes FROM @extschema@.agent_executions e
+         WHERE e.venture_id = $1 AND ($2::text[] IS NULL OR e.status::text = ANY ($2))
+           AND ($3::timestamptz IS NULL OR (e.created_at, e.execution_id) < ($3, $4::uuid))
+         ORDER BY e.created_at DESC, e.execution_id DESC LIMIT $5) e
+      WINDOW page AS (ORDER BY created_at DESC, id DESC) ORDER BY created_at DESC, id DESC`;
     const values = [ventureId, statuses ?? null, after?.at ?? null, after?.id ?? null, limit + 1];
-    const ids = (await sql.query(text, values, z.object({ id: z.string() }))).map(({ id }) => id);
+    const ids = await sql.query(text, values, fittingRow);
     if (ids.length === 0) await findVenture(sql, ventureId);
-    const page = ids.slice(0, limit);
-    const found = page.length === 0 ? new Map<string, ExecutionWithProgress>() : await progresses.of(sql, page);
+    const page = ids.slice(0, limit).filter(({ fits }) => fits);
+    const pageIds = page.map(({ id }) => id);
+    const found = page.length === 0 ? new Map<string, ExecutionWithProgress>() : await progresses.of(sql, pageIds);
     return {
-      executions: page.flatMap((id) => found.get(id) ?? []),
-      more: ids.length > limit,
+      executions: pageIds.flatMap((id) => found.get(id) ?? []),
+      more: ids.length > page.length,
       counts: counts ? await countStatuses(sql, ventureId) : null,
     };
   });

@@ -7,8 +7,9 @@ import { LOG_COLUMNS, type LogRow, log, metric } from '../rules/rows.js';
 import { PAGE_BYTES } from './logs.js';
 import { type ExecutionWithProgress, type Extra, type Progresses, rowWith } from './progress.js';
 
-/** Maximum number of metric names in a snapshot. */
+/** Maximum number of metric names in a snapshot, and of values that are counted for each. */
 const MAX_NAMES = 1_000;
+const MAX_COUNT = 100;
 
 /** Selects rows of the log: the last `limit` ones, or the first `limit` ones after a seq or position. */
 export interface LogsWanted {
@@ -16,7 +17,9 @@ export interface LogsWanted {
   readonly since?: string | undefined;
 }
 
-const latestMetric = metric.extend({ count: z.int().meta({ description: 'The number of values with this name.' }) });
+const latestMetric = metric.extend({
+  count: z.int().meta({ description: `The number of values with this name, up to ${MAX_COUNT}.` }),
+});
 
 const contents = z.object({ logs: z.array(log), metrics: z.array(latestMetric) });
 export const metricsOfSnapshot = contents.shape.metrics;
@@ -74,16 +77,26 @@ function contentsOf({ limit }: LogsWanted, since: number | undefined): Extra<z.o
       SELECT row_to_json(r) AS row, r.seq, row_number() OVER w AS nth,
              sum(octet_length(row_to_json(r)::text)) OVER w AS bytes
         FROM (SELECT ${LOG_COLUMNS} FROM @extschema@.agent_execution_logs l
-               WHERE l.execution_id = e.execution_id AND l.seq > $5
-               ORDER BY l.seq ${order} LIMIT $4) r
+               WHERE l.execution_id = e.execution_id AND l.seq > $3
+               ORDER BY l.seq ${order} LIMIT $2) r
       WINDOW w AS (ORDER BY r.seq ${order})) x
      WHERE nth = 1 OR bytes <= ${PAGE_BYTES})`;
   const metrics = `(
+    WITH RECURSIVE names AS (
+      SELECT min(m.metric_name) AS name, 1 AS nth FROM @extschema@.execution_metrics m WHERE m.execution_id = e.execution_id
+      UNION ALL
+      SELECT (SELECT min(m.metric_name) FROM @extschema@.execution_metrics m
+               WHERE m.execution_id = e.execution_id AND m.metric_name > names.name), nth + 1
+        FROM names WHERE name IS NOT NULL AND nth < ${MAX_NAMES})
     SELECT coalesce(json_agg(m ORDER BY metric_name), '[]') FROM (
-      SELECT DISTINCT ON (metric_name) metric_id, metric_name, metric_value, recorded_at,
-             count(*) OVER (PARTITION BY metric_name) AS count
-        FROM @extschema@.execution_metrics m WHERE m.execution_id = e.execution_id
-       ORDER BY metric_name, recorded_at DESC, metric_id DESC LIMIT ${MAX_NAMES}) m)`;
+      SELECT latest.*, counted.count FROM names
+        CROSS JOIN LATERAL (
+          SELECT m.metric_id, m.metric_name, m.metric_value, m.recorded_at FROM @extschema@.execution_metrics m
+           WHERE m.execution_id = e.execution_id AND m.metric_name = names.name
+           ORDER BY m.recorded_at DESC, m.metric_id DESC LIMIT 1) latest
+        CROSS JOIN LATERAL (
+          SELECT count(*) FROM (SELECT FROM @extschema@.execution_metrics m
+            WHERE m.execution_id = e.execution_id AND m.metric_name = names.name LIMIT ${MAX_COUNT}) few) counted) m)`;
   return {
     json: `json_build_object('logs', ${logs}, 'metrics', ${metrics})`,
     values: [limit, since ?? 0],

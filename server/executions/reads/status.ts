@@ -1,13 +1,14 @@
 import { Batch } from '../../ground/batch.js';
+import { OneAtATime } from '../../ground/one-at-a-time.js';
 import { Refusal } from '../../ground/refusal.js';
 import type { Database } from '../../ports/database.js';
 import type { Principal, Rights } from '../../ports/principal.js';
 import { refuseUnseen } from '../rules/existence.js';
 import type { ExecutionWithProgress, Progresses } from './progress.js';
 
-/** Maximum number of executions in one statement, and of concurrent statements. */
+/** Maximum number of executions in one statement, and of one user. */
 const BATCH_SIZE = 100;
-const STATEMENTS = 2;
+const OF_ONE = 10;
 
 export interface StatusesOptions {
   readonly progresses: Progresses;
@@ -16,23 +17,40 @@ export interface StatusesOptions {
   readonly serviceDatabase: Database;
 }
 
+interface Question {
+  readonly id: string;
+  readonly subject: string;
+}
+
 /**
  * Reads the status of single executions, for frequent polling by many clients. Access to the channel of the execution is
- * checked first, usually from the cache; then the concurrent requests of all principals share one statement.
+ * checked first, usually from the cache; then the concurrent requests of all principals share one statement. Executions whose
+ * events must be folded first do not hold up the others: they are read one after the other, in turn for each user.
  */
 export class Statuses {
   readonly #access: Rights;
-  readonly #batch: Batch<string, ExecutionWithProgress | undefined>;
+  readonly #batch: Batch<Question, ExecutionWithProgress | undefined>;
+  readonly #cold = new OneAtATime();
 
   constructor({ progresses, access, serviceDatabase }: StatusesOptions) {
     this.#access = access;
+    const foldings = new Batch<string, ExecutionWithProgress | undefined>(
+      ([id = '']) => serviceDatabase.transaction(async (sql) => [(await progresses.of(sql, [id])).get(id)]),
+      1,
+      1,
+    );
     this.#batch = new Batch(
-      async (ids) => {
-        const standings = await serviceDatabase.transaction((sql) => progresses.of(sql, [...new Set(ids)]));
-        return ids.map((id) => standings.get(id));
+      async (questions) => {
+        const ids = [...new Set(questions.map(({ id }) => id))];
+        const { found, cold } = await serviceDatabase.transaction((sql) => progresses.begin(sql, ids));
+        const unfolded = new Set(cold.map(({ record }) => record.execution_id));
+        return questions.map(({ id, subject }) =>
+          unfolded.has(id) ? this.#cold.run(subject, () => foldings.ask(id)) : found.get(id),
+        );
       },
       BATCH_SIZE,
-      STATEMENTS,
+      1,
+      { ofOne: OF_ONE, nameOf: ({ subject }) => subject },
     );
   }
 
@@ -46,6 +64,6 @@ export class Statuses {
       if (error instanceof Refusal && error.code === 'forbidden') return refuse();
       throw error;
     }
-    return (await this.#batch.ask(id)) ?? refuse();
+    return (await this.#batch.ask({ id, subject: principal.subject })) ?? refuse();
   }
 }

@@ -83,9 +83,11 @@ async function serve(route: Route, request: Request, response: Response, options
   const json = route.body === undefined ? undefined : await options.bodyOf(request, async () => principal);
   if (json !== undefined) refuseLossy(json);
   const gone = () => response.destroyed;
-  const databaseFor = (use: Use) => options.databaseFor({ principal, requestId, use, gone });
+  const parts = read(route, request, json);
+  const tenant = route.tenantOf?.(parts);
+  const databaseFor = (use: Use) => options.databaseFor({ principal, requestId, use, tenant, gone });
   const { status, body, etag, headers } = await route.handle({
-    ...read(route, request, json),
+    ...parts,
     path: `${request.baseUrl}${request.path}`,
     principal,
     database: databaseFor(route.method === 'get' ? 'read' : 'write'),
