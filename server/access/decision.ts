@@ -113,7 +113,8 @@ export class Decision {
 
   #apply(refused: Parameters<OnLost>[0] | null): void {
     this.#refused = refused;
-    this.#stale = false;
+    // A no that was on its way when access changed is applied, and not remembered.
+    this.#stale = this.#invalidated;
     this.#decidedAt = this.#clock.now();
     if (refused === null) return;
     for (const lost of [...this.#holders]) if (this.#holders.has(lost)) lost(refused);

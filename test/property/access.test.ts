@@ -82,6 +82,15 @@ const FOUND: readonly (readonly Step[])[] = [
     { do: 'decide', which: 0, how: 'answers' },
     { do: 'decide', which: 0, how: 'answers' },
   ],
+  // Refused by an answer that a change had overtaken: the next question is asked, and not answered from memory.
+  [
+    { do: 'refresh', which: 0, narrow: true, other: false },
+    { do: 'subscribe', which: 0, channel: a, since: 'start' },
+    { do: 'look', which: 0 },
+    { do: 'change', user: 'ann', channel: a, allowed: false, rings: true },
+    { do: 'decide', which: 0, how: 'answers' },
+    { do: 'subscribe', which: 0, channel: a, since: 'start' },
+  ],
 ];
 
 async function apply(world: PolicyWorld, clients: Watched[], step: Step): Promise<void> {
