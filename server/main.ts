@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
+import { RowcastError } from '@rowcast/client';
 import { parsePosition } from '@rowcast/client/protocol';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { listChannels } from './cli/channels.js';
@@ -40,6 +41,11 @@ function parseSince(since: string): string {
   const known = (since === 'start' || since === 'now' || parsePosition(since)) ?? parsePosition(`e.${since}`);
   if (known) return since;
   throw new InvalidArgumentError('Must be start, now, a seq like 42, or a position like 58326d.42.');
+}
+
+function parseUrl(url: string): string {
+  if (URL.canParse(url) && /^(https?|wss?):$/.test(new URL(url).protocol)) return url;
+  throw new InvalidArgumentError('Must be a URL such as http://127.0.0.1:4400.');
 }
 
 /** The option `--with`, which may be repeated. */
@@ -100,7 +106,7 @@ function makeProgram(): Command {
     .option('--since <position>', 'start, now, a seq, or a position', parseSince, 'now')
     .option('--json', 'one JSON object per line', false)
     .option('--record <file>', 'also record the events in a new file, for `rowcast verify`')
-    .option('--url <url>', 'the gateway (default: ROWCAST_URL)')
+    .option('--url <url>', 'the gateway (default: ROWCAST_URL)', parseUrl)
     .action((channel: string, options: Omit<WatchOptions, 'url'> & { url?: string }) => {
       const settled = config();
       return watch(channel, { ...options, url: options.url ?? settled.url }, settled);
@@ -127,7 +133,7 @@ function makeProgram(): Command {
     .command('channels')
     .description('list the channels, their heads, and how many subscribers each has on this gateway')
     .option('--json', 'as JSON', false)
-    .option('--url <url>', 'the gateway (default: ROWCAST_URL)')
+    .option('--url <url>', 'the gateway (default: ROWCAST_URL)', parseUrl)
     .action((options: { url?: string; json: boolean }) => {
       const settled = config();
       return listChannels({ json: options.json, url: options.url ?? settled.url }, settled);
@@ -149,6 +155,12 @@ function makeProgram(): Command {
   return program;
 }
 
+/** Whether the arguments or the settings are wrong. */
+function isMisuse(error: unknown): boolean {
+  if (error instanceof RowcastError) return error.code === 'invalid_channel';
+  return error instanceof ConfigError || error instanceof BadHistory;
+}
+
 /** The message of an error and how to fix it, if that is known, in one line. */
 function explained(error: unknown): string {
   const fix = error instanceof ConfigError ? undefined : fixOf(error);
@@ -165,5 +177,5 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : MISUSED); // commander has printed the error
   complain(`rowcast: ${explained(error)}`);
-  process.exitCode = error instanceof ConfigError || error instanceof BadHistory ? MISUSED : FAILED;
+  process.exitCode = isMisuse(error) ? MISUSED : FAILED;
 }

@@ -16,7 +16,7 @@ export class HttpRefusal extends Error {
  * `TypeError` for what is no URL of a gateway.
  */
 export function gatewayUrl(url: string, protocol: 'http' | 'ws', path: string): string {
-  if (!/^\s*(http|ws)s?:/i.test(url)) throw new TypeError(`url: neither http nor ws: ${url}`);
+  if (!/^\s*(http|ws)s?:/i.test(url)) throw new TypeError(`url: must begin with http or ws: ${url}`);
   const address = new URL(url);
   address.protocol = address.protocol.replace(/^(http|ws)/, protocol);
   address.pathname = address.pathname.replace(/\/$/, '') + path;

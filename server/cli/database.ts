@@ -27,6 +27,10 @@ export async function runMigrations(options: MigrateOptions, config: Config): Pr
 /** `rowcast uninstall`. Returns false if it was not confirmed, so that nothing was removed. */
 export async function runUninstall(options: UninstallOptions, config: Config): Promise<boolean> {
   const { confirmed = false } = options;
+  if (confirmed && config.databaseUrl === undefined) {
+    // It runs in a gateway, and every table in it was made for an evaluation.
+    throw new Error(`the embedded database is removed by deleting ${config.dataDir}, after \`rowcast up\` has ended`);
+  }
   const removed = await uninstall(await databaseOf(config), options);
   print(confirmed ? 'removed:' : 'this would be removed:', ...removed.map((line) => `  ${line}`));
   if (!confirmed) print('', 'Nothing was changed. To remove it, run this again with --yes.');

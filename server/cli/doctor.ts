@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Finding } from '../doctor/check.js';
 import { examine } from '../doctor/examine.js';
+import { connectedGateways } from '../doctor/pressure.js';
 import { executionsCheck } from '../executions/doctor.js';
 import type { Config } from '../settings/config.js';
 import { connectionsOf } from '../sources.js';
@@ -37,8 +38,9 @@ async function examineDatabase(config: Config): Promise<Finding[]> {
 
 const readiness = z.object({ status: z.string(), checks: z.record(z.string(), z.unknown()) });
 
-async function examineGateway({ url }: Config): Promise<Finding> {
+async function examineGateway(config: Config): Promise<Finding> {
   const name = 'gateway';
+  const { url } = config;
   const address = `${url.replace(/^ws/, 'http').replace(/\/$/, '')}/readyz`;
   try {
     const response = await fetch(address, { signal: AbortSignal.timeout(REQUEST_TIMEOUT) });
@@ -46,6 +48,16 @@ async function examineGateway({ url }: Config): Promise<Finding> {
     if (!body.success) {
       const fix = 'Set ROWCAST_URL to the URL of the gateway.';
       return { name, verdict: 'warning', found: `the server at ${url} is not a gateway`, fix };
+    }
+    const databaseUrl = await databaseOf(config).catch(() => null);
+    if (response.ok && databaseUrl !== null && (await connectedGateways(databaseUrl)) === 0) {
+      const found = `ready, at ${url}, but no gateway is connected to this database: it serves another one`;
+      return {
+        name,
+        verdict: 'warning',
+        found,
+        fix: 'Set ROWCAST_URL and DATABASE_URL to a gateway and its database.',
+      };
     }
     if (response.ok) return { name, verdict: 'ok', found: `ready, at ${url}`, fix: null };
     const failing = Object.entries(body.data.checks).filter(([, well]) => well === false);

@@ -3,6 +3,8 @@
  * workers) and the demo, and prints commands to try. After a signal it stops everything in reverse order.
  */
 import cluster from 'node:cluster';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { type Demo, startDemo } from '../executions/demo.js';
 import { EXTENSION as EXECUTIONS } from '../executions/schema.js';
 import { type Gateway, startGateway } from '../gateway.js';
@@ -55,6 +57,8 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     for (const end of ends.splice(0).reverse()) await end();
   };
   try {
+    // Before anything is changed, also in the database.
+    await assertFree(config);
     let failed = new Promise<never>(() => {});
     let databaseUrl = config.databaseUrl;
     if (databaseUrl === undefined) {
@@ -105,6 +109,14 @@ function explained(error: NodeJS.ErrnoException, { port, databaseUrl, dataDir }:
   return new Error(`port ${port} is taken: stop what listens there, or set ROWCAST_PORT`, { cause: error });
 }
 
+/** Rejects with `EADDRINUSE` if another program listens at the address of the gateway. */
+async function assertFree({ port, host }: Config): Promise<void> {
+  const probe = createServer().listen(port, host);
+  await once(probe, 'listening');
+  probe.close();
+  await once(probe, 'close');
+}
+
 function startGateways(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
   if (config.workers > 1) return startWorkers(config, databaseUrl, logger);
   const metrics = new Metrics();
@@ -125,6 +137,9 @@ function nextSignal(): Promise<NodeJS.Signals> {
   });
 }
 
+/** The channel of the commands that are printed. The tour of README has another one, so that its numbers begin at 1. */
+const CHANNEL = 'message:hello';
+
 interface Tour {
   readonly demo: Demo | null;
   /** Whether the login may write to the stream `message`. */
@@ -133,7 +148,8 @@ interface Tour {
 
 function greet(url: string, config: Config, databaseUrl: string, { demo, publishes }: Tour): void {
   const shown = withoutPassword(databaseUrl);
-  const psql = `psql ${config.databaseUrl === undefined ? shown : '"$DATABASE_URL"'} -c`;
+  const secret = shown !== databaseUrl;
+  const psql = `psql ${secret ? '"$DATABASE_URL"' : `'${shown}'`} -c`;
   print(`listening on ${url}`, `database ${shown}`);
   print(
     '',
@@ -143,22 +159,22 @@ function greet(url: string, config: Config, databaseUrl: string, { demo, publish
   );
   if (config.dashboard === 'on') print('', `Open ${url} to watch ${demo === null ? 'it' : 'the demo at work'}.`);
   const there = url === config.url ? '' : ` --url ${url}`;
-  print('', 'Try these commands, each in its own terminal:');
+  print('', `Try these commands, each in its own terminal${secret ? ', where DATABASE_URL is set as here' : ''}:`);
   if (demo === null) {
-    print(`  npx rowcast watch message:lobby${there}`);
+    print(`  npx rowcast watch ${CHANNEL}${there}`);
   } else {
     const [, execution] = demo.execution.split(':');
     print(
       `  npx rowcast watch ${demo.execution} --since start${there}`,
       `  npx rowcast watch ${demo.venture}${there}`,
       `  ${psql} "INSERT INTO ${demo.schema}.agent_execution_logs (execution_id, message) VALUES ('${execution}', 'hello')"`,
-      `  npx rowcast watch message:lobby${there}`,
+      `  npx rowcast watch ${CHANNEL}${there}`,
     );
   }
-  const publish = `"SELECT rowcast.publish('message:lobby', 'greeting', '{\\"hello\\":\\"world\\"}')"`;
+  const publish = `"SELECT rowcast.publish('${CHANNEL}', 'greeting', '{\\"hello\\":\\"world\\"}')"`;
   // In production the login of a gateway may not write: see docs/operations/roles.md.
   print(publishes ? `  ${psql} ${publish}` : `  psql, with a login that may write: -c ${publish}`);
   const curl = needsToken(config) ? 'curl -H "Authorization: Bearer $ROWCAST_TOKEN"' : 'curl';
-  print(`  ${curl} -N '${url}/v1/sse?channel=message:lobby'`, `  ${curl} ${url}/v1/channels`);
+  print(`  ${curl} -N '${url}/v1/sse?channel=${CHANNEL}'`, `  ${curl} ${url}/v1/channels`);
   print('', `The HTTP API, interactive: ${url}/api/docs`, '', 'Ctrl-C stops everything.');
 }

@@ -18,7 +18,12 @@ export async function watch(
   { since, json, url, record }: WatchOptions,
   { token }: Config,
 ): Promise<void> {
-  const report = (line: string) => complain(onOneLine(line));
+  let last = '';
+  /** A reason that is repeated with every attempt is printed once. */
+  const report = (line: string) => {
+    if (line !== last) complain(onOneLine(line));
+    last = line;
+  };
   const client = createClient({
     url,
     ...(token === undefined ? {} : { token }),

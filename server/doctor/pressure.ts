@@ -3,7 +3,7 @@
  * room for the connections of one more gateway.
  */
 import { z } from 'zod';
-import { type Check, DOCTOR, fault, formatDuration, type Outcome, ok, type Probe, warning } from './check.js';
+import { type Check, DOCTOR, fault, formatDuration, type Outcome, ok, Probe, warning } from './check.js';
 
 const session = z.object({
   pid: z.number(),
@@ -102,6 +102,10 @@ export const prepared: Check = {
   },
 };
 
+/** Each gateway has one listener. */
+const GATEWAYS = `(SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = 'rowcast listener' AND datname = current_database()) AS gateways`;
+
 const room = z.object({
   what: z.string(),
   most: z.number(),
@@ -132,8 +136,19 @@ const ROOM = `
     SELECT 'the limit of the database', datconnlimit, (SELECT count(*) FROM sessions WHERE datname = current_database()),
            format('ALTER DATABASE %I CONNECTION LIMIT -1;', current_database())
       FROM pg_database WHERE datname = current_database() AND datconnlimit >= 0)
-  SELECT *, (SELECT count(*) FROM sessions WHERE application_name = 'rowcast listener' AND datname = current_database()) AS gateways
-    FROM limits ORDER BY most - used`;
+  SELECT *, ${GATEWAYS} FROM limits ORDER BY most - used`;
+
+/** How many gateways are connected to a database; null if it does not say. */
+export async function connectedGateways(databaseUrl: string): Promise<number | null> {
+  const probe = new Probe(databaseUrl);
+  try {
+    return (await probe.readOne(z.object({ gateways: z.number() }), `SELECT ${GATEWAYS}`)).gateways;
+  } catch {
+    return null;
+  } finally {
+    await probe.close();
+  }
+}
 
 export const connections: Check = {
   name: 'connections',

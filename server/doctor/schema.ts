@@ -6,6 +6,8 @@ import { type Check, fault, type Outcome, ok, warning } from './check.js';
 
 const MIGRATE = 'npx rowcast migrate';
 
+export const NOT_INSTALLED = 'the schema rowcast does not exist';
+
 export const migrations: Check = {
   name: 'migrations',
   async run(probe) {
@@ -17,7 +19,7 @@ export const migrations: Check = {
                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'rowcast' AND c.relname = 'migrations') AS readable`,
     );
-    if (!schema || readable === null) return fault('the schema rowcast does not exist', MIGRATE);
+    if (!schema || readable === null) return fault(NOT_INSTALLED, MIGRATE);
     if (!readable) {
       return fault(`${role} may not read rowcast.migrations`, `GRANT ${GATEWAY_ROLE} TO ${role};`);
     }

@@ -26,7 +26,8 @@ const LOCK_TIMEOUT = 5_000;
 
 /**
  * Removes Rowcast from a database, which is then as it was before the installation. Returns the list of removed objects. If it is
- * not `confirmed`, everything is removed and rolled back, so that the list is exact. Rejects if an object is in use.
+ * not `confirmed`, everything is removed and rolled back, so that the list is exact. Rejects if an object is in use, or a
+ * gateway is connected.
  */
 export async function uninstall(databaseUrl: string, options: UninstallOptions = {}): Promise<string[]> {
   const { with: wanted, dropData = false, confirmed = false } = options;
@@ -37,6 +38,7 @@ export async function uninstall(databaseUrl: string, options: UninstallOptions =
     });
     const { rowCount: there } = await client.query(`SELECT WHERE to_regclass('rowcast.extensions') IS NOT NULL`);
     if (!there) throw new Error('Rowcast is not installed in this database');
+    if (confirmed) await refuseGateways(client);
     await client.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT}`);
     await client.query(`SELECT set_config('rowcast.drop_data', $1, true)`, [dropData ? 'on' : 'off']);
     const installed = (await client.query<Extension>(INSTALLED)).rows;
@@ -62,6 +64,18 @@ export async function uninstall(databaseUrl: string, options: UninstallOptions =
     if (wanted === undefined) await runScript(client, `${CORE}/uninstall.sql`, uninstallOf(CORE));
     return { result: removed, keep: confirmed };
   });
+}
+
+/** A running gateway would fail at each step, and go on trying. */
+async function refuseGateways(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ pid: number }>(
+    `SELECT pid FROM pg_stat_activity WHERE application_name = 'rowcast listener' AND datname = current_database()`,
+  );
+  if (rows.length === 0) return;
+  const sessions = rows.map(({ pid }) => pid).join(', ');
+  throw new Error(
+    `a gateway is connected to this database (sessions: ${sessions}): stop every gateway, then try again`,
+  );
 }
 
 /** Returns the objects that it has removed in addition to those that the script of the set reports. */

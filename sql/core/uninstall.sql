@@ -81,12 +81,16 @@ BEGIN
   LOOP
     BEGIN
       IF item.members <> '{}' THEN
-        RAISE dependent_objects_still_exist USING MESSAGE = format('%s is a member of it', array_to_string(item.members, ', '));
+        RAISE INFO '(the role % stays: % is a member of it)', item.rolname, array_to_string(item.members, ', ');
+        CONTINUE;
       END IF;
       EXECUTE format('DROP ROLE %I', item.rolname);
       RAISE INFO 'the role %', item.rolname;
-    EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN
-      RAISE INFO '(the role % stays: %)', item.rolname, SQLERRM;
+    EXCEPTION
+      WHEN dependent_objects_still_exist THEN
+        RAISE INFO '(the role % stays: another database of this server uses it)', item.rolname;
+      WHEN insufficient_privilege THEN
+        RAISE INFO '(the role % stays: this login may not drop it)', item.rolname;
     END;
   END LOOP;
   of_others := EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = gateway

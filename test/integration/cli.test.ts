@@ -58,6 +58,8 @@ test('up, watch, attach, channels, and a second start on the same data', async (
   await writer.end();
   expect(await run('attach', 'orders', '--key', 'shop', '--name', 'order')).toMatchObject({ code: 0 });
   expect((await run('attach', 'orders', '--key', 'nix')).errors).toContain('has no column nix');
+  expect(await run('watch', 'lobby')).toMatchObject({ code: 2, errors: expect.stringContaining('lobby') });
+  expect(await run('uninstall', '--yes')).toMatchObject({ code: 1, errors: expect.stringContaining('deleting') });
   const { output } = await run('channels');
   expect(output).toMatch(/^CHANNEL +HEAD +SUBSCRIBERS$/m);
   expect(output).toMatch(/^message:lobby +1 +1$/m);
@@ -88,6 +90,10 @@ test('what is called wrongly says so, with its exit code', async () => {
   expect(await run('wach')).toMatchObject({ code: 2, errors: expect.stringContaining('watch') });
   expect(await run('watch')).toMatchObject({ code: 2 });
   expect(await run('watch', 'message:a', '--url', 'http://127.0.0.1:1/', '--since', 'x y')).toMatchObject({ code: 2 });
+  expect(await run('watch', 'message:a', '--url', 'localhost:4400')).toMatchObject({
+    code: 2,
+    errors: expect.stringContaining('Must be a URL such as http://127.0.0.1:4400.'),
+  });
   expect(await run('channels', '--url', 'http://127.0.0.1:1')).toMatchObject({
     code: 1,
     errors: expect.stringContaining('no gateway responds'),

@@ -47,8 +47,12 @@ describe('the command', () => {
 
   test('asks the gateway, which leaves nothing to complain about', async () => {
     const gateway = await startTestGateway(database.url);
+    const other = await createDatabase();
     const { code, output } = await run({ DATABASE_URL: database.url, ROWCAST_URL: gateway.url }, '--json');
+    const elsewhere = await run({ DATABASE_URL: other.url, ROWCAST_URL: gateway.url });
+    expect(elsewhere.output).toMatch(/^gateway +warning +ready, at .*, but no gateway is connected to this database/m);
     await gateway.stop();
+    await other.drop();
     const all = JSON.parse(output) as Finding[];
     expect(all.at(-1)).toEqual({ name: 'gateway', verdict: 'ok', found: expect.stringContaining('ready'), fix: null });
     expect(complaints(all)).toEqual([]);
@@ -98,14 +102,7 @@ describe('the schema', () => {
       'migrations warning: ran, but unknown here: core/99-later.sql',
     ]);
     await writer.query('DROP SCHEMA rowcast CASCADE');
-    expect(complaints(await findings())).toEqual([
-      'migrations fault: the schema rowcast does not exist',
-      expect.stringContaining('rights skipped'),
-      expect.stringContaining('streams skipped'),
-      expect.stringContaining('readable skipped'),
-      expect.stringContaining('access skipped'),
-      expect.stringContaining('retention skipped'),
-    ]);
+    expect(complaints(await findings())).toEqual(['migrations fault: the schema rowcast does not exist']);
   });
 });
 

@@ -90,6 +90,8 @@ test('what is installed decides what a gateway serves, wherever its tables are',
   const core = await startTestGateway(url, { ROWCAST_JWT_SECRET: JWT_SECRET });
   expect((await ask(core, '/api/agents/executions?ids=00000000-0000-4000-8000-00000000000e', token)).status).toBe(404);
   expect((await ask(core, '/v1/poll?channel=message:lobby&wait=0', token)).status).toBe(403);
+  await expect(uninstall(url, { confirmed: true })).rejects.toThrow(/^a gateway is connected .* stop every gateway/);
+  expect(await uninstall(url)).toContain('the schema rowcast, with the events of the stream message');
   await core.stop();
 
   await migrate(url, { with: ['executions'], schema: 'The agents' });

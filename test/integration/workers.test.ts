@@ -104,11 +104,11 @@ test('workers whose primary is killed end by themselves, and let go of the datab
   expect(told).toContain('shutting_down');
 });
 
-test('a port that is taken is said once, and nothing is left running', async () => {
+test('a port that is taken is said once, before the database is touched, and nothing is left running', async () => {
   const gateway = await startGatewayProcess(database.url);
   const { port } = new URL(gateway.url);
   const second = runRowcast(['up', '--no-demo', '--workers', '2'], {
-    DATABASE_URL: database.url,
+    DATABASE_URL: 'postgres://nobody@127.0.0.1:1/nowhere',
     ROWCAST_PORT: port,
     ROWCAST_LOG_LEVEL: 'warn',
   });
