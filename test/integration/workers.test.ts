@@ -29,9 +29,13 @@ async function workersOf({ pid }: GatewayProcess): Promise<number[]> {
   return children.trim().split(' ').filter(Boolean).map(Number);
 }
 
+/** Of all workers; there is none while one of them is too busy to answer. */
 async function figure(url: string, name: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(new RegExp(`^rowcast_${name} (\\S+)$`, 'm').exec(text)?.[1]);
+  const whole = async () => {
+    const text = await (await fetch(`${url}/metrics`)).text();
+    return new RegExp(`^rowcast_${name} (\\S+)$`, 'm').exec(text)?.[1];
+  };
+  return Number(await until(whole, { what: `the metric ${name} of all workers` }));
 }
 
 const publish = (count: number) =>
