@@ -21,5 +21,6 @@ export class RowcastError extends Error {
 export function causeOf(reason: unknown): string {
   const { cause = reason } = Object(reason) as { cause?: unknown };
   const { errors = [] } = Object(cause) as { errors?: readonly unknown[] };
-  return String(errors[0] ?? cause);
+  const first: unknown = errors[0] ?? cause;
+  return first instanceof Error ? first.message : String(first);
 }

@@ -16,7 +16,6 @@ const FIXES: Readonly<Record<string, string>> = {
     'Grant the right that is missing: `npx rowcast doctor` says which; for the database itself, GRANT CONNECT ON DATABASE … TO …',
   '53300':
     'Raise the limit that it names (max_connections needs a restart of PostgreSQL; ALTER ROLE or ALTER DATABASE … CONNECTION LIMIT … does not), or end sessions that are not needed.',
-  '55000': 'Let sessions into the database: ALTER DATABASE … ALLOW_CONNECTIONS true.',
   '57P03': 'PostgreSQL is starting or stopping: wait, and look at its log.',
   ECONNREFUSED: 'Start PostgreSQL there, or correct host and port in DATABASE_URL; see listen_addresses.',
   ENOTFOUND: 'Correct the host in DATABASE_URL.',
@@ -38,8 +37,9 @@ const FIXES: Readonly<Record<string, string>> = {
     'Name the host in DATABASE_URL as its certificate does; or write sslmode=verify-ca with sslrootcert, which does not compare the name.',
 };
 
-/** Fixes for errors of the driver without a code, by message. */
+/** Fixes for errors without a code, or with one that has many causes, by message. */
 const FIXES_BY_TEXT: readonly (readonly [RegExp, string])[] = [
+  [/not currently accepting connections/, 'Let sessions into the database: ALTER DATABASE … ALLOW_CONNECTIONS true.'],
   [/does not support SSL/, 'Write sslmode=disable in DATABASE_URL, or turn on ssl in PostgreSQL.'],
   [/timeout|timed out/i, 'See whether a firewall is in between, and whether PostgreSQL answers others.'],
 ];

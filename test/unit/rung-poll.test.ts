@@ -197,7 +197,7 @@ describe('poll', () => {
     await last().answer(expired, 401);
     await say({ type: 'refresh', id: 3, token: 'fresh' });
     await last().answer('a page of a proxy', 502);
-    expect(heard).toEqual(['paused token_expired', 'close 1006 Error: HTTP status 502']);
+    expect(heard).toEqual(['paused token_expired', 'close 1006 HTTP status 502']);
   });
 
   test('a gateway that cannot tell whose token it is has lost the connection, and none of its channels', async () => {
@@ -221,8 +221,8 @@ describe('poll', () => {
     [429, { error: { code: 'rate_limited', message: 'why' } }, ['error rate_limited', 'close 4006 why']],
     [401, { error: { code: 'unauthorized', message: 'why' } }, ['error unauthorized', 'close 4501 why']],
     [503, { error: { code: 'unavailable', message: 'why' } }, ['error unavailable', 'close 1006 why']],
-    [403, 'a page of a proxy', ['close 1006 Error: HTTP status 403']],
-    [200, ['no answer'], ['close 1006 TypeError: frames is not iterable']],
+    [403, 'a page of a proxy', ['close 1006 HTTP status 403']],
+    [200, ['no answer'], ['close 1006 frames is not iterable']],
   ])('HTTP status %i with %j', async (status, body, said) => {
     await last().answer(body, status, { 'Retry-After': '7' });
     expect(heard).toEqual(said);
