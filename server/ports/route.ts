@@ -61,6 +61,10 @@ interface Description {
   readonly responses: Readonly<Record<number, DocumentedResponse>>;
   /** Error codes in addition to those that every operation may return. */
   readonly refusals: readonly AnyErrorCode[];
+  /** Called before the body is read. Rejects with `Refusal` if the principal may not even see what the request is about. */
+  admit?(
+    input: Pick<RouteInput<unknown, unknown, unknown, unknown>, 'params' | 'principal' | 'database'>,
+  ): Promise<void>;
   /** Whose data a request is about, if its path or query shows it. */
   tenantOf?(parts: { readonly params: unknown; readonly query: unknown }): string | undefined;
 }

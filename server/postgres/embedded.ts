@@ -1,6 +1,10 @@
 /**
  * Runs an embedded PostgreSQL as a child of this process, for `rowcast up` without DATABASE_URL and for tests: creates the
  * cluster on the first start, chooses a port, and starts and stops the server. The server never outlives this process.
+ *
+ * It asks for no password, and whoever reaches it is its superuser, which may run programs. So it listens on a socket in the
+ * folder of the cluster only, which PostgreSQL requires to be closed to other accounts (mode 700). The port is the name of
+ * the socket. Tests that need TCP set `listen_addresses`.
  */
 import { spawnSync } from 'node:child_process';
 import { chown, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
@@ -41,6 +45,9 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   const dataDir = resolve(options.dataDir);
   const cluster = join(dataDir, 'pgdata');
 
+  if (Buffer.byteLength(join(cluster, '.s.PGSQL.65535')) > MAX_SOCKET_PATH) {
+    throw new Error(`the path ${dataDir} is too long for a socket: name a shorter one in ROWCAST_DATA_DIR`);
+  }
   const runAs = await serverUser(cluster);
   const binaries = await findBinaries(runAs, options.binDir);
   await mkdir(dataDir, { recursive: true });
@@ -64,11 +71,14 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
 export async function runningUrl(dataDir: string): Promise<string | null> {
   const lines = (await readFile(join(dataDir, 'pgdata', 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
   const [pid, , , port] = lines.map(Number);
-  return pid && port && isAlive(pid) ? urlOf(port) : null;
+  return pid && port && isAlive(pid) ? urlOf(join(dataDir, 'pgdata'), port) : null;
 }
 
-function urlOf(port: number): string {
-  return `postgres://postgres@127.0.0.1:${port}/postgres`;
+/** The most that the kernel allows for the path of a socket, in bytes: 107 on Linux, 103 on macOS. */
+const MAX_SOCKET_PATH = 103;
+
+function urlOf(cluster: string, port: number): string {
+  return `postgres://postgres@${encodeURIComponent(resolve(cluster))}:${port}/postgres`;
 }
 
 async function startServer(
@@ -77,12 +87,8 @@ async function startServer(
   { postgres, version }: Binaries,
   runAs: RunAs,
 ): Promise<EmbeddedPostgres> {
-  const all = {
-    listen_addresses: '127.0.0.1',
-    // Relative to the cluster, so that the path of the socket cannot exceed the 107 bytes that the kernel allows.
-    unix_socket_directories: '.',
-    ...settings,
-  };
+  // The socket is relative to the cluster, which the server may enter even where it may not enter the folders above.
+  const all = { listen_addresses: '', unix_socket_directories: '.', ...settings };
   const args = ['-D', pathFor(runAs, cluster), '-p', `${port}`];
   for (const [name, value] of Object.entries(all)) args.push('-c', `${name}=${value}`);
 
@@ -91,7 +97,7 @@ async function startServer(
   const pid = Number.parseInt(await readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10);
   return {
     ...server,
-    url: urlOf(port),
+    url: all.listen_addresses === '' ? urlOf(cluster, port) : `postgres://postgres@127.0.0.1:${port}/postgres`,
     port,
     dataDir,
     version,

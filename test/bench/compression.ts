@@ -11,12 +11,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { agentRuns } from '../support/agent-runs.js';
 import { NO_RATES } from '../support/gateway.js';
 import { type GatewayProcess, startGatewayProcess } from '../support/process.js';
 import { encodeFrame, TEXT } from '../support/raw-websocket.js';
+import { startEmbedded } from '../support/server.js';
 
 const SOCKETS = 1_000;
 const ROWS = 60;

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { createClient } from '../../client/node.js';
-import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { startTestGateway } from '../support/gateway.js';
+import { startEmbedded } from '../support/server.js';
 
 const ROUNDS = 6;
 const ROWS_PER_ROUND = 200;

@@ -10,11 +10,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { addLogs, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
 import { NO_RATES } from '../support/gateway.js';
 import { startGatewayProcess } from '../support/process.js';
+import { startEmbedded } from '../support/server.js';
 
 const POLLERS = 100;
 const ROWS = 1_000;

@@ -4,8 +4,8 @@ import { chown, mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
+import { type EmbeddedPostgres, startEmbedded } from '../support/server.js';
 import { until } from '../support/until.js';
 import { SCHEMA } from './schema.js';
 

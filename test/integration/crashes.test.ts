@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { freePort } from '../../server/ground/free-port.js';
-import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Follower, follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
 import { killAll, startGatewayProcess } from '../support/process.js';
+import { startEmbedded } from '../support/server.js';
 import { until } from '../support/until.js';
 import { connectWriter, log, newExecution } from '../support/writer.js';
 

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
@@ -58,19 +58,36 @@ test('the server runs with UTF-8, the settings asked for, and the version it tel
   const server = await start({ settings: { wal_level: 'logical', 'app.motto': "it's, fine" } });
   const settings = ['server_encoding', 'wal_level', 'app.motto', 'server_version', 'listen_addresses'];
   const shown = await query(server, settings.map((name) => `SELECT current_setting('${name}')`).join(' UNION ALL '));
-  expect(shown).toEqual(['UTF8', 'logical', "it's, fine", server.version, '127.0.0.1']);
+  expect(shown).toEqual(['UTF8', 'logical', "it's, fine", server.version, '']);
 });
 
 test('another port is taken when somebody else listens on the last one, unless that one was asked for', async () => {
-  const { port, stop } = await start();
+  const settings = { listen_addresses: '127.0.0.1' };
+  const { port, stop } = await start({ settings });
   await stop();
   const squatter = createServer().listen(port, '127.0.0.1');
   await once(squatter, 'listening');
 
-  await expect(start({ port })).rejects.toThrow('Address already in use');
-  expect((await start()).port).not.toBe(port);
+  await expect(start({ port, settings })).rejects.toThrow('Address already in use');
+  expect((await start({ settings })).port).not.toBe(port);
 
   squatter.close();
+});
+
+test('no other account of the machine reaches it: a socket in a folder of mode 700, no TCP, and no secret in its environment', async () => {
+  process.env.ROWCAST_TEST_SECRET = 'a secret of the gateway';
+  const { url, port } = await start().finally(() => delete process.env.ROWCAST_TEST_SECRET);
+  expect(new URL(url).host).toBe(`${encodeURIComponent(join(dataDir, 'pgdata'))}:${port}`);
+  const socket = createConnection(port, '127.0.0.1');
+  const refused = await new Promise((resolve) => socket.once('connect', resolve).once('error', resolve));
+  expect(refused).toMatchObject({ code: 'ECONNREFUSED' });
+  expect((await stat(join(dataDir, 'pgdata'))).mode & 0o777).toBe(0o700);
+  expect(await readFile(`/proc/${await postmasterPid()}/environ`, 'utf8')).not.toContain('secret');
+});
+
+test('a path that is too long for a socket is named before anything is made', async () => {
+  const long = join(dataDir, 'x'.repeat(100));
+  await expect(startEmbedded({ dataDir: long })).rejects.toThrow('too long for a socket');
 });
 
 test('a second start on the same directory names the server that is in the way', async () => {

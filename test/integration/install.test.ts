@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { executionsCheck } from '../../server/executions/doctor.js';
-import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { uninstall } from '../../server/postgres/uninstall.js';
 import { ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
@@ -11,6 +10,7 @@ import { clusters, createDatabase, type TestDatabase } from '../support/database
 import { complaints, findingsAt, fixFor, foundBy } from '../support/doctor.js';
 import { startTestGateway } from '../support/gateway.js';
 import { killAll, runRowcast } from '../support/process.js';
+import { startEmbedded } from '../support/server.js';
 import { connectWriter } from '../support/writer.js';
 
 /** A database without Rowcast, on the server of the tests, whose roles are there. */

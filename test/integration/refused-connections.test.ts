@@ -6,11 +6,11 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { type Gateway, startGateway } from '../../server/gateway.js';
 import { makeLogger } from '../../server/ground/logger.js';
-import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { readConfig } from '../../server/settings/config.js';
 import { poll } from '../support/poll.js';
 import { killAll, runRowcast } from '../support/process.js';
+import { type EmbeddedPostgres, startEmbedded } from '../support/server.js';
 import { until } from '../support/until.js';
 
 interface Line {

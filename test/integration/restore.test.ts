@@ -7,13 +7,13 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
-import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { testClient } from '../support/client.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
 import { follow, seqs } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
 import { lacks } from '../support/installed.mjs';
+import { type EmbeddedPostgres, startEmbedded } from '../support/server.js';
 import { until } from '../support/until.js';
 import { connectWriter, log, newExecution, processId } from '../support/writer.js';
 

@@ -3,12 +3,12 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
-import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { testClient } from '../support/client.js';
 import { complaints, findingsAt, foundBy } from '../support/doctor.js';
 import { follow } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
+import { startEmbedded } from '../support/server.js';
 import { connectWriter } from '../support/writer.js';
 
 const PAGE = readFileSync(join(import.meta.dirname, '../../docs/operations/roles.md'), 'utf8');

@@ -5,13 +5,13 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { fixOf, messageOf } from '../../server/postgres/connect-errors.js';
 import { connectOptions } from '../../server/postgres/connect-options.js';
-import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { AUTHORITY, OTHER_AUTHORITY, SERVER_CERTIFICATE, SERVER_KEY } from '../support/certificates.js';
 import { testClient } from '../support/client.js';
 import { follow } from '../support/follow.js';
 import { startTestGateway } from '../support/gateway.js';
 import { killAll, runRowcast } from '../support/process.js';
+import { type EmbeddedPostgres, startEmbedded } from '../support/server.js';
 
 let folder: string;
 let server: EmbeddedPostgres;

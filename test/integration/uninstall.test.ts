@@ -8,11 +8,11 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { Executions } from '../../server/executions/rules/executions.js';
 import { connectDatabase } from '../../server/postgres/connect-database.js';
-import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { installedExtensions } from '../../server/postgres/extensions.js';
 import { type MigrateOptions, migrate } from '../../server/postgres/migrate.js';
 import { type UninstallOptions, uninstall } from '../../server/postgres/uninstall.js';
 import { catalogueOf } from '../support/catalogue.js';
+import { type EmbeddedPostgres, startEmbedded } from '../support/server.js';
 import { connectWriter } from '../support/writer.js';
 
 /** An application with names that Rowcast uses as well, tables with data, and rights of its own. */

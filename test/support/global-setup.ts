@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { removeClientVariables } from '../../server/postgres/client-variables.js';
-import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { isAlive } from '../../server/postgres/supervise.js';
 import { TEMPLATE } from './database.js';
 import { postgresFolders } from './installed.mjs';
 import { program } from './programs.js';
+import { type EmbeddedPostgres, startEmbedded } from './server.js';
 
 const SETTINGS = {
   fsync: 'off',

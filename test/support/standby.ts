@@ -3,10 +3,10 @@ import { chown, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { freePort } from '../../server/ground/free-port.js';
-import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { type RunAs, startSupervised } from '../../server/postgres/supervise.js';
 import { programPath } from './installed.mjs';
+import { type EmbeddedPostgres, startEmbedded } from './server.js';
 
 const NOBODY = { uid: 65534, gid: 65534 };
 

@@ -29,12 +29,17 @@ export function executionApi({ schema, access, serviceDatabase, bounds }: Execut
     ...progressRoutes(statuses),
     ...writeRoutes(bounds),
   ];
+  const admit: Route['admit'] = async ({ params, principal, database }) => {
+    const { execution_id } = named.parse(Object(params));
+    if (execution_id !== undefined) await statuses.admit(principal, ofExecutions(database, schema), execution_id);
+  };
   return routes.map((route) => ({
     ...route,
     tenantOf: (parts) => {
       const { execution_id, venture_id } = named.parse({ ...Object(parts.query), ...Object(parts.params) });
       return venture_id ?? (execution_id === undefined ? undefined : progresses.ventureOf(execution_id));
     },
+    ...(route.body !== undefined && { admit }),
     handle: (input) =>
       route.handle({
         ...input,

@@ -54,16 +54,22 @@ export class Statuses {
     );
   }
 
-  /** `own` is the database with the rights of the principal. Rejects with `Refusal` or `Unavailable`. */
-  async of(principal: Principal, own: Database, id: string): Promise<ExecutionWithProgress> {
-    const refuse = () => own.transaction((sql) => refuseUnseen(sql, 'execution', id));
+  /** `own` is the database with the rights of the principal. Rejects with `Refusal` or `Unavailable` if it may not see the execution. */
+  async admit(principal: Principal, own: Database, id: string): Promise<void> {
     try {
       const permit = await this.#access.hold(principal, `execution:${id}`, () => {});
       permit.release();
     } catch (error) {
-      if (error instanceof Refusal && error.code === 'forbidden') return refuse();
+      if (error instanceof Refusal && error.code === 'forbidden') return refuse(own, id);
       throw error;
     }
-    return (await this.#batch.ask({ id, subject: principal.subject })) ?? refuse();
+  }
+
+  /** Rejects as `admit` does. */
+  async of(principal: Principal, own: Database, id: string): Promise<ExecutionWithProgress> {
+    await this.admit(principal, own, id);
+    return (await this.#batch.ask({ id, subject: principal.subject })) ?? refuse(own, id);
   }
 }
+
+const refuse = (own: Database, id: string) => own.transaction((sql) => refuseUnseen(sql, 'execution', id));

@@ -79,7 +79,11 @@ async function serve(route: Route, request: Request, response: Response, options
   const requestId = requestIdOf(request, response);
   if (options.logger.isLevelEnabled('debug')) logWhenAnswered(route, requestId, response, options.logger);
   const principal = await options.principalOf(request);
-  // After authentication: a client without a token cannot make the gateway read a body.
+  const { params } = route;
+  const target = route.admit === undefined ? undefined : params?.safeParse(request.params);
+  const short = () => options.databaseFor({ principal, requestId, use: 'short', gone: () => response.destroyed });
+  if (target?.success) await route.admit?.({ params: target.data, principal, database: short() });
+  // After that: a client without a token, or without a right, cannot make the gateway read a body.
   const json = route.body === undefined ? undefined : await options.bodyOf(request, async () => principal);
   if (json !== undefined) refuseLossy(json);
   const gone = () => response.destroyed;
@@ -144,12 +148,15 @@ function read(route: Route, request: Request, json: unknown) {
 
 /** Refuses values that are valid JSON, and that JavaScript would lose silently. A loop: JSON may be nested deeper than calls. */
 function refuseLossy(json: unknown): void {
-  const waiting = [json];
-  while (waiting.length > 0) {
-    const value = waiting.pop();
+  const nested: object[] = [];
+  const look = (value: unknown) => {
     if (value === Infinity || value === -Infinity) throw new Refusal('invalid_request', 'a number is too large');
-    if (typeof value !== 'object' || value === null) continue;
+    if (typeof value === 'object' && value !== null) nested.push(value);
+  };
+  look(json);
+  for (let value = nested.pop(); value !== undefined; value = nested.pop()) {
     if (Object.hasOwn(value, '__proto__')) throw new Refusal('invalid_request', 'the body has the name __proto__');
-    for (const part of Array.isArray(value) ? value : Object.values(value)) waiting.push(part);
+    if (Array.isArray(value)) for (const part of value) look(part);
+    else for (const name in value) look((value as Record<string, unknown>)[name]);
   }
 }
