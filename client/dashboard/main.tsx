@@ -5,5 +5,7 @@ import { App } from './app.js';
 import { applyTheme } from './theme.js';
 
 applyTheme();
+// A relative address would be resolved again after each change of the address of the page.
+for (const link of document.querySelectorAll('link')) link.setAttribute('href', link.href);
 const page = document.getElementById('page');
 if (page !== null) createRoot(page).render(<App />);

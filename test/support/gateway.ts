@@ -1,4 +1,4 @@
-import { type LocalGateway, startGateway } from '../../server/gateway.js';
+import { type GatewayOptions, type LocalGateway, startGateway } from '../../server/gateway.js';
 import { makeLogger } from '../../server/ground/logger.js';
 import { type Config, readConfig } from '../../server/settings/config.js';
 
@@ -17,7 +17,8 @@ export function startTestGateway(
   databaseUrl: string,
   settings: Record<string, string> = {},
   values: Partial<Config> = {},
+  options: GatewayOptions = { dashboard: null },
 ): Promise<LocalGateway> {
   const config = { ...readConfig({ ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'error', ...settings }), ...values };
-  return startGateway(config, databaseUrl, makeLogger(config.logLevel));
+  return startGateway(config, databaseUrl, makeLogger(config.logLevel), options);
 }

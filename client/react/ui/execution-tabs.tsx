@@ -68,8 +68,8 @@ export function ExecutionTabs(props: ExecutionTabsProps): ReactElement {
             {(counts[each] ?? 0) > 0 && <span className="rc-tabs__count">{whole(counts[each] ?? 0)}</span>}
           </button>
         ))}
-        {linkOf !== undefined && <CopyLink address={linkOf(view.row ?? view.at ?? progress.seq)} />}
       </div>
+      {linkOf !== undefined && <CopyLink address={linkOf(view.row ?? view.at ?? progress.seq)} />}
       <div id={`${name}-panel`} className="rc-tabs__panel" role="tabpanel" aria-labelledby={`${name}-${tab}`}>
         {tab === 'log' && (
           <LogPanel channel={channel} view={view} onView={onView} agents={agents.map(({ name }) => name)} />

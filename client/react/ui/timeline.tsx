@@ -41,7 +41,9 @@ export function AgentTimeline(props: AgentTimelineProps): ReactElement {
     from: Math.min(...timed.map(({ from }) => from), now ?? Number.POSITIVE_INFINITY),
     to: Math.max(...timed.map(({ to }) => to)),
   };
-  const shown = range ?? all;
+  // In steps, so that the bars do not move with every second.
+  const running = timed.some(({ step }) => step.status === 'running');
+  const shown = range ?? (running ? { from: all.from, to: all.from + stepAbove(all.to - all.from) } : all);
   const span = Math.max(1, shown.to - shown.from);
   const zoom = (by: number) => {
     const middle = (shown.from + shown.to) / 2;
@@ -139,6 +141,12 @@ export function AgentTimeline(props: AgentTimelineProps): ReactElement {
       )}
     </div>
   );
+}
+
+/** The least of 1, 2, 5, 10, 20 and so on seconds that is not below a duration. */
+function stepAbove(milliseconds: number): number {
+  const power = 10 ** Math.floor(Math.log10(Math.max(1_000, milliseconds)));
+  return ([1, 2, 5].find((factor) => factor * power >= milliseconds) ?? 10) * power;
 }
 
 interface Timed {
