@@ -1,6 +1,9 @@
 import type { Extension } from '../ports/extension.js';
 import { SERVICE } from '../ports/principal.js';
 import { executionApi } from './api/routes.js';
+import { Progresses } from './reads/progress.js';
+import { ofExecutions } from './schema.js';
+import { HealthTicker } from './service/health-ticker.js';
 
 const ABOUT = `Reads and writes agent executions over HTTP. Live events arrive over WebSocket, SSE or polls: subscribe to
 \`execution:<execution_id>\` with \`since=<position>\`, where \`position\` comes from a response. The events continue the
@@ -12,14 +15,28 @@ const TAGS = {
   Progress: 'Status, steps and metrics, for frequent polling.',
 };
 
-/** The extension for agent executions: their part of the HTTP API. `schema` is that of their tables, as SQL writes its name. */
+/** The extension for agent executions: their part of the HTTP API, and their health. `schema` is that of their tables, as SQL writes its name. */
 export function executions(schema: string): Extension {
+  const progresses = new Progresses();
+  let ticker: HealthTicker | undefined;
   return {
     name: 'executions',
     exposedHeaders: ['Idempotent-Replayed'],
     api({ access, databaseFor, bounds }) {
       const serviceDatabase = databaseFor({ principal: SERVICE, requestId: 'status', use: 'short', gone: () => false });
-      return { about: ABOUT, tags: TAGS, routes: executionApi({ schema, access, serviceDatabase, bounds }) };
+      return {
+        about: ABOUT,
+        tags: TAGS,
+        routes: executionApi({ schema, progresses, access, serviceDatabase, bounds }),
+      };
+    },
+    start({ databaseFor, logger }) {
+      const database = databaseFor({ principal: SERVICE, requestId: 'health', use: 'write', gone: () => false });
+      ticker = new HealthTicker({ database: ofExecutions(database, schema), progresses, logger });
+      ticker.start();
+    },
+    async stop() {
+      await ticker?.stop();
     },
   };
 }

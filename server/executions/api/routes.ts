@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { Searches } from '../../limits/search.js';
 import type { Route } from '../../ports/route.js';
-import { Progresses } from '../reads/progress.js';
+import type { Progresses } from '../reads/progress.js';
 import { Statuses, type StatusesOptions } from '../reads/status.js';
 import { ofExecutions } from '../schema.js';
 import { executionRoutes } from './executions.js';
@@ -12,6 +12,7 @@ import { type WriteBounds, writeRoutes } from './writes.js';
 interface ExecutionApiOptions extends Omit<StatusesOptions, 'progresses'> {
   /** The schema of the tables, as SQL writes its name. */
   readonly schema: string;
+  readonly progresses: Progresses;
   readonly bounds: WriteBounds;
 }
 
@@ -19,8 +20,7 @@ interface ExecutionApiOptions extends Omit<StatusesOptions, 'progresses'> {
 const named = z.object({ execution_id: z.string().optional(), venture_id: z.string().optional() });
 
 /** Returns all routes of executions. */
-export function executionApi({ schema, access, serviceDatabase, bounds }: ExecutionApiOptions): Route[] {
-  const progresses = new Progresses();
+export function executionApi({ schema, progresses, access, serviceDatabase, bounds }: ExecutionApiOptions): Route[] {
   const statuses = new Statuses({ progresses, access, serviceDatabase: ofExecutions(serviceDatabase, schema) });
   const searches = new Searches();
   const routes = [

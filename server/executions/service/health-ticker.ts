@@ -1,0 +1,83 @@
+/**
+ * Writes the health of running executions, each once in a slot of time, however many gateways there are: the key of the table
+ * decides which of them writes it. Readers are told by the event `health-update`. It is the health that every client computes.
+ */
+import { healthOf } from '@rowcast/client/progress';
+import { z } from 'zod';
+import type { Logger } from '../../ground/logger.js';
+import type { Database } from '../../ports/database.js';
+import type { Progresses } from '../reads/progress.js';
+
+/** The length of a slot, in milliseconds. */
+export const SLOT = 30_000;
+
+/** The number of executions that are read in one transaction, and in one tick: those that were written to last. */
+const BATCH = 50;
+const MAX_EXECUTIONS = 1_000;
+
+export interface HealthTickerOptions {
+  /** With the rights of a service, on the tables of executions. */
+  readonly database: Database;
+  readonly progresses: Progresses;
+  readonly logger: Logger;
+}
+
+export class HealthTicker {
+  readonly #database: Database;
+  readonly #progresses: Progresses;
+  readonly #logger: Logger;
+  #timer: NodeJS.Timeout | undefined;
+  #ticking: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor({ database, progresses, logger }: HealthTickerOptions) {
+    this.#database = database;
+    this.#progresses = progresses;
+    this.#logger = logger;
+  }
+
+  start(): void {
+    // At a time of its own within the slot: gateways that began together would all compute at once.
+    const next = SLOT - (Date.now() % SLOT) + Math.random() * (SLOT / 10);
+    this.#timer = setTimeout(() => {
+      this.#ticking = this.tick(Date.now())
+        .catch((error: unknown) => this.#logger.warn({ err: error }, 'the health of executions could not be written'))
+        .then(() => {
+          if (!this.#stopped) this.start();
+        });
+    }, next);
+  }
+
+  /** Waits for the present tick. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#ticking;
+  }
+
+  /** Writes the health at a time, in milliseconds since 1970. */
+  async tick(now: number): Promise<void> {
+    const slot = Math.floor(now / SLOT);
+    const due = `SELECT e.execution_id AS id FROM @extschema@.agent_executions e
+      WHERE e.status = 'running' AND NOT EXISTS (SELECT FROM @extschema@.execution_health_snapshots h
+        WHERE h.execution_id = e.execution_id AND h.slot = $1)
+      ORDER BY e.updated_at DESC LIMIT ${MAX_EXECUTIONS}`;
+    const ids = await this.#database.transaction((sql) => sql.query(due, [slot], z.object({ id: z.guid() })));
+    for (let from = 0; from < ids.length && !this.#stopped; from += BATCH) {
+      const batch = ids.slice(from, from + BATCH).map(({ id }) => id);
+      const found = await this.#database.transaction((sql) => this.#progresses.of(sql, batch));
+      // A transaction for each: it holds the channel of its execution, whose writers wait.
+      for (const [id, { state }] of found) {
+        const { score, word, reasons, predictedEnd } = healthOf(state, now);
+        const end = predictedEnd === null ? null : new Date(predictedEnd.expected).toISOString();
+        await this.#database.transaction((sql) =>
+          sql.query(
+            'SELECT rowcast.record_health($1, $2, $3, $4, $5::jsonb, $6::timestamptz)::text AS done',
+            [id, slot, score, word, JSON.stringify(reasons), end],
+            z.object({ done: z.string() }),
+          ),
+        );
+      }
+    }
+  }
+}
