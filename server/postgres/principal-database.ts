@@ -50,11 +50,17 @@ export function poolDatabase(pool: pg.Pool): Database {
   return database(pool, () => `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${localSettings(TEXT_SETTINGS)}`);
 }
 
+/**
+ * How long a transaction may wait for its process, in milliseconds. One that is frozen or cut off between two statements would
+ * keep its locks until the server notices, and others would wait for them.
+ */
+const IDLE = { idle_in_transaction_session_timeout: '5000' };
+
 /** SQL expressions that set each setting for the transaction. */
 function localSettings(settings: Readonly<Record<string, string>>): string {
   const set = ([name, value]: [string, string]) =>
     `set_config(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)}, true)`;
-  return Object.entries(settings).map(set).join(', ');
+  return Object.entries({ ...settings, ...IDLE }).map(set).join(', ');
 }
 
 /** `begin` is sent as one query, so that a transaction costs two round trips besides its statements. */
