@@ -33,7 +33,7 @@ export interface WorkerOptions {
 }
 
 /** Delays between claims that found nothing, in milliseconds: the first, its factor, and the maximum. */
-const POLL = { first: 20, factor: 1.5, max: 1_000 };
+const POLL = { first: 20, factor: 1.5, max: 500 };
 /** How often the leases of running tasks are checked, in milliseconds: an agent elsewhere is aborted within that. */
 const CHECK = 500;
 /** The minimum time between two checks that rows have caused, in milliseconds. */
