@@ -60,7 +60,9 @@ const IDLE = { idle_in_transaction_session_timeout: '5000' };
 function localSettings(settings: Readonly<Record<string, string>>): string {
   const set = ([name, value]: [string, string]) =>
     `set_config(${pg.escapeLiteral(name)}, ${pg.escapeLiteral(value)}, true)`;
-  return Object.entries({ ...settings, ...IDLE }).map(set).join(', ');
+  return Object.entries({ ...settings, ...IDLE })
+    .map(set)
+    .join(', ');
 }
 
 /** `begin` is sent as one query, so that a transaction costs two round trips besides its statements. */

@@ -152,7 +152,9 @@ test('I6: a client that is not known is read one frame, and leaves a second afte
 test('a request that is being answered is not cut by connections that ask for nothing', async () => {
   const { port } = new URL(gateway.url);
   const silent = () => {
-    const socket = connect(Number(port), '127.0.0.1').on('error', () => {}).resume();
+    const socket = connect(Number(port), '127.0.0.1')
+      .on('error', () => {})
+      .resume();
     sockets.push(socket);
     return socket;
   };
