@@ -3,7 +3,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
-import { RowcastError } from '@rowcast/client';
 import { parsePosition } from '@rowcast/client/protocol';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { listChannels } from './cli/channels.js';
@@ -157,8 +156,8 @@ function makeProgram(): Command {
 
 /** Whether the arguments or the settings are wrong. */
 function isMisuse(error: unknown): boolean {
-  if (error instanceof RowcastError) return error.code === 'invalid_channel';
-  return error instanceof ConfigError || error instanceof BadHistory;
+  const { code } = Object(error) as { code?: unknown };
+  return error instanceof ConfigError || error instanceof BadHistory || code === 'invalid_channel';
 }
 
 /** The message of an error and how to fix it, if that is known, in one line. */
