@@ -1,0 +1,57 @@
+import { afterEach, expect, test } from '@jest/globals';
+import { CHANNEL } from '../property/wire.js';
+import { StoreWorld } from '../support/store-world.js';
+
+let world: StoreWorld;
+afterEach(() => world.store.close());
+
+test('a whole channel of a million rows: End, Home and a place in the middle cost one request each, and a bounded memory', async () => {
+  world = new StoreWorld(1_000_000);
+  const log = world.store.log(CHANNEL);
+  log.subscribe(() => {});
+  await world.calm();
+  const show = async (from: number) => {
+    log.get().show(from, from + 30);
+    await world.calm();
+    return Array.from({ length: 30 }, (_, index) => log.get().at(from + index)?.seq);
+  };
+  const seqs = (from: number) => Array.from({ length: 30 }, (_, index) => from + 1 + index);
+  expect(log.get()).toMatchObject({ status: 'live', length: 1_000_000, floor: 1, head: 1_000_000 });
+  expect([await show(999_970), world.polls.length]).toEqual([seqs(999_970), 0]); // the newest are there
+  expect([await show(0), world.polls.length]).toEqual([seqs(0), 1]);
+  expect([await show(500_000), world.polls.length]).toEqual([seqs(500_000), 2]);
+  expect(log.get().indexOf(500_000)).toBe(499_999);
+});
+
+test('a filter: matches from the newest back, with what was searched so far, until all was; new ones at the end', async () => {
+  world = new StoreWorld(5_000);
+  const log = world.store.log(CHANNEL, { type: ['even'] });
+  const searched: number[] = [];
+  log.subscribe(() => searched.push(log.get().searched?.from ?? -1));
+  await world.calm();
+  expect(log.get()).toMatchObject({ length: 2_500, searched: { from: 1, to: 5_000 } });
+  expect([...searched].sort((a, b) => b - a).filter((from) => from > 0)).toEqual(searched.filter((from) => from > 0));
+  world.gateway.head += 2;
+  await world.calm();
+  expect([log.get().length, log.get().seqAt(2_500), log.get().searched?.to]).toEqual([2_501, 5_002, 5_002]);
+});
+
+test('another transport: a new client that is limited to it, and everything goes on at its position', async () => {
+  world = new StoreWorld(3);
+  const rows = world.store.channel(CHANNEL);
+  rows.subscribe(() => {});
+  await world.calm();
+  const old = world.gateway;
+  world.store.only(['poll']);
+  expect([old.state, rows.get().status, world.made[1]?.transports]).toEqual(['closed', 'stale', ['poll']]);
+  expect(world.gateway.up.map(({ request }) => request)).toEqual([]);
+  await world.calm();
+  expect([...(rows.get().data ?? [])].map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  expect(world.store.polling.get().active).toBe(true);
+  world.store.polling.setIntervals({ interval: 500 });
+  expect(world.made[2]).toMatchObject({ transports: ['poll'], polling: { interval: 500 } });
+  world.store.only();
+  expect(world.made[3]).toMatchObject({ transports: undefined });
+  await world.calm();
+  expect([rows.get().status, world.store.polling.get().active]).toEqual(['live', false]);
+});
