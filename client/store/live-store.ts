@@ -68,6 +68,12 @@ const NO_LOG: LogWindow = {
   show: () => {},
 };
 
+/** Limited to no transport, a client tries, and reaches nothing. */
+const UNPLUGGED: Pick<LiveStoreOptions, 'transports' | 'fetch'> = {
+  transports: ['sse'],
+  fetch: () => Promise.reject(new TypeError('the connection is limited to no transport')),
+};
+
 interface Entry {
   readonly store: unknown;
   /** With this it is forgotten. */
@@ -256,6 +262,7 @@ export class LiveStore {
     const client = this.#platform.connect({
       ...options,
       transports: transports ?? undefined,
+      ...(transports?.length === 0 && UNPLUGGED),
       ...(interval && { polling: this.polling.options }),
     });
     this.polling.use(interval ? (client as PollingClient) : null);

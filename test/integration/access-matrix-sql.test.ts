@@ -53,6 +53,7 @@ const MAY: Readonly<Record<string, Readonly<Record<string, Allowed>>>> = {
       SERVICE,
     DELETE: SERVICE,
   },
+  'public.execution_health_snapshots': { SELECT: MEMBERS },
   'public.execution_metrics': {
     SELECT: MEMBERS,
     INSERT: EDITORS,
@@ -119,6 +120,8 @@ beforeAll(async () => {
   await admin.query(`
     INSERT INTO execution_metrics (execution_id, metric_name, metric_value)
       VALUES ('${a.execution}', 'tokens', 1), ('${b.execution}', 'tokens', 1);
+    INSERT INTO execution_health_snapshots (execution_id, slot, score, word, reasons, told)
+      VALUES ('${a.execution}', 1, 100, 'excellent', '[]', false), ('${b.execution}', 1, 100, 'excellent', '[]', false);
     SELECT rowcast.publish('message:lobby', 'said'), rowcast.retain('execution', keep_rows => 1000);
     INSERT INTO rowcast.idempotency_keys VALUES ('viewer', '${a.execution}', ''), ('neighbour', '${b.execution}', '');
     INSERT INTO rowcast.tickets VALUES ('\\x01', 'viewer', 'authenticated', '${a.execution}', NULL, now())`);
@@ -258,7 +261,7 @@ test('I5: of the functions that run with the rights of their owner a role may ca
   expect(Object.fromEntries(rows.map(({ role, functions }) => [role, functions.sort()]))).toEqual({
     anon: users,
     authenticated: users,
-    service_role: users,
+    service_role: [...users, 'rowcast.record_health(uuid,bigint,integer,text,jsonb,timestamp with time zone)'].sort(),
     rowcast_gateway: [
       ...['execution', 'later', 'message'].map((stream) => `rowcast.${stream}_prune()`),
       'rowcast.sweep(integer)',

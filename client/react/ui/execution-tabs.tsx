@@ -134,6 +134,7 @@ function LogPanel({ channel, view, onView, agents = [] }: LogPanelProps): ReactE
     <LogView
       log={log}
       label="Log"
+      until={view.at}
       follow={follow}
       onFollow={setFollow}
       at={row ?? null}

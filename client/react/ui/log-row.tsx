@@ -13,6 +13,8 @@ interface LogRowProps {
   /** Undefined while it is not loaded. */
   readonly event: StreamEvent<Row> | undefined;
   readonly marked: boolean;
+  /** After the moment that is shown. */
+  readonly later: boolean;
   readonly height: number;
   readonly maxChars: number;
   readonly renderRow: ((event: StreamEvent<Row>) => ReactNode) | undefined;
@@ -21,19 +23,20 @@ interface LogRowProps {
 
 /** One row of a `LogView`. One that is not loaded yet has its height and its number. */
 export const LogRow = memo(LogLine, (before, after) =>
-  (['id', 'index', 'event', 'marked', 'height', 'maxChars', 'renderRow'] as const).every(
+  (['id', 'index', 'event', 'marked', 'later', 'height', 'maxChars', 'renderRow'] as const).every(
     (name) => before[name] === after[name],
   ),
 );
 
 function LogLine(props: LogRowProps): ReactElement {
-  const { id, index, seq, event, marked, height, maxChars, renderRow, onMark } = props;
+  const { id, index, seq, event, marked, later, height, maxChars, renderRow, onMark } = props;
   const common = {
     id,
     className: 'rc-log__row',
     role: 'row',
     'aria-rowindex': index + 1,
     'aria-selected': marked,
+    'data-later': later,
     style: { blockSize: height },
   };
   const number = (

@@ -33,6 +33,8 @@ export interface LogViewProps {
   /** The seq of the marked row. */
   readonly at?: number | null | undefined;
   readonly onAt?: ((seq: number | null) => void) | undefined;
+  /** The seq of the moment that is shown: rows after it are shown as later ones. */
+  readonly until?: number | undefined;
   /** Pixels: 26. */
   readonly rowHeight?: number | undefined;
   /** Characters of a message in a row: 2,000. All of it is in the details. */
@@ -54,7 +56,18 @@ const KEYS: Readonly<Record<string, (index: number, page: number, last: number) 
 };
 
 export function LogView(props: LogViewProps): ReactElement {
-  const { log, label, at = null, onAt, rowHeight = 26, maxChars = 2_000, renderRow, children, className } = props;
+  const {
+    log,
+    label,
+    at = null,
+    onAt,
+    rowHeight = 26,
+    maxChars = 2_000,
+    until,
+    renderRow,
+    children,
+    className,
+  } = props;
   const [followed, setFollowed] = useState(true);
   const follow = props.follow ?? followed;
   const setFollow = (value: boolean) => {
@@ -117,6 +130,7 @@ export function LogView(props: LogViewProps): ReactElement {
         seq={seq}
         event={log.at(row)}
         marked={seq !== undefined && seq === at}
+        later={seq !== undefined && until !== undefined && seq > until}
         height={rowHeight}
         maxChars={maxChars}
         renderRow={renderRow}
