@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Finding } from '../doctor/check.js';
 import { examine } from '../doctor/examine.js';
 import { connectedGateways } from '../doctor/pressure.js';
+import { engineCheck } from '../engine/doctor.js';
 import { executionsCheck } from '../executions/doctor.js';
 import type { Config } from '../settings/config.js';
 import { connectionsOf } from '../sources.js';
@@ -29,7 +30,7 @@ async function examineDatabase(config: Config): Promise<Finding[]> {
     const found = config.databaseUrl === undefined ? `the embedded one in ${config.dataDir}` : 'DATABASE_URL';
     const gatewayConnections = connectionsOf(config) * config.workers;
     const circumstances = { databaseUrl, gatewayConnections, longTransaction: LONG_TRANSACTION, now: Date.now };
-    const findings = await examine(circumstances, [executionsCheck]);
+    const findings = await examine(circumstances, [executionsCheck, engineCheck]);
     return [{ name, verdict: 'ok', found, fix: null }, ...findings];
   } catch (error) {
     return [{ name, verdict: 'fault', found: (error as Error).message, fix: 'npx rowcast up' }];

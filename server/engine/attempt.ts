@@ -7,8 +7,7 @@ import { messageOf } from '../executions/service/json.js';
 import type { Logger } from '../ground/logger.js';
 import { rowsOf } from './engine.js';
 import type { Answer, ClaimedTask, Leases, Report, TaskError } from './leases.js';
-import type { TaskInput } from './plan.js';
-import { task } from './plan.js';
+import { type TaskInput, task } from './plan.js';
 
 /** How an agent ends its attempt otherwise than by a result or an error. */
 class Waits {

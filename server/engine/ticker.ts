@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import type { Logger } from '../ground/logger.js';
+import { Unavailable } from '../ground/refusal.js';
 import type { Database } from '../ports/database.js';
 import { Calls } from './calls.js';
 import { Schedules } from './schedules.js';
@@ -35,7 +36,10 @@ export class Ticker {
   start(): void {
     this.#timer = setTimeout(() => {
       this.#ticking = this.tick()
-        .catch((error: unknown) => this.#logger.warn({ err: error }, 'executions could not be attended to'))
+        .catch((error: unknown) => {
+          // The gateway itself says that the database is away.
+          if (!(error instanceof Unavailable)) this.#logger.warn({ err: error }, 'executions could not be attended to');
+        })
         .then(() => {
           if (!this.#stopped) this.start();
         });

@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { type Logger, makeLogger } from '../ground/logger.js';
+import { Unavailable } from '../ground/refusal.js';
 import type { Database } from '../ports/database.js';
 import { type AgentFunction, Attempt } from './attempt.js';
 import { type ClaimedTask, Leases } from './leases.js';
@@ -169,7 +170,9 @@ export class AgentWorker {
     try {
       return await this.#leases.claim(this.name, types);
     } catch (error) {
-      this.#logger.warn({ err: error, worker: this.name }, 'no task could be claimed');
+      // While the database is away, each attempt would say so.
+      const level = error instanceof Unavailable ? 'debug' : 'warn';
+      this.#logger[level]({ err: error, worker: this.name }, 'no task could be claimed');
       return null;
     }
   }

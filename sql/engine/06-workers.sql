@@ -290,8 +290,7 @@ BEGIN
   RETURN 'continue';
 END $$;
 
--- Reports that the task is done: false if the lease was lost. The same report again is answered as the first time. With `next`
--- the answer holds the next task for this worker, of the same type, if one of this execution is at the turn.
+-- Reports that the task is done: false if the lease was lost. The same report again is answered as the first time.
 CREATE FUNCTION rowcast.complete_task(task uuid, lease uuid, output jsonb DEFAULT NULL, usage jsonb DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { advance, begin, type ProgressState } from '@rowcast/client/progress';
 import type pg from 'pg';
 import { seed } from '../property/seed.js';
 import { brokenLaws, type EngineDatabase, engineDatabase, poolOf } from '../support/engine.js';
@@ -30,4 +31,19 @@ test('E1-E10, E21: whatever is called, in any order and from many connections at
   expect(await brokenLaws(pool)).toEqual([]);
   const { rows } = await pool.query('SELECT status, count(*)::int AS n FROM agent_tasks GROUP BY 1 ORDER BY 1');
   expect(rows.find(({ status }) => status === 'completed')?.n).toBeGreaterThan(100);
+});
+
+test('E18: the status of every execution follows from its log alone', async () => {
+  const { rows } = await pool.query<{ id: string; status: string; seq: string; row: Record<string, unknown> }>(
+    `SELECT e.execution_id AS id, e.status, l.seq, row_to_json(l) AS row
+       FROM agent_executions e JOIN agent_execution_logs l USING (execution_id) ORDER BY l.execution_id, l.seq`,
+  );
+  const states = new Map<string, ProgressState>();
+  const real = new Map<string, string>();
+  for (const { id, status, seq, row } of rows) {
+    real.set(id, status);
+    states.set(id, advance(states.get(id) ?? begin(), { seq: Number(seq), row }));
+  }
+  expect(states.size).toBeGreaterThan(10);
+  expect(new Map([...states].map(([id, { status }]) => [id, status]))).toEqual(real);
 });
