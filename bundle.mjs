@@ -5,7 +5,7 @@ import { relative } from 'node:path';
 import { build } from 'vite';
 
 /** What is loaded by those who ask for it only. */
-const LATE = /^client\/(progress|tabs|ground\/lossless|polling\/(?!settings))|^node_modules\/lossless-json\//;
+const LATE = /^client\/(progress|tabs|store|ground\/lossless|polling\/(?!settings))|^node_modules\/lossless-json\//;
 
 await build({
   configFile: false,
@@ -16,7 +16,10 @@ await build({
     target: 'es2022',
     sourcemap: 'hidden', // to look into it; not published, so the bundle names none
     license: { fileName: 'LICENSES.md' }, // of what is inside
-    lib: { entry: { rowcast: 'client/index.ts', progress: 'client/progress/index.ts' }, formats: ['es'] },
+    lib: {
+      entry: { rowcast: 'client/index.ts', progress: 'client/progress/index.ts', store: 'client/store/index.ts' },
+      formats: ['es'],
+    },
     rolldownOptions: {
       output: {
         minify: true,

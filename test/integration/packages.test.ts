@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ import { FAMILY } from '../../server/postgres/binaries.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { filesIn, makeProject, manifestOf, packPackages, run, tool } from '../support/packages.js';
 import { type GatewayProcess, killAll, listening, runProgram } from '../support/process.js';
-import { connectWriter } from '../support/writer.js';
+import { connectWriter, log, newExecution } from '../support/writer.js';
 
 /** All that a page installs, in bytes. */
 const BUDGET = 2 * 1024 * 1024;
@@ -83,10 +83,28 @@ const PAGE = {
     export { advance };`,
 };
 
+/** React of these versions, each with its types. */
+const REACTS = ['19', '18'] as const;
+const EXAMPLES = join(packageRoot(), 'docs/examples');
+
+/** A React application: the example for Vite, with nothing but what it installs. */
+async function makeApp(version: string): Promise<string> {
+  const packages = ['react', 'react-dom', '@types/react', '@types/react-dom'].map((name) => `${name}@${version}`);
+  const files = Object.fromEntries(
+    ['index.html', 'main.tsx'].map((name) => [name, readFileSync(join(EXAMPLES, 'vite-react', name), 'utf8')]),
+  );
+  const install = [tarballs.client, ...packages];
+  const app = await makeProject(join(folder, `react-${version}`), { manifest: { type: 'module' }, install, files });
+  cpSync(join(EXAMPLES, 'next/app'), join(app, 'next'), { recursive: true });
+  return app;
+}
+
 let folder: string;
 let tarballs: Awaited<ReturnType<typeof packPackages>>;
 let page: string;
 let service: string;
+let apps: string[];
+let execution: string;
 let database: TestDatabase;
 let gateway: GatewayProcess;
 
@@ -99,10 +117,13 @@ beforeAll(async () => {
     makeProject(join(folder, 'service'), { install: [client, rowcast], files: SERVICE }),
     createDatabase(),
   ]);
+  apps = await Promise.all(REACTS.map(makeApp));
   const settings = { DATABASE_URL: database.url, ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'warn' };
   gateway = await listening(runProgram(join(service, ROWCAST), ['up', '--no-demo'], settings));
   const writer = await connectWriter(database.url);
   await writer.query(`SELECT rowcast.publish('message:packed', 'greeting', '{"hello":"package"}')`);
+  execution = await newExecution(writer);
+  await log(writer, execution, 3);
   await writer.end();
 }, 180_000);
 
@@ -222,6 +243,36 @@ test('Vite builds a page from it without configuration', async () => {
   expect(texts.join()).toContain('/v1/sse');
   expect(texts.filter((text) => /createRequire|node:/.test(text))).toEqual([]);
   console.log(`the page: ${texts.map((text) => gzipSync(text).length)} bytes gzipped`);
+});
+
+test.each(REACTS.map((version, index) => [version, index] as const))(
+  'React %s: a fresh Vite app shows an execution in at most 15 lines',
+  async (_, index) => {
+    const app = apps[index] ?? '';
+    const lines = readFileSync(join(app, 'main.tsx'), 'utf8').trim().split('\n');
+    expect(lines.length).toBeLessThanOrEqual(15);
+    expect(await node(app, join(packageRoot(), 'node_modules/vite/bin/vite.js'), 'build')).toMatchObject({ code: 0 });
+    const show = join(packageRoot(), 'test/support/app-in-page.mjs');
+    const query = String(new URLSearchParams({ gateway: gateway.url, execution }));
+    const output = expect.stringMatching(/^live: 0 %/);
+    expect(await node(app, show, join(app, 'dist'), query, '^live')).toMatchObject({ code: 0, output });
+    const strict = ['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--jsx', 'react-jsx', '--types', 'node'];
+    const bundled = ['--module', 'esnext', '--moduleResolution', 'bundler', '--target', 'es2022'];
+    const next = filesIn(join(app, 'next')).map((file) => join('next', file));
+    const types = ['--typeRoots', join(packageRoot(), 'node_modules/@types')];
+    expect(await run(app, [tool('tsc'), ...strict, ...bundled, ...types, 'main.tsx', ...next])).toEqual({
+      code: 0,
+      output: '',
+      errors: '',
+    });
+  },
+);
+
+test("each file of the hooks begins with 'use client', as bundlers that divide a page want it", () => {
+  const react = join(installed('@rowcast/client'), 'dist/react');
+  const files = filesIn(react).filter((file) => /\.js$/.test(file));
+  expect(files.length).toBeGreaterThan(5);
+  expect(files.filter((file) => !readFileSync(join(react, file), 'utf8').startsWith("'use client';"))).toEqual([]);
 });
 
 const DOMLESS = ['--lib', 'es2023', '--types', 'node'];

@@ -60,6 +60,27 @@ test('progress.js, beside it, has the progress of executions and none of the cli
   expect([...loadedWith('progress.js')].map(sources).join()).not.toContain('client/session');
 });
 
+/** What the stores and the hooks add to the client and the progress, in bytes. */
+const STORES = 8 * 1024;
+
+test('store and react add at most 8 KB gzipped to the client', () => {
+  const printed = execFileSync(process.execPath, ['test/support/store-size.mjs', folder], { encoding: 'utf8' });
+  console.log(`the client and what the stores and hooks add: ${printed}`);
+  const { added, late } = JSON.parse(printed) as { added: number; late: number };
+  expect(added).toBeGreaterThan(5_000);
+  expect(added).toBeLessThanOrEqual(STORES);
+  // The list of a venture, whole logs and replay are loaded by those who ask for them.
+  expect(late).toBeGreaterThan(1_000);
+});
+
+test('store.js of the bundle has the stores, without the lists, logs and replay that are loaded when they are used', () => {
+  const inside = [...loadedWith('store.js')].map(sources).join();
+  expect(inside).toContain('client/store/following.ts');
+  for (const part of ['store/log.ts', 'store/replay.ts', 'store/executions.ts', 'client/react']) {
+    expect(inside).not.toContain(part);
+  }
+});
+
 /** A page's client over the bundle: it prints the first event that a gateway sends over a WebSocket. */
 const PAGE = `
   import { WebSocket } from 'ws';
