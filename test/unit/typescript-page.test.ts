@@ -10,6 +10,8 @@ const ENTRIES = {
   '@rowcast/client': 'client/index.ts',
   '@rowcast/client/progress': 'client/progress/index.ts',
   '@rowcast/client/protocol': 'client/protocol/index.ts',
+  '@rowcast/client/store': 'client/store/index.ts',
+  '@rowcast/client/react': 'client/react/index.ts',
   'rowcast/server': 'server/index.ts',
 };
 
