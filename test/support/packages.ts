@@ -44,7 +44,7 @@ async function succeed(cwd: string, command: readonly string[]): Promise<string>
 export const tool = (name: string): string => join(ROOT, 'node_modules/.bin', name);
 
 /** What is built from, and what `files` names besides. */
-const SOURCES = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'build.mjs', 'bundle.mjs'];
+const SOURCES = ['package.json', 'tsconfig.json', 'tsconfig.build.json', 'build.mjs', 'bundle.mjs', 'dashboard.mjs'];
 const FOLDERS = ['client', 'server', 'sql', 'docs'];
 
 /** Builds and packs a copy of the checkout; the paths of the tarballs. */
