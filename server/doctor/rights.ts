@@ -3,7 +3,7 @@
  * `retention` checks whether the streams that have a policy can be pruned.
  */
 import { z } from 'zod';
-import { GRANTS, ROLES } from '../postgres/grants.js';
+import { CORE_ROLES, GRANTS, ROLES } from '../postgres/grants.js';
 import { GATEWAY_ROLE } from '../postgres/session.js';
 import { type Check, fault, type Outcome, ok, warning } from './check.js';
 
@@ -16,7 +16,7 @@ const login = z.object({
   superuser: z.boolean(),
   /** Tables of streams that the login owns. */
   owns: z.array(z.string()),
-  /** Roles of Rowcast that do not exist. */
+  /** Roles of the core that do not exist. */
   unmade: z.array(z.string()),
 });
 
@@ -63,7 +63,7 @@ const GONE = `
 export const rights: Check = {
   name: 'rights',
   async run(probe) {
-    const { name, superuser, owns, unmade } = await probe.readOne(login, LOGIN, [ROLES]);
+    const { name, superuser, owns, unmade } = await probe.readOne(login, LOGIN, [CORE_ROLES]);
     if (unmade.length > 0) {
       const make = unmade.map((role) => `CREATE ROLE ${role} NOLOGIN NOINHERIT;`).join(' ');
       return fault(

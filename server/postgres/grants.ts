@@ -1,5 +1,8 @@
+/** The roles that the core makes; those of extensions exist only where these are installed. */
+export const CORE_ROLES = ['anon', 'authenticated', 'service_role', 'rowcast_gateway'] as const;
+
 /** The roles that Rowcast grants rights to. */
-export const ROLES = ['anon', 'authenticated', 'service_role', 'agent_worker', 'rowcast_gateway'] as const;
+export const ROLES = [...CORE_ROLES, 'agent_worker'] as const;
 
 /**
  * Selects the rights that were granted to the roles in $1 in this database, and the memberships of and in the gateway role, whose
