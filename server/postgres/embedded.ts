@@ -7,7 +7,9 @@
  * the socket. Tests that need TCP set `listen_addresses`.
  */
 import { spawnSync } from 'node:child_process';
-import { chown, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { chown, lstat, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { freePort } from '../ground/free-port.js';
 import { type Binaries, findBinaries } from './binaries.js';
@@ -45,9 +47,6 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   const dataDir = resolve(options.dataDir);
   const cluster = join(dataDir, 'pgdata');
 
-  if (Buffer.byteLength(join(cluster, '.s.PGSQL.65535')) > MAX_SOCKET_PATH) {
-    throw new Error(`the path ${dataDir} is too long for a socket: name a shorter one in ROWCAST_DATA_DIR`);
-  }
   const runAs = await serverUser(cluster);
   const binaries = await findBinaries(runAs, options.binDir);
   await mkdir(dataDir, { recursive: true });
@@ -71,14 +70,30 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
 export async function runningUrl(dataDir: string): Promise<string | null> {
   const lines = (await readFile(join(dataDir, 'pgdata', 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
   const [pid, , , port] = lines.map(Number);
-  return pid && port && isAlive(pid) ? urlOf(join(dataDir, 'pgdata'), port) : null;
+  return pid && port && isAlive(pid) ? urlOf(resolve(dataDir, 'pgdata'), port) : null;
 }
 
 /** The most that the kernel allows for the path of a socket, in bytes: 107 on Linux, 103 on macOS. */
 const MAX_SOCKET_PATH = 103;
 
-function urlOf(cluster: string, port: number): string {
-  return `postgres://postgres@${encodeURIComponent(resolve(cluster))}:${port}/postgres`;
+async function urlOf(cluster: string, port: number): Promise<string> {
+  return `postgres://postgres@${encodeURIComponent(await socketFolder(cluster))}:${port}/postgres`;
+}
+
+/** The cluster, or a link to it whose path is short enough, in a folder that belongs to this account alone. */
+async function socketFolder(cluster: string): Promise<string> {
+  if (Buffer.byteLength(join(cluster, '.s.PGSQL.65535')) <= MAX_SOCKET_PATH) return cluster;
+  const folder = join(tmpdir(), `rowcast-${createHash('sha256').update(cluster).digest('hex').slice(0, 16)}`);
+  await mkdir(folder, { mode: 0o700 }).catch(() => {});
+  const { uid, mode } = await lstat(folder);
+  if (uid !== process.getuid?.() || (mode & 0o777) !== 0o700) {
+    throw new Error(`the folder ${folder} belongs to another account: remove it, or name a shorter ROWCAST_DATA_DIR`);
+  }
+  const link = join(folder, 'pgdata');
+  await symlink(cluster, link).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+  return link;
 }
 
 async function startServer(
@@ -97,7 +112,7 @@ async function startServer(
   const pid = Number.parseInt(await readFile(join(cluster, 'postmaster.pid'), 'utf8'), 10);
   return {
     ...server,
-    url: all.listen_addresses === '' ? urlOf(cluster, port) : `postgres://postgres@127.0.0.1:${port}/postgres`,
+    url: all.listen_addresses === '' ? await urlOf(cluster, port) : `postgres://postgres@127.0.0.1:${port}/postgres`,
     port,
     dataDir,
     version,

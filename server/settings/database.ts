@@ -41,7 +41,7 @@ export const databaseSettings = {
     schema: whole(1, 100).default(4),
     unit: 'connections',
     about:
-      'Connections to the database for the HTTP API, of which one user has at most half; opened when they are needed.',
+      'Connections to the database for the HTTP API, opened when they are needed: one for short reads; of the others one user has at most half, and so have all users of one venture.',
   },
   queryTimeout: {
     env: 'ROWCAST_QUERY_TIMEOUT',

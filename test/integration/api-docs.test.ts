@@ -156,7 +156,11 @@ test('an example that is answered in another way is found', () => {
 });
 
 const unused = () => Promise.reject(new Error('nobody asks'));
-const used = { access: { hold: unused }, databaseFor: () => ({ transaction: unused }) };
+const used = {
+  access: { hold: unused },
+  databaseFor: () => ({ transaction: unused }),
+  bounds: { metadataBytes: 1, contextBytes: 1 },
+};
 const apis = makeExtensions([{ name: 'executions', schema: 'public' }]).flatMap(
   (extension) => extension.api?.(used as unknown as ExtensionContext) ?? [],
 );

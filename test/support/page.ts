@@ -59,6 +59,7 @@ const HEX = '[0-9a-f]';
 /** What differs from run to run. A name is the same thing wherever the page shows it; a time is not. */
 const NAMES = [
   `127\\.0\\.0\\.1:\\d+`, // an address
+  `%2F[\\w%.-]+pgdata:\\d+`, // that of the embedded PostgreSQL
   `${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}`, // an id
   `\\b${HEX}{6}(?=\\.\\d)`, // an epoch, within a position
 ];

@@ -10,6 +10,7 @@ const SOURCES = [
   'server/index.ts',
   'client/node.ts',
   'test/support/crowd-process.ts',
+  'test/support/attacker.ts',
   'test/support/engine-worker-main.ts',
   'test/support/gateway-main.ts',
   'test/campaign/main.ts',
