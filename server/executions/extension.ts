@@ -1,3 +1,4 @@
+import type { Use } from '../ports/database.js';
 import type { Extension } from '../ports/extension.js';
 import { SERVICE } from '../ports/principal.js';
 import { executionApi } from './api/routes.js';
@@ -23,11 +24,12 @@ export function executions(schema: string): Extension {
     name: 'executions',
     exposedHeaders: ['Idempotent-Replayed'],
     api({ access, databaseFor, bounds }) {
-      const serviceDatabase = databaseFor({ principal: SERVICE, requestId: 'status', use: 'short', gone: () => false });
+      const serviceFor = (use: Use) => databaseFor({ principal: SERVICE, requestId: 'status', use, gone: () => false });
+      const databases = { serviceDatabase: serviceFor('short'), foldingDatabase: serviceFor('read') };
       return {
         about: ABOUT,
         tags: TAGS,
-        routes: executionApi({ schema, progresses, access, serviceDatabase, bounds }),
+        routes: executionApi({ schema, progresses, access, bounds, ...databases }),
       };
     },
     start({ databaseFor, logger }) {

@@ -15,8 +15,6 @@ const EXECUTIONS = '/api/agents/executions';
 
 type Attack = (target: Target) => Promise<unknown>;
 
-let writer: pg.Pool | null = null;
-
 /** Repeats a task, so many at once. What is refused is tried again at once: the rates of the gateway are the bound. */
 async function storm(width: number, task: (turn: number) => Promise<unknown>): Promise<void> {
   let turn = 0;
@@ -32,7 +30,7 @@ async function storm(width: number, task: (turn: number) => Promise<unknown>): P
 /** Opens a TCP connection and sends this, and something else when an answer has come. */
 function open(target: Target, bytes: string | Buffer, upgrade: Buffer | null = null): Promise<Socket> {
   const { hostname, port } = new URL(target.url);
-  const socket = connect(Number(port), hostname).on('error', () => {});
+  const socket = connect({ port: Number(port), host: hostname, localAddress: '127.0.0.2' }).on('error', () => {});
   socket.write(bytes);
   socket.once('data', () => upgrade && socket.write(upgrade)).resume();
   return new Promise((resolve) => socket.once('connect', () => resolve(socket)).once('close', () => resolve(socket)));
@@ -101,18 +99,20 @@ const ATTACKS: Readonly<Record<AttackName, Attack>> = {
     }),
   'a viewer: polls that are not read': (target) =>
     storm(4, () => steal(target, `/v1/poll?channel=execution:${target.large}&since=start&wait=0`, target.tokens.vi)),
-  'a viewer: progress that was never folded': (target) =>
-    storm(8, async (turn) => {
-      const id = target.cold[turn % target.cold.length] ?? '';
-      // A row that is deleted raises the floor, and the state is folded again.
-      writer ??= new pg.Pool({ connectionString: target.databaseUrl, max: 2 });
-      await writer.query(
-        `DELETE FROM agent_execution_logs WHERE execution_id = $1
-           AND seq = (SELECT min(seq) FROM agent_execution_logs WHERE execution_id = $1)`,
-        [id],
-      );
-      await ask(target, `${EXECUTIONS}/${id}/status`, target.tokens.vi);
-    }),
+  'a viewer: progress that was never folded': async (target) => {
+    const writer = new pg.Pool({ connectionString: target.databaseUrl, max: 1 });
+    const idOf = (turn: number) => target.cold[turn % target.cold.length] ?? '';
+    // A row that is deleted raises the floor, and the state is folded again.
+    const text = `DELETE FROM agent_execution_logs WHERE execution_id = $1
+      AND seq = (SELECT min(seq) FROM agent_execution_logs WHERE execution_id = $1)`;
+    await Promise.all([
+      storm(1, async (turn) => {
+        await writer.query(text, [idOf(turn)]);
+        await delay(100);
+      }),
+      storm(8, (turn) => ask(target, `${EXECUTIONS}/${idOf(turn)}/status`, target.tokens.vi)),
+    ]);
+  },
   'a viewer: large lists': (target) =>
     storm(6, () => ask(target, `${EXECUTIONS}?venture_id=${target.venture}&limit=100`, target.tokens.vi)),
   'two users: snapshots with many metrics': (target) =>

@@ -20,8 +20,11 @@ interface ExecutionApiOptions extends Omit<StatusesOptions, 'progresses'> {
 const named = z.object({ execution_id: z.string().optional(), venture_id: z.string().optional() });
 
 /** Returns all routes of executions. */
-export function executionApi({ schema, progresses, access, serviceDatabase, bounds }: ExecutionApiOptions): Route[] {
-  const statuses = new Statuses({ progresses, access, serviceDatabase: ofExecutions(serviceDatabase, schema) });
+export function executionApi(options: ExecutionApiOptions): Route[] {
+  const { schema, progresses, access, bounds } = options;
+  const serviceDatabase = ofExecutions(options.serviceDatabase, schema);
+  const foldingDatabase = ofExecutions(options.foldingDatabase, schema);
+  const statuses = new Statuses({ progresses, access, serviceDatabase, foldingDatabase });
   const searches = new Searches();
   const routes = [
     ...executionRoutes(progresses),

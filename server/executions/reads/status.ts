@@ -15,6 +15,8 @@ export interface StatusesOptions {
   readonly access: Rights;
   /** Has the rights of the service, because access is decided before it is used. */
   readonly serviceDatabase: Database;
+  /** The same with other connections, for what takes longer. */
+  readonly foldingDatabase: Database;
 }
 
 interface Question {
@@ -32,10 +34,10 @@ export class Statuses {
   readonly #batch: Batch<Question, ExecutionWithProgress | undefined>;
   readonly #cold = new OneAtATime();
 
-  constructor({ progresses, access, serviceDatabase }: StatusesOptions) {
+  constructor({ progresses, access, serviceDatabase, foldingDatabase }: StatusesOptions) {
     this.#access = access;
     const foldings = new Batch<string, ExecutionWithProgress | undefined>(
-      ([id = '']) => serviceDatabase.transaction(async (sql) => [(await progresses.of(sql, [id])).get(id)]),
+      ([id = '']) => foldingDatabase.transaction(async (sql) => [(await progresses.of(sql, [id])).get(id)]),
       1,
       1,
     );
