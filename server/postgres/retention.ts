@@ -22,6 +22,9 @@ const MAX_HELD = 3;
 /** Deletes expired tickets and idempotency keys, as many as a batch has. */
 const SWEEP = 'SELECT rowcast.sweep()::int AS deleted';
 
+/** Keeps the triggers of tracked tables in step with their columns and partitions. */
+const RENEW = 'SELECT rowcast.renew_tracks()';
+
 /**
  * The statement timeout of a batch, in milliseconds. A batch scans all channels, without locks, if few have old events. The client
  * closes the connection if the server does not respond after twice this time.
@@ -92,6 +95,7 @@ export class Retention {
     try {
       await this.#health.watch('retention', client.connect());
       await client.query(`${AS_GATEWAY}; SET default_transaction_isolation = 'read committed'`);
+      await client.query(RENEW);
       for (const { name } of z.array(policyRow).parse((await client.query(POLICIES)).rows)) {
         await this.#logErrors(name, () => this.#prune(client, name));
       }

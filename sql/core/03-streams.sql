@@ -48,6 +48,19 @@ CREATE POLICY read ON rowcast.channels FOR SELECT TO rowcast_gateway USING (true
 CREATE POLICY own ON rowcast.channels
   USING (EXISTS (SELECT FROM rowcast.streams s WHERE s.stream_id = channels.stream_id AND rowcast.owns(s.relation)));
 
+-- The streams whose events are the changes of a table that is updated in place: see rowcast.track. Columns are held by their
+-- numbers, which a rename does not change. `key`: null if all rows are in one channel. `shape`: the columns and partitions
+-- for which the triggers were written.
+CREATE TABLE rowcast.tracks (
+  stream_id int PRIMARY KEY REFERENCES rowcast.streams ON DELETE CASCADE,
+  relation  regclass NOT NULL,
+  key       int2,
+  identity  int2[] NOT NULL,
+  columns   int2[],
+  old       text NOT NULL CONSTRAINT old_is_known CHECK (old IN ('changed', 'all', 'none')),
+  shape     text NOT NULL
+);
+
 -- A gateway compares this number at every read of the tail, and loads the streams again when it changed.
 CREATE TABLE rowcast.catalog (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -277,6 +277,10 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no stream %', quote_literal(stream) USING ERRCODE = 'undefined_object';
   END IF;
+  IF EXISTS (SELECT FROM rowcast.tracks t WHERE t.stream_id = target.stream_id) THEN
+    RAISE EXCEPTION 'the stream % has the changes of a tracked table', stream USING ERRCODE = 'object_not_in_prerequisite_state',
+      HINT = format('SELECT rowcast.untrack(%L);', stream);
+  END IF;
   is_there := EXISTS (SELECT FROM pg_class c WHERE c.oid = target.relation); -- else it was dropped
   IF is_there THEN
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', target.relation);

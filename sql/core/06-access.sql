@@ -53,6 +53,22 @@ END $$;
 -- The rows of a channel that are looked at to decide who may read it.
 CREATE FUNCTION rowcast.most_looked_at() RETURNS int LANGUAGE sql IMMUTABLE RETURN 20;
 
+-- A stream as if its rows were its events: of a tracked table, the table and its key. `key_column` is null if all rows are in
+-- one channel.
+CREATE FUNCTION rowcast.source_of(stream rowcast.streams) RETURNS rowcast.streams
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  track rowcast.tracks;
+BEGIN
+  SELECT t.* INTO track FROM rowcast.tracks t WHERE t.stream_id = stream.stream_id;
+  IF FOUND THEN
+    stream.relation := track.relation;
+    stream.key_column := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = track.relation AND a.attnum = track.key);
+  END IF;
+  RETURN stream;
+END $$;
+
 -- Who may read a channel of this stream: those that its guard admits; else those that see the row that the key refers to;
 -- else those that see one of the newest rows of the channel. A function of its own for each stream, so that its statement is
 -- planned once.
@@ -63,13 +79,15 @@ CREATE FUNCTION rowcast.make_access(stream rowcast.streams) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $make$
 DECLARE
+  -- The changes of a tracked table may be read like its rows.
+  source     rowcast.streams := rowcast.source_of(stream);
   parent     regclass;
   parent_key name;
   guard      text;
   key_type   name := (SELECT t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                         WHERE a.attrelid = stream.relation AND a.attname = stream.key_column);
 BEGIN
-  SELECT p.relation, p.key INTO parent, parent_key FROM rowcast.parent_of(stream) p;
+  SELECT p.relation, p.key INTO parent, parent_key FROM rowcast.parent_of(source) p;
   -- The name as the catalogue has it: the text is what the owner of the table has written.
   SELECT format('%I.%I', n.nspname, p.proname) INTO guard FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE p.oid = to_regprocedure(stream.guard || '(text)');
@@ -78,17 +96,22 @@ BEGIN
       HINT = format('Give it another, or none: SELECT rowcast.guard(%L, NULL);', stream.name);
   END IF;
   PERFORM rowcast.open_to_gateway(stream.relation);
-  IF parent IS NOT NULL THEN
+  IF parent IS NOT NULL AND source = stream THEN
     PERFORM rowcast.open_to_gateway(parent, parent_key);
   END IF;
   EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(text, bigint) RETURNS boolean
     LANGUAGE plpgsql STABLE AS %L', stream.name || '_can_read', format('BEGIN RETURN %s; END',
     CASE WHEN guard IS NOT NULL THEN guard || '($1)'
-    ELSE format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I%s)', coalesce(parent, stream.relation),
-      coalesce(parent_key, stream.key_column), key_type, CASE WHEN parent IS NULL THEN format(' AND t.%I OPERATOR(pg_catalog.>=) $2', stream.seq_column) END)
+    ELSE concat_ws(' OR ',
+      CASE WHEN source.key_column IS NOT NULL THEN format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I%s)',
+        coalesce(parent, source.relation), coalesce(parent_key, source.key_column), key_type,
+        CASE WHEN parent IS NULL AND source = stream THEN format(' AND t.%I OPERATOR(pg_catalog.>=) $2', stream.seq_column) END) END,
+      -- A channel whose rows were all deleted is the same to those that see all rows.
+      CASE WHEN parent IS NULL AND source <> stream THEN format(
+        'NOT pg_catalog.row_security_active(%1$L::pg_catalog.regclass) AND pg_catalog.has_table_privilege(%1$L, ''SELECT'')', source.relation) END)
     END));
   EXECUTE format('DROP FUNCTION IF EXISTS rowcast.%I(text)', stream.name || '_newest');
-  IF guard IS NULL AND parent IS NULL THEN
+  IF guard IS NULL AND parent IS NULL AND source = stream THEN
     EXECUTE format('CREATE FUNCTION rowcast.%I(text) RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L',
       stream.name || '_newest', format('BEGIN RETURN (SELECT max(t.%I) - %s FROM %s t WHERE t.%I = $1::%I); END',
         stream.seq_column, rowcast.most_looked_at() - 1, stream.relation, stream.key_column, key_type));

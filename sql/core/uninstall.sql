@@ -4,12 +4,21 @@ DO $$
 DECLARE
   gateway constant oid := to_regrole('rowcast_gateway');
   tables  constant name[] := ARRAY['migrations', 'extensions', 'granted', 'streams', 'channels', 'catalog', 'retention',
-    'messages', 'tickets', 'idempotency_keys'];
+    'messages', 'tickets', 'idempotency_keys', 'tracks', 'changes'];
   item        record;
   in_the_way  text;
   memberships text[] := ARRAY(SELECT format('REVOKE %s FROM %s', g.object, g.grantee) FROM rowcast.granted g WHERE g.privilege = '');
   of_others   boolean;
 BEGIN
+  FOR item IN SELECT s.name, t.relation, c.oid IS NULL AS gone FROM rowcast.tracks t JOIN rowcast.streams s USING (stream_id)
+    LEFT JOIN pg_class c ON c.oid = t.relation ORDER BY s.stream_id
+  LOOP
+    PERFORM rowcast.untrack(item.name);
+    CONTINUE WHEN item.gone;
+    RAISE INFO 'the stream % and its events; the tracked table % stays', item.name, item.relation;
+  END LOOP;
+  DROP SCHEMA rowcast_streams;
+
   FOR item IN SELECT s.name, s.relation, s.seq_column, s.tx_column, c.oid IS NULL AS gone FROM rowcast.streams s LEFT JOIN pg_class c ON c.oid = s.relation
     WHERE s.relation <> 'rowcast.messages'::regclass ORDER BY s.stream_id
   LOOP

@@ -257,16 +257,19 @@ test('I5: of the functions that run with the rights of their owner a role may ca
        AND r.rolname IN ('anon', 'authenticated', 'service_role', 'rowcast_gateway')
        AND has_function_privilege(r.rolname, p.oid, 'EXECUTE')
      GROUP BY 1`);
-  const users = ['rowcast.execution_exists(uuid)', 'rowcast.execution_floor(uuid)', 'rowcast.venture_exists(uuid)'];
+  // `head_of` tells how many events a channel has had.
+  const users = [
+    ...['rowcast.execution_exists(uuid)', 'rowcast.execution_floor(uuid)', 'rowcast.head_of(text)'],
+    'rowcast.venture_exists(uuid)',
+  ];
   expect(Object.fromEntries(rows.map(({ role, functions }) => [role, functions.sort()]))).toEqual({
     anon: users,
     authenticated: users,
     service_role: [...users, 'rowcast.record_health(uuid,bigint,integer,text,jsonb,timestamp with time zone)'].sort(),
     rowcast_gateway: [
-      ...['execution', 'later', 'message'].map((stream) => `rowcast.${stream}_prune()`),
-      'rowcast.sweep(integer)',
-      'rowcast.venture_prune()',
-    ],
+      ...['execution', 'later', 'message', 'venture'].map((stream) => `rowcast.${stream}_prune()`),
+      ...['rowcast.head_of(text)', 'rowcast.renew_tracks()', 'rowcast.sweep(integer)'],
+    ].sort(),
   });
 });
 
