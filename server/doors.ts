@@ -20,6 +20,7 @@ import { dashboardRoutes } from './http/dashboard.js';
 import { eventRoutes } from './http/events.js';
 import { identifyByFirst } from './http/first-command.js';
 import { limitedBy } from './http/limit.js';
+import { rowsRoutes } from './http/rows.js';
 import { makeServer } from './http/server.js';
 import { ticketRoutes } from './http/tickets.js';
 import { Delivery } from './limits/delivery.js';
@@ -160,6 +161,7 @@ export function makeDoors(options: DoorsOptions): Doors {
       api,
       eventRoutes(eventOptions),
       ticketRoutes({ ...eventOptions, tickets }),
+      rowsRoutes({ ...eventOptions, rows: sources.rows, access }),
       ...extensions.flatMap((extension) => extension.routes?.(context) ?? []),
     ],
     limit: limitedBy(spender(config.addressRequestRate)),

@@ -13,6 +13,7 @@ import { Hub } from './hub/hub.js';
 import type { Clock } from './ports/clock.js';
 import type { DatabaseFor } from './ports/database.js';
 import type { Tickets } from './ports/principal.js';
+import type { Rows } from './ports/rows.js';
 import { apiDatabase } from './postgres/api-database.js';
 import { PostgresAuthorizer } from './postgres/authorizer.js';
 import { ConnectionHealth } from './postgres/connection-health.js';
@@ -62,6 +63,8 @@ export class Sources {
   readonly arrivals = new Arrivals();
   readonly access: Access;
   readonly tickets: Tickets;
+  /** Snapshots of channels. */
+  readonly rows: Rows;
   /** The database, for the HTTP API. */
   readonly databaseFor: DatabaseFor;
   readonly #clock: Clock;
@@ -136,6 +139,7 @@ export class Sources {
     this.databaseFor = apiDatabase(long, short, connections);
     this.#tail = tail;
     this.#pages = pages;
+    this.rows = pages;
     this.#doorbell = doorbell;
     this.#listener = listener;
     this.#retention = new Retention({ databaseUrl, interval: config.pruneInterval, logger, health });

@@ -211,3 +211,23 @@ export function channelsStatement(s: Stream): string {
         (SELECT max(t.${s.seq}) FROM ${s.relation} t WHERE t.${s.key} = c.key::${type(s)}), c.floor - 1) AS head
       FROM rowcast.channels c WHERE c.stream_id = ${s.id} ${parent} ORDER BY c.key LIMIT $1`;
 }
+
+/** Reads the position of the channel $1 in the snapshot of the statement. */
+export const POSITION = 'SELECT rowcast.head_of($1) AS position';
+
+/**
+ * Reads the present rows of the channel $1 with the key $2, and its position at the same moment: at most $4 rows with $5 bytes
+ * of JSON, and at least one. Of a tracked table those after the identity $3, else the newest events.
+ */
+export function rowsStatement(s: Stream): string {
+  const rows = s.tracked
+    ? `SELECT f.id, f."row"::text AS json, row_number() OVER () AS nth FROM rowcast."${s.name}_rows"($2, $3, $4) f`
+    : `SELECT t.${s.seq}::text AS id, ${json(s)} AS json, row_number() OVER (ORDER BY t.${s.seq} DESC) AS nth
+         FROM ${s.relation} t WHERE t.${s.key} = $2::${type(s)} AND $3::text IS NULL ORDER BY t.${s.seq} DESC LIMIT $4`;
+  return `
+    WITH here AS MATERIALIZED (SELECT rowcast.head_of($1) AS position)
+    SELECT here.position, r.id, r.json, coalesce(r.total, 0)::int AS total FROM here LEFT JOIN (
+      SELECT q.*, sum(octet_length(q.json)) OVER (ORDER BY q.nth) AS bytes, count(*) OVER () AS total FROM (${rows}) q) r
+        ON r.nth = 1 OR r.bytes <= $5
+     ORDER BY r.nth ${s.tracked ? '' : 'DESC'}`;
+}

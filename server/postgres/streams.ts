@@ -24,6 +24,8 @@ export const streamRow = z.object({
   binary_columns: z.array(z.string()),
   /** Other columns of variable length, whose size on disk is known. None of the lists contains virtual generated columns. */
   other_columns: z.array(z.string()),
+  /** Whether its events are the changes of a tracked table. */
+  tracked: z.boolean(),
   parent: z.string().nullable(),
   parent_key: z.string().nullable(),
   /** Why its seqs cannot be read, as far as the system catalogs show; null if there is no problem. */
@@ -56,6 +58,7 @@ export const STREAMS = `
          ${columns(`${STORED} AND ${TEXT}`)} AS text_columns,
          ${columns(`${STORED} AND ${TYPE} = 'bytea'::regtype`)} AS binary_columns,
          ${columns(`${STORED} AND NOT (${TEXT} OR ${TYPE} = 'bytea'::regtype)`)} AS other_columns,
+         EXISTS (SELECT FROM rowcast.tracks k WHERE k.stream_id = s.stream_id) AS tracked,
          p.relation AS parent, p.key AS parent_key,
          CASE
            WHEN NOT has_schema_privilege(n.oid, 'USAGE')

@@ -7,18 +7,28 @@ import { z } from 'zod';
 import { Batch } from '../ground/batch.js';
 import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
-import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
+import { Refusal, StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { PageLimits } from '../hub/channel.js';
 import type { Pages, RunOfRows } from '../ports/feed.js';
+import type { Rows, RowsPage, RowsRequest } from '../ports/rows.js';
 import type { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
 import { PageReads, type PageRequest } from './page-reads.js';
 import { makePool } from './pool.js';
 import { isConnectionLoss, isOutdated, isTimeout, READ_SETTINGS, withGrace } from './session.js';
-import { channelsStatement, named } from './statements.js';
+import { channelsStatement, named, POSITION, rowsStatement } from './statements.js';
+import { codeOf } from './stream-health.js';
 import type { Stream } from './streams.js';
 
 const channelRow = z.object({ channel: z.string(), head: z.number() });
+const positionRow = z.object({ position: z.string() });
+const snapshotRow = positionRow.extend({ id: z.string().nullable(), json: z.string().nullable(), total: z.number() });
+
+/** Maximum size of the rows in one page of a snapshot, in bytes of JSON. */
+const SNAPSHOT_BYTES = 4 * 1024 * 1024;
+
+/** SQLSTATEs of an identity that is none of this table. */
+const NO_IDENTITY = /^22/;
 
 /** Maximum number of pages in one statement, which bounds the size of the result. */
 const PAGES_AT_ONCE = 16;
@@ -44,7 +54,7 @@ export interface TablePagesOptions {
   readonly metrics: Metrics;
 }
 
-export class TablePages implements Pages {
+export class TablePages implements Pages, Rows {
   readonly #options: TablePagesOptions;
   readonly #pool: pg.Pool;
   readonly #reads: PageReads;
@@ -85,6 +95,36 @@ export class TablePages implements Pages {
     const found = await this.#options.catalog.find(channel);
     if (found === null) return { epoch: '', rows: [] };
     return this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
+  }
+
+  async position(channel: string): Promise<string | null> {
+    const found = await this.#options.catalog.find(channel);
+    if (found === null) return null;
+    const [row] = await this.#query(named(POSITION), [channel], positionRow);
+    return row?.position ?? null;
+  }
+
+  async rows(channel: string, { after, limit }: RowsRequest): Promise<RowsPage | null> {
+    const found = await this.#options.catalog.find(channel);
+    if (found === null) return null;
+    const { stream, key } = found;
+    if (stream.problem !== null) throw new StreamUnreadable(stream.name, { cause: new Error(stream.problem) });
+    // One more tells whether there are more.
+    const values = [channel, key, after, stream.tracked ? limit + 1 : limit, SNAPSHOT_BYTES];
+    const read = await this.#query(named(rowsStatement(stream)), values, snapshotRow).catch((error: unknown) => {
+      if (after !== null && NO_IDENTITY.test(codeOf(error)))
+        throw new Refusal('invalid_request', 'after is the identity of no row');
+      throw error;
+    });
+    const rows: string[] = [];
+    const ids: string[] = [];
+    for (const { id, json } of read.slice(0, limit)) {
+      if (id === null || json === null) continue;
+      rows.push(json);
+      ids.push(id);
+    }
+    const [{ position, total } = { position: '', total: 0 }] = read;
+    return { position, rows, ids, more: stream.tracked && rows.length < total };
   }
 
   /** Lists channels that ever had an event, sorted by name within a stream, at most `limit` per stream. */

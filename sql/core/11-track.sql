@@ -222,7 +222,7 @@ BEGIN
     END $sql$, track.stream_id, key_type, stream.relation));
 
   -- One page of the rows of a channel, in the order of their identity. STABLE: it sees what the calling statement sees.
-  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(channel_key text, after text[], most int) RETURNS TABLE (id text, "row" json)
+  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(channel_key text, after text, most int) RETURNS TABLE (id text, "row" json)
     LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET row_security = off %s AS %L', stream.name || '_rows',
     rowcast.text_settings(track.relation), format($sql$
     BEGIN
@@ -234,12 +234,13 @@ BEGIN
     END $sql$, track.relation, format(id_of, 't'), format(row_of, 't'),
       CASE WHEN track.key IS NULL THEN 'channel_key = ''all''' ELSE format('t.%I = channel_key::%s', key, key_type) END,
       (SELECT string_agg(format('t.%I', i.i), ', ' ORDER BY i.nth) FROM unnest(identity) WITH ORDINALITY i(i, nth)),
-      (SELECT string_agg(format('after[%s]::%s', i.nth, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY i.nth)
+      (SELECT string_agg(CASE WHEN cardinality(identity) = 1 THEN format('after::%s', format_type(a.atttypid, a.atttypmod))
+          ELSE format('(after::json ->> %s)::%s', i.nth - 1, format_type(a.atttypid, a.atttypmod)) END, ', ' ORDER BY i.nth)
          FROM unnest(track.identity) WITH ORDINALITY i(attnum, nth)
          JOIN pg_attribute a ON a.attrelid = track.relation AND a.attnum = i.attnum)));
-  EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I(xid8), rowcast.%I(text, text[], int)
+  EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I(xid8), rowcast.%I(text, text, int)
     FROM PUBLIC, anon, authenticated, service_role', stream.name || '_change', 'write_changes_' || track.stream_id, stream.name || '_rows');
-  EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I(text, text[], int) TO rowcast_gateway', stream.name || '_rows');
+  EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I(text, text, int) TO rowcast_gateway', stream.name || '_rows');
   EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I() TO %s', stream.name || '_change',
     (SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = track.relation));
   PERFORM rowcast.make_access(stream);

@@ -269,7 +269,7 @@ BEGIN
   END LOOP;
   PERFORM rowcast.make_numbering(), rowcast.detach(stream);
   EXECUTE format('DROP TABLE %s', target.relation);
-  EXECUTE format('DROP FUNCTION rowcast.%I(), rowcast.%I(xid8), rowcast.%I(text, text[], int)',
+  EXECUTE format('DROP FUNCTION rowcast.%I(), rowcast.%I(xid8), rowcast.%I(text, text, int)',
     stream || '_change', 'write_changes_' || target.stream_id, stream || '_rows');
 END $$;
 

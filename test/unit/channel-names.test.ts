@@ -23,6 +23,7 @@ function accepts(keyType: Stream['key_type'], key: string): boolean {
     problem: null,
     parent: null,
     parent_key: null,
+    tracked: false,
   };
   try {
     checkKey(stream, key);
