@@ -76,6 +76,7 @@ const FLOORS: Readonly<Record<string, readonly (readonly string[])[]>> = {
     ['client/subscription'],
     ['client/polling', 'client/tabs', 'client/client.ts'],
     ['client/store'],
+    ['client/follow'],
     ['client/react'],
     ['client/dashboard'],
     ['client/index.ts', 'client/node.ts'],

@@ -44,6 +44,13 @@ export class Api {
     return this.#ask(`${gatewayUrl(this.#url, 'http', '/v1/poll')}?${query}`, { signal, cache: 'default' }, json);
   }
 
+  /** A page of the present rows of a channel, after the row with this identity. */
+  rows(stream: string, key: string, after: string | null): Promise<unknown> {
+    const path = `/v1/rows/${encodeURIComponent(stream)}/${encodeURIComponent(key)}`;
+    const query = after === null ? '' : `?${new URLSearchParams({ after })}`;
+    return this.#ask(gatewayUrl(this.#url, 'http', path) + query);
+  }
+
   /** Rejects with `RowcastError`; `unavailable` where no gateway has answered. */
   async #ask(url: string, init: RequestInit = {}, json: Json = JSON): Promise<unknown> {
     if (this.#fetch === undefined) throw new RowcastError('unavailable', 'this platform has no fetch');

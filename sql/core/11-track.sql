@@ -227,9 +227,9 @@ BEGIN
     rowcast.text_settings(track.relation), format($sql$
     BEGIN
       IF after IS NULL THEN
-        RETURN QUERY SELECT %2$s::text, %3$s FROM %1$s t WHERE %4$s ORDER BY %5$s LIMIT most;
+        RETURN QUERY SELECT %2$s::text, %3$s FROM (SELECT * FROM %1$s t WHERE %4$s ORDER BY %5$s LIMIT most) t;
       ELSE
-        RETURN QUERY SELECT %2$s::text, %3$s FROM %1$s t WHERE %4$s AND (%5$s) > (%6$s) ORDER BY %5$s LIMIT most;
+        RETURN QUERY SELECT %2$s::text, %3$s FROM (SELECT * FROM %1$s t WHERE %4$s AND (%5$s) > (%6$s) ORDER BY %5$s LIMIT most) t;
       END IF;
     END $sql$, track.relation, format(id_of, 't'), format(row_of, 't'),
       CASE WHEN track.key IS NULL THEN 'channel_key = ''all''' ELSE format('t.%I = channel_key::%s', key, key_type) END,
