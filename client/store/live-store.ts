@@ -18,7 +18,7 @@ import { Flusher } from './flush.js';
 import { type Fold, FoldReader } from './fold.js';
 import { Following, type Host } from './following.js';
 import { Late } from './late.js';
-import type { Latency } from './latency.js';
+import type { Latency, LatencyMeter } from './latency.js';
 import { ListenReader } from './listen.js';
 import { Value } from './listeners.js';
 import { IDLE, type Live, LOADING, type Store } from './live.js';
@@ -68,12 +68,6 @@ const NO_LOG: LogWindow = {
   show: () => {},
 };
 
-/** Limited to no transport, a client tries, and reaches nothing. */
-const UNPLUGGED: Pick<LiveStoreOptions, 'transports' | 'fetch'> = {
-  transports: ['sse'],
-  fetch: () => Promise.reject(new TypeError('the connection is limited to no transport')),
-};
-
 interface Entry {
   readonly store: unknown;
   /** With this it is forgotten. */
@@ -87,8 +81,8 @@ export function createLiveStore(options: LiveStoreOptions): LiveStore {
 export class LiveStore {
   readonly connection: Store<ConnectionState>;
   readonly polling: PollingStore;
-  /** Null while the gateway tells no times, or no event was live yet. */
-  readonly latency: Store<Latency | null> = new Value<Latency | null>(null);
+  /** Null without the option `times`, or while no event was live yet. */
+  readonly latency = new Value<Latency | null>(null);
   readonly #options: LiveStoreOptions;
   readonly #platform: Platform;
   readonly #api: Api;
@@ -102,6 +96,7 @@ export class LiveStore {
   readonly #tickers = new Map<number, Ticker>();
   readonly #flusher: Flusher;
   #client: Client | null = null;
+  #meter: Promise<LatencyMeter> | null = null;
   #transports: readonly Transport[] | null;
   #closed = false;
 
@@ -252,7 +247,21 @@ export class LiveStore {
   #subscribe(channel: string, options: SubscribeOptions): Subscription {
     if (this.#closed) throw new RowcastError('unavailable', 'the store is closed');
     this.#client ??= this.#connect();
-    return this.#client.subscribe(channel, options);
+    return this.#client.subscribe(channel, this.#options.times ? this.#measured(options) : options);
+  }
+
+  /** Measures the events that say when they were sent. What does that is loaded where it is asked for. */
+  #measured(options: SubscribeOptions): SubscribeOptions {
+    const roundTrip = () => this.#client?.roundTrip ?? null;
+    this.#meter ??= import('./latency.js').then(
+      ({ LatencyMeter }) => new LatencyMeter(this.#platform, roundTrip, (latency) => this.latency.set(latency)),
+    );
+    const onEvent: SubscribeOptions['onEvent'] = (event) => {
+      const { times } = event;
+      if (times !== undefined) void this.#meter?.then((meter) => meter.take(times));
+      options.onEvent?.(event);
+    };
+    return { ...options, onEvent };
   }
 
   #connect(): Client {
@@ -262,7 +271,6 @@ export class LiveStore {
     const client = this.#platform.connect({
       ...options,
       transports: transports ?? undefined,
-      ...(transports?.length === 0 && UNPLUGGED),
       ...(interval && { polling: this.polling.options }),
     });
     this.polling.use(interval ? (client as PollingClient) : null);

@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
 const [, , folder] = process.argv;
-const LATE = /(^react$|\/(log|replay|executions|service|share|lossless)\.js$)/;
+const LATE = /(^react$|\/(log|replay|executions|latency|service|share|lossless)\.js$)/;
 
 /** The size of these modules in one file, with all that they load at once. */
 async function sizeOf(name, modules) {
@@ -32,6 +32,6 @@ async function sizeOf(name, modules) {
 
 const client = await sizeOf('client', ['index.ts', 'progress/index.ts']);
 const all = await sizeOf('all', ['index.ts', 'progress/index.ts', 'store/index.ts', 'react/index.ts']);
-const late = ['store/log.ts', 'store/replay.ts', 'store/executions.ts'];
+const late = ['store/log.ts', 'store/replay.ts', 'store/executions.ts', 'store/latency.ts'];
 const whole = await sizeOf('whole', ['index.ts', 'progress/index.ts', 'store/index.ts', 'react/index.ts', ...late]);
 console.log(JSON.stringify({ client, added: all - client, late: whole - all }));

@@ -1,3 +1,4 @@
+'use client';
 export const TABS = ['log', 'steps', 'metrics', 'errors', 'health', 'raw'] as const;
 export type ExecutionTab = (typeof TABS)[number];
 

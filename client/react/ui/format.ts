@@ -1,3 +1,4 @@
+'use client';
 /** Times and amounts as the components write them: short, with tabular figures, the same width where that can be. */
 
 /** `9 ms`, `6.2 s`, `42 s`, `3 m 20 s`, `1 h 05 m`, `2 d 3 h`. */

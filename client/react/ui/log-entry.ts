@@ -1,3 +1,4 @@
+'use client';
 import type { Row } from '../../protocol/index.js';
 import type { StreamEvent } from '../../subscription/subscription.js';
 
