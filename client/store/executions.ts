@@ -41,7 +41,11 @@ class Changes implements Reader<number> {
   readonly ids = new Set<string>();
   #version = 0;
 
+  /** How often it began: each time the list has to be read. */
+  begun = 0;
+
   begin(): Since {
+    this.begun += 1;
     this.#version += 1;
     return 'now';
   }
@@ -83,8 +87,9 @@ export class Executions implements ExecutionsStore {
   #waiting: readonly ExecutionRow[] = [];
   #counts: StatusCounts | null = null;
   #cursor: string | null = null;
-  /** Whether the list was read since the channel was live. */
+  /** Whether there is a list, and for which beginning of the channel it was read. */
   #listed = false;
+  #begun = 0;
   #reading = false;
   #error: RowcastError | null = null;
   #list: ExecutionList | undefined;
@@ -133,7 +138,8 @@ export class Executions implements ExecutionsStore {
     this.#tell();
     const { status } = this.following.get();
     if (this.#cancelNext !== null || this.#reading || status !== 'live') return;
-    if (this.#listed && this.#changes.ids.size === 0 && !this.#rows.some(isRunning)) return;
+    const current = this.#begun === this.#changes.begun;
+    if (current && this.#changes.ids.size === 0 && !this.#rows.some(isRunning)) return;
     this.#cancelNext = this.#host.clock.after(EVERY, () => {
       this.#cancelNext = null;
       this.#onChange();
@@ -144,14 +150,16 @@ export class Executions implements ExecutionsStore {
   async #read(): Promise<void> {
     this.#reading = true;
     const ids = [...this.#changes.ids].slice(0, MOST);
+    const { begun } = this.#changes;
     try {
-      if (!this.#listed) {
+      if (this.#begun !== begun) {
         const { rows, counts, cursor } = await this.#page(null);
         this.#rows = rows;
         this.#waiting = [];
         this.#counts = counts;
         this.#cursor = cursor;
         this.#listed = true;
+        this.#begun = begun;
         for (const id of ids) this.#changes.ids.delete(id);
       } else {
         for (const id of ids) this.#changes.ids.delete(id);

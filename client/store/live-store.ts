@@ -247,6 +247,8 @@ export class LiveStore {
   #subscribe(channel: string, options: SubscribeOptions): Subscription {
     if (this.#closed) throw new RowcastError('unavailable', 'the store is closed');
     this.#client ??= this.#connect();
+    const { error } = this.connection.get();
+    if (this.#client.state === 'closed' && error !== null) throw error; // it has failed for good
     return this.#client.subscribe(channel, this.#options.times ? this.#measured(options) : options);
   }
 

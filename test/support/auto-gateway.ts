@@ -25,7 +25,11 @@ export class AutoGateway {
   write(channel: string, ...rows: Row[]): void {
     const from = this.rows(channel).length + 1;
     this.rows(channel).push(...rows);
-    for (const link of this.#links) link.push({ type: 'events', channel, from, events: rows });
+    this.push({ type: 'events', channel, from, events: rows });
+  }
+
+  push(frame: Frame): void {
+    for (const link of this.#links) link.push(frame);
   }
 
   connect(_options: ClientOptions): Client {

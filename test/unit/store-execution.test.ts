@@ -259,3 +259,52 @@ test('replay plays in the time of the execution, faster if asked, and ends at th
   await clock.turn(1_000);
   expect(replay.get()).toMatchObject({ edge: true, playing: false, seq: RUN.length });
 });
+
+const listed = (id: string, second: number, status = 'running') => ({
+  execution_id: id,
+  venture_id: 'lobby',
+  status,
+  created_at: new Date(second * 1_000).toISOString(),
+  updated_at: new Date(second * 1_000).toISOString(),
+  started_at: null,
+  estimated_end: null,
+});
+
+test('the executions of a venture: new ones wait, changed ones are read again, and after a reset the list is', async () => {
+  const known = new Map([['a', listed('a', 1)]]);
+  const asked: string[] = [];
+  const api = (path: string) => {
+    const { searchParams } = new URL(path, 'http://gateway.test');
+    asked.push(searchParams.get('ids') ?? `list of ${searchParams.get('limit')}`);
+    const ids = searchParams.get('ids')?.split(',') ?? [...known.keys()];
+    const counts = { running: known.size };
+    const executions = ids.flatMap((id) => known.get(id) ?? []);
+    return { executions, counts, pagination: { next_cursor: null } };
+  };
+  const { gateway, clock } = open([], api);
+  const executions = store.executions('lobby');
+  executions.subscribe(() => {});
+  await clock.turn(2_500);
+  const shown = () => executions.get().data?.rows.map(({ id, status }) => `${id} ${status}`);
+  expect([executions.get().status, shown(), executions.get().data?.counts?.running]).toEqual([
+    'live',
+    ['a running'],
+    1,
+  ]);
+  known.set('n1', listed('n1', 2));
+  known.set('a', listed('a', 1, 'failed'));
+  gateway.write('venture:lobby', { event_type: 'created', execution_id: 'n1' });
+  await clock.turn(2_500);
+  expect([shown(), executions.get().data?.waiting, executions.get().data?.counts?.running]).toEqual([
+    ['a failed'],
+    1,
+    2,
+  ]);
+  executions.show();
+  expect([shown(), executions.get().data?.waiting]).toEqual([['n1 running', 'a failed'], 0]);
+  asked.length = 0;
+  gateway.push({ type: 'reset', channel: 'venture:lobby', reason: 'ahead', position: 'e1.0' });
+  known.delete('a');
+  await clock.turn(2_500);
+  expect([asked.includes('list of 50'), shown()]).toEqual([true, ['n1 running']]);
+});

@@ -1,5 +1,7 @@
 import { afterEach, expect, test } from '@jest/globals';
+import { RowcastError } from '../../client/ground/error.js';
 import { CHANNEL } from '../property/wire.js';
+import { settle } from '../support/fakes.js';
 import { StoreWorld } from '../support/store-world.js';
 
 let world: StoreWorld;
@@ -54,4 +56,22 @@ test('another transport: a new client that is limited to it, and everything goes
   expect(world.made[3]).toMatchObject({ transports: undefined });
   await world.calm();
   expect([rows.get().status, world.store.polling.get().active]).toEqual(['live', false]);
+});
+
+test('a connection that has failed for good: what is opened then fails with its error, and reconnect mends all of it', async () => {
+  world = new StoreWorld(2);
+  const [old, late] = [world.store.channel(CHANNEL), world.store.channel(CHANNEL, { since: 'start' })];
+  old.subscribe(() => {});
+  await world.calm();
+  world.gateway.close(new RowcastError('unauthorized'));
+  late.subscribe(() => {});
+  await settle();
+  expect([old, late].map((rows) => [rows.get().status, rows.get().error?.code])).toEqual([
+    ['failed', 'unauthorized'],
+    ['failed', 'unauthorized'],
+  ]);
+  expect(world.store.connection.get()).toMatchObject({ state: 'closed', error: { code: 'unauthorized' } });
+  world.store.reconnect();
+  await world.calm();
+  expect([old, late].map((rows) => [...(rows.get().data ?? [])].length)).toEqual([2, 2]);
 });
