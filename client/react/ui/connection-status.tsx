@@ -36,7 +36,7 @@ export function ConnectionStatus({ value, onOnly, className }: ConnectionStatusP
         {word}
       </span>
       <span className="rc-connection__detail">{detailOf(state, now)}</span>
-      {state.state === 'waiting' && (
+      {state.state === 'waiting' && state.transports?.length !== 0 && (
         <button type="button" className="rc-button rc-button--small" onClick={reconnect}>
           Connect now
         </button>
@@ -82,7 +82,8 @@ const WORDS: Readonly<Record<ConnectionState['state'], string>> = {
   closed: 'closed',
 };
 
-function wordOf({ state, error }: ConnectionState): string {
+function wordOf({ state, error, transports }: ConnectionState): string {
+  if (transports?.length === 0) return 'unplugged';
   return state === 'closed' && error !== null ? 'refused' : WORDS[state];
 }
 
@@ -94,7 +95,7 @@ const TRANSPORTS: Readonly<Record<string, string>> = {
 };
 
 function detailOf(
-  { state, transport, polling, roundTrip, heardAt, retryAt, error }: ConnectionState,
+  { state, transport, transports, polling, roundTrip, heardAt, retryAt, error }: ConnectionState,
   now: number,
 ): string {
   if (state === 'connected') {
@@ -103,6 +104,7 @@ function detailOf(
     const heard = heardAt === null || now - heardAt < 1_000 ? null : `heard ${duration(now - heardAt)} ago`;
     return [way, trip, heard].filter(Boolean).join(' · ');
   }
+  if (transports?.length === 0) return '';
   const wait = retryAt === null ? null : `next attempt in ${duration(Math.max(0, retryAt - now))}`;
   return [error?.message, wait].filter(Boolean).join(' · ');
 }

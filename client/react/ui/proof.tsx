@@ -3,7 +3,7 @@
  * Shows that nothing is missing. It counts what has arrived since the page was opened by the numbers of the events, and keeps it
  * as a recorded history, which `rowcast verify` compares with the table.
  */
-import { type ReactElement, useEffect, useMemo, useState, useSyncExternalStore } from 'react';
+import { type ReactElement, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import type { Row } from '../../protocol/index.js';
 import type { StreamEvent } from '../../subscription/subscription.js';
 import { useWebSocketConnection } from '../connection.js';
@@ -107,26 +107,39 @@ export function ProofStrip({ channel, className }: ProofStripProps): ReactElemen
   const evidence = useMemo(() => new Evidence(channel), [channel]);
   useEffect(() => store.listen<Row>(channel, (event) => evidence.add(event)), [store, channel, evidence]);
   const { first, last, events, missing, twice } = useSyncExternalStore(evidence.subscribe, evidence.get, evidence.get);
-  const [unplugged, setUnplugged] = useState<{ readonly events: number } | null>(null);
+  const [unplugged, setUnplugged] = useState(false);
   const [caughtUp, setCaughtUp] = useState<string | null>(null);
-  useEffect(() => {
-    if (unplugged === null) return;
+  const ends = useRef<(() => void)[]>([]);
+  useEffect(
+    () => () => {
+      for (const end of ends.current) end();
+    },
+    [],
+  );
+  const pull = () => {
+    const before = evidence.get().events;
+    setUnplugged(true);
+    setCaughtUp(null);
     only([]);
-    const timer = setTimeout(() => {
+    const plugIn = () => {
       const begun = performance.now();
       only(transports ?? undefined);
-      setUnplugged(null);
+      setUnplugged(false);
       const end = store.connection.subscribe(() => {
         if (store.connection.get().state !== 'connected') return;
         end();
         setTimeout(() => {
-          const more = evidence.get().events - unplugged.events;
+          const more = evidence.get().events - before;
           setCaughtUp(`caught up ${whole(more)} events in ${duration(performance.now() - begun)}`);
         }, REDRAW);
       });
+    };
+    const timer = setTimeout(() => {
+      ends.current = [];
+      plugIn();
     }, UNPLUGGED);
-    return () => clearTimeout(timer);
-  }, [unplugged, only, transports, store.connection.subscribe, store.connection.get, evidence.get]);
+    ends.current = [() => clearTimeout(timer), () => only(transports ?? undefined)]; // also where the strip is taken away
+  };
   const download = () => {
     const link = document.createElement('a');
     link.href = URL.createObjectURL(evidence.history());
@@ -158,11 +171,11 @@ export function ProofStrip({ channel, className }: ProofStripProps): ReactElemen
       <button
         type="button"
         className="rc-button rc-button--small"
-        disabled={unplugged !== null || state !== 'connected'}
-        onClick={() => setUnplugged({ events })}
+        disabled={unplugged || state !== 'connected'}
+        onClick={pull}
       >
         <Icon name="plug" />
-        {unplugged === null ? 'Pull the plug for 5 s' : 'Unplugged…'}
+        {unplugged ? 'Unplugged…' : 'Pull the plug for 5 s'}
       </button>
       <button type="button" className="rc-button rc-button--small" disabled={events === 0} onClick={download}>
         <Icon name="down" />
