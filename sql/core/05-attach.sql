@@ -256,6 +256,12 @@ BEGIN
       stream.stream_id, key, relation);
     RAISE NOTICE 'writers of one channel of % now wait for each other until they commit', stream.name
       USING DETAIL = 'What attach costs your writers: docs/operations/writers.md';
+    -- Before these updates of attach itself are counted.
+    IF (SELECT sum(pg_stat_get_tuples_updated(c.oid)) FROM rowcast.storage_of(relation) c) > 0 THEN
+      RAISE NOTICE 'rows of % have been updated, and an UPDATE of an attached table is no event', relation
+        USING HINT = format('To make changes events: SELECT rowcast.detach(%L); SELECT rowcast.track(%L, key => %L);',
+          stream.name, relation, key);
+    END IF;
   END IF;
   PERFORM rowcast.make_triggers(stream);
   PERFORM rowcast.make_pruning(stream);

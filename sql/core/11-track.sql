@@ -42,7 +42,7 @@ DECLARE
 BEGIN
   EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.number_changes() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS %L', format($sql$
+    SET enable_seqscan = off SET enable_bitmapscan = off AS %L', format($sql$
     DECLARE
       stream int;
     BEGIN

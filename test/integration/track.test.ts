@@ -304,6 +304,21 @@ describe.each(clusters())('track on PostgreSQL $version', (cluster) => {
     await writer.query('ROLLBACK');
   });
 
+  test('attach names track where rows have been updated', async () => {
+    await writer.query('CREATE TABLE updated (id int NOT NULL, status text); INSERT INTO updated VALUES (1)');
+    await writer.query("UPDATE updated SET status = 'x'");
+    await until(
+      async () => (await other.query("SELECT pg_stat_get_tuples_updated('updated'::regclass)::int AS n")).rows[0].n > 0,
+      { what: 'the update to be counted' },
+    );
+    const notices: string[] = [];
+    other.on('notice', ({ message = '', hint = '' }) => notices.push(`${message} ${hint}`));
+    await other.query("SELECT rowcast.attach('updated', 'id')");
+    expect(notices.join()).toMatch(
+      /UPDATE of an attached table is no event.*rowcast\.track\('public.updated', key => 'id'\)/s,
+    );
+  });
+
   test.each([
     ['a view', 'CREATE VIEW r1 AS SELECT 1 AS id', "'r1'", /not an ordinary table/],
     ['no primary key', 'CREATE TABLE r2 (id int)', "'r2'", /no primary key/],
