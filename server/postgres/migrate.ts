@@ -49,9 +49,7 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
     const ran = await runPending(client, CORE, migrationsOf(CORE));
     const required = wanted.flatMap((name) => requiredBy(name) ?? []);
     for (const name of new Set([...required, ...wanted])) await install(client, name, schema);
-    const own = (await readInstalled(client)).filter(({ name }) => known.includes(name));
-    const gone = (await missingOn(client, own)).filter(({ allTables }) => allTables).map(({ set }) => set);
-    for (const extension of own.reverse()) if (gone.includes(extension.name)) await takeAway(client, extension);
+    for (const extension of await goneExtensions(client)) await takeAway(client, extension);
     for (const { name, schema } of await readInstalled(client)) {
       // Extensions that are not part of this version are left unchanged.
       const files = known.includes(name) ? migrationsOf(name) : [];
@@ -64,7 +62,8 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
     const done = await readDone(client);
     const sets = [CORE, ...installed.filter((name) => known.includes(name))];
     const ran = sets.flatMap(migrationsOf).every(({ name, checksum }) => done.get(name) === checksum);
-    return ran && schema === undefined && wanted.every((name) => installed.includes(name)) ? [] : null;
+    if (!ran || schema !== undefined || !wanted.every((name) => installed.includes(name))) return null;
+    return (await goneExtensions(client)).length > 0 ? null : [];
   };
   return changeInstallation(databaseUrl, work, look);
 }
@@ -90,6 +89,14 @@ async function install(client: pg.Client, name: string, schema: string | undefin
   // The time of the clock, not of the transaction: extensions are removed in the reverse order.
   const text = `INSERT INTO rowcast.extensions (name, schema, made_schema, installed_at) VALUES ($1, $2, $3, clock_timestamp())`;
   await client.query(text, [name, target, !there]);
+}
+
+/** The extensions whose tables were all dropped, those that build on others first. */
+async function goneExtensions(client: pg.Client): Promise<InstalledExtension[]> {
+  const known = extensionSets();
+  const installed = (await readInstalled(client)).filter(({ name }) => known.includes(name));
+  const gone = (await missingOn(client, installed)).filter(({ allTables }) => allTables).map(({ set }) => set);
+  return installed.filter(({ name }) => gone.includes(name)).reverse();
 }
 
 /**

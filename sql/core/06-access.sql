@@ -112,8 +112,9 @@ BEGIN
     END));
   EXECUTE format('DROP FUNCTION IF EXISTS rowcast.%I(text)', stream.name || '_newest');
   IF guard IS NULL AND parent IS NULL AND source = stream THEN
-    EXECUTE format('CREATE FUNCTION rowcast.%I(text) RETURNS bigint LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS %L',
-      stream.name || '_newest', format('BEGIN RETURN (SELECT max(t.%I) - %s FROM %s t WHERE t.%I = $1::%I); END',
+    EXECUTE format('CREATE FUNCTION rowcast.%I(text) RETURNS bigint LANGUAGE plpgsql STABLE
+      SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS %L',
+      stream.name || '_newest', format('BEGIN RETURN (SELECT t.%1$I - %2$s FROM %3$s t WHERE t.%4$I = $1::%5$I ORDER BY t.%1$I DESC LIMIT 1); END',
         stream.seq_column, rowcast.most_looked_at() - 1, stream.relation, stream.key_column, key_type));
     EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(text) FROM PUBLIC, anon, authenticated, service_role', stream.name || '_newest');
     EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I(text) TO rowcast_gateway', stream.name || '_newest');
