@@ -43,6 +43,6 @@ const endings = new WeakMap<LiveStore, ReturnType<typeof setTimeout>>();
 /** The store of the provider. */
 export function useRowcast(): LiveStore {
   const store = useContext(StoreContext);
-  if (store === null) throw new Error('there is no RowcastProvider around this component');
+  if (store === null) throw new Error('no RowcastProvider');
   return store;
 }

@@ -53,7 +53,7 @@ export class Api {
 
   /** Rejects with `RowcastError`; `unavailable` where no gateway has answered. */
   async #ask(url: string, init: RequestInit = {}, json: Json = JSON): Promise<unknown> {
-    if (this.#fetch === undefined) throw new RowcastError('unavailable', 'this platform has no fetch');
+    if (this.#fetch === undefined) throw new RowcastError('unavailable', 'no fetch');
     const token = await this.#token();
     const headers = { ...init.headers, ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) };
     let response: Response;
@@ -75,6 +75,6 @@ function refusalOf(body: unknown, status: number): RowcastError {
   const { error = body } = Object(body) as { error?: unknown };
   const { code, message, detail = message } = Object(error) as Record<string, unknown>;
   const retries = status >= 500 || status === 429;
-  if (typeof code !== 'string') return new RowcastError('unavailable', `HTTP status ${status}`, retries);
+  if (typeof code !== 'string') return new RowcastError('unavailable', `HTTP ${status}`, retries);
   return new RowcastError(code, typeof detail === 'string' ? detail : undefined, retries);
 }

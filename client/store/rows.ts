@@ -160,8 +160,7 @@ export class RowsReader<R extends object> implements Reader<Rows<R>> {
   #checked(row: Row): R | null {
     const result = this.#schema?.['~standard'].validate(row);
     if (result === undefined) return row as R;
-    if (result instanceof Promise)
-      throw new TypeError('useChannel: the schema is asynchronous, which rows cannot wait for');
+    if (result instanceof Promise) throw new TypeError('the schema is asynchronous');
     return result.issues === undefined ? result.value : null;
   }
 }
