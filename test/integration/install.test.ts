@@ -51,7 +51,7 @@ test('the commands: an extension in a schema of its own comes and goes', async (
     errors: expect.stringContaining('executions'),
   });
   expect((await run('migrate', '--with', 'executions', '--schema', 'agents')).output).toMatch(
-    /^ran core\/01-installation\.sql, .*core\/12-tracks\.sql, executions\/01-tables\.sql, executions\/02-access\.sql$/m,
+    /^ran core\/01-installation\.sql, .*core\/12-tracks\.sql, executions\/01-tables\.sql, .*executions\/03-health\.sql$/m,
   );
   const promised = await run('uninstall');
   expect(promised).toMatchObject({ code: 1, output: expect.stringMatching(/^this would be removed:[\s\S]*--yes/) });
