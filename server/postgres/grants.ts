@@ -1,13 +1,7 @@
-<<<<<<< HEAD
 /** The roles that the core makes; those of extensions exist only where these are installed. */
 export const CORE_ROLES = ['anon', 'authenticated', 'service_role', 'rowcast_gateway'] as const;
 
 /** The roles that Rowcast grants rights to. */
-=======
-/** The roles of every installation. */
-export const CORE_ROLES = ['anon', 'authenticated', 'service_role', 'rowcast_gateway'] as const;
-/** The roles that Rowcast grants rights to: also those of extensions, which are there where an extension is. */
->>>>>>> 576e4d6 (doctor: the role of the engine's workers is required with the engine only)
 export const ROLES = [...CORE_ROLES, 'agent_worker'] as const;
 
 /**
