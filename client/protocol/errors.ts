@@ -104,7 +104,7 @@ const explanations: Record<AnyErrorCode, Explanation> = {
   },
   policy_failed: {
     meaning:
-      'Whether you may read the channel cannot be decided: a policy or guard of its stream fails. Other streams are not affected.',
+      'Access to the channel cannot be decided at present, because a rule of its stream fails. Other streams are not affected.',
     action:
       'Retry with backoff; the client library does, and continues at your position. The log of the gateway has the error of PostgreSQL.',
   },

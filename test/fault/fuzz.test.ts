@@ -16,6 +16,7 @@ import { type AnyFrame, frameJudge, isReply } from '../support/fuzz-judge.js';
 import { stays } from '../support/fuzz-stays.js';
 import { NO_RATES } from '../support/gateway.js';
 import { heldBytes, INSPECTED } from '../support/heap.js';
+import { metricOf } from '../support/metrics.js';
 import { poll } from '../support/poll.js';
 import { type GatewayProcess, killAll, startGatewayProcess } from '../support/process.js';
 import { encodeFrame, openRawWebSocket, PING, PONG, TEXT } from '../support/raw-websocket.js';
@@ -189,9 +190,8 @@ async function sessions(): Promise<number> {
 
 /** What readers cost this gateway: its connections, their subscriptions, and the channels that it has in memory. */
 async function held(): Promise<number[]> {
-  const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
-  const gauge = (name: string) => Number(new RegExp(`^rowcast_${name}(?:\\{.*\\})? (\\d+)$`, 'm').exec(metrics)?.[1]);
-  return [gauge('connections'), gauge('subscriptions'), gauge('channels')];
+  const gauges = ['connections', 'subscriptions', 'channels'];
+  return Promise.all(gauges.map((name) => metricOf(gateway.url, `rowcast_${name}`)));
 }
 
 const HEALTHY = 'message:healthy';

@@ -46,6 +46,7 @@ const OPERATIONS: Readonly<Record<string, typeof READS>> = {
   listExecutions: READS,
   getExecution: READS,
   listLogs: READS,
+  searchLogs: READS,
   getStatus: READS,
   listSteps: READS,
   listMetrics: READS,

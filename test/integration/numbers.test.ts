@@ -8,6 +8,7 @@ import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow } from '../support/follow.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { metricOf } from '../support/metrics.js';
 import { Tabs } from '../support/tabs.js';
 import { connectWriter } from '../support/writer.js';
 
@@ -63,8 +64,7 @@ test('tabs share a connection with those that want the same', async () => {
   const followers = opened.map(({ client }) => follow(client, 'amounts:1', 'start'));
   for (const follower of followers) await follower.count(1);
   expect(followers.map(({ events }) => events[0]?.row)).toEqual([rows.bigint, rows.bigint, rows.string]);
-  const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
-  expect(metrics).toMatch(/^rowcast_connections 2$/m);
+  expect(await metricOf(gateway.url, 'rowcast_connections')).toBe(2);
 });
 
 test('another value is refused', () => {

@@ -7,6 +7,7 @@ import { createDatabase, type TestDatabase } from '../support/database.js';
 import { seqsOf } from '../support/event-stream.js';
 import { fairNow } from '../support/fair-clock.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { metricOf } from '../support/metrics.js';
 import { ask, type PollAnswer, poll, type Wanted } from '../support/poll.js';
 import { type FaultProxy, startProxy } from '../support/proxy.js';
 import { until } from '../support/until.js';
@@ -57,10 +58,7 @@ const token = (seconds: number) =>
     .setProtectedHeader({ alg: 'HS256' })
     .sign(new TextEncoder().encode(SECRET));
 
-async function gaugeOf({ url }: Gateway, name: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(new RegExp(`^rowcast_${name} (\\d+)$`, 'm').exec(text)?.[1]);
-}
+const gaugeOf = ({ url }: Gateway, name: string) => metricOf(url, `rowcast_${name}`);
 
 const subscriptionsOf = (gateway: Gateway) => gaugeOf(gateway, 'subscriptions');
 

@@ -7,6 +7,7 @@ import { seqsOf } from '../support/event-stream.js';
 import { fairNow } from '../support/fair-clock.js';
 import { seqs } from '../support/follow.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { metricOf } from '../support/metrics.js';
 import { type PollAnswer, poll, type Wanted } from '../support/poll.js';
 import { makeRandom } from '../support/random.js';
 import { until } from '../support/until.js';
@@ -40,10 +41,7 @@ afterAll(async () => {
 const publish = (channel: string, count = 1) =>
   writer.query(`SELECT rowcast.publish($1, 'note', to_jsonb(i)) FROM generate_series(1, $2::int) i`, [channel, count]);
 
-async function figure(name: string, { url } = gateway): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(new RegExp(`^rowcast_${name} (\\S+)$`, 'm').exec(text)?.[1]);
-}
+const figure = (name: string, { url } = gateway) => metricOf(url, `rowcast_${name}`);
 
 /** A poll that waits, once the gateway has its subscriptions. */
 async function waiting(

@@ -5,6 +5,7 @@ import { isAlive } from '../../server/postgres/supervise.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { follow, seqs } from '../support/follow.js';
+import { metricOf } from '../support/metrics.js';
 import { type GatewayProcess, killAll, runRowcast, startGatewayProcess } from '../support/process.js';
 import { until } from '../support/until.js';
 import { connectWriter } from '../support/writer.js';
@@ -31,11 +32,13 @@ async function workersOf({ pid }: GatewayProcess): Promise<number[]> {
 
 /** Of all workers; there is none while one of them is too busy to answer. */
 async function figure(url: string, name: string): Promise<number> {
+  let value = Number.NaN;
   const whole = async () => {
-    const text = await (await fetch(`${url}/metrics`)).text();
-    return new RegExp(`^rowcast_${name} (\\S+)$`, 'm').exec(text)?.[1];
+    value = await metricOf(url, `rowcast_${name}`);
+    return !Number.isNaN(value);
   };
-  return Number(await until(whole, { what: `the metric ${name} of all workers` }));
+  await until(whole, { what: `the metric ${name} of all workers` });
+  return value;
 }
 
 const publish = (count: number) =>
