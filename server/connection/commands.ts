@@ -32,7 +32,9 @@ const commands = {
 export type ParsedCommand = { [T in keyof typeof commands]: z.output<(typeof commands)[T]> }[keyof typeof commands];
 
 /** The fields of all commands, besides their type. */
-export const COMMAND_FIELDS = ['id', 'protocol', 'token', 'ticket', 'channel', 'since'] as const;
+export const COMMAND_FIELDS: readonly string[] = [
+  ...new Set(Object.values(commands).flatMap(({ shape }) => Object.keys(shape))),
+].filter((field) => field !== 'type');
 
 /** Maximum number of names in a command. Fields of newer clients are dropped; thousands of them are no command. */
 const MAX_NAMES = 20;

@@ -237,12 +237,14 @@ test('I5: each operation of the API: the right code for everybody who may not, a
   const right: [string, string][] = [];
   for (const operation of operations) {
     const { operationId, path } = operation;
-    const cells = (Object.keys(targets) as Target[]).flatMap((of) => PRINCIPALS.map((name) => ({ name, of })));
-    const answers = await Promise.all(cells.map(({ name, of }) => ask(name, operation, of)));
-    for (const [index, { name, of }] of cells.entries()) {
-      const cell = `${name}: ${operationId} of ${of}`;
-      found.push([cell, answers[index] ?? '']);
-      right.push([cell, wanted(name, operationId, of, path)]);
+    // One target after the other: two of the principals are one subject, and a subject searches five times at once.
+    for (const of of Object.keys(targets) as Target[]) {
+      const answers = await Promise.all(PRINCIPALS.map((name) => ask(name, operation, of)));
+      for (const [index, name] of PRINCIPALS.entries()) {
+        const cell = `${name}: ${operationId} of ${of}`;
+        found.push([cell, answers[index] ?? '']);
+        right.push([cell, wanted(name, operationId, of, path)]);
+      }
     }
   }
   expect(Object.fromEntries(found)).toEqual(Object.fromEntries(right));

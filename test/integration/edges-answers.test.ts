@@ -112,7 +112,7 @@ describe('what breaks on the inside is not shown outside', () => {
 
   test('a guard that raises', async () => {
     await writer.query(`SELECT rowcast.guard('gizmos', 'public.explode')`);
-    for (const code of await readers('gizmos:a', await sign())) expect(code).toBe('unavailable');
+    for (const code of await readers('gizmos:a', await sign())) expect(code).toBe('policy_failed');
     expect(lines.join('')).toContain('secret detail'); // for the operator
     const headers = { authorization: `Bearer ${await sign()}` };
     for (const path of ['/v1/poll?wait=0&channel=gizmos:a', '/v1/streams/gizmos/a?offset=-1']) {
@@ -128,7 +128,7 @@ describe('what breaks on the inside is not shown outside', () => {
       GRANT SELECT ON gizmos TO authenticated;
       ALTER TABLE gizmos ENABLE ROW LEVEL SECURITY;
       CREATE POLICY exploding ON gizmos TO authenticated USING (explode(id))`);
-    for (const code of await readers('gizmos:b', await sign())) expect(code).toBe('unavailable');
+    for (const code of await readers('gizmos:b', await sign())) expect(code).toBe('policy_failed');
   });
 
   test('claims that PostgreSQL cannot read', async () => {
