@@ -39,7 +39,7 @@ export async function runUninstall(options: UninstallOptions, config: Config): P
 
 /** Whether the login may publish messages: as a service, or as the owner of the table. */
 export async function mayPublish(databaseUrl: string): Promise<boolean> {
-  const client = new pg.Client({ connectionString: databaseUrl, application_name: 'rowcast up' });
+  const client = new pg.Client({ ...connectOptions(databaseUrl), application_name: 'rowcast up' });
   await client.connect();
   try {
     const { rows } = await client.query<{ may: boolean }>(

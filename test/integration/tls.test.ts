@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
+import { mayPublish } from '../../server/cli/database.js';
 import { fixOf, messageOf } from '../../server/postgres/connect-errors.js';
 import { connectOptions } from '../../server/postgres/connect-options.js';
 import { migrate } from '../../server/postgres/migrate.js';
@@ -88,6 +89,10 @@ test.each([
   if (!('error' in answer)) throw new Error('it connected');
   expect(fixOf(answer.error)).toContain(fix);
   expect(messageOf(answer.error)).toMatch(/certificate|altname/i);
+});
+
+test('up starts with a certificate that no known authority has signed, as its sessions do', async () => {
+  expect(await mayPublish(`${server.url}?sslmode=require`)).toBe(true);
 });
 
 test('a command says it in one line', async () => {
