@@ -8,6 +8,7 @@ import type { InProcess, Peers } from './ports/door.js';
 import type { Extension, ExtensionContext } from './ports/extension.js';
 import { installedExtensions } from './postgres/extensions.js';
 import type { Config } from './settings/config.js';
+import type { DatabaseUrl } from './settings/database-url.js';
 import { Sources } from './sources.js';
 
 export interface Gateway {
@@ -37,7 +38,7 @@ export interface GatewayOptions {
 /** Starts a gateway: connects its sources, starts its extensions, and then listens. Rejects if the database cannot be reached. */
 export async function startGateway(
   config: Config,
-  databaseUrl: string,
+  databaseUrl: DatabaseUrl,
   logger: Logger,
   { metrics = new Metrics(), peers = null, dashboard = builtDashboard(), ...options }: GatewayOptions = {},
 ): Promise<LocalGateway> {

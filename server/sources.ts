@@ -26,6 +26,7 @@ import { TablePages } from './postgres/table-pages.js';
 import { Tail } from './postgres/tail.js';
 import { StoredTickets } from './postgres/tickets.js';
 import type { Config } from './settings/config.js';
+import type { DatabaseUrl } from './settings/database-url.js';
 
 /** Database connections for access decisions; and for decisions that are slow, one at a time, and tickets. */
 const QUICK_POOL = 2;
@@ -51,7 +52,7 @@ export function connectionsOf({ poolSize, apiPoolSize }: Pick<Config, 'poolSize'
 
 export interface SourcesOptions {
   readonly config: Config;
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseUrl;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;

@@ -17,10 +17,11 @@ import { OutdatedInstallation } from '../postgres/installation.js';
 import { migrate } from '../postgres/migrate.js';
 import { extensionSets } from '../postgres/sql-sets.js';
 import { type Config, needsToken } from '../settings/config.js';
-import { withoutPassword } from '../settings/database-url.js';
+import { type DatabaseUrl, withoutPassword } from '../settings/database-url.js';
 import { runWorker, startWorkers } from '../workers/workers.js';
 import { mayPublish } from './database.js';
 import { print } from './output.js';
+import { rotatingUrl } from './secret-files.js';
 
 /**
  * A second signal forces the exit if it arrives after this time, in milliseconds. An earlier one is ignored: for one Ctrl-C,
@@ -39,7 +40,7 @@ interface Running {
 /** Runs until a signal arrives. Rejects if a part cannot be started, or the embedded database exits. */
 export async function up(config: Config, options: { demo: boolean }): Promise<void> {
   const logger = makeLogger(config.logLevel);
-  if (cluster.isWorker) return runWorker(config, logger);
+  if (cluster.isWorker) return runWorker(config, rotatingUrl(config.databaseUrl ?? ''), logger);
   const signalled = nextSignal();
   const { failed, stop } = await start(config, options.demo, logger);
   try {
@@ -75,9 +76,10 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
     // The embedded database gets all extensions; any other database keeps those that are installed.
     const ran = await migrate(databaseUrl, config.databaseUrl === undefined ? { with: extensionSets() } : {});
     if (ran.length > 0) logger.info({ migrations: ran }, 'migrated');
-    const gateway = await startGateways(config, databaseUrl, logger);
+    const source = rotatingUrl(databaseUrl);
+    const gateway = await startGateways(config, source, logger);
     ends.push(() => gateway.stop());
-    const demo = withDemo ? await demoIn(databaseUrl, logger) : null;
+    const demo = withDemo ? await demoIn(source, logger) : null;
     if (demo !== null) ends.push(() => demo.stop());
     greet(gateway.url, config, databaseUrl, { demo, publishes: await mayPublish(databaseUrl) });
     return { failed, stop };
@@ -88,7 +90,7 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
 }
 
 /** Starts the demo if executions are installed with a table `ventures` of their own. It must not write to a table of the application. */
-async function demoIn(databaseUrl: string, logger: Logger): Promise<Demo | null> {
+async function demoIn(databaseUrl: DatabaseUrl, logger: Logger): Promise<Demo | null> {
   const executions = (await installedExtensions(databaseUrl)).find(({ name }) => name === EXECUTIONS);
   if (executions !== undefined && executions.adopted.length === 0) {
     return startDemo(databaseUrl, executions.schema, logger);
@@ -117,7 +119,7 @@ async function assertFree({ port, host }: Config): Promise<void> {
   await once(probe, 'close');
 }
 
-function startGateways(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
+function startGateways(config: Config, databaseUrl: DatabaseUrl, logger: Logger): Promise<Gateway> {
   if (config.workers > 1) return startWorkers(config, databaseUrl, logger);
   const metrics = new Metrics();
   metrics.addProcess();

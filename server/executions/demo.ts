@@ -8,6 +8,7 @@ import pg from 'pg';
 import { inSchema } from '../ground/in-schema.js';
 import type { Logger } from '../ground/logger.js';
 import { connectOptions } from '../postgres/connect-options.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { type DemoRun, type DemoStep, planOf, RUNS } from './demo-runs.js';
 
 /** The venture of the demo. Its id is fixed, so that its channel can be watched across restarts. */
@@ -36,7 +37,7 @@ interface Tables {
 }
 
 /** Starts the demo. `schema` is the schema of the tables, as SQL writes its name. */
-export async function startDemo(databaseUrl: string, schema: string, logger: Logger): Promise<Demo> {
+export async function startDemo(databaseUrl: DatabaseUrl, schema: string, logger: Logger): Promise<Demo> {
   const stopping = new AbortController();
   const pool = new pg.Pool({
     ...connectOptions(databaseUrl),

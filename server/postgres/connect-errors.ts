@@ -8,7 +8,8 @@ const UNREACHABLE = 'Correct host and port in DATABASE_URL, or see to the networ
 
 /** Fixes by SQLSTATE, or by the error code of the operating system or of TLS. */
 const FIXES: Readonly<Record<string, string>> = {
-  '28P01': 'Put the right password into DATABASE_URL and start again; or set it: ALTER ROLE … PASSWORD …',
+  '28P01':
+    'Put the right password into DATABASE_URL and start again, or into the file of DATABASE_URL_FILE, which is read for each new connection; or set it: ALTER ROLE … PASSWORD …',
   '28000':
     'Let the role in: ALTER ROLE … LOGIN, and a line for it in pg_hba.conf. If that says "no encryption", add sslmode=require to DATABASE_URL.',
   '3D000': 'Create the database, or name another one in DATABASE_URL.',

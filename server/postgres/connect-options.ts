@@ -6,7 +6,14 @@
 import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from 'node:tls';
 import type pg from 'pg';
-import { type DatabaseAddress, parseDatabaseUrl, SSL_MODES, type SslMode } from '../settings/database-url.js';
+import {
+  type DatabaseAddress,
+  type DatabaseUrl,
+  parseDatabaseUrl,
+  SSL_MODES,
+  type SslMode,
+  textOf,
+} from '../settings/database-url.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -19,10 +26,14 @@ const VARIABLES = {
 } as const;
 
 /** Throws `Error` if the URL is not valid, or a file that it names cannot be read. */
-export function connectOptions(databaseUrl: string, env: Environment = process.env): pg.ClientConfig {
-  const { parameters, ...address } = parseDatabaseUrl(databaseUrl);
+export function connectOptions(databaseUrl: DatabaseUrl, env: Environment = process.env): pg.ClientConfig {
+  const { parameters, ...address } = parseDatabaseUrl(textOf(databaseUrl));
+  const { password } = address;
   const given = {
     ...address,
+    // Pools and the listener keep these options. The driver calls the function for each connection that it opens.
+    password:
+      password && typeof databaseUrl !== 'string' ? () => parseDatabaseUrl(databaseUrl()).password ?? '' : password,
     options: parameters.get('options'),
     sslnegotiation: parameters.get('sslnegotiation'),
   };

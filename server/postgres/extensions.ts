@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { z } from 'zod';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { connectOptions } from './connect-options.js';
 import { CONNECT_TIMEOUT } from './session.js';
 
@@ -25,7 +26,7 @@ export async function readInstalled(client: Pick<pg.ClientBase, 'query'>): Promi
 }
 
 /** Reads the extensions that are installed in a database. Rejects with the error of the driver. */
-export async function installedExtensions(databaseUrl: string): Promise<InstalledExtension[]> {
+export async function installedExtensions(databaseUrl: DatabaseUrl): Promise<InstalledExtension[]> {
   const client = new pg.Client({
     ...connectOptions(databaseUrl),
     application_name: 'rowcast extensions',

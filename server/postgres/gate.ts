@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../ground/logger.js';
 import type { Gate } from '../ports/doorbell.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { connectOptions } from './connect-options.js';
 import { ConnectionHealth } from './connection-health.js';
 import { LOCK_CLASS, locks } from './locks.js';
@@ -47,12 +48,12 @@ interface GateSession {
 }
 
 export class AdvisoryGate implements Gate {
-  readonly #databaseUrl: string;
+  readonly #databaseUrl: DatabaseUrl;
   readonly #logger: Logger;
   readonly #health: ConnectionHealth;
   #session: GateSession | null = null;
 
-  constructor(databaseUrl: string, logger: Logger, health = new ConnectionHealth(logger)) {
+  constructor(databaseUrl: DatabaseUrl, logger: Logger, health = new ConnectionHealth(logger)) {
     this.#databaseUrl = databaseUrl;
     this.#logger = logger;
     this.#health = health;

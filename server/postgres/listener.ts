@@ -8,6 +8,7 @@ import * as library from 'pg-listen';
 import type { Access } from '../access/access.js';
 import type { Doorbell } from '../doorbell/doorbell.js';
 import type { Logger } from '../ground/logger.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { connectOptions } from './connect-options.js';
 import { ConnectionHealth } from './connection-health.js';
 import { CONNECT_TIMEOUT, withGrace } from './session.js';
@@ -26,7 +27,7 @@ const RETRY_INTERVAL = 250;
 const BETWEEN_CHECKS = 0.4;
 
 export interface ListenerOptions {
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseUrl;
   /** The connection is closed after this time without a byte from the server, in milliseconds. */
   readonly silenceTimeout: number;
   readonly logger: Logger;

@@ -1,12 +1,13 @@
 import pg from 'pg';
 import type { Logger } from '../ground/logger.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { messageOf } from './connect-errors.js';
 import { connectOptions } from './connect-options.js';
 import { ConnectionHealth } from './connection-health.js';
 import { AS_GATEWAY, CONNECT_TIMEOUT, types } from './session.js';
 
 export interface PoolOptions {
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseUrl;
   /** The name of its sessions in `pg_stat_activity`, after `rowcast`. */
   readonly name: string;
   readonly size: number;

@@ -1,5 +1,6 @@
 /** Tells a direct connection, or one through a pooler in session mode, from one whose statements change sessions. */
 import pg from 'pg';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { connectOptions } from './connect-options.js';
 import { CONNECT_TIMEOUT } from './session.js';
 
@@ -39,7 +40,7 @@ export async function changesSessions(client: pg.Client, connect: () => Promise<
 }
 
 /** Rejects if `client`, which is connected to the same URL, has no session of its own. A direct connection costs one query. */
-export async function requireSession(client: pg.Client, databaseUrl: string): Promise<void> {
+export async function requireSession(client: pg.Client, databaseUrl: DatabaseUrl): Promise<void> {
   if (!(await isPooled(client))) return;
   const opened: pg.Client[] = [];
   const connect = async () => {

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { z } from 'zod';
 import type { Logger } from '../ground/logger.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { connectOptions } from './connect-options.js';
 import { ConnectionHealth } from './connection-health.js';
 import { AS_GATEWAY, CONNECT_TIMEOUT, withGrace } from './session.js';
@@ -38,7 +39,7 @@ const policyRow = z.object({ name: z.string() });
 const batchRow = z.object({ deleted: z.number().nullable() });
 
 export interface RetentionOptions {
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseUrl;
   /** Time between two runs, in milliseconds. */
   readonly interval: number;
   readonly logger: Logger;

@@ -5,6 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { Unavailable } from '../ground/refusal.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { connectOptions } from './connect-options.js';
 import type { ConnectionHealth } from './connection-health.js';
 import { endsInSilence } from './silence.js';
@@ -94,7 +95,7 @@ export function isLockTimeout(error: unknown): boolean {
 }
 
 export interface SessionOptions {
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseUrl;
   readonly name: string;
   /** The connection is closed if the server sends nothing for this time during a query, in milliseconds. */
   readonly silenceTimeout: number;
@@ -105,7 +106,7 @@ export interface SessionOptions {
 }
 
 export class Session {
-  readonly #databaseUrl: string;
+  readonly #databaseUrl: DatabaseUrl;
   readonly #name: string;
   readonly #silenceTimeout: number;
   readonly #health: ConnectionHealth;

@@ -11,6 +11,7 @@ import { Refusal, StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { PageLimits } from '../hub/channel.js';
 import type { Pages, RunOfRows } from '../ports/feed.js';
 import type { Rows, RowsPage, RowsRequest } from '../ports/rows.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import type { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
 import { PageReads, type PageRequest } from './page-reads.js';
@@ -42,7 +43,7 @@ END $$`;
 const LOCK_TIMEOUT = 100;
 
 export interface TablePagesOptions {
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseUrl;
   readonly poolSize: number;
   readonly queryTimeout: number;
   readonly limits: PageLimits;

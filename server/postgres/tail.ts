@@ -14,6 +14,7 @@ import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { ReadableTail, TailRead } from '../ports/doorbell.js';
 import type { ChannelState, Feed, Movement, Movements, StoredRow } from '../ports/feed.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
 import { makePool } from './pool.js';
@@ -42,7 +43,7 @@ const STANDBY =
   'the server is a hot standby, whose snapshots do not show which transactions are open: connect to the primary';
 
 export interface TailOptions {
-  readonly databaseUrl: string;
+  readonly databaseUrl: DatabaseUrl;
   readonly silenceTimeout: number;
   readonly clock: Clock;
   readonly logger: Logger;

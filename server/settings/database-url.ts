@@ -9,6 +9,12 @@ const EXAMPLE = 'postgres://user:password@host:5432/database';
 export const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'] as const;
 export type SslMode = (typeof SSL_MODES)[number];
 
+/**
+ * The URL of the database, or a function that returns it with the current password, which is called for every new connection.
+ * Everything but the password must stay the same, because all connections of a gateway lead to one database.
+ */
+export type DatabaseUrl = string | (() => string);
+
 /** What a URL says; a part that it leaves out is undefined. */
 export interface DatabaseAddress {
   readonly host: string | undefined;
@@ -19,6 +25,9 @@ export interface DatabaseAddress {
   /** Everything after the `?`. */
   readonly parameters: ReadonlyMap<string, string>;
 }
+
+export const textOf = (databaseUrl: DatabaseUrl): string =>
+  typeof databaseUrl === 'string' ? databaseUrl : databaseUrl();
 
 /** Parts that may also be given after the `?`, where they take precedence. */
 const PARTS = ['host', 'port', 'user', 'password'] as const;

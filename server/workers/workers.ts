@@ -13,6 +13,7 @@ import type { Logger } from '../ground/logger.js';
 import { Metrics } from '../ground/metrics.js';
 import { Unavailable } from '../ground/refusal.js';
 import type { Config } from '../settings/config.js';
+import type { DatabaseUrl } from '../settings/database-url.js';
 import { forwardBetweenWorkers, otherWorkers } from './peers.js';
 
 /** Delay before a worker that exited unexpectedly is replaced, in milliseconds. */
@@ -37,7 +38,7 @@ type ToWorker =
   | { readonly type: 'metrics'; readonly id: number; readonly text: string | null };
 
 /** Starts `config.workers` gateways. Rejects if one cannot start. */
-export async function startWorkers(config: Config, databaseUrl: string, logger: Logger): Promise<Gateway> {
+export async function startWorkers(config: Config, databaseUrl: DatabaseUrl, logger: Logger): Promise<Gateway> {
   const all = new AggregatorRegistry();
   const stopping = new AbortController();
   const replacements = new Set<Promise<unknown>>();
@@ -49,7 +50,9 @@ export async function startWorkers(config: Config, databaseUrl: string, logger: 
   // Chosen once, so that replacements use the same port even if all workers have exited.
   const port = `${config.port || (await freePort(0, config.host))}`;
   const start = async (): Promise<string> => {
-    const worker = cluster.fork({ DATABASE_URL: databaseUrl, DATABASE_URL_FILE: '', ROWCAST_PORT: port });
+    // A worker reads the file of a URL itself.
+    const database = typeof databaseUrl === 'string' ? { DATABASE_URL: databaseUrl } : {};
+    const worker = cluster.fork({ ...database, ROWCAST_PORT: port });
     worker.once('exit', (code, signal) => {
       if (stopping.signal.aborted) return;
       logger.error({ pid: worker.process.pid, code, signal }, 'a worker exited and is being replaced');
@@ -130,7 +133,7 @@ function sendToWorker(worker: Worker, message: ToWorker): void {
 }
 
 /** Runs a gateway in a worker until the primary sends `stop` or exits. */
-export async function runWorker(config: Config, logger: Logger): Promise<void> {
+export async function runWorker(config: Config, databaseUrl: DatabaseUrl, logger: Logger): Promise<void> {
   // Without this Node exits the worker at once when the primary is gone, without a graceful stop.
   if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
   // Ctrl-C reaches every process of the terminal. Only the primary handles it.
@@ -150,7 +153,7 @@ export async function runWorker(config: Config, logger: Logger): Promise<void> {
   new AggregatorRegistry(); // answers the primary, with:
   AggregatorRegistry.setRegistries([metrics.registry]);
   try {
-    const gateway = await startGateway(config, config.databaseUrl ?? '', logger, { metrics, peers: otherWorkers() });
+    const gateway = await startGateway(config, databaseUrl, logger, { metrics, peers: otherWorkers() });
     await sendToPrimary({ type: 'listening', url: gateway.url });
     await stopRequested;
     await gateway.stop();

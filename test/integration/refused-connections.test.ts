@@ -9,7 +9,7 @@ import { makeLogger } from '../../server/ground/logger.js';
 import { migrate } from '../../server/postgres/migrate.js';
 import { readConfig } from '../../server/settings/config.js';
 import { poll } from '../support/poll.js';
-import { killAll, runRowcast } from '../support/process.js';
+import { killAll, runRowcast, startGatewayProcess } from '../support/process.js';
 import { type EmbeddedPostgres, startEmbedded } from '../support/server.js';
 import { until } from '../support/until.js';
 
@@ -168,6 +168,39 @@ test.each(Object.entries(REFUSALS))(
   },
   30_000,
 );
+
+test('I5: a password that is rotated in its file is used by every new connection, of each worker', async () => {
+  const file = join(folder, 'url');
+  await writeFile(file, url);
+  const rotated = await startGatewayProcess('', { DATABASE_URL_FILE: file, ROWCAST_WORKERS: '2' });
+  const statuses = async () => {
+    const paths = ['/readyz', '/readyz', '/readyz', '/v1/channels', '/v1/channels', '/v1/channels'];
+    const answers = await Promise.all(
+      paths.map((path) => fetch(`${rotated.url}${path}`, { headers: { connection: 'close' } })),
+    );
+    return [...new Set(answers.map(({ status }) => status))];
+  };
+  await admin.query(`ALTER ROLE gateway PASSWORD 'Rot4ted'`);
+  try {
+    await endSessions();
+    await until(async () => (await statuses()).join() === '503', { what: 'the old password to be refused' });
+    for (const unusable of [
+      '',
+      'postgres://gateway:Rot4',
+      url.replace(/app$/, 'postgres').replace('S3cret', 'Rot4ted'),
+    ]) {
+      await writeFile(file, unusable);
+      expect(await statuses()).toEqual([503]);
+    }
+    await writeFile(file, `${url.replace('S3cret', 'Rot4ted')}\n`);
+    await until(async () => (await statuses()).join() === '200', { what: 'the new password to be used' });
+    await rotated.stop();
+    expect(rotated.errors()).toMatch(/password authentication failed/);
+    expect(rotated.errors()).not.toMatch(/S3cret|Rot4ted/);
+  } finally {
+    await admin.query(`ALTER ROLE gateway PASSWORD 'S3cret'`);
+  }
+}, 30_000);
 
 test('I5: no room for a pool: the tail goes on, the reader is told to come back, and the log says why', async () => {
   await until(async () => (await ready()).status === 'ready', { what: 'it to be ready' });
