@@ -18,5 +18,8 @@ export function programPath(program: Program): string | undefined;
 /** Which of these are missing, if any. */
 export function whyLacking(...programs: Program[]): string | null;
 
-/** Whether one of these is missing, so that `what` is skipped: a line says so. With `CI` in the environment it throws. */
+/** Whether one of these is missing, so that `what` is skipped: see `skips`. */
 export function lacks(what: string, ...programs: Program[]): boolean;
+
+/** Whether there is a reason to skip `what`: a line says so. With `CI` in the environment it throws. */
+export function skips(what: string, why: string | null): boolean;
