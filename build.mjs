@@ -42,6 +42,7 @@ run('bundle.mjs', here('client/dist.new/browser'));
 cpSync(here('client/react/ui/theme.css'), here('client/dist.new/react/ui/theme.css'));
 replace('client/dist');
 compile('tsconfig.build.json', 'dist.new');
+cpSync(here('client/react/ui/theme.css'), here('dist.new/theme.css'));
 run('dashboard.mjs', here('dist.new/dashboard'));
 
 // Copied, and no dependency: the package depends on one that reports each installation.

@@ -64,6 +64,7 @@ const HANDED_ON = new Map([
   ['server/store.ts', '@rowcast/client/store'],
   ['server/store-zustand.ts', '@rowcast/client/store/zustand'],
   ['server/react.ts', '@rowcast/client/react'],
+  ['server/react-ui.ts', '@rowcast/client/react/ui'],
 ]);
 
 /** The floors of each package, the lowest first, as the folders and files on them. A module may import from its own floor and from those below. */

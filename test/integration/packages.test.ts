@@ -278,6 +278,22 @@ test("each file of the hooks begins with 'use client', as bundlers that divide a
   expect(files.filter((file) => !readFileSync(join(react, file), 'utf8').startsWith("'use client';"))).toEqual([]);
 });
 
+test('the components and their style sheet are handed on', () => {
+  const { sideEffects, exports } = manifestOf(installed('rowcast')) as unknown as {
+    sideEffects: unknown;
+    exports: Record<string, string>;
+  };
+  // A bundler leaves out a style sheet that has no side effects.
+  expect(sideEffects).toEqual(['**/*.css']);
+  const sheets = [
+    join(installed('rowcast'), exports['./react/ui/theme.css'] ?? ''),
+    join(installed('@rowcast/client'), 'dist/react/ui/theme.css'),
+  ].map((file) => readFileSync(file, 'utf8'));
+  expect(sheets[0]).toBe(sheets[1]);
+  const handedOn = readFileSync(join(installed('rowcast'), 'dist/server/react-ui.js'), 'utf8');
+  expect(handedOn).toContain("export * from '@rowcast/client/react/ui';");
+});
+
 const DOMLESS = ['--lib', 'es2023', '--types', 'node'];
 test.each([
   ['a service, ESM', () => service, ['types.mts', '--module', 'nodenext', ...DOMLESS]],
