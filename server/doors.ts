@@ -134,6 +134,7 @@ export function makeDoors(options: DoorsOptions): Doors {
     limit: eventOptions.limit,
     cache: config.cache,
     bounds: config,
+    alerts: config,
     clock,
     logger,
     metrics,

@@ -4,7 +4,9 @@ import { SERVICE } from '../ports/principal.js';
 import { executionApi } from './api/routes.js';
 import { Progresses } from './reads/progress.js';
 import { ofExecutions } from './schema.js';
+import { Alerts } from './service/alerts.js';
 import { HealthTicker } from './service/health-ticker.js';
+import { Webhook } from './service/webhook.js';
 
 const ABOUT = `Reads and writes agent executions over HTTP. Live events arrive over WebSocket, SSE or polls: subscribe to
 \`execution:<execution_id>\` with \`since=<position>\`, where \`position\` comes from a response. The events continue the
@@ -16,7 +18,7 @@ const TAGS = {
   Progress: 'Status, steps and metrics, for frequent polling.',
 };
 
-/** The extension for agent executions: their part of the HTTP API, and their health. `schema` is that of their tables, as SQL writes its name. */
+/** The extension for agent executions: their part of the HTTP API, their health, and alerts. `schema` is that of their tables, as SQL writes its name. */
 export function executions(schema: string): Extension {
   const progresses = new Progresses();
   let ticker: HealthTicker | undefined;
@@ -32,9 +34,12 @@ export function executions(schema: string): Extension {
         routes: executionApi({ schema, progresses, access, bounds, ...databases }),
       };
     },
-    start({ databaseFor, logger }) {
-      const database = databaseFor({ principal: SERVICE, requestId: 'health', use: 'write', gone: () => false });
-      ticker = new HealthTicker({ database: ofExecutions(database, schema), progresses, logger });
+    start({ databaseFor, alerts: { alertUrl: url, alertSecret: secret }, logger }) {
+      const service = databaseFor({ principal: SERVICE, requestId: 'health', use: 'write', gone: () => false });
+      const database = ofExecutions(service, schema);
+      const webhook = url === undefined || secret === undefined ? null : new Webhook({ url, secret });
+      const alerts = webhook === null ? null : new Alerts({ database, webhook, logger });
+      ticker = new HealthTicker({ database, progresses, alerts, logger });
       ticker.start();
     },
     async stop() {

@@ -9,11 +9,11 @@ const HIDDEN = '[hidden]';
 const SECRET = ['token', 'ticket', 'authorization', 'cookie', 'password', 'connectionString', 'databaseUrl'];
 
 /**
- * Matches secrets anywhere in a line, such as in a message, a stack or an error of a library: a JWT, a bearer token, a ticket
- * in a URL, the password of a URL. No line should contain any; this is the second line of defence.
+ * Matches secrets anywhere in a line, such as in a message, a stack or an error of a library: the secret of a webhook, a JWT,
+ * a bearer token, a ticket in a URL, the password of a URL. No line should contain any; this is the second line of defence.
  */
 const LOOKS_SECRET =
-  /\beyJ[\w-]{4,}\.[\w-]+\.[\w-]*|(?<=\bBearer +)[^\s"\\]+|(?<=[?&](?:ticket|token)=)[^\s"&\\]+|(?<=\b\w+:\/\/[^\s:/@"]*:)[^\s/@"]+(?=@)/gi;
+  /\bwhsec_[\w+/=]+|\beyJ[\w-]{4,}\.[\w-]+\.[\w-]*|(?<=\bBearer +)[^\s"\\]+|(?<=[?&](?:ticket|token)=)[^\s"&\\]+|(?<=\b\w+:\/\/[^\s:/@"]*:)[^\s/@"]+(?=@)/gi;
 
 /** Serializes an error without its `client`: a pool of `pg` attaches the whole connection. */
 function withoutClient(error: Error): unknown {

@@ -35,6 +35,8 @@ export interface ExtensionContext {
   readonly cache: Config['cache'];
   /** Bounds of what the HTTP API takes. */
   readonly bounds: Pick<Config, 'metadataBytes' | 'contextBytes'>;
+  /** Where alerts are sent, and what they are signed with. */
+  readonly alerts: Pick<Config, 'alertUrl' | 'alertSecret'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;

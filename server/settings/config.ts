@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { alertSettings } from './alerts.js';
 import { browserSettings } from './browsers.js';
 import { fixed } from './fixed.js';
 import { identitySettings, KEYS } from './identity.js';
@@ -69,6 +70,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     if ([undefined, '', defaultOf(setting)].includes(own[setting.env])) continue;
     faults.push(`${setting.env}: has no effect without a key for tokens; set ${variables.join(' or ')} as well`);
   }
+  const alerts = Object.values<Setting>(alertSettings).map(({ env: variable }) => variable);
+  const missing = alerts.filter((variable) => !own[variable]);
+  if (missing.length === 1) faults.push(`${missing}: is missing; ${alerts.join(' and ')} are set both, or neither`);
   if (keys.length > 1) faults.push(`${keys.join(', ')}: set one of them; tokens are verified in one way`);
   if (config.cookie && config.origins === '*') {
     faults.push('ROWCAST_COOKIE: every page could use it; list the origins of yours in ROWCAST_ORIGINS');

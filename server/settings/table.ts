@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { alertSettings } from './alerts.js';
 import { browserSettings } from './browsers.js';
 import { databaseSettings } from './database.js';
 import { identitySettings } from './identity.js';
@@ -66,6 +67,7 @@ export const settings = {
     about:
       '`off`: the page at `/` is not served. What it shows, each client may read as well: it has no rights of its own.',
   },
+  ...alertSettings,
   url: {
     env: 'ROWCAST_URL',
     schema: z

@@ -14,7 +14,7 @@ DECLARE
 BEGIN
   problems := ARRAY(
     SELECT format('@extschema@.%I', wanted) FROM unnest(ARRAY['venture_members', 'agent_executions', 'agent_execution_logs',
-        'execution_metrics', 'execution_audit', 'execution_health_snapshots']) wanted
+        'execution_metrics', 'execution_audit', 'execution_health_snapshots', 'execution_alerts']) wanted
      WHERE EXISTS (SELECT FROM pg_class c WHERE c.relname = wanted AND c.relnamespace = '@extschema@'::regnamespace)
         OR EXISTS (SELECT FROM pg_type t WHERE t.typname = wanted AND t.typnamespace = '@extschema@'::regnamespace)
     UNION ALL

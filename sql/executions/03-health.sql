@@ -26,9 +26,10 @@ GRANT SELECT ON @extschema@.execution_health_snapshots TO authenticated, service
 
 -- Writes the snapshot of a slot unless it is there; and tells the readers of the execution if the word is another than the one
 -- that they were told last, or the score differs by 5. Nothing was told before: then excellent, and 100.
+-- Returns whether this call wrote it.
 CREATE FUNCTION rowcast.record_health(
   execution uuid, slot bigint, score int, word text, reasons jsonb, predicted_end timestamptz
-) RETURNS void
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -44,13 +45,17 @@ BEGIN
            record_health.predicted_end, tells
       FROM @extschema@.agent_executions e WHERE e.execution_id = execution AND e.status = 'running'
     ON CONFLICT DO NOTHING;
-  IF FOUND AND tells THEN
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  IF tells THEN
     PERFORM rowcast.add_execution_log(execution, 'health-update',
       CASE WHEN record_health.word IN ('degraded', 'critical') THEN 'warning' ELSE 'info' END::rowcast.log_level,
       NULL, format('health is %s, %s of 100', record_health.word, record_health.score),
       jsonb_build_object('score', record_health.score, 'word', record_health.word, 'reasons', record_health.reasons,
         'predicted_end', record_health.predicted_end));
   END IF;
+  RETURN true;
 END $$;
 -- It writes with the rights of its owner.
 REVOKE EXECUTE ON FUNCTION rowcast.record_health FROM PUBLIC, anon, authenticated, service_role;

@@ -4,7 +4,7 @@ DO $$
 DECLARE
   adopted constant boolean := (SELECT 'ventures' = ANY (e.adopted) FROM rowcast.extensions e WHERE e.name = 'executions');
   tables  constant regclass[] := ARRAY(
-    SELECT c.oid FROM unnest(ARRAY['agent_execution_logs', 'execution_health_snapshots', 'execution_metrics', 'execution_audit', 'agent_executions',
+    SELECT c.oid FROM unnest(ARRAY['agent_execution_logs', 'execution_alerts', 'execution_health_snapshots', 'execution_metrics', 'execution_audit', 'agent_executions',
         'venture_members', 'ventures']) WITH ORDINALITY t(name, at)
       JOIN pg_class c ON c.relname = t.name AND c.relnamespace = '@extschema@'::regnamespace
      WHERE t.name <> 'ventures' OR NOT adopted ORDER BY t.at);
@@ -38,6 +38,7 @@ BEGIN
 END $$;
 
 DROP FUNCTION IF EXISTS rowcast.refuse_change, rowcast.touch, rowcast.add_execution_log, rowcast.audit_execution,
-  rowcast.execution_changed, rowcast.metric_recorded, rowcast.record_health, rowcast.venture_exists, rowcast.venture_is_open,
+  rowcast.execution_changed, rowcast.metric_recorded, rowcast.record_health, rowcast.judge_alerts,
+  rowcast.claim_alerts, rowcast.alert_told, rowcast.venture_exists, rowcast.venture_is_open,
   rowcast.execution_exists, rowcast.execution_floor;
 DROP TYPE IF EXISTS rowcast.execution_status, rowcast.log_level;

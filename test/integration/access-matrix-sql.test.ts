@@ -54,6 +54,7 @@ const MAY: Readonly<Record<string, Readonly<Record<string, Allowed>>>> = {
     DELETE: SERVICE,
   },
   'public.execution_health_snapshots': { SELECT: MEMBERS },
+  'public.execution_alerts': { SELECT: MEMBERS },
   'public.execution_metrics': {
     SELECT: MEMBERS,
     INSERT: EDITORS,
@@ -122,6 +123,8 @@ beforeAll(async () => {
       VALUES ('${a.execution}', 'tokens', 1), ('${b.execution}', 'tokens', 1);
     INSERT INTO execution_health_snapshots (execution_id, slot, score, word, reasons, told)
       VALUES ('${a.execution}', 1, 100, 'excellent', '[]', false), ('${b.execution}', 1, 100, 'excellent', '[]', false);
+    INSERT INTO execution_alerts (execution_id, rule, episode)
+      VALUES ('${a.execution}', 'failed', 1), ('${b.execution}', 'failed', 1);
     SELECT rowcast.publish('message:lobby', 'said'), rowcast.retain('execution', keep_rows => 1000);
     INSERT INTO rowcast.idempotency_keys VALUES ('viewer', '${a.execution}', ''), ('neighbour', '${b.execution}', '');
     INSERT INTO rowcast.tickets VALUES ('\\x01', 'viewer', 'authenticated', '${a.execution}', NULL, now())`);
@@ -265,7 +268,11 @@ test('I5: of the functions that run with the rights of their owner a role may ca
   expect(Object.fromEntries(rows.map(({ role, functions }) => [role, functions.sort()]))).toEqual({
     anon: users,
     authenticated: users,
-    service_role: [...users, 'rowcast.record_health(uuid,bigint,integer,text,jsonb,timestamp with time zone)'].sort(),
+    service_role: [
+      ...[...users, 'rowcast.record_health(uuid,bigint,integer,text,jsonb,timestamp with time zone)'],
+      ...['rowcast.judge_alerts(uuid[],jsonb)', 'rowcast.claim_alerts(integer)'],
+      'rowcast.alert_told(uuid,text,integer,text)',
+    ].sort(),
     rowcast_gateway: [
       ...['execution', 'later', 'message', 'venture'].map((stream) => `rowcast.${stream}_prune()`),
       ...['rowcast.head_of(text)', 'rowcast.renew_tracks()', 'rowcast.sweep(integer)'],

@@ -22,6 +22,7 @@ beforeAll(async () => {
       new HealthTicker({
         database: ofExecutions(connectDatabase(writer)),
         progresses: new Progresses(),
+        alerts: null,
         logger: makeLogger('error'),
       }),
     );

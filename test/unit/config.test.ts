@@ -71,6 +71,8 @@ test('an empty environment gives the documented defaults, and an empty variable 
     channelLinger: 30_000,
     cache: 'private',
     dashboard: 'on',
+    alertUrl: undefined,
+    alertSecret: undefined,
     compression: 'off',
     heartbeat: 25_000,
     connectTimeout: 10_000,

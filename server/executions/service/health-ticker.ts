@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { Logger } from '../../ground/logger.js';
 import type { Database } from '../../ports/database.js';
 import type { Progresses } from '../reads/progress.js';
+import type { Alerts, Judged } from './alerts.js';
 
 /** The length of a slot, in milliseconds. */
 export const SLOT = 30_000;
@@ -19,20 +20,24 @@ export interface HealthTickerOptions {
   /** With the rights of a service, on the tables of executions. */
   readonly database: Database;
   readonly progresses: Progresses;
+  /** Null: there is no receiver for them. */
+  readonly alerts: Alerts | null;
   readonly logger: Logger;
 }
 
 export class HealthTicker {
   readonly #database: Database;
   readonly #progresses: Progresses;
+  readonly #alerts: Alerts | null;
   readonly #logger: Logger;
   #timer: NodeJS.Timeout | undefined;
   #ticking: Promise<void> = Promise.resolve();
   #stopped = false;
 
-  constructor({ database, progresses, logger }: HealthTickerOptions) {
+  constructor({ database, progresses, alerts, logger }: HealthTickerOptions) {
     this.#database = database;
     this.#progresses = progresses;
+    this.#alerts = alerts;
     this.#logger = logger;
   }
 
@@ -52,10 +57,11 @@ export class HealthTicker {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    this.#alerts?.stop();
     await this.#ticking;
   }
 
-  /** Writes the health at a time, in milliseconds since 1970. */
+  /** Writes the health at a time, in milliseconds since 1970, and has what it wrote judged for alerts: by no other gateway. */
   async tick(now: number): Promise<void> {
     const slot = Math.floor(now / SLOT);
     const due = `SELECT e.execution_id AS id FROM @extschema@.agent_executions e
@@ -63,6 +69,7 @@ export class HealthTicker {
         WHERE h.execution_id = e.execution_id AND h.slot = $1)
       ORDER BY e.updated_at DESC LIMIT ${MAX_EXECUTIONS}`;
     const ids = await this.#database.transaction((sql) => sql.query(due, [slot], z.object({ id: z.guid() })));
+    const judged = new Map<string, Judged>();
     for (let from = 0; from < ids.length && !this.#stopped; from += BATCH) {
       const batch = ids.slice(from, from + BATCH).map(({ id }) => id);
       const found = await this.#database.transaction((sql) => this.#progresses.of(sql, batch));
@@ -70,14 +77,16 @@ export class HealthTicker {
       for (const [id, { state }] of found) {
         const { score, word, reasons, predictedEnd } = healthOf(state, now);
         const end = predictedEnd === null ? null : new Date(predictedEnd.expected).toISOString();
-        await this.#database.transaction((sql) =>
+        const [{ written } = { written: false }] = await this.#database.transaction((sql) =>
           sql.query(
-            'SELECT rowcast.record_health($1, $2, $3, $4, $5::jsonb, $6::timestamptz)::text AS done',
+            'SELECT rowcast.record_health($1, $2, $3, $4, $5::jsonb, $6::timestamptz) AS written',
             [id, slot, score, word, JSON.stringify(reasons), end],
-            z.object({ done: z.string() }),
+            z.object({ written: z.boolean() }),
           ),
         );
+        if (written) judged.set(id, { score, attempts: state.steps.attempts });
       }
     }
+    await this.#alerts?.tick(judged);
   }
 }
