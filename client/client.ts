@@ -16,6 +16,7 @@ import type {
 import { LazyConnection } from './session/lazy-connection.js';
 import { type ConnectionOptions, fetchOf, openSession, rungsOf, tokenOf } from './session/open.js';
 import { SharedChannels, type Timing } from './subscription/shared-channels.js';
+import type { AnyChannel, AnyStreams, StreamTypes } from './subscription/streams.js';
 import {
   ChannelSubscription,
   type OpenSubscription,
@@ -31,7 +32,10 @@ export interface ClientOptions extends ConnectionOptions {
   readonly share?: boolean | string | undefined;
 }
 
-export interface Client extends ConnectionHealth {
+/** `S`: the rows of each stream, as `rowcast types` writes them. */
+export interface Client<S extends StreamTypes<S> = AnyStreams> extends ConnectionHealth {
+  /** Never set: tells functions that take a client what `S` is. */
+  readonly '~streams'?: S;
   readonly state: SessionState;
   /** The transport in use; null while not connected. */
   readonly transport: TransportName | null;
@@ -39,7 +43,11 @@ export interface Client extends ConnectionHealth {
    * Subscribes to a channel, `<stream>:<key>`. Several subscriptions to one channel share one subscription at the
    * gateway; each has its own `since`, position and listeners. `R`: what you know of the rows; nothing checks it.
    */
-  subscribe<R extends object = Row>(channel: string, options?: SubscribeOptions<R>): Subscription<R>;
+  subscribe<R extends object = Row>(channel: AnyChannel<S>, options?: SubscribeOptions<R>): Subscription<R>;
+  subscribe<N extends keyof S & string>(
+    channel: `${N}:${string}`,
+    options?: SubscribeOptions<S[N]>,
+  ): Subscription<S[N]>;
   /** Calls `listener` with each change of the state, as `onState`. The returned function ends that. */
   watch(listener: StateListener): () => void;
   /** Connects anew if there is a connection; else makes the next attempt now, or as early as the gateway allows. */
@@ -54,7 +62,7 @@ export interface PollingClientOptions extends Omit<ClientOptions, 'transports'> 
   readonly polling?: PollingOptions | undefined;
 }
 
-export interface PollingClient extends Client {
+export interface PollingClient<S extends StreamTypes<S> = AnyStreams> extends Client<S> {
   stats(): PollingStats;
   /** Makes no request until `resume`. */
   pause(): void;
@@ -80,8 +88,8 @@ const OPTIONS = [
  * A client of a gateway. It connects with the first subscription, and reconnects by itself. Throws `TypeError` for an
  * option that does not exist, and if the platform has none of the transports.
  */
-export function createClient(options: PollingClientOptions): PollingClient;
-export function createClient(options: ClientOptions): Client;
+export function createClient<S extends StreamTypes<S> = AnyStreams>(options: PollingClientOptions): PollingClient<S>;
+export function createClient<S extends StreamTypes<S> = AnyStreams>(options: ClientOptions): Client<S>;
 export function createClient(options: ClientOptions & Pick<PollingClientOptions, 'polling'>): Client {
   checkNames('createClient', options, OPTIONS);
   rungsOf(options); // throws if the other options are wrong, before anything is loaded

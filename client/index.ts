@@ -13,6 +13,7 @@ export type { Warning } from './polling/statistics.js';
 export type { ExecutionState } from './progress/activity.js';
 export type { SessionState, StateListener } from './session/connection.js';
 export type { Transport } from './session/open.js';
+export type { AnyStreams, StreamTypes } from './subscription/streams.js';
 export type {
   Reset,
   StreamEvent,

@@ -7,6 +7,7 @@ import {
   type PollingClientOptions,
 } from './client.js';
 import type { WebSocketConstructor } from './ground/platform.js';
+import type { AnyStreams, StreamTypes } from './subscription/streams.js';
 
 export * from './index.js';
 
@@ -41,8 +42,8 @@ function webSocketOfWs(): WebSocketConstructor | undefined {
 }
 
 /** As in the browser, over a WebSocket for Node. Throws `TypeError` where there is none and the transports do not leave it out. */
-export function createClient(options: PollingClientOptions): PollingClient;
-export function createClient(options: ClientOptions): Client;
+export function createClient<S extends StreamTypes<S> = AnyStreams>(options: PollingClientOptions): PollingClient<S>;
+export function createClient<S extends StreamTypes<S> = AnyStreams>(options: ClientOptions): Client<S>;
 export function createClient(options: ClientOptions): Client {
   const { WebSocket = nodeWebSocket, transports = ['websocket'] } = options;
   if (WebSocket !== undefined) return create({ ...options, WebSocket });

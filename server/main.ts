@@ -10,6 +10,7 @@ import { type AttachOptions, attach, runMigrations, runUninstall } from './cli/d
 import { doctor } from './cli/doctor.js';
 import { complain, endWithReader, flushed, table } from './cli/output.js';
 import { withFiles } from './cli/secret-files.js';
+import { printTypes } from './cli/stream-types.js';
 import { makeToken, type TokenOptions } from './cli/token.js';
 import { up } from './cli/up.js';
 import { type VerifyOptions, verify } from './cli/verify.js';
@@ -128,6 +129,10 @@ function makeProgram(): Command {
     .option('--seq <column>', 'the column that it adds for the number of the event (default: seq)')
     .option('--tx <column>', 'the column that it adds for the transaction (default: tx)')
     .action((table: string, options: AttachOptions) => attach(table, options, config()));
+  program
+    .command('types')
+    .description('print the TypeScript types of the streams, for createClient<Streams>()')
+    .action(() => printTypes(config()));
   program
     .command('channels')
     .description('list the channels, their heads, and how many subscribers each has on this gateway')

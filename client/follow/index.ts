@@ -8,6 +8,7 @@ import { Flusher } from '../store/flush.js';
 import { Listeners } from '../store/listeners.js';
 import { type Live, type Store, withData } from '../store/live.js';
 import { page } from '../store/platform.js';
+import type { AnyChannel, AnyStreams, StreamTypes } from '../subscription/streams.js';
 import type { StreamEvent } from '../subscription/subscription.js';
 import { Follower, type Snapshot } from './follower.js';
 import { type Change, RowMap } from './rows.js';
@@ -50,7 +51,15 @@ export interface StateStore<S> extends Store<Live<S>> {
 }
 
 /** The row of an event: of a tracked table that of the table. */
-export type RowOf<E> = E extends Change<infer R> ? R : E;
+export type RowOf<E extends object> = E extends Change<infer R> ? R : E;
+
+/** The names of the streams of tracked tables. */
+export type TrackedStream<S extends StreamTypes<S>> = {
+  [N in keyof S & string]: S[N] extends Change<object> ? N : never;
+}[keyof S & string];
+
+/** What is used of a client. */
+export type FollowClient<S extends StreamTypes<S> = AnyStreams> = Pick<Client<S>, 'subscribe' | '~streams'>;
 
 const OPTIONS = ['onChange', 'compare'] satisfies (keyof FollowOptions<object>)[];
 const STATE_OPTIONS = ['load', 'apply', 'onChange'] satisfies (keyof FollowStateOptions<unknown, object>)[];
@@ -65,9 +74,21 @@ interface RowsPage {
   readonly rows: readonly object[];
 }
 
-/** Follows the rows of a channel of a tracked table. */
+/** Follows the rows of a channel of a tracked table. With a client that knows its streams, the rows have their types. */
+export function follow<R extends object, S extends StreamTypes<S> = AnyStreams>(
+  client: FollowClient<S>,
+  connection: FollowConnection,
+  channel: AnyChannel<S>,
+  options?: FollowOptions<R>,
+): Collection<R>;
+export function follow<S extends StreamTypes<S>, N extends TrackedStream<S>>(
+  client: FollowClient<S>,
+  connection: FollowConnection,
+  channel: `${N}:${string}`,
+  options?: FollowOptions<RowOf<S[N]>>,
+): Collection<RowOf<S[N]>>;
 export function follow<R extends object>(
-  client: Pick<Client, 'subscribe'>,
+  client: FollowClient,
   connection: FollowConnection,
   channel: string,
   options: FollowOptions<R> = {},
@@ -111,9 +132,19 @@ export function follow<R extends object>(
   };
 }
 
-/** Follows a channel with a state of one's own. */
+/** Follows a channel with a state of one's own, `T`. */
+export function followState<T, R extends object, S extends StreamTypes<S> = AnyStreams>(
+  client: FollowClient<S>,
+  channel: AnyChannel<S>,
+  options: FollowStateOptions<T, R>,
+): StateStore<T>;
+export function followState<T, S extends StreamTypes<S>, N extends keyof S & string>(
+  client: FollowClient<S>,
+  channel: `${N}:${string}`,
+  options: FollowStateOptions<T, S[N]>,
+): StateStore<T>;
 export function followState<S, R extends object>(
-  client: Pick<Client, 'subscribe'>,
+  client: FollowClient,
   channel: string,
   options: FollowStateOptions<S, R>,
 ): StateStore<S> {
@@ -122,7 +153,7 @@ export function followState<S, R extends object>(
 }
 
 function stateStore<S, R extends object>(
-  client: Pick<Client, 'subscribe'>,
+  client: FollowClient,
   channel: string,
   { load, apply, onChange }: FollowStateOptions<S, R>,
 ): StateStore<S> {
