@@ -257,7 +257,7 @@ test('many executions at once: by their ids, or page by page of a venture', asyn
   await finish(ids[2] ?? '');
   const named = await ask(gateway, `${EXECUTIONS}?ids=${ids[3]},${NOBODY},${ids[0]?.toUpperCase()}`, ann);
   expect(named.body.executions.map((each: { execution_id: string }) => each.execution_id)).toEqual([ids[3], ids[0]]);
-  expect(named.body).toMatchObject({ missing: [NOBODY], pagination: null });
+  expect(named.body).toMatchObject({ missing: [NOBODY], position: null, pagination: null });
 
   const listed: string[] = [];
   let cursor: string | null = '';

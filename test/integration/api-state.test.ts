@@ -3,7 +3,9 @@ import pg from 'pg';
 import { advance, begin, type ProgressEvent, type ProgressState, STATE_VERSION } from '../../client/progress/index.js';
 import type { Gateway } from '../../server/gateway.js';
 import { ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
+import { testClient } from '../support/client.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
+import { type Follower, follow } from '../support/follow.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
 
 interface Row {
@@ -65,4 +67,32 @@ test('a list counts the executions of each status, whatever it is limited to', a
   expect((await ask(gateway, path, ann)).body).not.toHaveProperty('counts');
   const both = await ask(gateway, `${EXECUTIONS}?ids=${venture}&counts=1`, ann);
   expect(both.body.code).toBe('invalid_request');
+});
+
+test('I2, I3: the pages of a list and a subscription from its position have every execution once', async () => {
+  const ann = await tokenFor('ann');
+  const venture = await createVenture(writer, 'ann');
+  const list = async () => (await ask(gateway, `${EXECUTIONS}?venture_id=${venture}&limit=100`, ann)).body;
+  const empty = await list();
+  expect(empty).toMatchObject({ executions: [], position: expect.stringMatching(/\.0$/) });
+  const created: string[] = [];
+  let writing = true;
+  const writers = [1, 2].map(async () => {
+    while (writing && created.length < 90) created.push(await createExecution(writer, venture));
+  });
+  const client = testClient({ url: gateway.url, token: ann });
+  const followed: { listed: string[]; follower: Follower }[] = [];
+  for (let round = 0; round < 6; round++) {
+    const { executions, position } = round === 0 ? empty : await list();
+    const listed = executions.map((each: { execution_id: string }) => each.execution_id);
+    followed.push({ listed, follower: follow(client, `venture:${venture}`, position) });
+  }
+  writing = false;
+  await Promise.all(writers);
+  for (const { listed, follower } of followed) {
+    await follower.count(created.length - listed.length);
+    const told = follower.events.map(({ row }) => String(row.execution_id));
+    expect([...listed, ...told].sort()).toEqual([...created].sort());
+    expect(follower.resets).toEqual([]);
+  }
 });

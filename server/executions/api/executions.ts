@@ -74,6 +74,10 @@ export function executionRoutes(progresses: Progresses): Route[] {
           remaining: z
             .array(z.guid())
             .meta({ description: 'Those of `ids` that did not fit: a response has up to 4 MiB. Ask for them again.' }),
+          position: position.nullable().meta({
+            description:
+              'The position of the channel `venture:<venture_id>` at the moment of the page. Subscribe from that of the first page. Null with `ids`, and if you may not read that channel.',
+          }),
           pagination: pagination.nullable().meta({ description: 'Null with `ids`, which all fit on one page.' }),
         }),
       },
@@ -88,7 +92,7 @@ export function executionRoutes(progresses: Progresses): Route[] {
         const executions = found.map((standing) => views.listedOf(standing, now));
         const known = new Set([...executions.map(({ execution_id }) => execution_id), ...remaining]);
         const missing = unique.filter((id) => !known.has(id));
-        return { status: 200, body: { executions, missing, remaining, pagination: null } };
+        return { status: 200, body: { executions, missing, remaining, position: null, pagination: null } };
       }
       const page = await readOfVenture(database, progresses, {
         ventureId: venture_id,
@@ -107,6 +111,7 @@ export function executionRoutes(progresses: Progresses): Route[] {
           missing: [],
           remaining: [],
           ...(page.counts !== null && { counts: page.counts }),
+          position: page.position,
           pagination,
         },
       };

@@ -15,6 +15,8 @@ export interface Listed {
   readonly more: boolean;
   /** How many the venture has of each status; null if they were not counted. */
   readonly counts: StatusCounts | null;
+  /** The position of the channel of the venture, of the same snapshot; null if the principal may not read that channel. */
+  readonly position: string | null;
 }
 
 /** SQL: the bytes of an execution `e` in a list; its metadata may be large. */
@@ -52,6 +54,8 @@ export interface ListQuery {
   readonly counts: boolean;
 }
 
+const CHANNEL_POSITION = `SELECT rowcast.position('venture:' || $1::uuid) AS position`;
+
 /** Reads a page of executions of a venture, newest first. Rejects with `Refusal` (unknown_venture, forbidden). */
 export function readOfVenture(database: Database, progresses: Progresses, question: ListQuery): Promise<Listed> {
   const { ventureId, statuses, limit, after, counts } = question;
@@ -69,7 +73,9 @@ export function readOfVenture(database: Database, progresses: Progresses, questi
     const page = ids.slice(0, limit).filter(({ fits }) => fits);
     const pageIds = page.map(({ id }) => id);
     const found = page.length === 0 ? new Map<string, ExecutionWithProgress>() : await progresses.of(sql, pageIds);
+    const [at] = await sql.query(CHANNEL_POSITION, [ventureId], z.object({ position: z.string().nullable() }));
     return {
+      position: at?.position ?? null,
       executions: pageIds.flatMap((id) => found.get(id) ?? []),
       more: ids.length > page.length,
       counts: counts ? await countStatuses(sql, ventureId) : null,
