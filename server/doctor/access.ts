@@ -16,7 +16,8 @@ const stream = z.object({
   relation: z.string(),
   key: z.string(),
   owner: z.string(),
-  /** The table whose policies decide access: the one that the key refers to, or that of the stream. */
+  tracked: z.boolean(),
+  /** The table whose policies decide access: the one that the key refers to, or that of the stream, or the tracked one. */
   policyTable: z.string(),
   guard: z.string().nullable(),
   guardIsThere: z.boolean(),
@@ -28,19 +29,22 @@ const stream = z.object({
 });
 type Facts = z.infer<typeof stream>;
 
+/** A tracked table without a key is one channel, for roles that see all of its rows. */
 const sightOf = (role: string) => `CASE
+  WHEN x.key IS NULL THEN CASE WHEN has_schema_privilege('${role}', a.relnamespace, 'USAGE') AND has_table_privilege('${role}', a.oid, 'SELECT')
+    AND ${seesAll(`'${role}'`, 'a')} THEN 'all' ELSE 'nothing' END
   WHEN NOT (has_schema_privilege('${role}', a.relnamespace, 'USAGE') AND has_column_privilege('${role}', a.oid, x.key, 'SELECT')) THEN 'nothing'
   WHEN ${seesAll(`'${role}'`, 'a')} THEN 'all'
   WHEN EXISTS (SELECT FROM pg_policy p WHERE p.polpermissive AND ${appliesTo(`'${role}'`, 'a')}) THEN 'some'
   ELSE 'nothing' END`;
 
-/** Streams whose tables exist. The check `streams` reports the others. */
+/** Streams whose tables and keys exist. The checks `streams` and `tracks` report the others. */
 const STREAMS = `
   SELECT s.name, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS relation, quote_ident(s.key_column) AS key,
-         quote_ident(o.rolname) AS owner, x.policy_table AS "policyTable", s.guard, g.oid IS NOT NULL AS "guardIsThere",
+         quote_ident(o.rolname) AS owner, src.relation <> s.relation AS tracked, x.policy_table AS "policyTable", s.guard, g.oid IS NOT NULL AS "guardIsThere",
          has_schema_privilege('authenticated', g.pronamespace, 'USAGE')
            AND has_function_privilege('authenticated', g.oid, 'EXECUTE') AS "guardIsOpen",
-         position(coalesce(s.guard || '($1)', format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I',
+         position(coalesce(s.guard || '($1)', CASE WHEN x.key IS NULL THEN format('NOT pg_catalog.row_security_active(%L', x.policy_table) END, format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I',
            x.policy_table, x.key, kt.typname)) IN f.prosrc) > 0 AS decides,
          ${sightOf('authenticated')} AS users, ${sightOf('anon')} AS anonymous
     FROM rowcast.streams s
@@ -49,15 +53,18 @@ const STREAMS = `
     JOIN pg_roles o ON o.oid = c.relowner
     JOIN pg_attribute k ON k.attrelid = c.oid AND k.attname = s.key_column
     JOIN pg_type kt ON kt.oid = k.atttypid
-    LEFT JOIN rowcast.parent_of(s) r ON true
-    JOIN pg_class a ON a.oid = coalesce(r.relation, c.oid)
+    CROSS JOIN LATERAL rowcast.source_of(s) src
+    LEFT JOIN rowcast.parent_of(src) r ON true
+    JOIN pg_class a ON a.oid = coalesce(r.relation, src.relation)
     JOIN pg_namespace m ON m.oid = a.relnamespace
     CROSS JOIN LATERAL (SELECT quote_ident(m.nspname) || '.' || quote_ident(a.relname) AS policy_table,
-                               coalesce(r.key, s.key_column) AS key) x
+                               coalesce(r.key, src.key_column) AS key) x
     LEFT JOIN pg_proc f ON f.pronamespace = 'rowcast'::regnamespace AND f.proname = s.name || '_can_read'
     LEFT JOIN (pg_proc g JOIN pg_namespace gn ON gn.oid = g.pronamespace)
       ON quote_ident(gn.nspname) || '.' || quote_ident(g.proname) = s.guard
          AND g.prorettype = 'boolean'::regtype AND g.proargtypes = ARRAY['text'::regtype]::oidvector
+   WHERE src.key_column IS NULL OR EXISTS (
+     SELECT FROM pg_attribute d WHERE d.attrelid = src.relation AND d.attname = src.key_column AND NOT d.attisdropped)
    ORDER BY s.stream_id`;
 
 const privileged = z.object({ role: z.string(), above: z.boolean(), service: z.boolean() });
@@ -104,7 +111,8 @@ function readersOf({ name, policyTable, guard, guardIsThere, guardIsOpen, decide
   }
   if (!decides) {
     const found = `${name}: its access function is missing or out of date: users may be refused or admitted wrongly`;
-    return fault(found, attachAgain(facts));
+    const again = `SELECT rowcast.make_access(s) FROM rowcast.streams s WHERE s.name = '${name}';`;
+    return fault(found, facts.tracked ? again : attachAgain(facts));
   }
   if (guard !== null && !guardIsOpen) {
     const [schema] = guard.split(/\.(?=[^.]+$)/);

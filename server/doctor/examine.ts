@@ -9,6 +9,7 @@ import { retention, rights } from './rights.js';
 import { migrations, NOT_INSTALLED } from './schema.js';
 import { settings } from './settings.js';
 import { streams } from './streams.js';
+import { tracks } from './tracks.js';
 
 const CHECKS: readonly Check[] = [
   version,
@@ -29,7 +30,7 @@ const CHECKS: readonly Check[] = [
 ];
 
 /** They look at what `rowcast migrate` installs, and are left out before that. */
-const INSTALLED: readonly Check[] = [rights, streams, readable, access, retention];
+const INSTALLED: readonly Check[] = [rights, streams, tracks, readable, access, retention];
 
 /** Runs all checks that apply one after the other, then those of the extensions. It changes nothing and never rejects. */
 export async function examine(circumstances: Circumstances, extensions: readonly Check[] = []): Promise<Finding[]> {

@@ -51,6 +51,9 @@ export const stream = z.object({
   unpublishable: z.array(z.string()),
   /** References of the key that PostgreSQL does not check. */
   unenforced: z.array(z.string()),
+  /** Rows that were inserted and updated since the statistics begin. */
+  inserted: z.number(),
+  updated: z.number(),
   triggers: z.array(trigger),
 });
 export type Facts = z.infer<typeof stream>;
@@ -86,6 +89,10 @@ const index = (columns: string, unique: string) => `(
      AND (i.indkey::int2[])[0:${columns.split(',').length - 1}] = ARRAY[${columns}]::int2[]
    ORDER BY i.indisvalid AND i.indisready DESC LIMIT 1)`;
 
+/** SQL: a count of the statistics, over all partitions. */
+const counted = (what: string) =>
+  `(SELECT coalesce(sum(pg_stat_get_tuples_${what}(h.oid)), 0)::float8 FROM rowcast.storage_of(c.oid) h) AS ${what}`;
+
 /** Run as the gateway, so that `lacks` lists what `current_user` lacks. */
 export const FACTS = `
   SELECT s.stream_id AS id, s.name, ${RELATION} AS relation, quote_ident(s.key_column) AS key, quote_ident(s.seq_column) AS seq, quote_ident(s.tx_column) AS tx,
@@ -113,6 +120,7 @@ export const FACTS = `
          -- A column that PostgreSQL has since 18.
          ARRAY(SELECT quote_ident(f.conname) FROM pg_constraint f WHERE f.contype = 'f' AND f.conrelid = c.oid
                   AND f.conkey = ARRAY[k.attnum] AND to_jsonb(f) ->> 'conenforced' = 'false' ORDER BY 1) AS unenforced,
+         ${counted('inserted')}, ${counted('updated')},
          coalesce((
            SELECT json_agg(json_build_object('name', t.tgname, 'table', quote_ident(tn.nspname) || '.' || quote_ident(tc.relname), 'enabled', t.tgenabled, 'function', p.oid::regprocedure,
                     'owner', f.rolname, 'definer', p.prosecdef, 'superuser', f.rolsuper, 'seesAll', ${seesAll('f.rolname')},

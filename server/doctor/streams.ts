@@ -106,7 +106,24 @@ function problems(facts: Facts): Outcome[] {
     bad(`row-level security hides rows of ${relation} from ${role}`, again);
   }
   if (facts.hiddenParent !== null) bad(`${role} may not read the keys of ${facts.hiddenParent}`, attach);
-  return [...wrong, ...laterChanges(facts, relation, attach), ...ownerProblems(facts, attach)];
+  return [
+    ...wrong,
+    ...laterChanges(facts, relation, attach),
+    ...updates(facts, relation),
+    ...ownerProblems(facts, attach),
+  ];
+}
+
+/** Rows that were there before `attach` are updated by it, once: that is no sign of a table that is updated. */
+function updates({ name, key, inserted, updated }: Facts, relation: string): Outcome[] {
+  if (updated <= inserted) return [];
+  const [table = '', column = ''] = [relation, key.replaceAll(/^"|"$/g, '')].map((text) => text.replaceAll("'", "''"));
+  return [
+    warning(
+      `${name}: rows of ${relation} are updated (updates: ${updated}, inserts: ${inserted}), and an UPDATE is no event`,
+      `SELECT rowcast.detach('${name}'); SELECT rowcast.track('${table}', key => '${column}', name => '${name}');`,
+    ),
+  ];
 }
 
 /** What attach would have refused, and was done to the table afterwards. */

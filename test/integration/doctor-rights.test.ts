@@ -49,7 +49,7 @@ test('the login of a gateway: a member of rowcast_gateway is enough, and is what
   expect(complaints(stranger)).toEqual([
     `migrations fault: ${role} may not read rowcast.migrations`,
     `rights fault: ${role} may not SET ROLE to rowcast_gateway: no gateway can start with it`,
-    ...['streams', 'readable', 'access', 'retention'].map((name) =>
+    ...['streams', 'tracks', 'readable', 'access', 'retention'].map((name) =>
       expect.stringMatching(`^${name} skipped: .*permission denied to`),
     ),
   ]);

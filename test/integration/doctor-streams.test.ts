@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import type { Circumstances } from '../../server/doctor/check.js';
-import { PARTITION_TRIGGERS, TRIGGERS } from '../../server/doctor/streams.js';
+import { access } from '../../server/doctor/access.js';
+import { type Circumstances, type Finding, runCheck } from '../../server/doctor/check.js';
+import { PARTITION_TRIGGERS, streams, TRIGGERS } from '../../server/doctor/streams.js';
+import { tracks } from '../../server/doctor/tracks.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { complaints, findingsAt, fixFor } from '../support/doctor.js';
+import { complaints, findingsAt, fixFor, foundBy } from '../support/doctor.js';
 import { connectWriter, log, newExecution, processId } from '../support/writer.js';
 
 let database: TestDatabase;
@@ -29,12 +31,23 @@ afterEach(async () => {
 const findings = (circumstances: Partial<Circumstances> = {}) => findingsAt(database.url, circumstances);
 
 /** Makes something wrong, expects the one complaint, does what it says, and expects that all is well again. */
-async function breaksAndMends(sql: string, complaint: RegExp, mend = (fix: string) => fix): Promise<void> {
+async function breaksAndMends(
+  sql: string,
+  complaint: RegExp,
+  mend = (fix: string) => fix,
+  find: () => Promise<Finding[]> = findings,
+): Promise<void> {
   await writer.query(sql);
-  const all = await findings();
+  const all = await find();
   expect(complaints(all)).toEqual([expect.stringMatching(complaint)]);
   for (const statement of mend(fixFor(all, complaint)).split(/(?<=;)/)) await writer.query(statement);
-  expect(complaints(await findings())).toEqual([]);
+  expect(complaints(await find())).toEqual([]);
+}
+
+/** The checks that look at streams, which is faster than all. */
+async function ofTracks(): Promise<Finding[]> {
+  const circumstances = { databaseUrl: database.url, gatewayConnections: 7, longTransaction: 60, now: Date.now };
+  return (await Promise.all([streams, tracks, access].map((check) => runCheck(check, circumstances)))).flat();
 }
 
 const newRole = async (name: string, attributes = '') => {
@@ -102,6 +115,40 @@ test('a stream whose key refers to a table without being checked', async () => {
   await breaksAndMends('SELECT', /^streams warning: orders: the reference of_shop is not enforced/, (fix) =>
     fix.replace(/As the owner \S+ /, ''),
   );
+});
+
+test('an attached table that is updated, and what makes its changes events', async () => {
+  await writer.query(`CREATE TABLE orders (id int PRIMARY KEY, shop int NOT NULL); SELECT rowcast.attach('orders', 'shop');
+    INSERT INTO orders VALUES (1, 1)`);
+  await breaksAndMends(
+    'UPDATE orders SET id = id; UPDATE orders SET id = id; SELECT pg_stat_force_next_flush()',
+    /^streams warning: orders: rows of public.orders are updated \(updates: 2, inserts: 1\), and an UPDATE is no event/,
+    undefined,
+    ofTracks,
+  );
+  const all = await ofTracks();
+  expect(foundBy(all, 'tracks')).toEqual(['orders: public.orders, 2 triggers']);
+  expect(foundBy(all, 'access')).toContain('orders can be read by services only');
+});
+
+test('a tracked table whose triggers are missing or off, or that is no longer as they were written for', async () => {
+  expect(foundBy(await ofTracks(), 'tracks')).toEqual(['no table is tracked']);
+  await writer.query(`CREATE TABLE orders (id int, shop int NOT NULL, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+    CREATE TABLE early PARTITION OF orders FOR VALUES FROM (0) TO (9); SELECT rowcast.track('orders', key => 'shop')`);
+  expect(complaints(await findings())).toEqual([]);
+  const breaks: [string, RegExp][] = [
+    ['DROP TRIGGER rowcast_truncated ON early', /missing: rowcast_truncated of early$/],
+    ['DROP TRIGGER rowcast_orders ON orders', /missing: rowcast_orders of early, rowcast_orders of orders$/],
+    ['ALTER TABLE early DISABLE TRIGGER rowcast_orders', /the trigger rowcast_orders of early does not fire/],
+    ['DROP FUNCTION rowcast.orders_can_read', /^access fault: orders: its access function is missing/],
+    ['ALTER TABLE orders ADD note text', /^tracks warning: orders: public.orders has other columns or partitions/],
+    ['ALTER TABLE orders DROP shop', /^tracks fault: orders: a column of the key or of the identity was dropped/],
+  ];
+  for (const [sql, complaint] of breaks) {
+    await breaksAndMends(sql, complaint, (fix) => fix.replace(/ And track it again.*/, ''), ofTracks);
+  }
+  await writer.query(`SELECT rowcast.track('orders', name => 'every')`);
+  await breaksAndMends('DROP TABLE orders', /^tracks fault: every: its table was dropped/, undefined, ofTracks);
 });
 
 test('a stream without an index, and with one that is not valid', async () => {
