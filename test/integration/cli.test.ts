@@ -58,6 +58,9 @@ test('up, watch, attach, channels, and a second start on the same data', async (
   await writer.end();
   expect(await run('attach', 'orders', '--key', 'shop', '--name', 'order')).toMatchObject({ code: 0 });
   expect((await run('attach', 'orders', '--key', 'nix')).errors).toContain('has no column nix');
+  expect((await run('types')).output).toContain(
+    '\n  order: {\n    readonly shop: number;\n    readonly item: string | null;\n  };\n',
+  );
   expect(await run('watch', 'lobby')).toMatchObject({ code: 2, errors: expect.stringContaining('lobby') });
   expect(await run('uninstall', '--yes')).toMatchObject({ code: 1, errors: expect.stringContaining('deleting') });
   const { output } = await run('channels');
