@@ -75,7 +75,10 @@ test('a stream without a trigger, and one that was renamed', async () => {
     /the triggers zz_rowcast_ring are missing/,
     attachAgain,
   );
-  await breaksAndMends(`ALTER TABLE ${TABLE} RENAME TO logs`, /was renamed: INSERTs fail/, attachAgain);
+  // One of the application: of a table of an extension that was renamed it is also said that it is missing.
+  await writer.query(`CREATE TABLE topics (id int PRIMARY KEY);
+    CREATE TABLE notes (topic int NOT NULL REFERENCES topics); SELECT rowcast.attach('notes', 'topic')`);
+  await breaksAndMends('ALTER TABLE notes RENAME TO pages', /was renamed: INSERTs fail/, attachAgain);
 });
 
 test('a copy of a stream, and one that was restored without the rest', async () => {
