@@ -181,7 +181,7 @@ test('E23: of the functions of the engine a role may call those that are said he
     SELECT r.rolname AS role, array_agg(DISTINCT p.proname::text ORDER BY p.proname::text) AS functions FROM pg_proc p, pg_roles r
      WHERE p.pronamespace = 'rowcast'::regnamespace AND p.prosecdef AND has_function_privilege(r.rolname, p.oid, 'EXECUTE')
        AND r.rolname IN ('anon', 'authenticated', 'service_role', 'agent_worker', 'rowcast_gateway')
-       AND p.proname NOT IN ('execution_exists', 'record_health') -- of the executions
+       AND p.proname NOT IN ('execution_exists', 'record_health', 'judge_alerts', 'claim_alerts') -- of the executions
        AND p.prosrc ~ 'strategy_executions|agent_|rowcast\\.(lock|move|settle)' GROUP BY 1`);
   const control = [
     'add_tasks',

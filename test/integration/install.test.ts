@@ -51,7 +51,7 @@ test('the commands: an extension in a schema of its own comes and goes', async (
     errors: expect.stringContaining('executions'),
   });
   expect((await run('migrate', '--with', 'executions', '--schema', 'agents')).output).toMatch(
-    /^ran core\/01-installation\.sql, .*core\/12-tracks\.sql, executions\/01-tables\.sql, .*executions\/03-health\.sql$/m,
+    /^ran core\/01-installation\.sql, .*core\/12-tracks\.sql, executions\/01-tables\.sql, .*executions\/04-alerts\.sql$/m,
   );
   const promised = await run('uninstall');
   expect(promised).toMatchObject({ code: 1, output: expect.stringMatching(/^this would be removed:[\s\S]*--yes/) });
@@ -74,6 +74,7 @@ test('the doctor says what is installed, and what is wrong with it', async () =>
   await writer.query('ALTER TABLE agents.execution_metrics RENAME TO metrics');
   const broken = await findings();
   expect(complaints(broken)).toEqual([
+    'migrations fault: executions: dropped, and missing: table agents.execution_metrics',
     'executions fault: the trigger touch of agents.agent_executions does not fire',
     expect.stringMatching(/^executions fault: agents\.agent_executions has no row-level security/),
     'executions fault: the table execution_metrics does not exist',
