@@ -8,7 +8,7 @@ import { COPIES, copy, FACTS, type Facts, stream } from './stream-facts.js';
 
 /** The triggers that attach creates, and the additional ones on a partitioned table. */
 export const TRIGGERS = ['floor', 'keep', 'number', 'ring', 'truncated'].map((name) => `zz_rowcast_${name}`);
-export const PARTITION_TRIGGERS = ['delete', 'deleted', 'partition'].map((name) => `zz_rowcast_${name}`);
+export const PARTITION_TRIGGERS = ['zz_rowcast_delete'];
 
 /** One outcome for each problem of a stream, or one for a stream without problems. */
 export const streams: Check = {

@@ -25,12 +25,15 @@ CREATE TABLE rowcast.streams (
 -- lock, takes no shared memory, so one transaction may write a million channels. It is locked, never updated, by
 -- an insert: a counter that every insert updates would leave one dead tuple per event.
 -- `floor` is the lowest seq that can still be read; it keeps an emptied channel from counting from 1 again.
+-- `top`, in a partitioned table only: the last number of the channel when an event of it began to be deleted. No event after it
+-- has been deleted since.
 -- `written_by` is set by REPEATABLE READ and SERIALIZABLE writers only (see rowcast.make_triggers).
 CREATE TABLE rowcast.channels (
   stream_id  int NOT NULL REFERENCES rowcast.streams ON DELETE CASCADE,
   key        text NOT NULL,
   floor      bigint NOT NULL DEFAULT 1,
   written_by xid8,
+  top        bigint,
   PRIMARY KEY (stream_id, key)
 );
 

@@ -53,24 +53,6 @@ BEGIN
     USING ERRCODE = 'restrict_violation', HINT = 'Events are append-only: insert a new row instead.';
 END $$;
 
-CREATE FUNCTION rowcast.refuse_partition() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  RAISE EXCEPTION 'events cannot be deleted from the partition % itself', TG_RELID::regclass
-    USING ERRCODE = 'restrict_violation',
-    HINT = 'Delete from the partitioned table, or drop the partition: SELECT rowcast.drop_partition(…);';
-END $$;
-
--- Tells the partitions which table a DELETE names: they let go of rows only if it is the partitioned table.
-CREATE FUNCTION rowcast.deleting() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  PERFORM set_config('rowcast.deleting', CASE TG_WHEN WHEN 'BEFORE' THEN TG_RELID::text ELSE '' END, true);
-  RETURN NULL;
-END $$;
-
 -- In characters: what the protocol allows for a channel, without the name of the stream and the colon.
 CREATE FUNCTION rowcast.longest_key(stream text) RETURNS int
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -90,21 +72,21 @@ BEGIN
     SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS %L', stream.name || '_number', format($sql$
     DECLARE
       this_tx  xid8 := pg_current_xact_id();
-      floor_at bigint;
+      gone     bigint; -- the highest number that may have been given to an event that is no more
       last_seq bigint;
     BEGIN%5$s
       LOOP
         IF current_setting('transaction_isolation') <> 'read committed' THEN
           %4$s
         END IF;
-        SELECT floor INTO floor_at FROM rowcast.channels
+        SELECT greatest(floor - 1, top) INTO gone FROM rowcast.channels
           WHERE stream_id = %1$s AND key = NEW.%2$I::text FOR NO KEY UPDATE;
         EXIT WHEN FOUND;
         INSERT INTO rowcast.channels (stream_id, key) VALUES (%1$s, NEW.%2$I::text) ON CONFLICT DO NOTHING;
       END LOOP;
       -- A statement of its own: its snapshot must be taken after the lock was granted.
       last_seq := (SELECT t.%6$I FROM %3$s t WHERE t.%2$I = NEW.%2$I ORDER BY t.%6$I DESC LIMIT 1);
-      NEW.%6$I := greatest(last_seq, floor_at - 1) + 1;
+      NEW.%6$I := greatest(last_seq, gone) + 1;
       NEW.%7$I := this_tx;
       RETURN NEW;
     END $sql$,
@@ -132,6 +114,9 @@ BEGIN
     stream.seq_column, stream.tx_column));
 
   -- Readers count on a channel without holes, so to delete an event is to give up all that came before it.
+  -- A statement that names a partition fires no trigger for each statement of the table, so in a partitioned table each row
+  -- raises the floor itself: before any is gone, `top` takes the last number of the channel; when all are gone, the floor rises
+  -- to what is left behind the row, or past `top`. That is two updates for a channel, however many of its rows go.
   EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS %L', stream.name || '_raise_floor', format($sql$
     BEGIN
@@ -140,6 +125,11 @@ BEGIN
         UPDATE rowcast.streams SET epoch = rowcast.make_epoch() WHERE stream_id = %1$s;
         RETURN NULL;
       END IF;
+%5$s
+      RETURN NULL;
+    END $sql$,
+    stream.stream_id, stream.key_column, stream.relation, stream.seq_column,
+    format(CASE WHEN range_column IS NULL THEN $sql$
       -- OFFSET 0: one look at the index for each deleted row, however few rows the plan was made for.
       IF EXISTS (SELECT FROM deleted d WHERE EXISTS (SELECT FROM %3$s t WHERE t.%2$I = d.%2$I AND t.%4$I = d.%4$I OFFSET 0)) THEN
         RAISE EXCEPTION 'a statement cannot delete an event and insert one that takes its number (table %%)', %3$L
@@ -148,9 +138,25 @@ BEGIN
       INSERT INTO rowcast.channels AS c (stream_id, key, floor)
         SELECT %1$s, d.%2$I::text, max(d.%4$I) + 1 FROM deleted d GROUP BY d.%2$I ORDER BY d.%2$I
         ON CONFLICT (stream_id, key) DO UPDATE SET floor = excluded.floor WHERE excluded.floor > c.floor;
-      RETURN NULL;
-    END $sql$,
-    stream.stream_id, stream.key_column, stream.relation, stream.seq_column));
+      $sql$ ELSE $sql$
+      DECLARE
+        channel rowcast.channels;
+      BEGIN
+        SELECT c.* INTO channel FROM rowcast.channels c WHERE c.stream_id = %1$s AND c.key = OLD.%2$I::text FOR NO KEY UPDATE;
+        IF TG_WHEN = 'BEFORE' THEN
+          IF channel.top IS NULL OR channel.top < OLD.%4$I THEN
+            INSERT INTO rowcast.channels AS c (stream_id, key, top)
+              VALUES (%1$s, OLD.%2$I::text, (SELECT t.%4$I FROM %3$s t WHERE t.%2$I = OLD.%2$I ORDER BY t.%4$I DESC LIMIT 1))
+              ON CONFLICT (stream_id, key) DO UPDATE SET top = excluded.top;
+          END IF;
+          RETURN OLD;
+        END IF;
+        IF channel.floor <= OLD.%4$I THEN
+          UPDATE rowcast.channels c SET floor = coalesce(
+              (SELECT t.%4$I FROM %3$s t WHERE t.%2$I = OLD.%2$I AND t.%4$I > OLD.%4$I ORDER BY t.%4$I LIMIT 1), c.top + 1)
+            WHERE c.stream_id = %1$s AND c.key = OLD.%2$I::text;
+        END IF;
+      END;$sql$ END, stream.stream_id, stream.key_column, stream.relation, stream.seq_column)));
 
   PERFORM rowcast.drop_triggers(stream.relation);
   -- zz_: triggers fire in the order of their names, and the number must be given last.
@@ -162,8 +168,15 @@ BEGIN
     -- An event that moved to another partition would be inserted there, and numbered again.
     ' OR OLD.' || quote_ident(range_column) || ' IS DISTINCT FROM NEW.' || quote_ident(range_column),
     format('%I, %I%s', stream.seq_column, stream.tx_column, coalesce(', the key and ' || range_column, ' and the key')));
-  EXECUTE format('CREATE TRIGGER zz_rowcast_floor AFTER DELETE ON %s REFERENCING OLD TABLE AS deleted
-    FOR EACH STATEMENT EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_raise_floor');
+  IF range_column IS NULL THEN
+    EXECUTE format('CREATE TRIGGER zz_rowcast_floor AFTER DELETE ON %s REFERENCING OLD TABLE AS deleted
+      FOR EACH STATEMENT EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_raise_floor');
+  ELSE
+    EXECUTE format('CREATE TRIGGER zz_rowcast_delete BEFORE DELETE ON %s
+      FOR EACH ROW EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_raise_floor');
+    EXECUTE format('CREATE TRIGGER zz_rowcast_floor AFTER DELETE ON %s
+      FOR EACH ROW EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_raise_floor');
+  END IF;
   EXECUTE format('CREATE TRIGGER zz_rowcast_truncated AFTER TRUNCATE ON %s
     FOR EACH STATEMENT EXECUTE FUNCTION rowcast.%I()', stream.relation, stream.name || '_raise_floor');
   -- A trigger for each row is also one of each partition, and so fires for rows that are written to a partition directly;
@@ -171,15 +184,6 @@ BEGIN
   EXECUTE format('CREATE TRIGGER zz_rowcast_ring AFTER INSERT ON %s
     FOR EACH %s EXECUTE FUNCTION rowcast.ring()', stream.relation,
     CASE WHEN range_column IS NULL THEN 'STATEMENT' ELSE 'ROW' END);
-  IF range_column IS NOT NULL THEN
-    EXECUTE format('CREATE TRIGGER zz_rowcast_delete BEFORE DELETE ON %1$s
-      FOR EACH STATEMENT EXECUTE FUNCTION rowcast.deleting()', stream.relation);
-    EXECUTE format('CREATE TRIGGER zz_rowcast_deleted AFTER DELETE ON %s
-      FOR EACH STATEMENT EXECUTE FUNCTION rowcast.deleting()', stream.relation);
-    EXECUTE format('CREATE TRIGGER zz_rowcast_partition BEFORE DELETE ON %s FOR EACH ROW
-      WHEN (current_setting(''rowcast.deleting'', true) IS DISTINCT FROM %L)
-      EXECUTE FUNCTION rowcast.refuse_partition()', stream.relation, stream.relation::oid);
-  END IF;
 END $make$;
 
 -- The functions of a stream run with the rights of the owner of its table, whoever attached it: what that owner has put in
