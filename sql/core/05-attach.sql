@@ -186,6 +186,20 @@ BEGIN
     CASE WHEN range_column IS NULL THEN 'STATEMENT' ELSE 'ROW' END);
 END $make$;
 
+-- Makes a function that runs with the rights of its owner that of another role, which alone may call it.
+CREATE FUNCTION rowcast.give_function(function regprocedure, owner regrole) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_proc p WHERE p.oid = function AND p.proowner <> owner::oid) THEN
+    EXECUTE format('ALTER FUNCTION %s OWNER TO %s', function, owner);
+  END IF;
+  -- A trigger asks for the right to its function only when it is made: a role that may make a table of any kind could
+  -- put these on it, and number the channels of others. The owner needs them for new partitions.
+  EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, anon, authenticated, service_role', function);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', function, owner);
+END $$;
+
 -- The functions of a stream run with the rights of the owner of its table, whoever attached it: what that owner has put in
 -- their way, such as a policy, a trigger, or a view in the place of the table, must not run with the rights of another.
 CREATE FUNCTION rowcast.hand_over(stream rowcast.streams) RETURNS void
@@ -193,24 +207,14 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   owner regrole := (SELECT c.relowner FROM pg_class c WHERE c.oid = stream.relation);
-  own   record;
 BEGIN
   IF owner::oid <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user) THEN
     EXECUTE format('GRANT USAGE, CREATE ON SCHEMA rowcast TO %s', owner);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON rowcast.streams, rowcast.channels, rowcast.retention TO %s', owner);
   END IF;
-  FOR own IN SELECT p.oid::regprocedure AS function, p.proowner FROM pg_proc p
+  PERFORM rowcast.give_function(p.oid, owner) FROM pg_proc p
     WHERE p.pronamespace = 'rowcast'::regnamespace AND p.prosecdef
-      AND p.proname IN (stream.name || '_number', stream.name || '_raise_floor', stream.name || '_prune')
-  LOOP
-    IF own.proowner <> owner::oid THEN
-      EXECUTE format('ALTER FUNCTION %s OWNER TO %s', own.function, owner);
-    END IF;
-    -- A trigger asks for the right to its function only when it is made: a role that may make a table of any kind could
-    -- put these on it, and number the channels of others. The owner needs them for new partitions.
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, anon, authenticated, service_role', own.function);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', own.function, owner);
-  END LOOP;
+      AND p.proname IN (stream.name || '_number', stream.name || '_raise_floor', stream.name || '_prune');
   EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I() TO rowcast_gateway', stream.name || '_prune');
 END $$;
 

@@ -24,6 +24,10 @@ CREATE UNLOGGED TABLE rowcast.changes (
   old       json
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 100);
 CREATE INDEX ON rowcast.changes (tx, nth);
+-- The owner of a tracked table stages the changes of its own streams, and numbers them with its own transaction.
+ALTER TABLE rowcast.changes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON rowcast.changes FOR INSERT WITH CHECK (tx = pg_current_xact_id()
+  AND EXISTS (SELECT FROM rowcast.tracks t WHERE t.stream_id = changes.stream_id AND rowcast.owns(t.relation)));
 
 -- Writes rowcast.number_changes: the function that numbers the changes of a transaction at COMMIT. It runs for each of them in
 -- turn, and the last one does it for all: what deferred triggers of the application write in the meantime is staged as well,
@@ -134,6 +138,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $make$
 DECLARE
   track    rowcast.tracks := (SELECT t FROM rowcast.tracks t WHERE t.stream_id = stream.stream_id);
+  owner    regrole := (SELECT c.relowner FROM pg_class c WHERE c.oid = track.relation);
   key      name := (rowcast.column_names(track.relation, ARRAY[track.key]))[1];
   key_type regtype := (SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = stream.relation AND a.attname = 'key');
   identity name[] := rowcast.column_names(track.relation, track.identity);
@@ -238,10 +243,16 @@ BEGIN
           ELSE format('(after::json ->> %s)::%s', i.nth - 1, format_type(a.atttypid, a.atttypmod)) END, ', ' ORDER BY i.nth)
          FROM unnest(track.identity) WITH ORDINALITY i(attnum, nth)
          JOIN pg_attribute a ON a.attrelid = track.relation AND a.attnum = i.attnum)));
-  EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(), rowcast.%I(xid8), rowcast.%I(text, text, int)
-    FROM PUBLIC, anon, authenticated, service_role', stream.name || '_change', 'write_changes_' || track.stream_id, stream.name || '_rows');
+  -- As in rowcast.hand_over: what the owner of the tracked table has put in their way, such as a cast to json or a view in the
+  -- place of the table, runs with its own rights. The events belong to the role that tracks.
+  IF owner::oid <> (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user) THEN
+    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA rowcast TO %s', owner);
+    EXECUTE format('GRANT INSERT ON rowcast.changes TO %s', owner);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.renew_track TO %s', owner);
+  END IF;
+  PERFORM rowcast.give_function(format('rowcast.%I()', stream.name || '_change')::regprocedure, owner),
+    rowcast.give_function(format('rowcast.%I(text, text, int)', stream.name || '_rows')::regprocedure, owner);
   EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I(text, text, int) TO rowcast_gateway', stream.name || '_rows');
-  EXECUTE format('GRANT EXECUTE ON FUNCTION rowcast.%I() TO %s', stream.name || '_change',
-    (SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = track.relation));
+  EXECUTE format('REVOKE EXECUTE ON FUNCTION rowcast.%I(xid8) FROM PUBLIC, anon, authenticated, service_role', 'write_changes_' || track.stream_id);
   PERFORM rowcast.make_access(stream);
 END $make$;

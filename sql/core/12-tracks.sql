@@ -282,12 +282,17 @@ BEGIN
   RETURN CASE WHEN rowcast.can_read(channel) THEN rowcast.head_of(channel) END;
 END $$;
 
--- It tells how many events a channel has had, and nothing of them.
+-- It tells how many events a channel has had, to the gateway, to services, and to roles with a right to what decides who reads
+-- the stream: the table, or the guard. Which of its channels a policy shows to the role that calls cannot be asked here, since this
+-- runs as its owner: rowcast.position asks that.
 CREATE FUNCTION rowcast.head_of(channel text) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off SET enable_seqscan = off
 AS $$
 DECLARE
+  caller name := coalesce(nullif(current_setting('role'), 'none'), session_user);
   stream rowcast.streams;
+  source rowcast.streams;
+  judge  regclass;
   key    text := substr(channel, strpos(channel, ':') + 1);
   head   bigint;
 BEGIN
@@ -296,8 +301,17 @@ BEGIN
     RAISE EXCEPTION 'there is no stream for %', quote_literal(channel) USING ERRCODE = 'undefined_object',
       HINT = 'Write <stream>:<key>, for example message:lobby.';
   END IF;
-  EXECUTE format('SELECT greatest((SELECT max(t.seq) FROM %s t WHERE t.%I = $1::%s),
-      (SELECT c.floor - 1 FROM rowcast.channels c WHERE c.stream_id = $2 AND c.key = $1), 0)', stream.relation, stream.key_column,
+  IF NOT pg_has_role(caller, 'rowcast_gateway', 'USAGE') AND NOT pg_has_role(caller, 'service_role', 'USAGE') THEN
+    source := rowcast.source_of(stream);
+    judge := coalesce(CASE WHEN source = stream THEN (SELECT p.relation FROM rowcast.parent_of(stream) p) END, source.relation);
+    IF NOT (CASE WHEN stream.guard IS NULL THEN has_any_column_privilege(caller, judge, 'SELECT')
+      ELSE has_function_privilege(caller, to_regprocedure(stream.guard || '(text)'), 'EXECUTE') END)
+    THEN
+      RAISE EXCEPTION '% may read no channel of the stream %', quote_ident(caller), stream.name USING ERRCODE = 'insufficient_privilege';
+    END IF;
+  END IF;
+  EXECUTE format('SELECT greatest((SELECT max(t.%I) FROM %s t WHERE t.%I = $1::%s),
+      (SELECT c.floor - 1 FROM rowcast.channels c WHERE c.stream_id = $2 AND c.key = $1), 0)', stream.seq_column, stream.relation, stream.key_column,
     (SELECT a.atttypid::regtype FROM pg_attribute a WHERE a.attrelid = stream.relation AND a.attname = stream.key_column))
     INTO head USING key, stream.stream_id;
   RETURN stream.epoch || '.' || head;

@@ -254,13 +254,15 @@ test('I5: nobody uses a sequence, makes a thing in a schema, or hangs a trigger 
 test('I5: of the functions that run with the rights of their owner a role may call those that are said here', async () => {
   await admin.query('CREATE TABLE public.later (key text NOT NULL)');
   await admin.query(`SELECT rowcast.attach('public.later', 'key')`);
+  await admin.query('CREATE TABLE public.tracked (id int PRIMARY KEY, key int)');
+  await admin.query(`SELECT rowcast.track('public.tracked', key => 'key')`);
   const { rows } = await admin.query<{ role: string; functions: string[] }>(`
     SELECT r.rolname AS role, array_agg(p.oid::regprocedure::text ORDER BY 1) AS functions FROM pg_proc p, pg_roles r
      WHERE p.pronamespace IN ('public'::regnamespace, 'rowcast'::regnamespace) AND p.prosecdef
        AND r.rolname IN ('anon', 'authenticated', 'service_role', 'rowcast_gateway')
        AND has_function_privilege(r.rolname, p.oid, 'EXECUTE')
      GROUP BY 1`);
-  // `head_of` tells how many events a channel has had.
+  // `head_of` asks itself who calls it: see the next test.
   const users = [
     ...['rowcast.execution_exists(uuid)', 'rowcast.execution_floor(uuid)', 'rowcast.head_of(text)'],
     'rowcast.venture_exists(uuid)',
@@ -274,9 +276,38 @@ test('I5: of the functions that run with the rights of their owner a role may ca
       'rowcast.alert_told(uuid,text,integer,text)',
     ].sort(),
     rowcast_gateway: [
-      ...['execution', 'later', 'message', 'venture'].map((stream) => `rowcast.${stream}_prune()`),
+      ...['execution', 'later', 'message', 'tracked', 'venture'].map((stream) => `rowcast.${stream}_prune()`),
       ...['rowcast.head_of(text)', 'rowcast.renew_tracks()', 'rowcast.sweep(integer)'],
+      'rowcast.tracked_rows(text,text,integer)',
     ].sort(),
+  });
+});
+
+test('I5: how many events a channel has had is told to those that have a right to the stream', async () => {
+  await admin.query(`
+    CREATE TABLE public.hidden (id int PRIMARY KEY, key int); ALTER TABLE public.hidden ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY own ON public.hidden TO authenticated USING (key = 1); GRANT SELECT ON public.hidden TO authenticated;
+    CREATE TABLE public.shown (id int NOT NULL, key int NOT NULL); GRANT SELECT ON public.shown TO authenticated;
+    CREATE TABLE public.closed (id int PRIMARY KEY, key int); SELECT rowcast.track('public.closed', key => 'key');
+    SELECT rowcast.track('public.hidden', key => 'key'), rowcast.attach('public.shown', 'key', seq => 'n', tx => 't');
+    INSERT INTO public.hidden VALUES (1, 1), (2, 2); INSERT INTO public.shown VALUES (1, 1)`);
+  const told: Record<string, string> = {};
+  for (const name of NAMES) {
+    const heads = [];
+    for (const channel of ['hidden:1', 'hidden:2', 'shown:1', 'closed:1', `execution:${a.execution}`]) {
+      heads.push(await attempt(name, `SELECT rowcast.head_of('${channel}') AS row`));
+    }
+    told[name] = heads.map((head) => head || 'no').join(' ');
+  }
+  const user = '- - - no -';
+  expect(told).toEqual({
+    anon: 'no no no no no',
+    stranger: user,
+    viewer: user,
+    editor: user,
+    neighbour: user,
+    service: '- - - - -',
+    gateway: '- - - - -',
   });
 });
 

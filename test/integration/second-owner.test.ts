@@ -92,6 +92,37 @@ test('I5: a table that a superuser attaches for its owner gets functions that ru
   await shop.query('INSERT INTO boxes VALUES (1); TRUNCATE boxes; INSERT INTO boxes VALUES (1)');
 });
 
+test('I5: what it hangs on a table that a superuser tracks runs as itself, and it stages changes for no other', async () => {
+  await shop.query(`
+    CREATE TABLE spied (who text); GRANT ALL ON spied TO PUBLIC;
+    CREATE TYPE spy AS ENUM ('a', 'b');
+    CREATE FUNCTION public.spy_json(spy) RETURNS json LANGUAGE plpgsql AS $$
+      BEGIN INSERT INTO public.spied VALUES (current_user); RETURN '1'; END $$;
+    CREATE CAST (spy AS json) WITH FUNCTION public.spy_json;
+    CREATE TABLE lamps (id int PRIMARY KEY, room int, state spy)`);
+  await admin.query(`SELECT rowcast.track('lamps', key => 'room'); CREATE TABLE desks (id int PRIMARY KEY);
+    SELECT rowcast.track('desks')`);
+  await shop.query(`GRANT INSERT, SELECT, UPDATE ON lamps TO ${APP}; INSERT INTO lamps VALUES (1, 1, 'a')`);
+  await app.query(`UPDATE lamps SET state = 'b'`);
+  const { rows } = await shop.query('SELECT DISTINCT who FROM spied');
+  expect(rows).toEqual([{ who: SHOP }]);
+  await shop.query('ALTER TABLE lamps RENAME room TO place');
+  await app.query('UPDATE lamps SET id = 2');
+  const events = await admin.query(
+    `SELECT format('%s.%s %s', key, seq, op) AS event FROM rowcast_streams.lamps ORDER BY seq`,
+  );
+  expect(events.rows.map(({ event }) => event)).toEqual(['1.1 insert', '1.2 update', '1.3 delete', '1.4 insert']);
+  const stage = (stream: string, tx: string) =>
+    shop.query(`INSERT INTO rowcast.changes (tx, stream_id, key, op, id)
+      SELECT ${tx}, s.stream_id, 'all', 'insert', 'x' FROM rowcast.streams s WHERE s.name = '${stream}'`);
+  await expect(stage('desks', 'pg_current_xact_id()')).rejects.toMatchObject({ code: '42501' });
+  await expect(stage('lamps', `'3'::xid8`)).rejects.toMatchObject({ code: '42501' });
+  await expect(shop.query(`SELECT rowcast.head_of('desks:all')`)).rejects.toMatchObject({ code: '42501' });
+  expect((await shop.query(`SELECT split_part(rowcast.head_of('lamps:1'), '.', 2) AS head`)).rows).toEqual([
+    { head: '4' },
+  ]);
+});
+
 test('I5: a login without rights holds the locks of Rowcast, and migrations that have nothing to do go on', async () => {
   await plain.query('SELECT pg_advisory_lock(1919907683, n) FROM generate_series(1, 3) n');
   expect(await migrate(database.url)).toEqual([]);
