@@ -19,8 +19,7 @@ const SLEEPER = { ROWCAST_WAKE_RATE: '1000000' };
 /** The lease is two seconds; the server looks for it when it likes. */
 const LEASE_ENDS = 4_000;
 
-/** Of so many rounds each; more of them find out more. */
-const ROUNDS = 4;
+/** Of eight rounds each; more of them find out more. */
 const ASLEEP_BATCHES = Number(process.env.ROWCAST_RINGER_BATCHES || 1);
 const QUEUED_BATCHES = Number(process.env.ROWCAST_RINGER_BATCHES || 1);
 
@@ -192,8 +191,8 @@ test(
     const waits = { silence: new Waits('killed, then silence'), writing: new Waits('killed, then writing') };
     // A ringer may have rung for its last row before it died: until it did not, nothing is proven.
     const proven = () => waits.silence.longest > 50;
-    for (let batch = 0; batch < ASLEEP_BATCHES || (batch < 10 * ASLEEP_BATCHES && !proven()); batch += 1) {
-      for (const [round, ringer] of (await spares(ROUNDS)).entries()) {
+    for (let batch = 0; batch < ASLEEP_BATCHES || (batch < 5 * ASLEEP_BATCHES && !proven()); batch += 1) {
+      for (const [round, ringer] of (await spares(8)).entries()) {
         const silence = round % 2 === 0;
         await waits[silence ? 'silence' : 'writing'].measure(sleeper, async () => {
           resume(ringer);
@@ -225,7 +224,7 @@ test(
     const channel = new Channel('queued');
     const waits = { silence: new Waits('inherited, then silence'), writing: new Waits('inherited, then writing') };
     for (let batch = 0; batch < QUEUED_BATCHES; batch += 1) {
-      let [ringer, ...heirs] = await spares(ROUNDS + 1);
+      let [ringer, ...heirs] = await spares(9);
       if (ringer !== undefined) resume(ringer);
       await channel.awake(1);
       for (const [round, heir] of heirs.entries()) {
