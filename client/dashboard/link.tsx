@@ -10,7 +10,7 @@ interface LinkProps {
   readonly children: ReactNode;
 }
 
-/** A link within the page. With a modifier it is a link as any other: a new tab, for example. */
+/** A link within the page. With a modifier key the browser follows it, for example in a new tab. */
 export function Link({ to, className, current = false, tabIndex, children }: LinkProps): ReactElement {
   const onClick = (event: MouseEvent) => {
     if (

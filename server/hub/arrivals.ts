@@ -1,4 +1,4 @@
-/** Tells code of this process that rows of a stream have arrived, whoever reads them: not which, and not how many. */
+/** Notifies code of this process that a stream has new rows. It does not say which rows, or how many. */
 export class Arrivals {
   readonly #listeners = new Map<string, Set<() => void>>();
 

@@ -2,7 +2,7 @@
  * Runs an embedded PostgreSQL as a child of this process, for `rowcast up` without DATABASE_URL and for tests: creates the
  * cluster on the first start, chooses a port, and starts and stops the server. The server never outlives this process.
  *
- * It asks for no password, and whoever reaches it is its superuser, which may run programs. So it listens on a socket in the
+ * It asks for no password, and every client is a superuser, which may run programs. So it listens on a socket in the
  * folder of the cluster only, which PostgreSQL requires to be closed to other accounts (mode 700). The port is the name of
  * the socket. Tests that need TCP set `listen_addresses`.
  */

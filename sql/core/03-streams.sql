@@ -37,8 +37,7 @@ CREATE TABLE rowcast.channels (
   PRIMARY KEY (stream_id, key)
 );
 
--- Whoever owns the table of a stream may write what is known of that stream, and of no other. The owner of these tables is not
--- restricted.
+-- The owner of a stream's table may change the catalogue rows of that stream only. The owner of the catalogue is not restricted.
 CREATE FUNCTION rowcast.owns(relation regclass) RETURNS boolean
 LANGUAGE sql STABLE
 RETURN EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = relation AND pg_catalog.pg_has_role(c.relowner, 'USAGE'));

@@ -200,8 +200,8 @@ BEGIN
   EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', function, owner);
 END $$;
 
--- The functions of a stream run with the rights of the owner of its table, whoever attached it: what that owner has put in
--- their way, such as a policy, a trigger, or a view in the place of the table, must not run with the rights of another.
+-- The functions of a stream run with the rights of the owner of its table, and not with those of the role that attached it. They
+-- fire policies and triggers that this owner wrote, or read a view that replaces the table: that code must not gain other rights.
 CREATE FUNCTION rowcast.hand_over(stream rowcast.streams) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -13,6 +13,7 @@ import { ask, createExecution, createVenture, JWT_SECRET, tokenFor } from './api
 import { fairNow } from './fair-clock.js';
 import { type GatewayProcess, startGatewayProcess } from './process.js';
 import { program } from './programs.js';
+import { until } from './until.js';
 
 /** What support/attacker.ts can do. */
 export const ATTACKS = [
@@ -102,7 +103,7 @@ export async function makeWorld(databaseUrl: string, writer: pg.Client): Promise
 }
 
 /** The healthy tenant: an event each 50 ms, `/status` each 100 ms, a new subscription each 200 ms. */
-export async function feel(world: World, until: AbortSignal): Promise<Felt> {
+export async function feel(world: World, end: AbortSignal): Promise<Felt> {
   const felt = fresh();
   const { gateway, writer } = world;
   const { execution, tokens } = world.target;
@@ -136,8 +137,8 @@ export async function feel(world: World, until: AbortSignal): Promise<Felt> {
   let over = false;
   reader.on('close', () => over || felt.refused.push('lost'));
   const loop = async (pause: number, task: () => Promise<unknown>) => {
-    while (!until.aborted) {
-      await task().catch((error: Error) => until.aborted || felt.refused.push(error.message));
+    while (!end.aborted) {
+      await task().catch((error: Error) => end.aborted || felt.refused.push(error.message));
       await delay(pause);
     }
   };
@@ -167,7 +168,7 @@ export async function feel(world: World, until: AbortSignal): Promise<Felt> {
       }),
     ),
   ]);
-  await delay(100);
+  await until(() => sent.size === 0, { deadlineMs: 1_000, what: 'the last events' }).catch(() => {});
   for (const at of sent.values()) if (fairNow() - at > 1_000) felt.event.push(fairNow() - at);
   over = true;
   reader.terminate();

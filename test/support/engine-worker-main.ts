@@ -9,6 +9,7 @@ import { makeLogger } from '../../server/ground/logger.js';
 import { connectDatabase } from '../../server/postgres/connect-database.js';
 import { TEST_SESSION } from './database.js';
 import { makeRandom } from './random.js';
+import { until } from './until.js';
 
 interface Options {
   readonly url: string;
@@ -38,14 +39,12 @@ const worker = new AgentWorker(connectDatabase(pool), {
   logger: makeLogger('silent'),
   agents: Object.fromEntries(Object.entries(slots).map(([type, slots]) => [type, { slots, run: agent }])),
 });
-for (;;) {
-  try {
-    await worker.start();
-    break;
-  } catch {
-    await new Promise((resolve) => setTimeout(resolve, 200)); // the database is being restarted
-  }
-}
+const start = () =>
+  worker.start().then(
+    () => true,
+    () => false, // the database is being restarted
+  );
+await until(start, { deadlineMs: 60_000, what: 'the worker to start' });
 process.stdout.write('ready\n');
 process.once('SIGTERM', async () => {
   await worker.stop({ drain: 5_000 });
