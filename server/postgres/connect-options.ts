@@ -38,7 +38,9 @@ export function connectOptions(databaseUrl: DatabaseUrl, env: Environment = proc
     sslnegotiation: parameters.get('sslnegotiation'),
   };
   const known = Object.entries(given).filter(([, value]) => value !== undefined);
-  return { ...Object.fromEntries(known), ssl: sslOptions(parameters, env) };
+  // A Unix-domain socket is never encrypted: libpq ignores `sslmode` there, and the server refuses the request.
+  const socket = /^[/@]/.test(address.host ?? env.PGHOST ?? '');
+  return { ...Object.fromEntries(known), ssl: socket ? false : sslOptions(parameters, env) };
 }
 
 function sslOptions(parameters: DatabaseAddress['parameters'], env: Environment): false | ConnectionOptions {

@@ -24,6 +24,14 @@ function verified(query: string, env: Record<string, string> = {}): string {
 }
 
 test.each([
+  ['postgres://ann@%2Fvar%2Frun%2Fpostgresql/app?sslmode=require', {}],
+  ['postgres://ann@db/app?sslmode=verify-full&host=/var/run/postgresql', {}],
+  ['postgres:///app', { PGHOST: '/var/run/postgresql', PGSSLMODE: 'require' }],
+])('a Unix-domain socket is never encrypted, as in libpq: %s', (url, env) => {
+  expect(connectOptions(url, env).ssl).toBe(false);
+});
+
+test.each([
   ['', 'no TLS'],
   ['?sslmode=disable', 'no TLS'],
   ['?sslmode=allow', 'no TLS'],
