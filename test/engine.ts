@@ -16,4 +16,5 @@ const result = await storm({
   say: console.log,
 });
 console.log(result);
-process.exit(result.notEnded === 0 && result.broken.length === 0 && result.deadlocks === 0 ? 0 : 1);
+const { notEnded, broken, deadlocks, missed } = result;
+process.exitCode = notEnded + broken.length + deadlocks + missed.length === 0 ? 0 : 1;

@@ -1,6 +1,7 @@
 /**
  * The storm: random executions on three worker processes and two gateways, of which one after the other is killed, while
- * executions are paused, resumed and cancelled and PostgreSQL crashes. At its end everything must end, and no law be broken.
+ * executions are paused, resumed and cancelled and PostgreSQL crashes. At its end everything must end, no law be broken, and
+ * every client have the whole log.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,6 +14,8 @@ import { type EmbeddedPostgres, startEmbedded } from '../../server/postgres/embe
 import { migrate } from '../../server/postgres/migrate.js';
 import { TEST_SESSION } from './database.js';
 import { brokenLaws, randomPlan, value } from './engine.js';
+import { StormClients } from './engine-storm-clients.js';
+import { NO_RATES } from './gateway.js';
 import { type GatewayProcess, startGatewayProcess } from './process.js';
 import { program } from './programs.js';
 import type { Random } from './random.js';
@@ -38,6 +41,8 @@ export interface StormResult {
   readonly notEnded: number;
   readonly broken: readonly string[];
   readonly deadlocks: number;
+  /** What the clients got that differs from the log. */
+  readonly missed: readonly string[];
 }
 
 const SETTINGS = { fsync: 'off', shared_buffers: '64MB', max_connections: '100', deadlock_timeout: '200ms' };
@@ -48,18 +53,47 @@ const ACT = 80;
 const END = 60_000;
 
 export async function storm(options: StormOptions): Promise<StormResult> {
+  const ends: (() => unknown)[] = [];
+  try {
+    return await stormIn(options, (end) => ends.unshift(end));
+  } finally {
+    // A storm that failed must leave no process and no handle behind.
+    for (const end of ends) await end();
+  }
+}
+
+async function stormIn(options: StormOptions, atEnd: (end: () => unknown) => void): Promise<StormResult> {
   const { random, duration, say = () => {} } = options;
   const dataDir = await mkdtemp(join(tmpdir(), 'rowcast-storm-'));
+  atEnd(() => rm(dataDir, { recursive: true, force: true }));
   await chmod(dataDir, 0o755);
-  let server: EmbeddedPostgres = await startEmbedded({ dataDir, settings: SETTINGS });
+  let server: EmbeddedPostgres = await startEmbedded({ dataDir: join(dataDir, 'data'), settings: SETTINGS });
+  atEnd(() => server.stop());
   const { url, port } = server;
   await migrate(url, { with: ['engine'] });
   const pool = new pg.Pool({ connectionString: url, max: 4, application_name: TEST_SESSION });
+  atEnd(() => pool.end());
   pool.on('error', () => {});
   const ventures = await ventureIds(pool);
-  const gateways: GatewayProcess[] = [await startGatewayProcess(url), await startGatewayProcess(url)];
+  const gateways: GatewayProcess[] = [];
+  const ports: number[] = [];
+  atEnd(() => Promise.all(gateways.map((gateway) => gateway.kill('SIGKILL'))));
+  const startGateway = async (index: number) => {
+    const gateway = await startGatewayProcess(url, { ...NO_RATES, ROWCAST_MAX_SUBSCRIPTIONS: '100000' });
+    gateways[index] = gateway;
+    ports[index] = Number(new URL(gateway.url).port);
+    return true;
+  };
+  for (const index of [0, 1]) await startGateway(index);
   const workers: ChildProcess[] = [];
-  for (let index = 0; index < 3; index++) workers.push(await startWorker(url, index));
+  atEnd(() => workers.map((child) => child.kill('SIGKILL')));
+  const startOne = async (index: number) => {
+    workers[index] = spawnWorker(url, index);
+    await isReady(workers[index]);
+  };
+  for (const index of [0, 1, 2]) await startOne(index);
+  const clients = await StormClients.start(join(dataDir, 'histories'), ports, random);
+  atEnd(() => clients.close());
   const counts = { kills: 0, crashes: 0 };
   const began = performance.now();
   const over = () => performance.now() - began > duration;
@@ -77,44 +111,47 @@ export async function storm(options: StormOptions): Promise<StormResult> {
       const index = random.int(0, workers.length - 1);
       workers[index]?.kill('SIGKILL');
       counts.kills += 1;
-      workers[index] = await startWorker(url, index);
+      await startOne(index);
     }),
     every(options.killGateway, async () => {
       const index = random.int(0, gateways.length - 1);
       await gateways[index]?.kill('SIGKILL');
       counts.kills += 1;
       // PostgreSQL may crash while it starts: it ends then, and its supervisor would start it again.
-      const start = () => startGatewayProcess(url).catch(() => null);
-      gateways[index] = await until(start, { deadlineMs: 30_000, what: 'a gateway to start' });
+      await until(() => startGateway(index).catch(() => false), { deadlineMs: 30_000, what: 'a gateway to start' });
     }),
     every(options.crash, async () => {
       say('PostgreSQL crashes');
       server.kill('SIGQUIT');
       await server.exited;
-      server = await startEmbedded({ dataDir, port, settings: SETTINGS });
+      server = await startEmbedded({ dataDir: join(dataDir, 'data'), port, settings: SETTINGS });
       counts.crashes += 1;
     }),
-    every(ACT, () => act(pool, ventures, random)),
+    every(ACT, () => act(pool, ventures, random, (execution) => clients.follow(execution))),
   ];
-  await Promise.all(strikes);
+  // All of them end before anything else does, whatever one of them met.
+  for (const struck of await Promise.allSettled(strikes)) if (struck.status === 'rejected') throw struck.reason;
   say(`the storm is over: ${counts.kills} kills, ${counts.crashes} crashes`);
 
   const after = performance.now();
   await pool.query(`SELECT rowcast.start_execution(execution_id) FROM agent_executions WHERE status = 'pending'`);
-  for (const id of await idsOf(pool, `'paused'`)) await pool.query('SELECT rowcast.resume_execution($1)', [id]);
-  const open = () => value<number>(pool, `SELECT count(*)::int FROM strategy_executions WHERE ended_at IS NULL`);
-  let notEnded = await open();
-  while (notEnded > 0 && performance.now() - after < END) {
-    await delay(ACT);
+  const goOn = async () => {
     // One that was told to hold after a failure is paused again at its end.
     for (const id of await idsOf(pool, `'paused'`)) await pool.query('SELECT rowcast.resume_execution($1)', [id]);
-    notEnded = await open();
+    for (const id of await idsOf(pool, `'running'`))
+      await pool.query(`SELECT rowcast.signal_execution($1, 'go')`, [id]).catch(ended);
+    return value<number>(pool, `SELECT count(*)::int FROM strategy_executions WHERE ended_at IS NULL`);
+  };
+  let notEnded = await goOn();
+  while (notEnded > 0 && performance.now() - after < END) {
+    await delay(ACT);
+    notEnded = await goOn();
   }
   const endedAfter = performance.now() - after;
   const { rows } = await pool.query<{ status: string; n: number }>(
     'SELECT status, count(*)::int AS n FROM agent_tasks GROUP BY 1',
   );
-  const result = {
+  return {
     ...counts,
     executions: await value<number>(pool, 'SELECT count(*)::int FROM strategy_executions'),
     tasks: Object.fromEntries(rows.map(({ status, n }) => [status, n])),
@@ -122,14 +159,14 @@ export async function storm(options: StormOptions): Promise<StormResult> {
     notEnded,
     broken: await brokenLaws(pool),
     deadlocks: await value<number>(pool, 'SELECT sum(deadlocks)::int FROM pg_stat_database'),
+    missed: await clients.judged(url),
   };
-  for (const child of workers) child.kill('SIGKILL');
-  for (const gateway of gateways) await gateway.kill('SIGKILL');
-  await pool.end();
-  await server.stop();
-  await rm(dataDir, { recursive: true });
-  return result;
 }
+
+/** It may have ended meanwhile. */
+const ended = (error: { code?: string }): void => {
+  if (error.code !== 'RC001') throw error;
+};
 
 const idsOf = (pool: pg.Pool, status: string): Promise<string[]> =>
   value(
@@ -146,7 +183,7 @@ const ventureIds = (pool: pg.Pool): Promise<string[]> =>
      SELECT array_agg(venture_id) FROM v`,
   );
 
-async function startWorker(url: string, index: number): Promise<ChildProcess> {
+function spawnWorker(url: string, index: number): ChildProcess {
   const options = {
     url,
     name: `worker ${index}`,
@@ -154,13 +191,20 @@ async function startWorker(url: string, index: number): Promise<ChildProcess> {
     slots: Object.fromEntries(TYPES.map((type) => [type, 3])),
   };
   const args = [program('test/support/engine-worker-main.ts'), JSON.stringify(options)];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  await Promise.race([once(child.stdout as NodeJS.ReadableStream, 'data'), once(child, 'close')]);
-  return child;
+  return spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
+/** It may be killed before. */
+const isReady = (child: ChildProcess): Promise<unknown> =>
+  Promise.race([once(child.stdout as NodeJS.ReadableStream, 'data'), once(child, 'close')]);
+
 /** One act of the users. While PostgreSQL is away, it fails. */
-async function act(pool: pg.Pool, ventures: readonly string[], random: Random): Promise<void> {
+async function act(
+  pool: pg.Pool,
+  ventures: readonly string[],
+  random: Random,
+  follow: (execution: string) => void,
+): Promise<void> {
   const one = '(SELECT execution_id FROM strategy_executions WHERE ended_at IS NULL ORDER BY random() LIMIT 1)';
   const acts: readonly (() => Promise<unknown>)[] = [
     () => pool.query(`SELECT rowcast.pause_execution(${one}, $1)`, [random.pick(['drain', 'stop'])]),
@@ -172,6 +216,7 @@ async function act(pool: pg.Pool, ventures: readonly string[], random: Random): 
     const request = { tasks: randomPlan(random), on_failure: random.pick(['continue', 'hold', 'stop']) };
     const text = 'SELECT rowcast.plan_execution($1, $2)';
     const id = await value<string>(pool, text, [random.pick(ventures), JSON.stringify(request)]);
+    follow(id);
     await pool.query('SELECT rowcast.start_execution($1)', [id]);
   };
   await (random.chance(0.6) ? start() : random.pick(acts)()).catch(() => {});

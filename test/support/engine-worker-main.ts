@@ -1,6 +1,6 @@
 /**
  * A worker as a process of its own, for tests that kill it and for the benchmark. The argument is JSON: the URL of the
- * database, and slots by agent type. `work`: agents that take up to so many milliseconds, and sometimes fail or save a checkpoint.
+ * database, and slots by agent type. `work`: agents that take up to so many milliseconds, and sometimes fail, save a checkpoint or wait for the signal `go`.
  */
 import pg from 'pg';
 import { AgentError, type AgentFunction } from '../../server/engine/attempt.js';
@@ -21,11 +21,12 @@ interface Options {
 const { url, name, slots, work = 0 } = JSON.parse(process.argv[2] ?? '{}') as Options;
 const random = makeRandom(process.pid);
 
-const agent: AgentFunction = async ({ attempt, save, signal, progress }) => {
+const agent: AgentFunction = async ({ attempt, input, save, signal, progress, waitFor }) => {
   if (work === 0) return null;
   await new Promise((resolve) => setTimeout(resolve, random.next() * work));
   if (random.chance(0.2)) progress(50);
   if (random.chance(0.1)) await save({ attempt });
+  if (random.chance(0.03) && input.signals === undefined) return waitFor('go');
   if (random.chance(0.1)) throw new AgentError('transient', 'chance');
   if (random.chance(0.02)) throw new AgentError('permanent', 'chance');
   signal.throwIfAborted();
