@@ -305,7 +305,7 @@ BEGIN
     RAISE EXCEPTION 'the stream % belongs to another role', quote_literal(stream) USING ERRCODE = 'insufficient_privilege';
   END IF;
   PERFORM rowcast.drop_triggers(target.relation);
-  EXECUTE format('DROP FUNCTION IF EXISTS rowcast.%I(), rowcast.%I(), rowcast.%I(), rowcast.%I(text), rowcast.%I(text, bigint)',
+  EXECUTE format('DROP FUNCTION IF EXISTS rowcast.%I(), rowcast.%I(), rowcast.%I(), rowcast.%I(text), rowcast.%I(text, bigint, bigint)',
     stream || '_number', stream || '_raise_floor', stream || '_prune', stream || '_newest', stream || '_can_read');
   IF is_there THEN
     EXECUTE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I, DROP COLUMN IF EXISTS %I', target.relation, target.seq_column, target.tx_column);

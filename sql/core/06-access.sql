@@ -73,8 +73,10 @@ END $$;
 -- else those that see one of the newest rows of the channel. A function of its own for each stream, so that its statement is
 -- planned once.
 --
--- Of the rows of a channel only the newest are shown to the policy, from the number on that <name>_newest gives. Else a "no"
--- would take as long as the channel is: it would hold up the others, and tell how much there is to those who may not know.
+-- Of the rows of a channel only the newest are shown to the policy, from the number that <name>_newest returns to the newest
+-- one. Otherwise the duration of a refusal would depend on the length of the channel, which it would tell, and would delay the
+-- questions after it. The range has both ends because PostgreSQL takes one with only a start for a third of the table, or for
+-- nearly all of it, and reads the whole table instead of the index.
 CREATE FUNCTION rowcast.make_access(stream rowcast.streams) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $make$
@@ -99,13 +101,13 @@ BEGIN
   IF parent IS NOT NULL AND source = stream THEN
     PERFORM rowcast.open_to_gateway(parent, parent_key);
   END IF;
-  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(text, bigint) RETURNS boolean
+  EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(text, bigint, bigint) RETURNS boolean
     LANGUAGE plpgsql STABLE AS %L', stream.name || '_can_read', format('BEGIN RETURN %s; END',
     CASE WHEN guard IS NOT NULL THEN guard || '($1)'
     ELSE concat_ws(' OR ',
       CASE WHEN source.key_column IS NOT NULL THEN format('EXISTS (SELECT FROM %s t WHERE t.%I OPERATOR(pg_catalog.=) $1::pg_catalog.%I%s)',
         coalesce(parent, source.relation), coalesce(parent_key, source.key_column), key_type,
-        CASE WHEN parent IS NULL AND source = stream THEN format(' AND t.%I OPERATOR(pg_catalog.>=) $2', stream.seq_column) END) END,
+        CASE WHEN parent IS NULL AND source = stream THEN format(' AND t.%1$I OPERATOR(pg_catalog.>=) $2 AND t.%1$I OPERATOR(pg_catalog.<=) $3', stream.seq_column) END) END,
       -- A channel whose rows were all deleted is the same to those that see all rows.
       CASE WHEN parent IS NULL AND source <> stream THEN format(
         'NOT pg_catalog.row_security_active(%1$L::pg_catalog.regclass) AND pg_catalog.has_table_privilege(%1$L, ''SELECT'')', source.relation) END)
@@ -122,8 +124,8 @@ BEGIN
 END $make$;
 
 -- Whether the present role, with the present claims, may read a channel. A service may read all of them, also those
--- that are not there: it is told so when it reads. `newest`: the number from which on its rows are looked at.
-CREATE FUNCTION rowcast.can_read(channel text, newest bigint DEFAULT 0) RETURNS boolean
+-- that are not there: it is told so when it reads. `first` and `last`: the numbers of the rows that are looked at.
+CREATE FUNCTION rowcast.can_read(channel text, first bigint DEFAULT 0, last bigint DEFAULT 9223372036854775807) RETURNS boolean
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
@@ -133,11 +135,11 @@ BEGIN
   IF pg_catalog.pg_has_role('service_role', 'USAGE') THEN
     RETURN true;
   END IF;
-  IF pg_catalog.to_regprocedure(pg_catalog.format('rowcast.%I(pg_catalog.text, pg_catalog.int8)', stream || '_can_read')) IS NULL THEN
+  IF pg_catalog.to_regprocedure(pg_catalog.format('rowcast.%I(pg_catalog.text, pg_catalog.int8, pg_catalog.int8)', stream || '_can_read')) IS NULL THEN
     RETURN false;
   END IF;
-  EXECUTE pg_catalog.format('SELECT rowcast.%I($1, $2)', stream || '_can_read') INTO allowed
-    USING pg_catalog.substr(channel, pg_catalog.length(stream) + 2), newest;
+  EXECUTE pg_catalog.format('SELECT rowcast.%I($1, $2, $3)', stream || '_can_read') INTO allowed
+    USING pg_catalog.substr(channel, pg_catalog.length(stream) + 2), first, last;
   RETURN coalesce(allowed, false);
 EXCEPTION
   -- No right to the table at all, or no key of this stream.
@@ -156,7 +158,8 @@ DECLARE
   known  text;
   path   text;
   looks  boolean;
-  newest bigint;
+  first  bigint;
+  last   bigint;
 BEGIN
   FOR i IN 1 .. cardinality(channels) LOOP
     allowed := NULL;
@@ -169,14 +172,17 @@ BEGIN
       looks := to_regprocedure(format('rowcast.%I(text)', stream || '_newest')) IS NOT NULL;
     END IF;
     BEGIN
-      newest := 0;
+      first := 0;
       -- As the gateway, which sees all rows. A service needs no look at the table, which may be locked.
       IF looks AND NOT pg_has_role(roles[i], 'service_role', 'USAGE') THEN
-        EXECUTE format('SELECT rowcast.%I($1)', stream || '_newest') INTO newest USING substr(channels[i], length(stream) + 2);
+        EXECUTE format('SELECT rowcast.%I($1)', stream || '_newest') INTO first USING substr(channels[i], length(stream) + 2);
       END IF;
+      -- In a channel without rows there is none to look at.
+      first := coalesce(first, 0);
+      last := first + rowcast.most_looked_at() - 1;
       PERFORM set_config('search_path', path, true), set_config('role', roles[i], true),
         set_config('request.jwt.claims', claims[i], true);
-      allowed := rowcast.can_read(channels[i], coalesce(newest, 0));
+      allowed := rowcast.can_read(channels[i], first, last);
       -- Undoes what a guard has set: the next principal must not find it.
       RAISE EXCEPTION USING ERRCODE = 'RC000';
     EXCEPTION

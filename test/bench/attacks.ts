@@ -36,7 +36,7 @@ try {
       figures.every((figure, index) => figure < (Object.values(MOST)[index] ?? 0)) && felt.refused.length === 0;
     broken += within ? 0 : 1;
     console.log(
-      `${within ? 'ok  ' : 'MORE'} ${figures.map((figure) => figure.toFixed(0).padStart(7)).join(' ')}  ${felt.refused.length}  ${name}`,
+      `${within ? 'ok  ' : 'MORE'} ${figures.map((figure) => figure.toFixed(0).padStart(7)).join(' ')}  ${felt.refused.length}  ${attack ?? 'undisturbed'}`,
     );
   }
   console.log(`promised: ${JSON.stringify(MOST)}; ${broken} of the phases had more`);

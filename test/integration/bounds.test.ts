@@ -189,17 +189,28 @@ test('I5: what a refusal costs and says does not depend on whether there is a ch
     INSERT INTO orders SELECT 1, 'large' FROM generate_series(1, 20000);
     INSERT INTO orders VALUES (2, 'ann'), (3, 'ann');
     INSERT INTO orders SELECT 3, 'other' FROM generate_series(1, 20);
-    ANALYZE orders`);
+    ANALYZE orders;
+    -- With few channels PostgreSQL takes any condition on a channel for a large part of the table.
+    CREATE TABLE few (key bigint NOT NULL, customer text NOT NULL);
+    SELECT rowcast.attach('few', 'key');
+    ALTER TABLE few ENABLE ROW LEVEL SECURITY;
+    GRANT SELECT ON few TO authenticated;
+    CREATE POLICY own ON few FOR SELECT TO authenticated USING (customer = (SELECT rowcast.subject()));
+    INSERT INTO few SELECT 1, 'large' FROM generate_series(1, 1000);
+    INSERT INTO few SELECT 2, 'large' FROM generate_series(1, 20000);
+    ANALYZE few`);
   const decide = async (channel: string, subject: string) => {
     const claims = JSON.stringify({ sub: subject });
     const text = `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM rowcast.decide($1, $2, $3)`;
     const values = [['authenticated'], [claims], [channel]];
-    await writer.query(text, values); // plans
+    // From the sixth time on PostgreSQL may use a plan that was made for no channel in particular.
+    for (let time = 0; time < 7; time += 1) await writer.query(text, values);
     const { rows } = await writer.query(text, values);
     return rows[0]['QUERY PLAN'][0].Plan['Shared Hit Blocks'] as number;
   };
   const nothing = await decide('orders:99', 'eve');
   expect((await decide('orders:1', 'eve')) - nothing).toBeLessThan(40);
+  for (const channel of ['few:1', 'few:2', 'few:99']) expect(await decide(channel, 'eve')).toBeLessThan(40);
   const read = (channel: string, token: string) =>
     ask(gateway, `/v1/poll?channel=${channel}&since=start&wait=0`, token).then(({ status }) => status);
   expect(await Promise.all(['orders:1', 'orders:99', 'orders:x'].map((channel) => read(channel, eve)))).toEqual([

@@ -10,7 +10,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { WebSocket } from 'ws';
 import { ask, createExecution, createVenture, JWT_SECRET, tokenFor } from './api.js';
-import { fairNow } from './fair-clock.js';
 import { type GatewayProcess, startGatewayProcess } from './process.js';
 import { program } from './programs.js';
 import { until } from './until.js';
@@ -130,7 +129,7 @@ export async function feel(world: World, end: AbortSignal): Promise<Felt> {
   const reader = await subscribed(({ events }) => {
     for (const { message } of events) {
       const at = sent.get(message);
-      if (at !== undefined) felt.event.push(fairNow() - at);
+      if (at !== undefined) felt.event.push(performance.now() - at);
       sent.delete(message);
     }
   });
@@ -143,14 +142,14 @@ export async function feel(world: World, end: AbortSignal): Promise<Felt> {
     }
   };
   const timed = async (into: number[], task: () => Promise<unknown>) => {
-    const began = fairNow();
+    const began = performance.now();
     await task();
-    into.push(fairNow() - began);
+    into.push(performance.now() - began);
   };
   await Promise.all([
     loop(50, async () => {
       const message = randomBytes(8).toString('hex');
-      sent.set(message, fairNow());
+      sent.set(message, performance.now());
       await writer.query('INSERT INTO agent_execution_logs (execution_id, message) VALUES ($1, $2)', [
         execution,
         message,
@@ -169,7 +168,7 @@ export async function feel(world: World, end: AbortSignal): Promise<Felt> {
     ),
   ]);
   await until(() => sent.size === 0, { deadlineMs: 1_000, what: 'the last events' }).catch(() => {});
-  for (const at of sent.values()) if (fairNow() - at > 1_000) felt.event.push(fairNow() - at);
+  for (const at of sent.values()) if (performance.now() - at > 1_000) felt.event.push(performance.now() - at);
   over = true;
   reader.terminate();
   return felt;
