@@ -13,7 +13,7 @@
 import type { Client } from '../client.js';
 import { Backoff } from '../ground/backoff.js';
 import { systemClock } from '../ground/clock.js';
-import { RowcastError } from '../ground/error.js';
+import { errorOf, type RowcastError } from '../ground/error.js';
 import { parsePosition, type Row } from '../protocol/index.js';
 import { BACKOFF } from '../session/open.js';
 import { type Live, LOADING } from '../store/live.js';
@@ -67,7 +67,7 @@ export class Follower<S, R extends object = Row> {
       snapshot = await this.#options.load();
     } catch (reason) {
       if (this.#closed) return;
-      const error = reason instanceof RowcastError ? reason : new RowcastError('unavailable', String(reason));
+      const error = errorOf(reason);
       if (error.retries) this.#cancelRetry = systemClock.after(this.#backoff.next(), () => void this.#load());
       this.#lost(error);
       return;

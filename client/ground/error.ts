@@ -14,6 +14,11 @@ export class RowcastError extends Error {
   }
 }
 
+/** What a failure means to the caller: an error that is not from the table says that no gateway has answered. */
+export function errorOf(reason: unknown): RowcastError {
+  return reason instanceof RowcastError ? reason : new RowcastError('unavailable', String(reason));
+}
+
 /**
  * A readable reason for a failed request. An error of `fetch` has the reason in its `cause`, which lists several errors
  * where a name such as `localhost` has several addresses.

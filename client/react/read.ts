@@ -2,6 +2,7 @@
 /** From a store to a component: `useSyncExternalStore` with a selection that may be written inline. */
 import { useState, useSyncExternalStore } from 'react';
 import { IDLE, type Live, type Store, withData } from '../store/index.js';
+import { isShallowEqual } from '../store/shared.js';
 
 const NOTHING: Store<Live<never>> = { get: () => IDLE, subscribe: () => () => {} };
 
@@ -43,18 +44,4 @@ function isSame(one: Live<unknown>, other: Live<unknown>): boolean {
   const { data, ...rest } = one;
   const { data: known, ...others } = other;
   return isShallowEqual(rest, others) && isShallowEqual(data, known);
-}
-
-/** Whether two values are the same, or have the same entries. */
-function isShallowEqual(one: unknown, other: unknown): boolean {
-  if (Object.is(one, other)) return true;
-  if (typeof one !== 'object' || typeof other !== 'object' || one === null || other === null) return false;
-  if (Object.getPrototypeOf(one) !== Object.getPrototypeOf(other)) return false;
-  // Only plain objects and lists are what their entries are: a view of rows, for example, has none.
-  if (!Array.isArray(one) && Object.getPrototypeOf(one) !== Object.prototype) return false;
-  const entries = Object.entries(one);
-  const others = other as Record<string, unknown>;
-  return (
-    entries.length === Object.keys(others).length && entries.every(([name, value]) => Object.is(value, others[name]))
-  );
 }

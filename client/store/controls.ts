@@ -1,4 +1,4 @@
-import { RowcastError } from '../ground/error.js';
+import { errorOf, type RowcastError } from '../ground/error.js';
 import { type ExecutionStatus, isFinished, mayFollow } from '../progress/index.js';
 import type { Api } from './api.js';
 import { Listeners } from './listeners.js';
@@ -66,7 +66,7 @@ export class ControlsStore implements Store<Controls> {
     try {
       await this.#api.patch(`/executions/${encodeURIComponent(this.#id)}`, { status: TARGET[control] });
     } catch (reason) {
-      this.#set(null, reason instanceof RowcastError ? reason : new RowcastError('unavailable', String(reason)));
+      this.#set(null, errorOf(reason));
     }
   };
 

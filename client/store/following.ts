@@ -15,7 +15,7 @@
  */
 import { Backoff } from '../ground/backoff.js';
 import type { Clock } from '../ground/clock.js';
-import { RowcastError } from '../ground/error.js';
+import { errorOf, RowcastError } from '../ground/error.js';
 import { parsePosition, type Since } from '../protocol/index.js';
 import { BACKOFF } from '../session/open.js';
 import type { Reset, SubscribeOptions, Subscription } from '../subscription/subscription.js';
@@ -23,6 +23,7 @@ import type { Flusher } from './flush.js';
 import { Listeners } from './listeners.js';
 import { IDLE, type Live, type Store } from './live.js';
 import type { Range, Reader } from './reader.js';
+import { isShallowEqual } from './shared.js';
 
 /** The store as it is seen from its channels. */
 export interface Host {
@@ -210,7 +211,7 @@ export class Following<T> implements Store<Live<T>> {
   }
 
   #refused(reason: unknown): void {
-    const error = reason instanceof RowcastError ? reason : new RowcastError('unavailable', String(reason));
+    const error = errorOf(reason);
     if (!error.retries) return this.#fail(error);
     this.#error = error;
     this.#again();
@@ -296,7 +297,7 @@ export class Following<T> implements Store<Live<T>> {
   #tell(): void {
     const live = this.#compute();
     this.#tick();
-    if (isSame(live, this.#live)) return;
+    if (isShallowEqual(live, this.#live)) return;
     this.#live = live;
     this.#listeners.tell();
   }
@@ -326,9 +327,4 @@ export class Following<T> implements Store<Live<T>> {
       this.#stopTicking = null;
     }
   }
-}
-
-function isSame(one: Live<unknown>, other: Live<unknown>): boolean {
-  const [a, b] = [Object.entries(one), other as unknown as Record<string, unknown>];
-  return a.length === Object.keys(b).length && a.every(([name, value]) => Object.is(value, b[name]));
 }

@@ -2,7 +2,7 @@
  * An execution as it was after any of its events. What is shown is a pure fold of the events up to there: from the nearest
  * checkpoint before it, over the events that follow.
  */
-import { RowcastError } from '../ground/error.js';
+import { errorOf, type RowcastError } from '../ground/error.js';
 import { type Position, parsePosition } from '../protocol/index.js';
 import type { Api } from './api.js';
 import { Checkpoints } from './checkpoints.js';
@@ -196,7 +196,7 @@ export class Player implements ReplayStore {
       }
       this.#error = null;
     } catch (reason) {
-      this.#error = reason instanceof RowcastError ? reason : new RowcastError('unavailable', String(reason));
+      this.#error = errorOf(reason);
     }
     this.#loading = false;
     this.#tell();

@@ -17,6 +17,17 @@ export function shared<T>(before: T | undefined, next: T): T {
   return same ? before : (result as T);
 }
 
+/** Whether two values are the same, or lists or plain objects with the same entries. */
+export function isShallowEqual(one: unknown, other: unknown): boolean {
+  if (Object.is(one, other)) return true;
+  // Others are not what their entries are: a view of rows, for example, has none.
+  if (!isPlain(one) || !isPlain(other) || Array.isArray(one) !== Array.isArray(other)) return false;
+  const entries = Object.entries(one);
+  return (
+    entries.length === Object.keys(other).length && entries.every(([name, value]) => Object.is(value, other[name]))
+  );
+}
+
 function isPlain(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
