@@ -43,16 +43,19 @@ export interface Listing {
   readonly rows: readonly ExecutionRow[];
   readonly counts: StatusCounts | null;
   readonly cursor: string | null;
+  /** That of the venture's channel, at the moment of the page; null where it may not be read. */
+  readonly position: string | null;
 }
 
 export function listingOf(answer: unknown): Listing {
-  const { executions, counts, pagination } = Object(answer) as Record<string, unknown>;
+  const { executions, counts, pagination, position } = Object(answer) as Record<string, unknown>;
   const { next_cursor: cursor } = Object(pagination) as { next_cursor?: unknown };
   const given = Object(counts) as Record<string, unknown>;
   return {
     rows: (Array.isArray(executions) ? executions : []).map(rowOf),
     counts: counts ? (Object.fromEntries(STATUSES.map((s) => [s, Number(given[s] ?? 0)])) as StatusCounts) : null,
     cursor: typeof cursor === 'string' ? cursor : null,
+    position: typeof position === 'string' ? position : null,
   };
 }
 

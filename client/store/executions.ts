@@ -1,8 +1,8 @@
 /**
- * The executions of a venture, kept current. Its channel tells which were created and which changed their status; those, and
- * the ones that run, are read again at most once a second. New ones wait, so that the list does not move under its reader.
+ * The executions of a venture, kept current: the first page, and its channel from the position of that page on. It tells which
+ * were created and which changed their status; those, and the ones that run, are read again at most once a second. New ones
+ * wait, so that the list does not move under its reader.
  */
-import { RowcastError } from '../ground/error.js';
 import type { Since } from '../protocol/index.js';
 import type { StreamEvent } from '../subscription/subscription.js';
 import type { Api } from './api.js';
@@ -39,15 +39,12 @@ const EVERY = 1_000;
 /** Notes which executions the events are about. */
 class Changes implements Reader<number> {
   readonly ids = new Set<string>();
+  readonly begin: (signal: AbortSignal) => Promise<Since>;
   #version = 0;
 
-  /** How often it began: each time the list has to be read. */
-  begun = 0;
-
-  begin(): Since {
-    this.begun += 1;
-    this.#version += 1;
-    return 'now';
+  /** `begin`: reads the list, and resolves with its position. */
+  constructor(begin: (signal: AbortSignal) => Promise<Since>) {
+    this.begin = begin;
   }
 
   event({ row }: StreamEvent): void {
@@ -77,7 +74,7 @@ export class Executions implements ExecutionsStore {
   readonly #api: Api;
   readonly #venture: string;
   readonly #filter: ExecutionFilter;
-  readonly #changes = new Changes();
+  readonly #changes = new Changes((signal) => this.#begin(signal));
   readonly #listeners = new Listeners(
     () => this.#attach(),
     () => this.#detach(),
@@ -87,11 +84,7 @@ export class Executions implements ExecutionsStore {
   #waiting: readonly ExecutionRow[] = [];
   #counts: StatusCounts | null = null;
   #cursor: string | null = null;
-  /** Whether there is a list, and for which beginning of the channel it was read. */
-  #listed = false;
-  #begun = 0;
   #reading = false;
-  #error: RowcastError | null = null;
   #list: ExecutionList | undefined;
   #live: Live<ExecutionList>;
   #unfollow: (() => void)[] = [];
@@ -138,8 +131,7 @@ export class Executions implements ExecutionsStore {
     this.#tell();
     const { status } = this.following.get();
     if (this.#cancelNext !== null || this.#reading || status !== 'live') return;
-    const current = this.#begun === this.#changes.begun;
-    if (current && this.#changes.ids.size === 0 && !this.#rows.some(isRunning)) return;
+    if (this.#changes.ids.size === 0 && !this.#rows.some(isRunning)) return;
     this.#cancelNext = this.#host.clock.after(EVERY, () => {
       this.#cancelNext = null;
       this.#onChange();
@@ -147,29 +139,28 @@ export class Executions implements ExecutionsStore {
     void this.#read();
   };
 
+  /** The first page, and the position of the venture's channel at the moment of it. */
+  async #begin(signal: AbortSignal): Promise<Since> {
+    const { rows, counts, cursor, position } = await this.#page(null, signal);
+    if (!signal.aborted) {
+      this.#changes.ids.clear();
+      this.#rows = rows;
+      this.#waiting = [];
+      this.#counts = counts;
+      this.#cursor = cursor;
+    }
+    return position ?? 'now'; // one who may not read the channel is told so when it is subscribed to
+  }
+
   async #read(): Promise<void> {
     this.#reading = true;
     const ids = [...this.#changes.ids].slice(0, MOST);
-    const { begun } = this.#changes;
+    for (const id of ids) this.#changes.ids.delete(id);
     try {
-      if (this.#begun !== begun) {
-        const { rows, counts, cursor } = await this.#page(null);
-        this.#rows = rows;
-        this.#waiting = [];
-        this.#counts = counts;
-        this.#cursor = cursor;
-        this.#listed = true;
-        this.#begun = begun;
-        for (const id of ids) this.#changes.ids.delete(id);
-      } else {
-        for (const id of ids) this.#changes.ids.delete(id);
-        if (ids.length > 0) this.#counts = listingOf(await this.#ask({ limit: '1', counts: '1' })).counts;
-        await this.#again(ids);
-      }
-      this.#error = null;
-    } catch (reason) {
-      for (const id of ids) this.#changes.ids.add(id);
-      this.#error = reason instanceof RowcastError ? reason : new RowcastError('unavailable', String(reason));
+      if (ids.length > 0) this.#counts = listingOf(await this.#ask({ limit: '1', counts: '1' })).counts;
+      await this.#again(ids);
+    } catch {
+      for (const id of ids) this.#changes.ids.add(id); // tried again in a second
     }
     this.#reading = false;
     this.#tell();
@@ -198,14 +189,14 @@ export class Executions implements ExecutionsStore {
     return !this.#filter.status?.length || this.#filter.status.includes(status);
   }
 
-  async #page(cursor: string | null): Promise<Listing> {
+  async #page(cursor: string | null, signal?: AbortSignal): Promise<Listing> {
     const status: Record<string, string> = this.#filter.status?.length ? { status: this.#filter.status.join() } : {};
     const after: Record<string, string> = cursor === null ? { counts: '1' } : { cursor };
-    return listingOf(await this.#ask({ ...status, ...after, limit: String(PAGE) }));
+    return listingOf(await this.#ask({ ...status, ...after, limit: String(PAGE) }, signal));
   }
 
-  #ask(query: Record<string, string>): Promise<unknown> {
-    return this.#api.get(`/executions?${new URLSearchParams({ venture_id: this.#venture, ...query })}`);
+  #ask(query: Record<string, string>, signal?: AbortSignal): Promise<unknown> {
+    return this.#api.get(`/executions?${new URLSearchParams({ venture_id: this.#venture, ...query })}`, signal);
   }
 
   #tell(): void {
@@ -216,25 +207,15 @@ export class Executions implements ExecutionsStore {
   }
 
   #compute(): Live<ExecutionList> {
-    const { status, error, ...rest } = this.following.get();
-    if (!this.#listed) {
-      const failed = status === 'failed' ? error : this.#error?.retries === false ? this.#error : null;
-      if (failed !== null) return shared(this.#live, { status: 'failed', data: undefined, error: failed });
-      return shared(this.#live, {
-        status: 'loading',
-        data: undefined,
-        error: error ?? this.#error,
-        read: 0,
-        total: null,
-      });
-    }
+    const live = this.following.get();
+    if (live.data === undefined) return shared(this.#live, { ...live, data: undefined });
     this.#list = shared(this.#list, {
       rows: this.#rows,
       counts: this.#counts,
       waiting: this.#waiting.length,
       more: this.#cursor !== null,
     });
-    return shared(this.#live, { ...rest, status, error, data: this.#list } as Live<ExecutionList>);
+    return shared(this.#live, { ...live, data: this.#list } as Live<ExecutionList>);
   }
 }
 

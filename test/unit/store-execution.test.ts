@@ -1,9 +1,7 @@
 import { afterEach, expect, test } from '@jest/globals';
 import { advance, begin } from '../../client/progress/index.js';
 import { LiveStore } from '../../client/store/live-store.js';
-import type { Platform } from '../../client/store/platform.js';
-import { AutoGateway } from '../support/auto-gateway.js';
-import { FakeClock } from '../support/fakes.js';
+import { type ApiStub, autoStore } from '../support/auto-store.js';
 
 const ID = '4f1c';
 const CHANNEL = `execution:${ID}`;
@@ -30,34 +28,11 @@ let store: LiveStore;
 afterEach(() => store.close());
 
 /** A store over a gateway that has these rows, and whose API answers with what `api` returns. */
-function open(rows: object[], api: (path: string, init?: RequestInit) => unknown = () => null) {
-  const gateway = new AutoGateway();
-  gateway.write(CHANNEL, ...(rows as Readonly<Record<string, unknown>>[]));
-  const clock = new FakeClock();
-  const asked: string[] = [];
-  const platform: Platform = {
-    clock,
-    frame: (task) => clock.after(16, task),
-    hidden: () => false,
-    connect: (options) => gateway.connect(options),
-  };
-  const fetch = async (url: unknown, init?: RequestInit) => {
-    const { pathname, search, searchParams } = new URL(String(url));
-    const path = (pathname + search).replace('/api/agents', '');
-    asked.push(path);
-    if (pathname === '/v1/poll')
-      return new Response(JSON.stringify(pageAfter(gateway, searchParams.get('since') ?? '')));
-    const body = await api(path, init);
-    return body === null ? new Response('{"code":"not_found"}', { status: 404 }) : new Response(JSON.stringify(body));
-  };
-  store = new LiveStore({ url: 'http://gateway.test', fetch: fetch as typeof globalThis.fetch }, platform);
-  return { gateway, clock, asked, execution: store.execution(ID) };
-}
-
-function pageAfter(gateway: AutoGateway, since: string): unknown {
-  const after = Number(since.split('.')[1]);
-  const events = gateway.rows(CHANNEL).slice(after);
-  return { frames: events.length === 0 ? [] : [{ type: 'events', channel: CHANNEL, from: after + 1, events }] };
+function open(rows: object[], api?: ApiStub) {
+  const made = autoStore(api);
+  made.gateway.write(CHANNEL, ...(rows as Readonly<Record<string, unknown>>[]));
+  store = made.store;
+  return { ...made, execution: store.execution(ID) };
 }
 
 /** The snapshot of the API after these many rows. */
@@ -258,53 +233,4 @@ test('replay plays in the time of the execution, faster if asked, and ends at th
   replay.play(16);
   await clock.turn(1_000);
   expect(replay.get()).toMatchObject({ edge: true, playing: false, seq: RUN.length });
-});
-
-const listed = (id: string, second: number, status = 'running') => ({
-  execution_id: id,
-  venture_id: 'lobby',
-  status,
-  created_at: new Date(second * 1_000).toISOString(),
-  updated_at: new Date(second * 1_000).toISOString(),
-  started_at: null,
-  estimated_end: null,
-});
-
-test('the executions of a venture: new ones wait, changed ones are read again, and after a reset the list is', async () => {
-  const known = new Map([['a', listed('a', 1)]]);
-  const asked: string[] = [];
-  const api = (path: string) => {
-    const { searchParams } = new URL(path, 'http://gateway.test');
-    asked.push(searchParams.get('ids') ?? `list of ${searchParams.get('limit')}`);
-    const ids = searchParams.get('ids')?.split(',') ?? [...known.keys()];
-    const counts = { running: known.size };
-    const executions = ids.flatMap((id) => known.get(id) ?? []);
-    return { executions, counts, pagination: { next_cursor: null } };
-  };
-  const { gateway, clock } = open([], api);
-  const executions = store.executions('lobby');
-  executions.subscribe(() => {});
-  await clock.turn(2_500);
-  const shown = () => executions.get().data?.rows.map(({ id, status }) => `${id} ${status}`);
-  expect([executions.get().status, shown(), executions.get().data?.counts?.running]).toEqual([
-    'live',
-    ['a running'],
-    1,
-  ]);
-  known.set('n1', listed('n1', 2));
-  known.set('a', listed('a', 1, 'failed'));
-  gateway.write('venture:lobby', { event_type: 'created', execution_id: 'n1' });
-  await clock.turn(2_500);
-  expect([shown(), executions.get().data?.waiting, executions.get().data?.counts?.running]).toEqual([
-    ['a failed'],
-    1,
-    2,
-  ]);
-  executions.show();
-  expect([shown(), executions.get().data?.waiting]).toEqual([['n1 running', 'a failed'], 0]);
-  asked.length = 0;
-  gateway.push({ type: 'reset', channel: 'venture:lobby', reason: 'ahead', position: 'e1.0' });
-  known.delete('a');
-  await clock.turn(2_500);
-  expect([asked.includes('list of 50'), shown()]).toEqual([true, ['n1 running']]);
 });
