@@ -1,6 +1,5 @@
 import { jsonOf } from '../client.js';
 import { RowcastError } from '../ground/error.js';
-import type { Json } from '../ground/json.js';
 import type { Fetch } from '../ground/platform.js';
 import { type ConnectionOptions, fetchOf, tokenOf } from '../session/open.js';
 import { gatewayUrl } from '../transport/http.js';
@@ -39,9 +38,8 @@ export class Api {
 
   /** The events of a channel after a position, as many as fit into one response. Full responses stay in the browser's cache. */
   async poll(channel: string, since: string, signal: AbortSignal): Promise<unknown> {
-    const json = await jsonOf({ numbers: this.#numbers }); // rows are read as those of the connection
     const query = new URLSearchParams({ channel, since, wait: '0' });
-    return this.#ask(`${gatewayUrl(this.#url, 'http', '/v1/poll')}?${query}`, { signal, cache: 'default' }, json);
+    return this.#ask(`${gatewayUrl(this.#url, 'http', '/v1/poll')}?${query}`, { signal, cache: 'default' });
   }
 
   /** A page of the present rows of a channel, after the row with this identity. */
@@ -52,8 +50,9 @@ export class Api {
   }
 
   /** Rejects with `RowcastError`; `unavailable` where no gateway has answered. */
-  async #ask(url: string, init: RequestInit = {}, json: Json = JSON): Promise<unknown> {
+  async #ask(url: string, init: RequestInit = {}): Promise<unknown> {
     if (this.#fetch === undefined) throw new RowcastError('unavailable', 'no fetch');
+    const json = await jsonOf({ numbers: this.#numbers }); // rows are read as those of the connection
     const token = await this.#token();
     const headers = { ...init.headers, ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) };
     let response: Response;

@@ -2,7 +2,7 @@
  * A whole channel as a list of which only what is shown is loaded: the newest events are followed, those before them are
  * pages. With a filter the matches are collected from the newest back, while new ones are added at the end.
  */
-import { RowcastError } from '../ground/error.js';
+import { errorOf, type RowcastError } from '../ground/error.js';
 import { type Position, parsePosition, type Row, type Since } from '../protocol/index.js';
 import type { Reset, StreamEvent } from '../subscription/subscription.js';
 import type { Api } from './api.js';
@@ -10,9 +10,11 @@ import { Following, type Host } from './following.js';
 import { Listeners } from './listeners.js';
 import type { Live, Store } from './live.js';
 import { type LogFilter, matcherOf } from './log-filter.js';
-import { PAGE, type Pages, pageOf, pagesOf } from './pages.js';
+import { type Found, type SearchBack, searchOf } from './log-search.js';
+import { type Pages, pageOf, pagesOf } from './pages.js';
 import type { Range, Reader } from './reader.js';
 import type { Rows } from './rows.js';
+import { sizeOf } from './size-of.js';
 
 export interface LogWindow<R extends object = Row> {
   readonly status: Live<unknown>['status'];
@@ -35,6 +37,9 @@ export interface LogWindow<R extends object = Row> {
   show(from: number, to: number): void;
 }
 
+/** How many bytes the events that a search has brought may take, as JSON. Those beyond it are read again with their pages. */
+const MAX_BYTES = 8 * 1024 * 1024;
+
 /** The seqs of the matches, in order. */
 class Matches implements Reader<Matches> {
   readonly #matches: (event: StreamEvent) => boolean;
@@ -42,6 +47,8 @@ class Matches implements Reader<Matches> {
   /** Those found on the way back, the newest first; and those that came since. */
   #older: number[] = [];
   #newer: number[] = [];
+  readonly #events = new Map<number, StreamEvent>();
+  #bytes = 0;
   /** What was searched; `from` is 0 before the first event. */
   from = 0;
   to = 0;
@@ -60,9 +67,16 @@ class Matches implements Reader<Matches> {
     return index < length ? this.#older[length - 1 - index] : this.#newer[index - length];
   }
 
+  /** The event of a match, if it is kept. */
+  kept(seq: number): StreamEvent | undefined {
+    return this.#events.get(seq);
+  }
+
   begin(): Since {
     this.#older = [];
     this.#newer = [];
+    this.#events.clear();
+    this.#bytes = 0;
     this.from = 0;
     this.to = 0;
     return String(-this.#newest);
@@ -74,10 +88,16 @@ class Matches implements Reader<Matches> {
     if (this.#matches(event)) this.#newer.push(event.seq);
   }
 
-  /** The events before `from`, the newest first. */
-  back(events: readonly StreamEvent[], from: number): void {
-    for (const event of events) if (event.seq < this.from && this.#matches(event)) this.#older.push(event.seq);
+  /** What a search has found before `before`, where this one has come to. */
+  back(before: number, { events, from }: Found): void {
+    if (this.from !== before) return; // it has begun anew meanwhile
     this.from = from;
+    for (const event of events) {
+      if (event.seq >= before || !this.#matches(event)) continue;
+      this.#older.push(event.seq);
+      this.#bytes += sizeOf(event.row);
+      if (this.#bytes <= MAX_BYTES) this.#events.set(event.seq, event);
+    }
   }
 
   reset({ reason }: Reset): boolean {
@@ -104,6 +124,7 @@ export class Log implements Store<LogWindow> {
   readonly #rows: Store<Live<Rows>>;
   readonly #pages: Pages;
   readonly #matches: Matches | null;
+  readonly #searchBack: SearchBack;
   readonly #following: Following<Matches> | null;
   readonly #listeners = new Listeners(
     () => this.#attach(),
@@ -123,6 +144,7 @@ export class Log implements Store<LogWindow> {
     this.#rows = rows;
     this.#pages = pagesOf(host, api, rows);
     const matches = filter && matcherOf(filter);
+    this.#searchBack = searchOf(api, this.#pages, filter ?? {});
     this.#matches = matches ? new Matches(matches, NEWEST) : null;
     this.#following = this.#matches && new Following({ host, channel: rows.channel, reader: this.#matches });
     this.#window = this.#compute();
@@ -166,7 +188,7 @@ export class Log implements Store<LogWindow> {
       if (index < 0 || index >= length) return undefined;
       return matches === null ? floor + index : matches.at(index);
     };
-    const eventAt = (seq: number) => rowOf(rows, seq) ?? this.#pages.at(seq);
+    const eventAt = (seq: number) => this.#eventAt(rows, seq);
     return {
       status,
       error: live.error ?? this.#error,
@@ -207,47 +229,43 @@ export class Log implements Store<LogWindow> {
     if (head === null) return;
     for (let index = Math.max(0, from); index < Math.min(to, this.#window.length); index += 1) {
       const seq = this.#window.seqAt(index) ?? 0;
-      if (rowOf(rows, seq) !== undefined || this.#pages.has(pageOf(seq), head.seq)) continue;
+      if (this.#eventAt(rows, seq) !== undefined || this.#pages.has(pageOf(seq), head.seq)) continue;
       this.#loading = true;
-      void this.#request(pageOf(seq), head, () => {
+      void this.#request(this.#pages.load(pageOf(seq), head), () => {
         this.#loading = false;
       });
       return;
     }
   }
 
-  /** Searches the page before what was searched; then the one before that, for as long as something looks at it. */
+  #eventAt(rows: Rows | undefined, seq: number): StreamEvent | undefined {
+    return rowOf(rows, seq) ?? this.#matches?.kept(seq) ?? this.#pages.at(seq);
+  }
+
+  /** Searches before what was searched; then before that, for as long as something looks at it. */
   #search(): void {
     const matches = this.#matches;
     const head = this.#head();
     if (matches === null || this.#searching || head === null || !this.#listeners.any) return;
     const floor = this.#window.floor;
-    if (matches.from <= Math.max(1, floor)) return;
-    const page = pageOf(matches.from - 1);
-    const end = { ...head, seq: matches.from - 1 };
+    const before = matches.from;
+    if (before <= Math.max(1, floor)) return;
     this.#searching = true;
-    void this.#request(page, end, (read) => {
+    void this.#request(this.#searchBack(before, floor, head), (found) => {
       this.#searching = false;
-      if (!read) return;
-      const first = Math.max(floor, page * PAGE + 1);
-      const events: StreamEvent[] = [];
-      for (let seq = end.seq; seq >= first; seq -= 1) {
-        const event = this.#pages.at(seq);
-        if (event !== undefined) events.push(event);
-      }
-      matches.back(events, first);
+      if (found !== null) matches.back(before, found);
     });
   }
 
-  async #request(page: number, head: Position, done: (read: boolean) => void): Promise<void> {
+  /** `done` is called with null where it failed. That is shown, and what is missing asked for again. */
+  async #request<T>(asked: Promise<T>, done: (result: T | null) => void): Promise<void> {
     try {
-      await this.#pages.load(page, head);
+      done(await asked);
       this.#error = null;
-      done(true);
       this.#host.flusher.request(this);
     } catch (reason) {
-      this.#error = reason instanceof RowcastError ? reason : new RowcastError('unavailable', String(reason));
-      done(false);
+      this.#error = errorOf(reason);
+      done(null);
       this.#cancelRetry();
       if (this.#listeners.any) this.#cancelRetry = this.#host.clock.after(RETRY, () => this.flush());
     }
