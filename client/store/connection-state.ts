@@ -45,15 +45,17 @@ export class ConnectionStore extends Value<ConnectionState> {
     this.#transports = transports;
   }
 
-  use(client: Client, transports: readonly Transport[] | null): void {
+  /** Null: there is no connection, because no transport may be used. */
+  use(client: Client | null, transports: readonly Transport[] | null): void {
     this.#unwatch();
     this.#client = client;
     this.#transports = transports;
     this.#error = null;
-    this.#unwatch = client.watch((state, error) => {
-      this.#error = state === 'connected' ? null : (error ?? this.#error);
-      this.refresh();
-    });
+    this.#unwatch =
+      client?.watch((state, error) => {
+        this.#error = state === 'connected' ? null : (error ?? this.#error);
+        this.refresh();
+      }) ?? (() => {});
     this.refresh();
   }
 
@@ -64,8 +66,9 @@ export class ConnectionStore extends Value<ConnectionState> {
   }
 
   refresh(): void {
-    const { heardAt, roundTrip, retryAt, state = 'idle', transport = null } = this.#client ?? NONE;
     const transports = this.#transports;
+    const none: ConnectionState = transports?.length === 0 ? { ...NONE, state: 'waiting' } : NONE;
+    const { heardAt, roundTrip, retryAt, state, transport } = this.#client ?? none;
     const interval = String(transports) === 'poll' ? 'interval' : 'long';
     const error = this.#error;
     const polling = transport === 'poll' ? interval : null;

@@ -8,7 +8,12 @@ type Listener = (event: StreamEvent) => void;
 
 /** Passes events on as they come, and keeps none. */
 export class ListenReader implements Reader<null> {
+  readonly #since: Since;
   readonly #listeners = new Set<Listener>();
+
+  constructor(since: Since) {
+    this.#since = since;
+  }
 
   add(following: Following<null>, listener: Listener): () => void {
     const own: Listener = (event) => listener(event);
@@ -21,7 +26,7 @@ export class ListenReader implements Reader<null> {
   }
 
   begin(): Since {
-    return 'now';
+    return this.#since;
   }
 
   event(event: StreamEvent): void {

@@ -5,7 +5,7 @@
 import type { Client, ClientOptions, PollingClient } from '../client.js';
 import { RowcastError } from '../ground/error.js';
 import type { PollingOptions } from '../polling/settings.js';
-import type { Row } from '../protocol/index.js';
+import type { Row, Since } from '../protocol/index.js';
 import type { Transport } from '../session/open.js';
 import type { StreamEvent, SubscribeOptions, Subscription } from '../subscription/subscription.js';
 import { Api } from './api.js';
@@ -24,6 +24,7 @@ import { Value } from './listeners.js';
 import { IDLE, type Live, LOADING, type Store } from './live.js';
 import type { LogWindow } from './log.js';
 import type { LogFilter } from './log-filter.js';
+import { NO_LOG } from './no-log.js';
 import { type Platform, page } from './platform.js';
 import { PollingStore } from './polling.js';
 import type { Reader } from './reader.js';
@@ -53,20 +54,6 @@ export interface LiveStoreOptions extends ClientOptions {
 const MAX_PARKED_BYTES = 16 * 1024 * 1024;
 /** Stores that were made and never subscribed to, as where a component is rendered and then not shown. */
 const MAX_UNUSED = 1_000;
-
-const NO_LOG: LogWindow = {
-  status: 'loading',
-  error: null,
-  length: 0,
-  floor: 0,
-  head: 0,
-  resets: [],
-  searched: null,
-  at: () => undefined,
-  seqAt: () => undefined,
-  indexOf: () => 0,
-  show: () => {},
-};
 
 interface Entry {
   readonly store: unknown;
@@ -147,10 +134,14 @@ export class LiveStore {
     return this.#follow(key, name, () => new RowsReader<R>({ since: String(since), keep, schema }));
   }
 
-  /** Calls `listener` with each event from now on, at once, and never with an older one. The returned function ends that. */
-  readonly listen = <R extends object = Row>(name: string, listener: (event: StreamEvent<R>) => void): (() => void) => {
-    const { store } = this.#entry(`listen ${name}`, () => {
-      const reader = new ListenReader();
+  /** Calls `listener` with each event from now on, or from `since` on, at once. The returned function ends that. */
+  readonly listen = <R extends object = Row>(
+    name: string,
+    listener: (event: StreamEvent<R>) => void,
+    since: Since = 'now',
+  ): (() => void) => {
+    const { store } = this.#entry(`listen ${since} ${name}`, () => {
+      const reader = new ListenReader(since);
       const following = new Following({ host: this.#host, channel: name, reader, resumes: false });
       return { store: { reader, following }, following: () => following };
     }) as { store: { reader: ListenReader; following: Following<null> } };
@@ -203,8 +194,8 @@ export class LiveStore {
   };
 
   /**
-   * The time, in milliseconds since 1970, every so many milliseconds; on a server that of what it has read. It rests while the page is hidden, and while there is no
-   * connection: what is not current does not look as if it went on.
+   * The time, in milliseconds since 1970, every so many milliseconds; on a server that of what it has read. It rests while the
+   * page is hidden, and while there is no connection: what is not current does not look as if it went on.
    */
   readonly clock = (every: number): Store<number> => {
     const runs = () => ['connected', 'idle'].includes(this.#connection.get().state);
@@ -213,7 +204,7 @@ export class LiveStore {
     return ticker;
   };
 
-  /** Limits the connection to some transports, or to none. Everything goes on at its position. */
+  /** Limits the connection to some transports; to none, there is no connection. Everything goes on at its position. */
   readonly only = (transports?: readonly Transport[]): void => {
     this.#transports = transports ?? null;
     this.#renew();
@@ -246,6 +237,7 @@ export class LiveStore {
 
   #subscribe(channel: string, options: SubscribeOptions): Subscription {
     if (this.#closed) throw new RowcastError('unavailable', 'the store is closed');
+    if (this.#transports?.length === 0) throw new RowcastError('unavailable', 'unplugged');
     this.#client ??= this.#connect();
     const { error } = this.connection.get();
     if (this.#client.state === 'closed' && error !== null) throw error; // it has failed for good
@@ -275,9 +267,13 @@ export class LiveStore {
       transports: transports ?? undefined,
       ...(interval && { polling: this.polling.options }),
     });
-    this.polling.use(interval ? (client as PollingClient) : null);
-    this.#connection.use(client, transports);
+    this.#use(client, interval ? (client as PollingClient) : null);
     return client;
+  }
+
+  #use(client: Client | null, polling: PollingClient | null): void {
+    this.polling.use(polling);
+    this.#connection.use(client, this.#transports);
   }
 
   /** Moves everything to a new client. */
@@ -285,8 +281,10 @@ export class LiveStore {
     const old = this.#client;
     this.#client = null;
     if (this.#closed) return;
+    const unplugged = this.#transports?.length === 0;
+    if (unplugged) this.#use(null, null);
     for (const following of [...this.#followings]) following.move();
-    if (old !== null) this.#client ??= this.#connect();
+    if (old !== null && !unplugged) this.#client ??= this.#connect();
     old?.close();
   }
 

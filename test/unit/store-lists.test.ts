@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from '@jest/globals';
 import { RowcastError } from '../../client/ground/error.js';
 import { CHANNEL } from '../property/wire.js';
+import { autoStore } from '../support/auto-store.js';
 import { settle } from '../support/fakes.js';
 import { StoreWorld } from '../support/store-world.js';
 
@@ -38,6 +39,38 @@ test('a filter: matches from the newest back, with what was searched so far, unt
   expect([log.get().length, log.get().seqAt(2_500), log.get().searched?.to]).toEqual([2_501, 5_002, 5_002]);
 });
 
+test('a filter on the log of an execution: the gateway searches it, some 20,000 rows with each request', async () => {
+  const rows = Array.from({ length: 50_000 }, (_, index) => ({
+    message: `row ${index + 1}`,
+    log_level: (index + 1) % 5_000 === 0 ? 'error' : 'info',
+  }));
+  const { store, gateway, clock, asked } = autoStore((path) => {
+    const { pathname, searchParams } = new URL(path, 'http://gateway.test');
+    expect([pathname, searchParams.get('level'), searchParams.get('q')]).toEqual([
+      '/executions/x/logs',
+      'error',
+      'ROW',
+    ]);
+    const before = Number(searchParams.get('before'));
+    const from = Math.max(1, before - 20_000);
+    const seqs = Array.from({ length: before - from }, (_, index) => before - 1 - index);
+    const logs = seqs.filter((seq) => seq % 5_000 === 0).map((seq) => ({ seq, ...rows[seq - 1] }));
+    return { logs, next: from > 1 ? from : null, position: 'e1.50000' };
+  });
+  gateway.write('execution:x', ...rows);
+  const log = store.log('execution:x', { level: ['error'], q: 'ROW' });
+  log.subscribe(() => {});
+  await clock.turn(1_000);
+  const hits = () => Array.from({ length: log.get().length }, (_, index) => log.get().at(index)?.row.message);
+  expect(log.get()).toMatchObject({ length: 10, searched: { from: 1, to: 50_000 }, error: null });
+  expect(hits()).toEqual(Array.from({ length: 10 }, (_, index) => `row ${(index + 1) * 5_000}`));
+  expect(asked).toHaveLength(3); // and no page: what was found is kept
+  gateway.write('execution:x', { message: 'row, the last', log_level: 'error' });
+  await clock.turn(1_000);
+  expect([log.get().length, hits().at(-1)]).toEqual([11, 'row, the last']);
+  store.close();
+});
+
 test('another transport: a new client that is limited to it, and everything goes on at its position', async () => {
   world = new StoreWorld(3);
   const rows = world.store.channel(CHANNEL);
@@ -56,6 +89,21 @@ test('another transport: a new client that is limited to it, and everything goes
   expect(world.made[3]).toMatchObject({ transports: undefined });
   await world.calm();
   expect([rows.get().status, world.store.polling.get().active]).toEqual(['live', false]);
+});
+
+test('no transport at all: nothing connects and what is shown is stale, until there is one again', async () => {
+  world = new StoreWorld(3);
+  const rows = world.store.channel(CHANNEL);
+  rows.subscribe(() => {});
+  await world.calm();
+  world.store.only([]);
+  await world.calm();
+  expect([rows.get().status, rows.get().error?.message]).toEqual(['stale', 'unplugged']);
+  expect(world.store.connection.get()).toMatchObject({ state: 'waiting', transports: [] });
+  expect([world.made.length, world.gateway.state]).toEqual([1, 'closed']);
+  world.store.only();
+  await world.calm();
+  expect([rows.get().status, [...(rows.get().data ?? [])].map(({ seq }) => seq)]).toEqual(['live', [1, 2, 3]]);
 });
 
 test('a connection that has failed for good: what is opened then fails with its error, and reconnect mends all of it', async () => {
