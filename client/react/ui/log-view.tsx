@@ -79,7 +79,7 @@ export function LogView(props: LogViewProps): ReactElement {
   const [open, setOpen] = useState(false);
   const [seen, setSeen] = useState(log.length);
   const scroller = useRef<HTMLDivElement>(null);
-  const view = useViewport(scroller, log.length, rowHeight);
+  const view = useViewport(scroller, log.length, rowHeight, follow);
   const name = useId();
   const { from, to } = view;
 
@@ -159,7 +159,10 @@ export function LogView(props: LogViewProps): ReactElement {
           {...(at !== null &&
             log.indexOf(at) >= from &&
             log.indexOf(at) < to && { 'aria-activedescendant': `${name}-${at}` })}
-          onScroll={view.onScroll}
+          onScroll={({ currentTarget: { scrollTop, clientHeight, scrollHeight } }) => {
+            view.onScroll();
+            if (scrollTop + clientHeight < scrollHeight - rowHeight) setFollow(false); // the reader has scrolled
+          }}
           onKeyDown={onKeyDown}
           onWheel={({ deltaY }) => deltaY < 0 && setFollow(false)}
           onTouchMove={() => setFollow(false)}

@@ -1,6 +1,6 @@
 'use client';
 import type { ReactElement } from 'react';
-import type { Progress } from '../../progress/index.js';
+import { isFinished, type Progress } from '../../progress/index.js';
 import type { Live, Tracking } from '../../store/index.js';
 import { useProgressTracking } from '../execution.js';
 import { classes, duration, whole } from './format.js';
@@ -63,13 +63,17 @@ export function ProgressBar(props: ProgressBarProps): ReactElement {
       </div>
       <span className="rc-progress__percent">{known ? `${percent} %` : 'no plan'}</span>
       {showSteps && <span className="rc-progress__steps">{stepsText(steps)}</span>}
-      {showRemaining && remaining !== null && (
+      {showRemaining && !isFinished(status) && (
         <span className="rc-progress__remaining">
-          about {duration(remaining.expected)} left
-          <span className="rc-progress__range">
-            {' '}
-            ({duration(remaining.low)} – {duration(remaining.high)})
-          </span>
+          {remaining !== null && (
+            <>
+              about {duration(remaining.expected)} left
+              <span className="rc-progress__range">
+                {' '}
+                ({duration(remaining.low)} – {duration(remaining.high)})
+              </span>
+            </>
+          )}
         </span>
       )}
     </div>

@@ -1,5 +1,5 @@
 'use client';
-import { type KeyboardEvent, type ReactElement, useId } from 'react';
+import { type CSSProperties, type KeyboardEvent, type ReactElement, useId } from 'react';
 import type { Speed } from '../../store/index.js';
 import { classes, timeOfDay, whole } from './format.js';
 import { Icon } from './icon.js';
@@ -99,7 +99,7 @@ export function Scrubber(props: ScrubberProps): ReactElement {
               key={`${mark.kind} ${mark.seq}`}
               className="rc-scrubber__mark"
               data-kind={mark.kind}
-              style={{ insetInlineStart: `${(mark.seq / Math.max(1, head)) * 100}%` }}
+              style={{ '--at': mark.seq / Math.max(1, head) } as CSSProperties}
             />
           ))}
         </div>

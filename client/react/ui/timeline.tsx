@@ -3,7 +3,7 @@
  * The steps of each agent on its lane, as bars over time. Only the bars in the visible range are in the document. The same is
  * in the table of steps, which is where a screen reader finds it.
  */
-import type { ReactElement } from 'react';
+import type { CSSProperties, ReactElement } from 'react';
 import type { StepRecord } from '../../progress/index.js';
 import type { AgentView } from '../../store/index.js';
 import { AgentBadge } from './agents.js';
@@ -71,10 +71,12 @@ export function AgentTimeline(props: AgentTimelineProps): ReactElement {
                   data-selected={step.id === selected}
                   title={`${step.name} · ${step.status} · ${duration(to - from)}`}
                   onClick={() => onSelect?.(step.id)}
-                  style={{
-                    insetInlineStart: `${((from - shown.from) / span) * 100}%`,
-                    inlineSize: `${Math.max(LEAST, ((to - from) / span) * 100)}%`,
-                  }}
+                  style={
+                    {
+                      '--at': (from - shown.from) / span,
+                      inlineSize: `${Math.max(LEAST, ((to - from) / span) * 100)}%`,
+                    } as CSSProperties
+                  }
                 >
                   <span className="rc-timeline__name">{step.name}</span>
                 </button>

@@ -3,7 +3,7 @@
  * Which rows of a long list are visible. Rows have one height, so that it is arithmetic: no row is measured, and a list of a
  * million rows has a scrollbar that is exact.
  */
-import { type RefObject, useCallback, useEffect, useLayoutEffect, useState } from 'react';
+import { type RefObject, useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react';
 
 /** The height up to which every browser lays out an element, in pixels. A longer list is scrolled in larger steps. */
 const MAX_HEIGHT = 15_000_000;
@@ -18,22 +18,33 @@ export interface Viewport {
   /** The height of the list, and where the first drawn row is, in pixels. */
   readonly height: number;
   readonly offset: number;
-  readonly atEnd: boolean;
   /** Scrolls a row into the middle; only as far as needed with `nearest`. */
   scrollTo(index: number, block?: 'center' | 'nearest'): void;
   scrollToEnd(): void;
   readonly onScroll: () => void;
 }
 
-/** `length` rows of `rowHeight` pixels in a scrolling element. */
-export function useViewport(ref: RefObject<HTMLElement | null>, length: number, rowHeight: number): Viewport {
+/**
+ * `length` rows of `rowHeight` pixels in a scrolling element. With `follow` it is scrolled to its end: what is visible follows from
+ * the length then, and a new row renders once.
+ */
+export function useViewport(
+  ref: RefObject<HTMLElement | null>,
+  length: number,
+  rowHeight: number,
+  follow: boolean,
+): Viewport {
   const [view, setView] = useState({ top: 0, size: 0 });
+  const measured = useRef(view); // setting an equal state renders once more
   const measure = useCallback(() => {
     const element = ref.current;
     if (element === null) return;
     const { scrollTop: top, clientHeight: size } = element;
-    setView((before) => (before.top === top && before.size === size ? before : { top, size }));
-  }, [ref]);
+    const { current } = measured;
+    if (current.size === size && (follow || current.top === top)) return;
+    measured.current = { top, size };
+    setView(measured.current);
+  }, [ref, follow]);
   useLayoutEffect(measure);
   useEffect(() => {
     if (ref.current === null) return;
@@ -47,7 +58,8 @@ export function useViewport(ref: RefObject<HTMLElement | null>, length: number, 
   const fits = view.size / rowHeight;
   // Where the list is shorter than its rows, a pixel of the scrollbar is more than one pixel of the rows.
   const scale = height <= view.size ? 1 : (full - view.size) / (height - view.size);
-  const top = view.top * scale;
+  const scrolled = follow ? Math.max(0, height - view.size) : view.top;
+  const top = scrolled * scale;
   const first = Math.max(0, Math.floor(top / rowHeight) - MARGIN);
   const scrollTo = (index: number, block: 'center' | 'nearest' = 'center') => {
     const element = ref.current;
@@ -62,8 +74,7 @@ export function useViewport(ref: RefObject<HTMLElement | null>, length: number, 
     from: first,
     to: Math.min(length, Math.ceil(top / rowHeight + fits) + MARGIN),
     height,
-    offset: view.top - (top - first * rowHeight),
-    atEnd: view.top + view.size >= height - rowHeight,
+    offset: scrolled - (top - first * rowHeight),
     scrollTo,
     scrollToEnd: () => {
       if (ref.current !== null) ref.current.scrollTop = ref.current.scrollHeight;
