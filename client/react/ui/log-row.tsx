@@ -2,7 +2,7 @@
 import { memo, type ReactElement, type ReactNode } from 'react';
 import type { Row } from '../../protocol/index.js';
 import type { StreamEvent } from '../../subscription/subscription.js';
-import { cut, timeOfDay, whole } from './format.js';
+import { cut, duration, timeOfDay, whole } from './format.js';
 import { Icon } from './icon.js';
 import { entryOf } from './log-entry.js';
 
@@ -76,6 +76,9 @@ function LogLine(props: LogRowProps): ReactElement {
           <span className="rc-log__message" role="gridcell">
             {cut(message, maxChars)}
           </span>
+          <span className="rc-log__took" role="gridcell" title="from the INSERT until the gateway sent it">
+            {tookOf(event)}
+          </span>
         </>
       ) : (
         <span className="rc-log__message" role="gridcell">
@@ -84,4 +87,10 @@ function LogLine(props: LogRowProps): ReactElement {
       )}
     </div>
   );
+}
+
+/** How long a new event took, where the client asks for that and the row says when it was written. */
+function tookOf({ times }: StreamEvent<Row>): string {
+  if (times === undefined || times.written === null) return '';
+  return duration(times.sent - times.written);
 }
