@@ -1,4 +1,5 @@
 import type { ReactElement } from 'react';
+import { useRowcast } from '../react/index.js';
 
 interface RefusedProps {
   readonly error: { readonly code: string; readonly message: string };
@@ -16,6 +17,7 @@ const TEXTS: Readonly<Record<string, readonly [string, string]>> = {
 
 /** Why something cannot be read, and what to do about it. */
 export function Refused({ error, what }: RefusedProps): ReactElement {
+  const { reconnect } = useRowcast();
   const unknown = error.code.startsWith('unknown_');
   const [title, hint] = unknown
     ? [`There is no such ${what}`, 'It may have been deleted.']
@@ -24,6 +26,11 @@ export function Refused({ error, what }: RefusedProps): ReactElement {
     <div className="message" role="alert">
       <h1>{title}</h1>
       <p>{hint}</p>
+      <p>
+        <button type="button" className="rc-button" onClick={reconnect}>
+          Try again
+        </button>
+      </p>
       <p className="message__code">
         <code>{error.code}</code>
       </p>

@@ -63,7 +63,8 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
   useEffect(() => {
     if (moment.current !== undefined) rewind(moment.current);
   }, [rewind]);
-  useAnnounced(live.status === 'stale' ? 'Connection lost' : live.status === 'live' ? 'Connected' : null, true);
+  const lost = live.status === 'stale';
+  useAnnounced(lost ? 'Connection lost' : live.status === 'live' ? 'Connected' : null, lost);
   const { progress: latest } = live.data ?? {};
   const ended = latest !== undefined && latest.endedAt !== null;
   useAnnounced(latest === undefined ? null : ended ? `Execution ${latest.status}` : null, true);
@@ -71,7 +72,11 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
   useAnnounced(latest?.error ? `Failed: ${latest.error.message}` : null, true);
 
   const tracking = replay.edge ? live.data : (replay.tracking ?? live.data);
-  const state = live.status === 'stale' ? 'stale' : replay.edge ? live.status : 'past';
+  const shows = (part: ExecutionPart) => parts.includes(part);
+  // By its key it is the same one before and after there is something to show: it counts from the first event on.
+  const proof = shows('proof') && <ProofStrip key="proof" channel={`execution:${id}`} />;
+  const old = live.status === 'stale' || live.status === 'failed';
+  const state = old ? live.status : replay.edge ? live.status : 'past';
   if (tracking === undefined) {
     return (
       <article
@@ -84,6 +89,7 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
         ) : (
           <Skeleton live={live} />
         )}
+        {live.status !== 'failed' && proof}
       </article>
     );
   }
@@ -95,7 +101,6 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
     replay.seek(seq);
     setView({ at: seq });
   };
-  const shows = (part: ExecutionPart) => parts.includes(part);
   return (
     <article className={classes('rc-execution', className)} data-state={state} data-status={progress.status}>
       {shows('header') && (
@@ -111,6 +116,14 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
       {live.status === 'stale' && (
         <p className="rc-stale" role="note">
           As of {clockTime(live.asOf)}. {live.error?.message ?? 'Not connected'}: what follows may have changed since.
+        </p>
+      )}
+      {live.status === 'failed' && (
+        <p className="rc-stale" role="note">
+          {live.error.message}: what follows may have changed since.{' '}
+          <button type="button" className="rc-button rc-button--small" onClick={connection.reconnect}>
+            Try again
+          </button>
         </p>
       )}
       {shows('progress') && (
@@ -176,7 +189,7 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
           linkOf={linkOf}
         />
       )}
-      {shows('proof') && <ProofStrip channel={`execution:${id}`} />}
+      {proof}
     </article>
   );
 }

@@ -1,7 +1,7 @@
 'use client';
 /**
- * Shows that nothing is missing. It counts what has arrived since the page was opened by the numbers of the events, and keeps it
- * as a recorded history, which `rowcast verify` compares with the table.
+ * Shows that nothing is missing. It counts what has arrived by the numbers of the events, from the newest ones at the opening of
+ * the page on, and keeps it as a recorded history, which `rowcast verify` compares with the table.
  */
 import { type ReactElement, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import type { Row } from '../../protocol/index.js';
@@ -10,6 +10,9 @@ import { useWebSocketConnection } from '../connection.js';
 import { useRowcast } from '../provider.js';
 import { classes, duration, whole } from './format.js';
 import { Icon } from './icon.js';
+
+/** It begins with the newest events: those that the log has as well, so that they are sent once. */
+const SINCE = '-1000';
 
 /** Lines that a history keeps. Beyond it the rows of older events are left out, and only their numbers kept. */
 const MAX_ROWS = 20_000;
@@ -72,6 +75,11 @@ class Evidence {
 
   readonly get = () => this.#received;
 
+  /** When the last event arrived, in milliseconds since 1970; 0 before the first. */
+  get lastAt(): number {
+    return this.#lines.at(-1)?.at ?? 0;
+  }
+
   /** The recorded history, as docs/reference/history.md describes it. */
   history(): Blob {
     const { at = Date.now(), position = '' } = this.#lines[0] ?? {};
@@ -100,12 +108,12 @@ export interface ProofStripProps {
   readonly className?: string | undefined;
 }
 
-/** What has arrived on a channel since it was shown, a way to interrupt the connection, and the recorded history. */
+/** What has arrived on a channel, a way to interrupt the connection, and the recorded history. */
 export function ProofStrip({ channel, className }: ProofStripProps): ReactElement {
   const store = useRowcast();
   const { only, transports, state } = useWebSocketConnection();
   const evidence = useMemo(() => new Evidence(channel), [channel]);
-  useEffect(() => store.listen<Row>(channel, (event) => evidence.add(event)), [store, channel, evidence]);
+  useEffect(() => store.listen<Row>(channel, (event) => evidence.add(event), SINCE), [store, channel, evidence]);
   const { first, last, events, missing, twice } = useSyncExternalStore(evidence.subscribe, evidence.get, evidence.get);
   const [unplugged, setUnplugged] = useState(false);
   const [caughtUp, setCaughtUp] = useState<string | null>(null);
@@ -122,15 +130,17 @@ export function ProofStrip({ channel, className }: ProofStripProps): ReactElemen
     setCaughtUp(null);
     only([]);
     const plugIn = () => {
-      const begun = performance.now();
+      const begun = Date.now();
       only(transports ?? undefined);
       setUnplugged(false);
       const end = store.connection.subscribe(() => {
         if (store.connection.get().state !== 'connected') return;
         end();
+        const connected = Date.now();
         setTimeout(() => {
           const more = evidence.get().events - before;
-          setCaughtUp(`caught up ${whole(more)} events in ${duration(performance.now() - begun)}`);
+          const took = Math.max(connected, evidence.lastAt) - begun;
+          setCaughtUp(`caught up ${whole(more)} events in ${duration(took)}`);
         }, REDRAW);
       });
     };
@@ -156,14 +166,13 @@ export function ProofStrip({ channel, className }: ProofStripProps): ReactElemen
       <span className="rc-proof__text">
         <Icon name={missing + twice > 0 ? 'failed' : 'completed'} />
         {events === 0 ? (
-          'nothing has arrived since this page was opened'
+          'no event has arrived yet'
         ) : (
           <>
             <strong>
               {whole(first)}–{whole(last)}
             </strong>{' '}
-            received since this page was opened · <strong>{whole(missing)}</strong> missing ·{' '}
-            <strong>{whole(twice)}</strong> twice
+            received · <strong>{whole(missing)}</strong> missing · <strong>{whole(twice)}</strong> twice
           </>
         )}
         {caughtUp !== null && <span className="rc-proof__caught"> · {caughtUp}</span>}
