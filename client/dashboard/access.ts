@@ -12,6 +12,17 @@ export function setToken(token: string): void {
   else sessionStorage.setItem(KEY, token);
 }
 
+/** When the token expires, in milliseconds since 1970; null where it does not say. Only the gateway can say whether it is good. */
+export function tokenExpiry(): number | null {
+  const [, claims = ''] = tokenNow()?.split('.') ?? [];
+  try {
+    const { exp } = JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/')));
+    return typeof exp === 'number' ? exp * 1_000 : null;
+  } catch {
+    return null;
+  }
+}
+
 async function ask(path: string, signal?: AbortSignal): Promise<Response> {
   const token = tokenNow();
   const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };

@@ -3,7 +3,7 @@ import { type ReactElement, useEffect, useMemo, useState } from 'react';
 import { RowcastProvider } from '../react/index.js';
 import { Announcer, type Verbosity } from '../react/ui/index.js';
 import { createLiveStore } from '../store/index.js';
-import { tokenNow } from './access.js';
+import { tokenExpiry, tokenNow } from './access.js';
 import { ChannelPage } from './channel-page.js';
 import { ChannelsPage } from './channels-page.js';
 import { ExecutionPage } from './execution-page.js';
@@ -12,10 +12,19 @@ import { GatewayPage } from './gateway-page.js';
 import { Help } from './help.js';
 import { Link } from './link.js';
 import { ROOT, usePlace } from './places.js';
+import { useShortcuts } from './shortcuts.js';
 import { TopBar } from './top-bar.js';
 
 /** The URL of the gateway, without the slash at its end. */
 const URL_OF_GATEWAY = ROOT.href.replace(/\/$/, '');
+
+/**
+ * A gateway whose client has no fresh token sends nothing, and waits for half a minute. This page has none before one is entered:
+ * soon after the expiry it connects anew, is refused, and shows what it has as old. Milliseconds: how long the gateway goes on
+ * taking the token, and the longest time of a timer.
+ */
+const TOLERANCE = 6_000;
+const LONGEST = 2 ** 31 - 1;
 
 export function App(): ReactElement {
   // With another token everything is read anew.
@@ -23,8 +32,15 @@ export function App(): ReactElement {
   // biome-ignore lint/correctness/useExhaustiveDependencies: see above
   const store = useMemo(() => createLiveStore({ url: URL_OF_GATEWAY, token: tokenNow, times: true }), [tokens]);
   useEffect(() => () => store.close(), [store]);
+  useEffect(() => {
+    const expiry = tokenExpiry();
+    if (expiry === null) return;
+    const timer = setTimeout(store.reconnect, Math.min(Math.max(0, expiry + TOLERANCE - Date.now()), LONGEST));
+    return () => clearTimeout(timer);
+  }, [store]);
   const [verbosity, setVerbosity] = useState<Verbosity>('all');
   const [helping, setHelping] = useState(false);
+  useShortcuts({ '?': () => setHelping(true) });
   return (
     <RowcastProvider store={store}>
       <Announcer verbosity={verbosity}>

@@ -108,11 +108,16 @@ function useKeys(
       : errors.filter((seq) => seq < from).sort((a, b) => b - a)[0];
     if (row !== undefined) onView({ ...view, tab: 'log', row });
   };
+  // As the scrubber does, so that the address holds the moment.
+  const step = (by: 1 | -1) => {
+    replay.step(by);
+    onView({ ...view, at: Math.min(Math.max(1, replay.seq + by), replay.head) });
+  };
   const click = (name: string) => document.querySelector<HTMLElement>(name)?.click();
   useShortcuts({
     '/': () => document.querySelector<HTMLElement>('.rc-filters input')?.focus(),
-    '[': () => replay.step(-1),
-    ']': () => replay.step(1),
+    '[': () => step(-1),
+    ']': () => step(1),
     l: () => click('.rc-scrubber__live'),
     f: () => click('.rc-log__follow'),
     e: () => error(true),

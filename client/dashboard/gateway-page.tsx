@@ -1,8 +1,9 @@
 /** How the gateway does, summed over its workers; and how this page is connected to it. */
 import { type ReactElement, type ReactNode, useEffect, useRef, useState } from 'react';
-import { useRowcast, useWebSocketConnection } from '../react/index.js';
+import { useExecutions, useRowcast, useWebSocketConnection } from '../react/index.js';
 import { clockTime, duration, measured, whole } from '../react/ui/format.js';
 import { ConnectionStatus, LatencyPanel, PollingPanel, TransportSwitch } from '../react/ui/index.js';
+import type { ExecutionFilter } from '../store/index.js';
 import { askText } from './access.js';
 import { parseMetrics, quantileOf, type Samples } from './prometheus.js';
 import { Sparkline } from './sparkline.js';
@@ -32,10 +33,7 @@ export function GatewayPage({ query }: { readonly query: URLSearchParams }): Rea
   useEffect(() => {
     document.title = 'Gateway · Rowcast';
   }, []);
-  // A page that reads nothing has no connection: this one shows how the connection does.
-  const store = useRowcast();
-  const [venture] = useVenture(query);
-  useEffect(() => store.listen(`venture:${venture}`, () => {}), [store, venture]);
+  useEvents(useVenture(query)[0]);
   const stale = metrics.error !== null;
   return (
     <section className="page" data-state={stale ? 'stale' : 'live'}>
@@ -63,6 +61,19 @@ export function GatewayPage({ query }: { readonly query: URLSearchParams }): Rea
         </Card>
       </div>
     </section>
+  );
+}
+
+const RUNNING: ExecutionFilter = { status: ['running'] };
+
+/** Reads what happens in a venture: a page that reads nothing has no connection, and no event to measure. */
+function useEvents(venture: string): void {
+  const store = useRowcast();
+  const running = useExecutions(venture, RUNNING).data?.rows[0]?.id;
+  useEffect(() => store.listen(`venture:${venture}`, () => {}), [store, venture]);
+  useEffect(
+    () => (running === undefined ? undefined : store.listen(`execution:${running}`, () => {})),
+    [store, running],
   );
 }
 

@@ -1,4 +1,4 @@
-import { type ReactElement, useId, useState } from 'react';
+import { type ReactElement, useEffect, useId, useState } from 'react';
 import { useWebSocketConnection } from '../react/index.js';
 import { ConnectionStatus } from '../react/ui/index.js';
 import { setToken, tokenNow } from './access.js';
@@ -23,6 +23,9 @@ export function TopBar({ onToken, onHelp }: TopBarProps): ReactElement {
   const [theme, nextTheme] = useTheme();
   const refused = error !== null && ['unauthorized', 'token_expired'].includes(error.code);
   const [asking, setAsking] = useState(false);
+  useEffect(() => {
+    if (refused) setAsking(true); // and it stays open: the next error may be another one while a token is typed
+  }, [refused]);
   return (
     <header className="bar">
       <Link to="/" className="bar__name">
@@ -41,7 +44,7 @@ export function TopBar({ onToken, onHelp }: TopBarProps): ReactElement {
         <button
           type="button"
           className="rc-button rc-button--quiet"
-          aria-expanded={asking || refused}
+          aria-expanded={asking}
           onClick={() => setAsking(!asking)}
         >
           Token
@@ -59,7 +62,7 @@ export function TopBar({ onToken, onHelp }: TopBarProps): ReactElement {
           <span aria-hidden="true">?</span>
         </button>
       </div>
-      {(asking || refused) && (
+      {asking && (
         <TokenForm
           refused={refused}
           onToken={() => {
