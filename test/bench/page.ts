@@ -1,7 +1,8 @@
 /**
  * What a person sees of the page: from the return of the INSERT to the changed pixel, by each transport; and a log of a million
- * rows: its first screen, End, Home and a jump to the middle, its heap and its document. `npm run bench:page -- 100000` takes
- * so many rows.
+ * rows: its first screen, End, Home and a jump to the middle, its heap and its document; and a channel of a thousand events a
+ * second: how often React commits, and the longest task. `npm run bench:page -- rows 100000` measures that part alone, with so
+ * many rows; the parts are `pixel`, `rows` and `stream`.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,7 +16,8 @@ import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import { programPath } from '../support/installed.mjs';
 import { startEmbedded } from '../support/server.js';
 
-const ROWS = Number(process.argv[2] ?? 1_000_000);
+const [, , part = 'all', rows = '1000000'] = process.argv;
+const ROWS = Number(rows);
 const SAMPLES = 100;
 /** By polling, each of which takes an interval. */
 const POLLED = 15;
@@ -116,11 +118,63 @@ async function manyRows(): Promise<void> {
   print(`rows in the document: ${await page.$$eval('.rc-log__row', (rows) => rows.length)}`);
 }
 
-try {
+/** React tells the developer tools of each commit: these count them. */
+const COUNT = `
+  globalThis.commits = 0;
+  globalThis.__REACT_DEVTOOLS_GLOBAL_HOOK__ = {
+    supportsFiber: true, inject: () => 1, checkDCE() {}, onCommitFiberUnmount() {}, onPostCommitFiberRoot() {},
+    onCommitFiberRoot() { globalThis.commits += 1; },
+  };
+  globalThis.tasks = [];
+  new PerformanceObserver((list) => { for (const { duration } of list.getEntries()) globalThis.tasks.push(duration); })
+    .observe({ type: 'longtask' });
+`;
+
+/** Events of a second, in how many statements, and for how many seconds. */
+const RATE = 1_000;
+const STATEMENTS = 50;
+const SECONDS = 10;
+
+async function stream(): Promise<void> {
+  const page = await browser.newPage();
+  await page.evaluateOnNewDocument(COUNT);
+  await page.goto(`${gateway.url}/c/message:stream`);
+  const write = (count: number) =>
+    writer.query(
+      `INSERT INTO rowcast.messages (key, event_type, data) SELECT 'stream', 'log', to_jsonb('row ' || n) FROM generate_series(1, ${count}) n`,
+    );
+  await write(RATE);
+  await loaded(page, RATE);
+  await page.evaluate('globalThis.tasks.length = globalThis.commits = 0');
+  const begun = performance.now();
+  for (let sent = 1; sent <= SECONDS * STATEMENTS; sent += 1) {
+    await write(RATE / STATEMENTS);
+    await delay(Math.max(0, begun + (sent * 1_000) / STATEMENTS - performance.now()));
+  }
+  const seconds = (performance.now() - begun) / 1_000;
+  const { commits, tasks } = (await page.evaluate('({ commits: globalThis.commits, tasks: globalThis.tasks })')) as {
+    commits: number;
+    tasks: number[];
+  };
+  const late = Date.now();
+  await loaded(page, RATE * (SECONDS + 1));
+  const rate = Math.round((SECONDS * RATE) / seconds);
+  print(
+    `${rate} events/s: ${(commits / seconds).toFixed(1)} commits/s, ${tasks.length} tasks over 50 ms, the longest ${Math.round(Math.max(0, ...tasks))} ms, the last row after ${Date.now() - late} ms`,
+  );
+  await page.close();
+}
+
+async function pixels(): Promise<void> {
   await toPixel('websocket', 'WebSocket');
   await toPixel('sse', 'Event stream');
   await toPixel('poll', 'Polling, on an interval', POLLED);
-  await manyRows();
+}
+
+const PARTS: Readonly<Record<string, () => Promise<void>>> = { pixel: pixels, rows: manyRows, stream };
+
+try {
+  for (const [name, measure] of Object.entries(PARTS)) if (part === 'all' || part === name) await measure();
 } finally {
   await browser.close();
   await gateway.stop();
