@@ -66,7 +66,7 @@ export function ExecutionsPage({ query }: ExecutionsPageProps): ReactElement {
       <Filters status={status} counts={data?.counts ?? null} />
       {stale && (
         <p className="rc-stale" role="note">
-          As of {clockTime(live.asOf)}. {live.error?.message ?? 'Not connected'}: what follows may have changed since.
+          As of {clockTime(live.asOf)}: {live.error?.message ?? 'not connected'}. What follows may have changed since.
         </p>
       )}
       {live.status === 'failed' ? (

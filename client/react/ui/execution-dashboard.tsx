@@ -115,12 +115,12 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
       )}
       {live.status === 'stale' && (
         <p className="rc-stale" role="note">
-          As of {clockTime(live.asOf)}. {live.error?.message ?? 'Not connected'}: what follows may have changed since.
+          As of {clockTime(live.asOf)}: {live.error?.message ?? 'not connected'}. What follows may have changed since.
         </p>
       )}
       {live.status === 'failed' && (
         <p className="rc-stale" role="note">
-          {live.error.message}: what follows may have changed since.{' '}
+          Not readable any more: {live.error.message}. What follows may have changed since.{' '}
           <button type="button" className="rc-button rc-button--small" onClick={connection.reconnect}>
             Try again
           </button>
@@ -184,6 +184,7 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
           tracking={tracking}
           now={now}
           view={view}
+          moment={replay.edge ? undefined : replay.seq}
           onView={setView}
           selected={selected}
           linkOf={linkOf}

@@ -25,13 +25,15 @@ export interface ExecutionTabsProps {
   readonly tracking: Tracking;
   readonly now: number | null;
   readonly view: ExecutionView;
+  /** The seq of the moment that is shown; undefined: now. */
+  readonly moment: number | undefined;
   readonly onView: (view: ExecutionView) => void;
   readonly selected: string | null;
   readonly linkOf?: ((seq: number) => string) | undefined;
 }
 
 export function ExecutionTabs(props: ExecutionTabsProps): ReactElement {
-  const { id, tracking, now, view, onView, selected, linkOf } = props;
+  const { id, tracking, now, view, moment, onView, selected, linkOf } = props;
   const { tab = 'log' } = view;
   const name = useId();
   const { steps, metrics, health, agents, progress } = tracking;
@@ -69,10 +71,16 @@ export function ExecutionTabs(props: ExecutionTabsProps): ReactElement {
           </button>
         ))}
       </div>
-      {linkOf !== undefined && <CopyLink address={linkOf(view.row ?? view.at ?? progress.seq)} />}
+      {linkOf !== undefined && <CopyLink address={linkOf(view.row ?? moment ?? progress.seq)} />}
       <div id={`${name}-panel`} className="rc-tabs__panel" role="tabpanel" aria-labelledby={`${name}-${tab}`}>
         {tab === 'log' && (
-          <LogPanel channel={channel} view={view} onView={onView} agents={agents.map(({ name }) => name)} />
+          <LogPanel
+            channel={channel}
+            view={view}
+            moment={moment}
+            onView={onView}
+            agents={agents.map(({ name }) => name)}
+          />
         )}
         {tab === 'errors' && <ErrorPanel channel={channel} view={view} onView={onView} />}
         {tab === 'raw' && <RawPanel channel={channel} view={view} onView={onView} />}
@@ -117,11 +125,12 @@ function CopyLink({ address }: { readonly address: string }): ReactElement {
 interface LogPanelProps {
   readonly channel: string;
   readonly view: ExecutionView;
+  readonly moment?: number | undefined;
   readonly onView: (view: ExecutionView) => void;
   readonly agents?: readonly string[];
 }
 
-function LogPanel({ channel, view, onView, agents = [] }: LogPanelProps): ReactElement {
+function LogPanel({ channel, view, moment, onView, agents = [] }: LogPanelProps): ReactElement {
   const { q, level, agent, row } = view;
   const filter: LogFilter = {
     q,
@@ -134,7 +143,7 @@ function LogPanel({ channel, view, onView, agents = [] }: LogPanelProps): ReactE
     <LogView
       log={log}
       label="Log"
-      until={view.at}
+      until={moment}
       follow={follow}
       onFollow={setFollow}
       at={row ?? null}

@@ -33,7 +33,7 @@ export interface LogViewProps {
   /** The seq of the marked row. */
   readonly at?: number | null | undefined;
   readonly onAt?: ((seq: number | null) => void) | undefined;
-  /** The seq of the moment that is shown: rows after it are shown as later ones. */
+  /** The seq of the moment that is shown: the list is scrolled to it, and rows after it are shown as later ones. */
   readonly until?: number | undefined;
   /** Pixels: 26. */
   readonly rowHeight?: number | undefined;
@@ -69,7 +69,7 @@ export function LogView(props: LogViewProps): ReactElement {
     className,
   } = props;
   const [followed, setFollowed] = useState(true);
-  const follow = props.follow ?? followed;
+  const follow = until === undefined && (props.follow ?? followed);
   const setFollow = (value: boolean) => {
     if (value === follow) return;
     setFollowed(value);
@@ -87,6 +87,13 @@ export function LogView(props: LogViewProps): ReactElement {
   useLayoutEffect(() => {
     if (follow && log.length > 0) view.scrollToEnd();
   }, [follow, log.length, view.scrollToEnd]);
+  // To a moment: once, so that the reader may look around from there.
+  const moment = useRef<number | undefined>(undefined);
+  useLayoutEffect(() => {
+    if (until === moment.current || log.length === 0) return;
+    moment.current = until;
+    if (until !== undefined) view.scrollTo(Math.min(log.indexOf(until), log.length - 1), 'nearest');
+  }, [until, log.length, log.indexOf, view.scrollTo]);
   // A link to a row: once, when it is known where the row is.
   const shown = useRef<number | null>(null);
   useLayoutEffect(() => {
@@ -174,7 +181,7 @@ export function LogView(props: LogViewProps): ReactElement {
             </div>
           </div>
         </div>
-        {!follow && (
+        {!follow && until === undefined && (
           <button type="button" className="rc-pill rc-log__follow" onClick={() => setFollow(true)}>
             <Icon name="down" />
             {fresh > 0 ? `${whole(fresh)} new` : 'Follow'}

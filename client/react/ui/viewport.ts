@@ -64,6 +64,7 @@ export function useViewport(
   const scrollTo = (index: number, block: 'center' | 'nearest' = 'center') => {
     const element = ref.current;
     if (element === null) return;
+    const top = element.scrollTop * scale;
     const [low, high] = [index * rowHeight, (index + 1) * rowHeight];
     if (block === 'nearest' && low >= top && high <= top + view.size) return;
     const wanted = block === 'center' ? (low + high - view.size) / 2 : low < top ? low : high - view.size;
