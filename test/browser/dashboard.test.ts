@@ -1,18 +1,13 @@
 /** @needs chromium */
 import { readdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import pg from 'pg';
+import { beforeAll, expect, test } from '@jest/globals';
 import type { Page } from 'puppeteer-core';
-import type { LocalGateway } from '../../server/gateway.js';
 import { createExecution, createVenture } from '../support/api.js';
-import { type BuiltDashboard, buildDashboard } from '../support/dashboard.js';
-import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
-import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { startTestGateway } from '../support/gateway.js';
 import { until } from '../support/until.js';
-import { useBrowser } from './browser.js';
+import { fail, shows, textOf, useDashboard, violations } from './dashboard-world.js';
 
 /** What a visitor loads of JavaScript, in bytes. */
 const BUDGET = 160 * 1024;
@@ -20,85 +15,29 @@ const BUDGET = 160 * 1024;
 /** The greatest shift of the layout while rows arrive. */
 const MAX_SHIFT = 0.01;
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const world = useDashboard();
+let live: string;
+let failed: string;
+let empty: string;
+beforeAll(() => fill());
 
-let database: TestDatabase;
-let gateway: LocalGateway;
-let writer: pg.Pool;
-let built: BuiltDashboard;
-let venture: string;
-const browser = useBrowser('chromium');
-
-beforeAll(async () => {
-  [database, built] = await Promise.all([createDatabase(), buildDashboard()]);
-  writer = new pg.Pool({ connectionString: database.url, application_name: TEST_SESSION });
-  gateway = await startTestGateway(database.url, NO_RATES, {}, { dashboard: built.folder });
-  venture = await createVenture(writer, 'ann');
-});
-afterAll(async () => {
-  await gateway.stop();
-  await writer.end();
-  await Promise.all([database.drop(), built.remove()]);
-});
-
-/** Steps of two agents: the first done, the second at work, or failed. */
-async function agents(execution: string, failed = false): Promise<void> {
+/** An execution at work, one that has failed, and a venture that has none. */
+async function fill(): Promise<void> {
+  const { writer, venture } = world;
+  live = await createExecution(writer, venture, 'running');
+  failed = await createExecution(writer, venture, 'running');
+  empty = await createVenture(writer, 'ann');
+  await world.agents(live);
+  await world.agents(failed, true);
   await writer.query(
-    `INSERT INTO agent_execution_logs (execution_id, event_type, message, context, log_level) VALUES
-       ($1, 'execution-planned', 'the plan', '{"stages":[{"name":"read","steps":2},{"name":"write","steps":2}]}', 'info'),
-       ($1, 'task-assigned', 'read it', '{"step_id":"1","step":"read it","agent":"reader"}', 'info'),
-       ($1, 'task-completed', 'read it', '{"step_id":"1","step":"read it","agent":"reader","success":true,"duration_ms":1200}', 'info'),
-       ($1, 'task-assigned', 'write it', '{"step_id":"2","step":"write it","agent":"writer"}', 'warning')`,
-    [execution],
+    `INSERT INTO execution_metrics (execution_id, metric_name, metric_value) SELECT $1, 'tokens', n FROM generate_series(1, 5) n`,
+    [live],
   );
-  if (!failed) return;
-  await writer.query(
-    `INSERT INTO agent_execution_logs (execution_id, event_type, log_level, message, context) VALUES
-       ($1, 'task-failed', 'error', 'write it', '{"step_id":"2","step":"write it","agent":"writer","error":"timeout after 30 s"}')`,
-    [execution],
-  );
-  await writer.query(`UPDATE agent_executions SET status = 'failed' WHERE execution_id = $1`, [execution]);
-}
-
-const say = (execution: string, message: string) =>
-  writer.query('INSERT INTO agent_execution_logs (execution_id, message) VALUES ($1, $2)', [execution, message]);
-
-/** A page that tells of every error, and of every request to elsewhere. */
-async function openPage(path: string): Promise<{ page: Page; troubles: string[] }> {
-  const page = await browser.newPage();
-  const troubles: string[] = [];
-  page.on('pageerror', (error) => troubles.push(String(error)));
-  page.on('console', (message) => message.type() === 'error' && troubles.push(message.text()));
-  page.on('response', (response) => response.status() === 404 && troubles.push(response.url()));
-  page.on('request', (request) => {
-    if (!request.url().startsWith(gateway.url)) troubles.push(`a request to ${request.url()}`);
-  });
-  await page.setBypassCSP(false);
-  await page.goto(`${gateway.url}${path}`);
-  return { page, troubles };
-}
-
-const textOf = (page: Page, selector = 'body') => page.$eval(selector, (element) => element.textContent ?? '');
-const shows = (page: Page, text: string, selector = 'body') =>
-  until(async () => (await textOf(page, selector).catch(() => '')).includes(text), {
-    what: `the page to show ${text}`,
-  });
-
-/** What axe finds, as `rule: selector`. */
-async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(AXE);
-  return page.evaluate(async () => {
-    const { axe } = globalThis as unknown as {
-      axe: { run(): Promise<{ violations: { id: string; nodes: { target: string[] }[] }[] }> };
-    };
-    const { violations } = await axe.run();
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.join(' ')}`));
-  });
 }
 
 test('the gateway serves the page to browsers, at any path that is nothing else, and nothing to others', async () => {
   const ask = async (path: string, accept: string) => {
-    const response = await fetch(`${gateway.url}${path}`, { headers: { Accept: accept } });
+    const response = await fetch(`${world.gateway.url}${path}`, { headers: { Accept: accept } });
     return { status: response.status, type: response.headers.get('content-type'), text: await response.text() };
   };
   for (const [path, up] of [
@@ -116,145 +55,204 @@ test('the gateway serves the page to browsers, at any path that is nothing else,
     expect((await ask(path, 'text/html')).status).toBe(404);
   }
   const [, script = ''] = /src="\.\/(assets\/[^"]+)"/.exec((await ask('/', 'text/html')).text) ?? [];
-  const file = await fetch(`${gateway.url}/${script}`);
+  const file = await fetch(`${world.gateway.url}/${script}`);
   expect(file.headers.get('cache-control')).toBe('public, max-age=31536000, immutable');
   expect(file.headers.get('content-encoding')).toBe('gzip');
-  const off = await startTestGateway(database.url, { ROWCAST_DASHBOARD: 'off' }, {}, { dashboard: built.folder });
+  const off = await startTestGateway(
+    world.database.url,
+    { ROWCAST_DASHBOARD: 'off' },
+    {},
+    { dashboard: world.built.folder },
+  );
   expect((await fetch(off.url, { headers: { Accept: 'text/html' } })).status).toBe(404);
   await off.stop();
 });
 
 test('its JavaScript has at most 160 KB gzipped', () => {
-  const files = readdirSync(join(built.folder, 'assets')).filter((name) => name.endsWith('.js'));
-  const sizes = files.map((name) => gzipSync(readFileSync(join(built.folder, 'assets', name)), { level: 9 }).length);
+  const files = readdirSync(join(world.built.folder, 'assets')).filter((name) => name.endsWith('.js'));
+  const sizes = files.map(
+    (name) => gzipSync(readFileSync(join(world.built.folder, 'assets', name)), { level: 9 }).length,
+  );
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   console.log(`the page: ${bytes} bytes of JavaScript gzipped, in ${files.length} files`);
   expect(bytes).toBeLessThanOrEqual(BUDGET);
 });
 
 test('a row that is inserted appears in the list and in the log, without a reload, an error, or a request to elsewhere', async () => {
-  const { page, troubles } = await openPage(`/?venture=${venture}`);
+  const venture = await createVenture(world.writer, 'ann');
+  const { page, troubles } = await world.open(`/?venture=${venture}`);
   await shows(page, 'Nothing has happened here yet');
-  const execution = await createExecution(writer, venture, 'running');
+  const execution = await createExecution(world.writer, venture, 'running');
   await page.waitForSelector('.list__link');
-  await createExecution(writer, venture, 'running');
+  await createExecution(world.writer, venture, 'running');
   await page.waitForSelector('.rc-pill'); // a list that has rows does not move under its reader
   await page.click('.list__link');
   await shows(page, execution);
-  await agents(execution);
+  await world.agents(execution);
   await shows(page, 'writer', '.rc-timeline');
-  await say(execution, 'it is on the screen');
+  await world.say(execution, 'it is on the screen');
   await shows(page, 'it is on the screen', '.rc-log');
+  await shows(page, ' ms', '.rc-log__row:last-child .rc-log__took');
   expect(await textOf(page, '.rc-stages')).toBe('readwrite');
   expect(troubles).toEqual([]);
 });
 
-test('axe finds nothing on any page, in any of its states', async () => {
-  const live = await createExecution(writer, venture, 'running');
-  const failed = await createExecution(writer, venture, 'running');
-  const empty = await createVenture(writer, 'ann');
-  await agents(live);
-  await agents(failed, true);
-  await writer.query(
-    `INSERT INTO execution_metrics (execution_id, metric_name, metric_value) SELECT $1, 'tokens', n FROM generate_series(1, 5) n`,
-    [live],
-  );
-  const found: string[] = [];
-  const look = async (page: Page, state: string) => {
-    found.push(...(await violations(page)).map((violation) => `${state}: ${violation}`));
-  };
-  const { page } = await openPage(`/?venture=${empty}`);
-  await page.setBypassCSP(true);
-  for (const [path, what] of [
-    [`/?venture=${empty}`, 'Nothing has happened here yet'],
-    [`/?venture=${venture}`, 'running'],
-    ['/c/', 'execution:'],
-    ['/c/message:empty', 'No event yet'],
-    [`/c/execution:${live}`, 'task-assigned'],
-    ['/gateway', 'ready'],
-    [`/e/${failed}`, 'timeout after 30 s'],
-    ['/e/00000000-0000-4000-8000-00000000dead', 'no such execution'],
-    ...['steps', 'metrics', 'health', 'log'].map((tab) => [`/e/${live}?tab=${tab}`, 'writer'] as const),
-  ] as const) {
-    await page.goto(`${gateway.url}${path}`);
-    await shows(page, what);
-    await look(page, path);
-  }
-  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
-  await look(page, 'dark');
-  await page.setViewport({ width: 320, height: 800 });
-  await look(page, '320 px');
-  expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(320);
-  expect(found).toEqual([]);
-});
+/** A thousand events a second, some of which finish a step or change the stage. */
+const BATCHES = 40;
+const BATCH = 100;
+const PAUSE = 100;
+const STREAM = `
+  INSERT INTO agent_execution_logs (execution_id, event_type, message, context, stage_number)
+  SELECT $1, CASE WHEN n % 50 = 0 THEN 'task-completed' WHEN n % 1000 = 1 THEN 'stage-changed' ELSE 'log' END, 'row ' || n,
+         CASE WHEN n % 50 = 0 THEN json_build_object('step_id', n, 'step', 'step ' || n, 'agent', 'reader', 'success', true) END,
+         CASE WHEN n % 1000 = 1 THEN 1 + n / 1000 END
+    FROM generate_series($2::int, $2::int + $3::int - 1) n`;
 
-test('the page ends as one that saw all of it: after a reload, without WebSocket, and after the gateway was gone', async () => {
-  const execution = await createExecution(writer, venture, 'running');
-  await agents(execution);
-  const { page: undisturbed } = await openPage(`/e/${execution}`);
-  const { page: blocked } = await openPage('/gateway');
-  await blocked.evaluateOnNewDocument('delete globalThis.WebSocket');
-  await blocked.goto(`${gateway.url}/e/${execution}`);
-  const { page: reloaded } = await openPage(`/e/${execution}`);
-  const pages = [undisturbed, blocked, reloaded];
-  await Promise.all(pages.map((page) => shows(page, 'write it', '.rc-log')));
-  await say(execution, 'first');
-  await Promise.all(pages.map((page) => shows(page, 'first', '.rc-log')));
-  await reloaded.reload();
-  const port = new URL(gateway.url).port;
-  await gateway.stop();
-  await undisturbed.waitForSelector('.rc-stale');
-  await undisturbed.setBypassCSP(true);
-  expect(await violations(undisturbed)).toEqual([]);
-  expect(await undisturbed.$eval('.rc-execution', (element) => (element as HTMLElement).dataset.state)).toBe('stale');
-  await say(execution, 'while it was gone');
-  gateway = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_PORT: port }, {}, { dashboard: built.folder });
-  await say(execution, 'after it');
-  await writer.query(`UPDATE agent_executions SET status = 'completed' WHERE execution_id = $1`, [execution]);
-  await Promise.all(pages.map((page) => shows(page, 'execution is completed', '.rc-log')));
-  // What is of the connection itself differs, and what says how much arrived since the page was opened.
-  const content = (page: Page) =>
-    page.evaluate(() => {
-      const copy = document.querySelector('.rc-execution')?.cloneNode(true) as HTMLElement;
-      copy.querySelector('.rc-proof')?.remove();
-      return copy.textContent;
-    });
-  const wanted = await content(undisturbed);
-  expect(wanted).toContain('completed');
-  for (const page of [blocked, reloaded]) {
-    await until(async () => (await content(page)) === wanted, { what: 'the same text' });
-  }
-});
+/** Notes how far the layout shifts, and what is announced. */
+const WATCH = `
+  globalThis.shifts = [];
+  globalThis.said = [];
+  new PerformanceObserver((list) => { for (const { value, sources } of list.getEntries())
+    globalThis.shifts.push({ value, of: sources.map(({ node, previousRect, currentRect }) => [node?.className ?? node?.nodeName, JSON.stringify(previousRect), JSON.stringify(currentRect)].join(' ')) }); })
+    .observe({ type: 'layout-shift', buffered: false });
+  const region = document.querySelector('[role=status]');
+  new MutationObserver(() => globalThis.said.push({ at: Date.now(), text: region.textContent }))
+    .observe(region, { childList: true, characterData: true, subtree: true });
+`;
 
-test('nothing shifts while rows arrive, the log follows them, and lets the reader go', async () => {
-  const execution = await createExecution(writer, venture, 'running');
-  await agents(execution);
-  const { page, troubles } = await openPage(`/e/${execution}`);
+test('a thousand events a second: nothing shifts, little is announced but a failure at once, and the log lets the reader go', async () => {
+  const execution = await createExecution(world.writer, world.venture, 'running');
+  await world.agents(execution);
+  const { page, troubles } = await world.open(`/e/${execution}`);
   await shows(page, 'write it', '.rc-log');
-  await page.evaluate(`
-    globalThis.shift = 0;
-    new PerformanceObserver((list) => { for (const entry of list.getEntries()) globalThis.shift += entry.value; })
-      .observe({ type: 'layout-shift', buffered: false });
-  `);
-  for (let count = 0; count < 20; count += 1) {
-    await writer.query(
-      `INSERT INTO agent_execution_logs (execution_id, message) SELECT $1, 'row ' || n FROM generate_series($2::int, $2::int + 49) n`,
-      [execution, count * 50],
-    );
+  await page.evaluate(WATCH);
+  const begun = performance.now();
+  for (let count = 0; count < BATCHES; count += 1) {
+    await world.writer.query(STREAM, [execution, count * BATCH, BATCH]);
+    await until(() => performance.now() - begun > count * PAUSE, { what: 'the next batch' });
   }
-  await shows(page, 'row 999', '.rc-log');
-  expect(await page.evaluate('globalThis.shift')).toBeLessThan(MAX_SHIFT);
+  const took = performance.now() - begun;
+  await shows(page, `row ${BATCHES * BATCH - 1}`, '.rc-log');
+  const said = () => page.evaluate('globalThis.said') as Promise<{ at: number; text: string }[]>;
+  const before = await said();
+  // The first at once, and then one every five seconds at most.
+  expect(before.length).toBeLessThanOrEqual(1 + Math.floor(took / 5_000) + 1);
+  const shifts = (await page.evaluate('globalThis.shifts')) as { value: number; of: string[] }[];
+  const shift = shifts.reduce((sum, { value }) => sum + value, 0);
+  const worst = [...shifts].sort((one, other) => other.value - one.value).slice(0, 5);
+  expect({ shift, worst: shift < MAX_SHIFT ? [] : worst }).toEqual({ shift, worst: [] });
   expect(await page.$$eval('.rc-log__row', (rows) => rows.length)).toBeLessThan(60);
+  await fail(world.writer, execution);
+  const failedAt = Date.now();
+  await until(async () => (await said()).length > before.length, { what: 'the failure to be announced' });
+  const { at = 0, text } = (await said())[before.length] ?? {};
+  expect(text).toContain('timeout after 30 s');
+  expect(at - failedAt).toBeLessThan(1_000);
   await page.hover('.rc-log__scroller');
   await page.mouse.wheel({ deltaY: -600 });
   await page.waitForSelector('.rc-log__follow');
   const place = () => page.$eval('.rc-log__scroller', ({ scrollTop }) => scrollTop);
   await until(async () => (await place()) > 0, { what: 'the scrolling' });
-  const before = await place();
-  await say(execution, 'a later row');
+  const stood = await place();
+  await world.say(execution, 'a later row');
   await shows(page, '1 new', '.rc-log');
-  expect(Math.abs((await place()) - before)).toBeLessThanOrEqual(600);
+  expect(Math.abs((await place()) - stood)).toBeLessThanOrEqual(600);
   await page.click('.rc-log__follow');
   await shows(page, 'a later row', '.rc-log');
+  expect(troubles).toEqual([]);
+});
+
+/** What makes the page wider than the window. */
+const TOO_WIDE = `document.documentElement.scrollWidth <= innerWidth ? '' : [...document.querySelectorAll('body *')]
+  .filter((element) => element.getBoundingClientRect().right > innerWidth).map(({ className }) => className).join()`;
+
+test('axe finds nothing on any page, in any of its states', async () => {
+  const found: string[] = [];
+  const { page } = await world.open('/');
+  await page.setBypassCSP(true);
+  const look = async (path: string, state: string) => {
+    found.push(...(await violations(page)).map((violation) => `${state} ${path}: ${violation}`));
+    const wide = await page.evaluate(TOO_WIDE);
+    if (wide !== '') found.push(`${state} ${path}: too wide: ${wide}`);
+  };
+  const states = [
+    [`/?venture=${empty}`, 'Nothing has happened here yet'],
+    [`/?venture=${world.venture}`, 'running'],
+    ['/c/', 'execution:'],
+    ['/c/message:empty', 'No event yet'],
+    [`/c/execution:${live}`, 'task-assigned'],
+    ['/gateway', 'ready'],
+    ['/nowhere', 'There is no such page'],
+    ['/e/00000000-0000-4000-8000-00000000dead', 'no such execution'],
+    ...['log', 'errors', 'raw'].map((tab) => [`/e/${failed}?tab=${tab}`, 'timeout after 30 s'] as const),
+    ...['steps', 'metrics', 'health', 'log'].map((tab) => [`/e/${live}?tab=${tab}`, 'writer'] as const),
+  ] as const;
+  for (const [path, what] of states) {
+    // As a link within the page does: axe stays.
+    await page.evaluate(`history.pushState(null, '', '${path}'); dispatchEvent(new PopStateEvent('popstate'))`);
+    await shows(page, what);
+    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'light' }]);
+    await page.setViewport({ width: 1280, height: 900 });
+    await look(path, 'light');
+    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: 'dark' }]);
+    await page.setViewport({ width: 320, height: 800 });
+    await look(path, 'dark, 320 px,');
+  }
+  expect(found).toEqual([]);
+});
+
+/** What has the focus, as a screen reader would call it. */
+const focused = (page: Page) =>
+  page.evaluate(() => {
+    const element = document.activeElement as HTMLElement;
+    return element.getAttribute('aria-label') ?? element.textContent ?? '';
+  });
+
+test('the tour by the keyboard alone: the list, an execution, back in its past, a search, an error, help', async () => {
+  const { page, troubles } = await world.open(`/?venture=${world.venture}`);
+  await page.waitForSelector('.list__link');
+  const { keyboard } = page;
+  await keyboard.press('Tab');
+  expect(await focused(page)).toBe('Skip to the content');
+  await keyboard.press('Enter');
+  await keyboard.press('/');
+  await keyboard.type(failed);
+  await until(async () => (await page.$$('.list__link')).length === 1, { what: 'the search' });
+  while (!(await focused(page)).startsWith('Execution ')) await keyboard.press('Tab');
+  await keyboard.press('Enter');
+  await shows(page, 'timeout after 30 s', '.rc-error');
+
+  const placed = (text: string) => shows(page, text, '.rc-scrubber__place');
+  const [, head = ''] = /of (\d+)/.exec(await textOf(page, '.rc-scrubber__place')) ?? [];
+  await placed(`${head} of ${head}`);
+  await keyboard.press('[');
+  await placed(`${Number(head) - 1} of ${head}`);
+  await shows(page, 'running', '.rc-verdict');
+  await page.waitForSelector('.rc-log__row[data-later=true]');
+  expect(page.url()).toContain(`.${Number(head) - 1}`);
+  await keyboard.press(']');
+  await keyboard.press('l');
+  await page.waitForSelector('.rc-scrubber[data-state=live]');
+
+  await keyboard.press('e');
+  await page.waitForSelector('.rc-log__row[aria-selected=true][data-level=error]');
+  await keyboard.press('/');
+  await keyboard.type('read');
+  await shows(page, `2 hits in all ${head}`, '.rc-filters__count');
+  while ((await focused(page)) !== 'Log') await keyboard.press('Tab');
+  await keyboard.press('End');
+  await keyboard.press('Enter');
+  await page.waitForSelector('.rc-detail');
+  await keyboard.press('Escape');
+  await until(async () => (await page.$('.rc-detail')) === null, { what: 'the details to be closed' });
+
+  await keyboard.press('?');
+  await page.waitForSelector('dialog[open]');
+  await keyboard.press('Escape');
+  await until(async () => (await page.$('dialog[open]')) === null, { what: 'the help to be closed' });
+  while ((await focused(page)).trim() !== 'Executions') await keyboard.press('Tab');
+  await keyboard.press('Enter');
+  await page.waitForSelector('.list__link');
+  expect(await textOf(page, 'h1')).toBe('Executions');
   expect(troubles).toEqual([]);
 });

@@ -3,12 +3,16 @@ import type pg from 'pg';
 
 export const JWT_SECRET = 'a secret of at least thirty-two characters';
 
-/** A token for the HTTP API, good for an hour. */
-export function tokenFor(subject: string, claims: Record<string, unknown> = {}): Promise<string> {
+/** A token for the HTTP API, good for an hour unless said otherwise. */
+export function tokenFor(
+  subject: string,
+  claims: Record<string, unknown> = {},
+  expires: string | Date = '1h',
+): Promise<string> {
   return new SignJWT(claims)
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(subject)
-    .setExpirationTime('1h')
+    .setExpirationTime(expires)
     .sign(new TextEncoder().encode(JWT_SECRET));
 }
 

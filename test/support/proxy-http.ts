@@ -25,10 +25,21 @@ export interface HttpProxy {
   close(): Promise<void>;
 }
 
+export interface HttpProxyOptions {
+  /** What the paths begin with in front of the proxy, and not behind it. */
+  readonly prefix?: string;
+  /** Where requests go that are for no API: the pages may be somewhere else. */
+  readonly pages?: string;
+}
+
 /** A proxy that knows HTTP, in front of `target`, a URL. */
-export async function startHttpProxy(target: string): Promise<HttpProxy> {
-  const { hostname, port } = new URL(target);
-  const to = { host: hostname, port: Number(port) };
+export async function startHttpProxy(
+  target: string,
+  { prefix = '', pages = target }: HttpProxyOptions = {},
+): Promise<HttpProxy> {
+  const placeOf = (url: string) => ({ host: new URL(url).hostname, port: Number(new URL(url).port) });
+  const pathOf = ({ url = '' }: IncomingMessage) => url.slice(prefix.length);
+  const to = placeOf(target);
   const server = createServer((request, response) => forward(request, response));
   const tunnels = new Set<Duplex>();
   server.on('upgrade', (request, socket, head) => tunnel(request, socket, head));
@@ -63,8 +74,10 @@ export async function startHttpProxy(target: string): Promise<HttpProxy> {
       response.writeHead(403).end();
       return;
     }
-    const { method, url, headers } = near;
-    const far = send({ ...to, method, path: url, headers }, (answer) => passOn(answer, response, proxy.buffer));
+    const { method, headers } = near;
+    const path = pathOf(near);
+    const place = /^\/(v1|api)\//.test(path) ? to : placeOf(pages);
+    const far = send({ ...place, method, path, headers }, (answer) => passOn(answer, response, proxy.buffer));
     far.on('error', () => response.destroy());
     response.on('close', () => far.destroy());
     near.pipe(far);
@@ -82,7 +95,7 @@ export async function startHttpProxy(target: string): Promise<HttpProxy> {
     far.on('error', () => near.destroy());
     far.on('close', () => near.destroy());
     near.on('close', () => far.destroy());
-    far.write(`${request.method} ${request.url} HTTP/1.1\r\n${headLines(request)}\r\n\r\n`);
+    far.write(`${request.method} ${pathOf(request)} HTTP/1.1\r\n${headLines(request)}\r\n\r\n`);
     far.write(head);
     near.pipe(far).pipe(near);
   }
