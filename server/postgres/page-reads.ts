@@ -11,11 +11,13 @@ import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { PageLimits } from '../hub/channel.js';
 import type { RunOfRows, StoredRow, Withheld } from '../ports/feed.js';
 import { isLockTimeout } from './session.js';
-import { named, pageStatement, seqStatement } from './statements.js';
+import { ofStream, pageStatement, seqStatement } from './statements.js';
 import { codeOf } from './stream-health.js';
 import type { Stream } from './streams.js';
 import type { Ask } from './tail-reads.js';
 
+const statementOfPage = ofStream(pageStatement);
+const statementOfSeq = ofStream(seqStatement);
 const pageRow = z.object({ at: z.number(), epoch: z.string(), seq: z.number(), json: z.string().nullable() });
 const seqRow = z.object({ seq: z.number(), epoch: z.string() });
 
@@ -110,7 +112,7 @@ export class PageReads {
     }
     this.#rowsAtOnce.set(stream.id, 1);
     // If the seq of the row can be read, its text is what fails.
-    const [row] = await this.#ask(named(seqStatement(stream)), [request.key, request.after], seqRow);
+    const [row] = await this.#ask(statementOfSeq(stream), [request.key, request.after], seqRow);
     if (row === undefined || row.seq > request.upTo) return { epoch: row?.epoch ?? '', rows: [] };
     const code = codeOf(error);
     const tooLong = TOO_LONG.test(code) || (error as Error).message.startsWith('invalid memory alloc request size');
@@ -142,7 +144,7 @@ export class PageReads {
       withheld: undefined as Withheld | undefined,
     }));
     const values = [keys, afters, upTos, this.#limits.bytes, rows, this.#eventBytes];
-    for (const { at, epoch, seq, json } of await this.#ask(named(pageStatement(stream)), values, pageRow)) {
+    for (const { at, epoch, seq, json } of await this.#ask(statementOfPage(stream), values, pageRow)) {
       const page = pages[at - 1];
       if (page === undefined) continue;
       page.epoch = epoch;

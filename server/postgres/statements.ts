@@ -3,11 +3,22 @@
  * for the columns of each table. PostgreSQL encodes the rows as JSON, and each statement bounds how much it reads and encodes.
  */
 import { createHash } from 'node:crypto';
+import type { Statement } from './rows.js';
 import type { Stream } from './streams.js';
 
 /** Returns a statement to be prepared under a name that depends on its text. */
-export function named(text: string): { name: string; text: string } {
+export function named(text: string): Statement {
   return { name: createHash('sha1').update(text).digest('hex').slice(0, 16), text };
+}
+
+/** Returns a function that makes the statement of each stream once: the texts are long. */
+export function ofStream(make: (stream: Stream) => string): (stream: Stream) => Statement {
+  const made = new WeakMap<Stream, Statement>();
+  return (stream) => {
+    const statement = made.get(stream) ?? named(make(stream));
+    made.set(stream, statement);
+    return statement;
+  };
 }
 
 /** Maximum number and size in bytes of the rows that one read of the tail returns. Further rows are read as pages. */
@@ -92,17 +103,24 @@ function fresh(readings: readonly Reading[]): string {
     'SELECT NULL::int AS stream_id, NULL::text AS key, NULL::bigint AS seq, NULL::xid8 AS tx, NULL::text AS json WHERE false';
   const scans = readings.map(({ stream: s, texts }) => {
     const text = texts ? jsonOfSmall(s) : 'NULL';
-    const scan = `SELECT ${s.id}, t.${s.key}::text, t.${s.seq}, t.${s.tx}, ${text} FROM ${s.relation} t WHERE t.${s.tx}`;
     return `
-    ${scan} >= pg_snapshot_xmax($1::pg_snapshot) AND t.${s.tx} < pg_snapshot_xmax(pg_current_snapshot())
-    UNION ALL
-    ${scan} = ANY ((SELECT ended FROM waited_for)::xid8[])`;
+        SELECT ${s.id}, t.${s.key}::text, t.${s.seq}, t.${s.tx}, ${text} FROM ${s.relation} t
+          WHERE t.${s.tx} >= ended.low AND t.${s.tx} <= ended.high AND t.${s.tx} < pg_snapshot_xmax(pg_current_snapshot())`;
   });
-  return [none, ...scans].join('\n    UNION ALL');
+  // Each scan costs time even if it finds nothing, so that each table has one. OFFSET 0 keeps it a scan per range, by the index.
+  return `
+      SELECT fresh.* FROM ended CROSS JOIN LATERAL (${[none, ...scans].join('\n        UNION ALL')}
+        OFFSET 0) fresh`;
 }
 
-const WAITED_FOR = `waited_for AS MATERIALIZED (SELECT ARRAY(
-      SELECT x FROM pg_snapshot_xip($1::pg_snapshot) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot())) AS ended)`;
+/** SQL: ranges of the transactions that have ended since the snapshot $1: all those that began after it, and each one that was in progress then. */
+const ENDED = `ended AS MATERIALIZED (
+      SELECT pg_snapshot_xmax($1::pg_snapshot) AS low, pg_snapshot_xmax(pg_current_snapshot()) AS high
+      UNION ALL
+      SELECT x, x FROM pg_snapshot_xip($1::pg_snapshot) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot()))`;
+
+/** SQL: the epoch of the stream of `f`. */
+const EPOCH = '(SELECT s.epoch FROM rowcast.streams s WHERE s.stream_id = f.stream_id) AS epoch';
 
 /**
  * Reads the events that became visible since the snapshot $1, and the snapshot of the statement: one row per event, at most
@@ -110,26 +128,24 @@ const WAITED_FOR = `waited_for AS MATERIALIZED (SELECT ARRAY(
  */
 export function tailStatement(readings: readonly Reading[]): string {
   return `
-    WITH ${WAITED_FOR}
-    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, s.epoch, f.key, f.seq, f.tx,
+    WITH ${ENDED}
+    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, ${EPOCH}, f.key, f.seq, f.tx,
            CASE WHEN f.bytes <= ${TAIL_BYTES} THEN f.json END AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT *, sum(octet_length(json)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
     ${fresh(readings)}
-        LIMIT ${TAIL_ROWS + 1}) f) f ON true
-      LEFT JOIN rowcast.streams s USING (stream_id)`;
+        LIMIT ${TAIL_ROWS + 1}) f) f ON true`;
 }
 
 /** The same for too many events: one row per channel, with the seq of its last new event. */
 export function headsStatement(readings: readonly Reading[]): string {
   return `
-    WITH ${WAITED_FOR}
-    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, s.epoch, f.key, f.seq, f.tx, NULL AS json
+    WITH ${ENDED}
+    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, ${EPOCH}, f.key, f.seq, f.tx, NULL AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT stream_id, key, max(seq) AS seq, NULL AS tx FROM (
     ${fresh(readings.map(({ stream }) => ({ stream, texts: false })))}) f
-        GROUP BY stream_id, key LIMIT ${MOVED_CHANNELS + 1}) f ON true
-      LEFT JOIN rowcast.streams s USING (stream_id)`;
+        GROUP BY stream_id, key LIMIT ${MOVED_CHANNELS + 1}) f ON true`;
 }
 
 /** Reads the numbers of a stream, to find out whether that succeeds: of its oldest event, and of those since the snapshot $1. */

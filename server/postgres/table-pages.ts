@@ -16,6 +16,7 @@ import type { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
 import { PageReads, type PageRequest } from './page-reads.js';
 import { makePool } from './pool.js';
+import { checkRows, type Statement } from './rows.js';
 import { isConnectionLoss, isOutdated, isTimeout, READ_SETTINGS, withGrace } from './session.js';
 import { channelsStatement, named, POSITION, rowsStatement } from './statements.js';
 import { codeOf } from './stream-health.js';
@@ -65,8 +66,7 @@ export class TablePages implements Pages, Rows {
     const { databaseUrl, poolSize, queryTimeout, limits, eventBytes, logger, metrics } = options;
     const { health = new ConnectionHealth(logger) } = options;
     this.#options = options;
-    const ask = <T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>) =>
-      this.#query(query, values, row);
+    const ask = <T>(statement: Statement, values: unknown[], row: z.ZodType<T>) => this.#query(statement, values, row);
     this.#reads = new PageReads({ ask, limits, eventBytes, logger, metrics });
     this.#pool = makePool({
       databaseUrl,
@@ -152,9 +152,9 @@ export class TablePages implements Pages, Rows {
     return batch;
   }
 
-  async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
+  async #query<T>(statement: Statement, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
     try {
-      return z.array(row).parse((await this.#pool.query({ ...query, values })).rows);
+      return checkRows(statement, (await this.#pool.query({ ...statement, values })).rows, row);
     } catch (error) {
       if (isOutdated(error)) await this.#options.catalog.load();
       if (error instanceof z.ZodError || (!isConnectionLoss(error) && !isTimeout(error))) throw error;

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { Unavailable } from '../ground/refusal.js';
+import type { Statement } from './rows.js';
 import { isTimeout } from './session.js';
 import { headsStatement, named, type Reading, TAIL_ROWS, tailStatement } from './statements.js';
 import type { StreamHealth } from './stream-health.js';
@@ -24,7 +25,7 @@ export const readRow = z.object({
 export type ReadRow = z.infer<typeof readRow>;
 
 /** Runs a statement on the connection of the tail, in turn. */
-export type Ask = <T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>) => Promise<T[]>;
+export type Ask = <T>(statement: Statement, values: unknown[], row: z.ZodType<T>) => Promise<T[]>;
 
 /** `failed`: streams whose rows are missing here and in later reads. */
 export interface Found {

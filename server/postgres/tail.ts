@@ -19,12 +19,14 @@ import { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
 import { makePool } from './pool.js';
 import { requireSession } from './pooler.js';
+import { checkRows, type Statement } from './rows.js';
 import { AS_GATEWAY, isOutdated, READ_SETTINGS, Session, withGrace } from './session.js';
-import { MOVED_CHANNELS, named, openStatement, probeStatement } from './statements.js';
+import { MOVED_CHANNELS, named, ofStream, openStatement, probeStatement } from './statements.js';
 import { StreamHealth, type StreamReport } from './stream-health.js';
 import type { Stream } from './streams.js';
 import { type Found, isGone, type ReadRow, SNAPSHOT, TailReads } from './tail-reads.js';
 
+const statementOfOpen = ofStream(openStatement);
 const openRow = z.object({ at: z.number(), epoch: z.string(), floor: z.number(), head: z.number() });
 
 /** The doorbell, as the tail uses it. */
@@ -200,8 +202,8 @@ export class Tail implements Feed, ReadableTail {
     this.#movements?.recheckAll(); // it may be another server, after a failover
   }
 
-  async #ask<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
-    return z.array(row).parse(await this.#session.query({ ...query, values }));
+  async #ask<T>(statement: Statement, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
+    return checkRows(statement, await this.#session.query({ ...statement, values }), row);
   }
 
   async #prepare(client: pg.Client): Promise<void> {
@@ -221,7 +223,8 @@ export class Tail implements Feed, ReadableTail {
   get #limits(): string {
     const { silenceTimeout } = this.#options;
     const longest = Math.ceil(Math.min(READ_TIMEOUT, silenceTimeout / 2));
-    return `SET statement_timeout = ${longest}; SET lock_timeout = ${LOCK_TIMEOUT}`;
+    // A ring is a commit. It must not wait for the disk, or for a standby: it makes nothing durable, and the next read would wait for it.
+    return `SET statement_timeout = ${longest}; SET lock_timeout = ${LOCK_TIMEOUT}; SET synchronous_commit = off`;
   }
 
   /** Takes over the streams of the catalog, which may have changed or have problems. */
@@ -279,7 +282,7 @@ export class Tail implements Feed, ReadableTail {
   async #states(stream: Stream, keys: readonly string[]): Promise<(ChannelState | null | StreamUnreadable)[]> {
     try {
       this.#options.metrics.opens.inc();
-      const found = await this.#ask(named(openStatement(stream)), [keys], openRow);
+      const found = await this.#ask(statementOfOpen(stream), [keys], openRow);
       const states = new Map(found.map(({ at, ...state }) => [at, state]));
       for (const key of keys) this.#logged.forget(`${stream.name}:${key}`);
       return keys.map((_, index) => states.get(index + 1) ?? null);
