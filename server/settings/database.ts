@@ -58,7 +58,7 @@ export const databaseSettings = {
   },
   wakeRate: {
     env: 'ROWCAST_WAKE_RATE',
-    schema: count.default(100),
+    schema: count.default(200),
     unit: 'rings per second',
     about:
       'Rate of inserts at which the gateway stops being notified of each insert and reads every 5 ms instead; at half of it, it goes back.',
