@@ -21,15 +21,25 @@ export function ofStream(make: (stream: Stream) => string): (stream: Stream) => 
   };
 }
 
-/** Maximum number and size in bytes of the rows that one read of the tail returns. Further rows are read as pages. */
-export const TAIL_ROWS = 500;
-const TAIL_BYTES = 1024 * 1024;
+/** How much one read of the tail returns at most. Rows that may have more than `rowBytes` are not encoded by it, because every channel waits. */
+export interface TailSize {
+  readonly rows: number;
+  /** Of the texts. */
+  readonly bytes: number;
+  readonly rowBytes: number;
+}
+
+const KIB = 1024;
+
+/** The usual read. If there are more rows, the tail reads many small ones, and if there are still more, the heads of their channels alone. */
+export const FEW: TailSize = { rows: 500, bytes: 1024 * KIB, rowBytes: 64 * KIB };
+export const MANY: TailSize = { rows: 4_000, bytes: 4096 * KIB, rowBytes: 4 * KIB };
 
 /** Maximum number of channels that one read of the tail returns. Beyond it the hub reads the state of all its channels. */
 export const MOVED_CHANNELS = 10_000;
 
-/** Rows that may be larger than this, in bytes, are not encoded by the tail, because every channel would wait for them. */
-const TAIL_ROW_BYTES = 64 * 1024;
+/** Stored values that are larger than this, in bytes, are decompressed to find their size. */
+const LARGE_VALUE = 64 * KIB;
 
 /** The JSON text of a value has at least its stored size divided by this: the densest are arrays of short numbers. */
 const DENSEST = 4;
@@ -63,7 +73,7 @@ function sizeOf({ text_columns: text, binary_columns: binary, other_columns: oth
  */
 function leastOf({ text_columns: text, binary_columns: binary, other_columns: other }: Stream): string {
   const unpacked = (column: string) =>
-    `CASE WHEN pg_column_size(t.${column}) > ${TAIL_ROW_BYTES} THEN pg_column_size(ROW(t.${column})) ELSE 0 END`;
+    `CASE WHEN pg_column_size(t.${column}) > ${LARGE_VALUE} THEN pg_column_size(ROW(t.${column})) ELSE 0 END`;
   return sum([
     ...text.map((column) => `coalesce(octet_length(t.${column}), 0)::bigint`),
     ...binary.map((column) => `2 * coalesce(octet_length(t.${column}), 0)::bigint`),
@@ -71,9 +81,9 @@ function leastOf({ text_columns: text, binary_columns: binary, other_columns: ot
   ]);
 }
 
-/** SQL: the JSON text of the row, or NULL if it may be large. */
-function jsonOfSmall(stream: Stream): string {
-  return `CASE WHEN ${sizeOf(stream)} <= ${TAIL_ROW_BYTES} THEN ${json(stream)} END`;
+/** SQL: the JSON text of the row, or NULL if it may have more than `limit` bytes. */
+function jsonOfSmall(stream: Stream, limit: number): string {
+  return `CASE WHEN ${sizeOf(stream)} <= ${limit} THEN ${json(stream)} END`;
 }
 
 /** SQL: the JSON text of the row, or NULL if it has more than `limit` bytes. A row that certainly has more is not encoded. */
@@ -98,11 +108,11 @@ export interface Reading {
  * that were in progress then and have ended since. A transaction that is still open is read after it has ended. Until then it
  * delays no other event and costs nothing.
  */
-function fresh(readings: readonly Reading[]): string {
+function fresh(readings: readonly Reading[], rowBytes: number): string {
   const none =
     'SELECT NULL::int AS stream_id, NULL::text AS key, NULL::bigint AS seq, NULL::xid8 AS tx, NULL::text AS json WHERE false';
   const scans = readings.map(({ stream: s, texts }) => {
-    const text = texts ? jsonOfSmall(s) : 'NULL';
+    const text = texts ? jsonOfSmall(s, rowBytes) : 'NULL';
     return `
         SELECT ${s.id}, t.${s.key}::text, t.${s.seq}, t.${s.tx}, ${text} FROM ${s.relation} t
           WHERE t.${s.tx} >= ended.low AND t.${s.tx} <= ended.high AND t.${s.tx} < pg_snapshot_xmax(pg_current_snapshot())`;
@@ -123,18 +133,18 @@ const ENDED = `ended AS MATERIALIZED (
 const EPOCH = '(SELECT s.epoch FROM rowcast.streams s WHERE s.stream_id = f.stream_id) AS epoch';
 
 /**
- * Reads the events that became visible since the snapshot $1, and the snapshot of the statement: one row per event, at most
- * TAIL_ROWS + 1, in no order. `json` is NULL for events beyond the size limit.
+ * Reads the events that became visible since the snapshot $1, and the snapshot of the statement: one row per event, in no order,
+ * and one more than `size` has if there are too many. `json` is NULL for events beyond the size.
  */
-export function tailStatement(readings: readonly Reading[]): string {
+export function tailStatement(readings: readonly Reading[], { rows, bytes, rowBytes }: TailSize): string {
   return `
     WITH ${ENDED}
     SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, ${EPOCH}, f.key, f.seq, f.tx,
-           CASE WHEN f.bytes <= ${TAIL_BYTES} THEN f.json END AS json
+           CASE WHEN f.bytes <= ${bytes} THEN f.json END AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT *, sum(octet_length(json)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
-    ${fresh(readings)}
-        LIMIT ${TAIL_ROWS + 1}) f) f ON true`;
+    ${fresh(readings, rowBytes)}
+        LIMIT ${rows + 1}) f) f ON true`;
 }
 
 /** The same for too many events: one row per channel, with the seq of its last new event. */
@@ -144,7 +154,10 @@ export function headsStatement(readings: readonly Reading[]): string {
     SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, ${EPOCH}, f.key, f.seq, f.tx, NULL AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT stream_id, key, max(seq) AS seq, NULL AS tx FROM (
-    ${fresh(readings.map(({ stream }) => ({ stream, texts: false })))}) f
+    ${fresh(
+      readings.map(({ stream }) => ({ stream, texts: false })),
+      0,
+    )}) f
         GROUP BY stream_id, key LIMIT ${MOVED_CHANNELS + 1}) f ON true`;
 }
 
@@ -156,7 +169,7 @@ export function probeStatement(s: Stream): string {
       UNION ALL
       (SELECT t.${s.key}::text, t.${s.seq}, t.${s.tx} FROM ${s.relation} t
         WHERE t.${s.tx} >= pg_snapshot_xmax($1::pg_snapshot) AND t.${s.tx} < pg_snapshot_xmax(pg_current_snapshot())
-        LIMIT ${TAIL_ROWS}) OFFSET 0) found
+        LIMIT ${FEW.rows}) OFFSET 0) found
      WHERE found.key IS NOT NULL AND found.seq IS NOT NULL AND found.tx IS NOT NULL`;
 }
 

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { Unavailable } from '../ground/refusal.js';
 import type { Statement } from './rows.js';
 import { isTimeout } from './session.js';
-import { headsStatement, named, type Reading, TAIL_ROWS, tailStatement } from './statements.js';
+import { FEW, headsStatement, MANY, named, type Reading, tailStatement } from './statements.js';
 import type { StreamHealth } from './stream-health.js';
 import type { Stream } from './streams.js';
 
@@ -41,7 +41,7 @@ export function isGone(error: unknown): boolean {
 export class TailReads {
   readonly #ask: Ask;
   readonly #health: StreamHealth;
-  #made = { for: '', rows: named(''), heads: named('') };
+  #made = { for: '', few: named(''), many: named(''), heads: named('') };
   #streams: readonly Stream[] = [];
 
   constructor(ask: Ask, health: StreamHealth) {
@@ -55,11 +55,19 @@ export class TailReads {
     const version = this.#health.version;
     if (this.#streams !== streams || this.#made.for !== version) {
       this.#streams = streams;
-      this.#made = { for: version, rows: named(tailStatement(readings)), heads: named(headsStatement(readings)) };
+      this.#made = {
+        for: version,
+        few: named(tailStatement(readings, FEW)),
+        many: named(tailStatement(readings, MANY)),
+        heads: named(headsStatement(readings)),
+      };
     }
-    let rows = await this.#ask(this.#made.rows, [snapshot], readRow);
+    const { few, many, heads } = this.#made;
+    let rows = await this.#ask(few, [snapshot], readRow);
+    // Pages cost a statement for a few channels: rows that have gathered in many are read here, as long as they are small.
+    if (rows.length > FEW.rows) rows = await this.#ask(many, [snapshot], readRow);
     // Too many rows: only the heads of their channels are read, and readers load pages.
-    if (rows.length > TAIL_ROWS) rows = await this.#ask(this.#made.heads, [snapshot], readRow);
+    if (rows.length > MANY.rows) rows = await this.#ask(heads, [snapshot], readRow);
     return { rows, failed: [] };
   }
 
@@ -68,7 +76,7 @@ export class TailReads {
    * later statements see beyond it are found again, and a repeated movement has no effect.
    */
   async apart(snapshot: string): Promise<Found> {
-    const rows = await this.#ask(named(tailStatement([])), [snapshot], readRow);
+    const rows = await this.#ask(named(tailStatement([], FEW)), [snapshot], readRow);
     const failed: Stream[] = [];
     for (const reading of this.#health.readings) {
       const found = await this.#alone(reading, snapshot);
@@ -82,8 +90,8 @@ export class TailReads {
     const { stream, texts } = reading;
     const heads = named(headsStatement([reading]));
     try {
-      const rows = await this.#ask(named(tailStatement([reading])), [snapshot], readRow);
-      return rows.length > TAIL_ROWS ? await this.#ask(heads, [snapshot], readRow) : rows;
+      const rows = await this.#ask(named(tailStatement([reading], FEW)), [snapshot], readRow);
+      return rows.length > FEW.rows ? await this.#ask(heads, [snapshot], readRow) : rows;
     } catch (error) {
       if (isGone(error)) throw error;
       // After a timeout, another attempt would take just as long.

@@ -6,7 +6,7 @@ import { Metrics } from '../../server/ground/metrics.js';
 import { systemClock } from '../../server/ports/clock.js';
 import type { Movement, Movements } from '../../server/ports/feed.js';
 import { READ_SETTINGS } from '../../server/postgres/session.js';
-import { MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
+import { FEW, MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
 import { Tail } from '../../server/postgres/tail.js';
 import { runs } from '../property/seed.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
@@ -236,10 +236,10 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
     await tail.read();
     const { rows } = await other.query<{ now: string }>('SELECT pg_current_snapshot()::text AS now');
     await other.query(READ_SETTINGS);
-    const statement = tailStatement(tail.catalog.streams.map((stream) => ({ stream, texts: true }))).replaceAll(
-      '$1',
-      `'${rows[0]?.now}'`,
-    );
+    const statement = tailStatement(
+      tail.catalog.streams.map((stream) => ({ stream, texts: true })),
+      FEW,
+    ).replaceAll('$1', `'${rows[0]?.now}'`);
     const plan = await other.query(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${statement}`);
     // The rows of the transaction fill some 600 blocks of the table, and 200 of the index.
     expect(plan.rows[0]['QUERY PLAN'][0].Plan['Shared Hit Blocks']).toBeLessThan(50);
