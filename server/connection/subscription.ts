@@ -13,8 +13,9 @@ import {
   startAt,
 } from '@rowcast/client/protocol';
 import { Refusal } from '../ground/refusal.js';
-import type { Channel, Reader } from '../hub/channel.js';
+import type { Channel } from '../hub/channel.js';
 import type { Hub } from '../hub/hub.js';
+import type { Reader } from '../hub/reader.js';
 import type { Permit, Principal, Rights } from '../ports/principal.js';
 import { RefusedFrame } from './commands.js';
 

@@ -3,14 +3,15 @@
  * from the table are treated alike. A reader whose next events are not in memory waits for a page, and all readers
  * that need the same rows share one read of the table. Readers are never moved past missing rows without a reset (I2).
  */
-import type { Position, ResetReason } from '@rowcast/client/protocol';
 import type { Logger } from '../ground/logger.js';
 import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
-import type { ChannelState, Feed, Movement, Pages, StoredRow, Withheld } from '../ports/feed.js';
+import type { ChannelState, Feed, Movement, Pages, RunOfRows, StoredRow, Withheld } from '../ports/feed.js';
 import type { PageCache } from './cache.js';
 import { Page, type RangeFrame } from './page.js';
-import { waitAfter } from './waiting.js';
+import { type PageRead, ReadAhead } from './read-ahead.js';
+import type { Reader } from './reader.js';
+import { pause, waitAfter } from './waiting.js';
 
 /** The maximum size of a page, in rows and bytes. */
 export interface PageLimits {
@@ -27,24 +28,10 @@ export interface ChannelContext {
   readonly logger: Logger;
 }
 
-/** A cursor in a channel. The channel calls it when something changes. */
-export interface Reader {
-  /** The seq of the last event that was sent. */
-  readonly after: number;
-  /** New events may be available. */
-  advance(): void;
-  /** The events after `after` cannot be read, or the next one cannot be sent, as `message` explains: continue after `position`. */
-  reset(reason: ResetReason, position: Position, message?: string): void;
-  /** The channel cannot be read at present. */
-  stall(): void;
-  /** The channel can be read. Also called if it could be read all the time. */
-  resume(): void;
-  /** The channel no longer exists. */
-  end(): void;
-}
-
 /** Delay before a read that failed is repeated, in milliseconds. */
 const RETRY = 250;
+
+const NO_PAGE = { to: Number.NaN, rows: 0 };
 
 export class Channel {
   readonly name: string;
@@ -56,6 +43,7 @@ export class Channel {
   /** Incremented whenever a seq may mean another row than before. */
   #numbering = 0;
   #loading = false;
+  readonly #ahead: ReadAhead;
   #closed = false;
   #gone = false;
   #rechecking = false;
@@ -70,6 +58,14 @@ export class Channel {
     this.name = name;
     this.#state = state;
     this.#context = context;
+    this.#ahead = new ReadAhead(
+      context.clock,
+      (after) => this.#readAfter(after),
+      (read, run) => {
+        // What is wrong with a page is found by the reader that wants it.
+        if (run.epoch === this.#state.epoch && run.rows[0]?.seq === read.after + 1) this.#serveFrom(read.after, run);
+      },
+    );
   }
 
   get state(): ChannelState {
@@ -187,24 +183,13 @@ export class Channel {
           this.#stateFailures += 1;
           for (const reader of this.#readers) reader.stall();
         }
-        await this.#pause(wait, (proceed) => {
+        if (this.#closed) break;
+        await pause(this.#context.clock, wait, (proceed) => {
           this.#tryRecheck = proceed;
         });
       }
     }
     this.#rechecking = false;
-  }
-
-  /** Waits for `wait` milliseconds, or until the function that `onProceed` gets is called. */
-  async #pause(wait: number, onProceed: (proceed: () => void) => void): Promise<void> {
-    if (this.#closed) return;
-    await new Promise<void>((resolve) => {
-      const cancel = this.#context.clock.after(wait, resolve);
-      onProceed(() => {
-        cancel();
-        resolve();
-      });
-    });
   }
 
   #resume(): void {
@@ -226,6 +211,7 @@ export class Channel {
 
   #forgetPages(): void {
     this.#numbering += 1;
+    this.#ahead.drop();
     for (const page of this.#pages) this.#context.cache.drop(page);
     this.#pages = [];
   }
@@ -253,12 +239,16 @@ export class Channel {
     return page;
   }
 
-  /** Loads pages, one read at a time, while readers wait. */
+  /** Loads pages while readers wait, and the page after that ahead as long as a reader goes on from page to page. */
   async #load(): Promise<void> {
     this.#loading = true;
+    let last = NO_PAGE;
     while (this.#waiting.size > 0 && !this.#closed) {
       try {
-        await this.#loadAfter(this.#nextWanted());
+        const after = this.#nextWanted();
+        const page = this.#loadAfter(after);
+        if (after === last.to) this.#ahead.begin(after + last.rows);
+        last = await page;
         if (this.#pageFailures > 0) {
           this.#pageFailures = 0;
           this.#resume();
@@ -272,7 +262,8 @@ export class Channel {
           this.#pageFailures += 1;
           for (const reader of this.#waiting) reader.stall();
         }
-        await this.#pause(wait, (proceed) => {
+        if (this.#closed) break;
+        await pause(this.#context.clock, wait, (proceed) => {
           this.#tryLoad = proceed;
         });
       }
@@ -294,24 +285,38 @@ export class Channel {
     return lowest;
   }
 
-  async #loadAfter(after: number): Promise<void> {
-    const { head, epoch } = this.#state;
+  /** Returns how many rows the page had, and the seq of the last one. */
+  async #loadAfter(after: number): Promise<{ to: number; rows: number }> {
+    const { epoch } = this.#state;
     const numbering = this.#numbering;
-    // Up to the next page that is already in memory.
-    const upTo = Math.min(head, (this.#pages.find(({ from }) => from > after + 1)?.from ?? head + 1) - 1);
-    const run = upTo > after ? await this.#context.pages.page(this.name, after, upTo) : { epoch, rows: [] };
-    if (this.#waiting.size === 0) return; // all readers that waited have left
-    if (numbering !== this.#numbering) return; // these rows may belong to the old numbering
-    const [first] = run.rows;
-    if (run.epoch === epoch && run.withheld?.seq === after + 1) return this.#withhold(run.withheld);
-    if (run.epoch !== epoch || (upTo > after && first?.seq !== after + 1)) {
-      return this.#missing(after, first?.seq ?? run.withheld?.seq ?? upTo + 1);
-    }
-    this.#keep(run.rows);
-    const to = run.rows.at(-1)?.seq ?? upTo;
+    const read = this.#ahead.take(after) ?? this.#readAfter(after);
+    const run = read === null ? { epoch, rows: [] } : await read.run;
+    const { upTo } = read ?? { upTo: after };
+    // All readers that waited have left, or these rows may belong to the old numbering.
+    if (this.#waiting.size === 0 || numbering !== this.#numbering) return NO_PAGE;
+    const first = run.rows[0]?.seq;
+    if (run.epoch === epoch && run.withheld?.seq === after + 1) this.#withhold(run.withheld);
+    else if (run.epoch === epoch && (upTo === after || first === after + 1)) {
+      return { to: this.#serveFrom(after, run), rows: run.rows.length };
+    } else await this.#missing(after, first ?? run.withheld?.seq ?? upTo + 1);
+    return NO_PAGE;
+  }
+
+  /** Begins to read the rows after `after`, up to the next page that is in memory. Returns null if there are none. */
+  #readAfter(after: number): PageRead | null {
+    const next = this.#pages.find(({ to }) => to > after)?.from ?? Number.POSITIVE_INFINITY;
+    const upTo = Math.min(this.#state.head, next - 1);
+    return upTo > after ? { after, upTo, run: this.#context.pages.page(this.name, after, upTo) } : null;
+  }
+
+  /** Keeps the rows after `after`, and serves the readers that wait for them. Returns the seq of the last one. */
+  #serveFrom(after: number, { rows }: RunOfRows): number {
+    this.#keep(rows);
+    const to = rows.at(-1)?.seq ?? after;
     for (const reader of [...this.#waiting]) {
-      if (reader.after >= after && (reader.after < to || upTo <= after)) this.#serve(reader);
+      if (reader.after >= after && (reader.after < to || to === after)) this.#serve(reader);
     }
+    return to;
   }
 
   /** The next row cannot be sent: its readers get a reset and continue after it (I2). */

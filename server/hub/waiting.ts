@@ -9,6 +9,17 @@ export function waitAfter(failures: number): number {
   return Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(failures, 10));
 }
 
+/** Waits for `wait` milliseconds, or until the function that `onProceed` gets is called. */
+export function pause(clock: Clock, wait: number, onProceed: (proceed: () => void) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = clock.after(wait, resolve);
+    onProceed(() => {
+      cancel();
+      resolve();
+    });
+  });
+}
+
 interface Line {
   readonly tasks: Set<() => void>;
   failures: number;
