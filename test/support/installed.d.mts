@@ -2,7 +2,9 @@
 export type Program =
   | 'chromium'
   | 'firefox'
+  | 'nats'
   | 'nginx'
+  | 'pgbench'
   | 'pgbouncer'
   | 'postgresql'
   | 'psql'

@@ -6,9 +6,11 @@ const PROGRAMS = {
   chromium: { package: 'chromium', names: ['chromium', 'chromium-browser', 'google-chrome'] },
   firefox: { package: 'firefox-esr', names: ['firefox-esr', 'firefox'] },
   nginx: { package: 'nginx', names: ['nginx'] },
+  nats: { package: 'nats-server', names: ['nats-server'] },
   pgbouncer: { package: 'pgbouncer', names: ['pgbouncer'] },
   // Debian has more of them in its PATH, which choose a version and are no version.
   postgresql: { package: 'postgresql', names: ['pg_basebackup'], folders: postgresFolders() },
+  pgbench: { package: 'postgresql', names: ['pgbench'], folders: postgresFolders() },
   psql: { package: 'postgresql-client', names: ['psql'] },
   openssl: { package: 'openssl', names: ['openssl'] },
   curl: { package: 'curl', names: ['curl'] },
