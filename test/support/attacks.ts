@@ -121,6 +121,7 @@ export async function feel(world: World, end: AbortSignal): Promise<Felt> {
         if (frame.type === 'events') onEvents(frame);
       });
       socket.on('error', reject);
+      socket.on('close', (code) => reject(new Error(`closed with ${code}`)));
       socket.on('unexpected-response', (_, { statusCode }) => {
         felt.refused.push(`upgrade ${statusCode}`);
         reject(new Error('refused'));
