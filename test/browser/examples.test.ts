@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import type { Gateway } from '../../server/gateway.js';
+import { createExecution, createVenture } from '../support/api.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
 import { startTestGateway } from '../support/gateway.js';
 import { blocksOf } from '../support/page.js';
@@ -46,6 +47,16 @@ test('docs/examples/page.html shows the events of an order', async () => {
   await until(async () => ((await page.evaluate(shown)) as string[]).length === 3, { what: 'the event that is new' });
   expect(await page.evaluate(shown)).toEqual(['placed: two coffees', 'paid', 'delivered: still hot']);
   expect(await page.evaluate('document.querySelector("#state").textContent')).toBe('open');
+});
+
+test('docs/examples/plain shows how far an execution is', async () => {
+  const execution = await createExecution(writer, await createVenture(writer, 'ann'));
+  const page = await browser.newPage();
+  await page.goto(`${pages.origin}/examples/plain/?execution=${execution}&gateway=${gateway.url}`);
+  const text = () => page.$eval('#progress', (element) => element.textContent);
+  await until(async () => (await text()) === 'live: 0 %', { what: 'the execution' });
+  await writer.query(`UPDATE agent_executions SET status = 'completed' WHERE execution_id = $1`, [execution]);
+  await until(async () => (await text()) === 'ended: 100 %', { what: 'its end' });
 });
 
 test('events.html of the quick start shows the events, also those without a note', async () => {

@@ -30,6 +30,7 @@ export async function servePages(): Promise<Pages> {
     next();
   });
   app.use(express.static(join(import.meta.dirname, 'pages')));
+  app.use('/examples/plain/node_modules/@rowcast/client/dist/browser', express.static(scripts));
   app.use('/examples', express.static(join(packageRoot(), 'docs/examples')));
   const server = createServer(app);
   server.listen(0, '127.0.0.1');

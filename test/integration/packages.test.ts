@@ -118,7 +118,7 @@ beforeAll(async () => {
     createDatabase(),
   ]);
   apps = await Promise.all(REACTS.map(makeApp));
-  const settings = { DATABASE_URL: database.url, ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'warn' };
+  const settings = { DATABASE_URL: database.url, ROWCAST_PORT: '0', ROWCAST_LOG_LEVEL: 'warn', ROWCAST_WORKERS: '2' };
   gateway = await listening(runProgram(join(service, ROWCAST), ['up', '--no-demo'], settings));
   const writer = await connectWriter(database.url);
   await writer.query(`SELECT rowcast.publish('message:packed', 'greeting', '{"hello":"package"}')`);
@@ -311,6 +311,17 @@ test.each([
 ])('the types compile in %s: strict, exact optional properties, libraries checked', async (_, project, args) => {
   const strict = ['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--target', 'es2022'];
   expect(await run(project(), [tool('tsc'), ...strict, ...args])).toEqual({ code: 0, output: '', errors: '' });
+});
+
+test('each worker serves the page of the gateway', async () => {
+  for (let times = 0; times < 4; times += 1) {
+    // With a connection of its own each request goes to the next worker.
+    const ask = (path: string) =>
+      fetch(`${gateway.url}/${path}`, { headers: { Accept: 'text/html', Connection: 'close' } });
+    const text = await (await ask('e/1')).text();
+    const [, script = ''] = /src="\.\.\/(assets\/[^"]+)"/.exec(text) ?? [];
+    expect([script, (await ask(script)).status]).toEqual([expect.stringMatching(/\.js$/), 200]);
+  }
 });
 
 test('the page of the HTTP API is in the package', async () => {
