@@ -105,7 +105,6 @@ export function createClient(options: ClientOptions & Pick<PollingClientOptions,
   return clientOver((events) => new LazyConnection(() => load(events), events), onState);
 }
 
-/** What reads and writes the frames. */
 /** What reads the frames. */
 export async function jsonOf({ numbers = 'number' }: Pick<ClientOptions, 'numbers'>): Promise<Json> {
   return numbers === 'number' ? JSON : (await import('./ground/lossless.js')).losslessJson(numbers);

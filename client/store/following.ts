@@ -32,8 +32,9 @@ export interface Host {
   readonly leave: number;
   readonly forget: number;
   readonly seconds: Store<number>;
-  readonly heardAt: number | null;
-  readonly closed: boolean;
+  /** When data last arrived, in milliseconds since 1970. */
+  heardAt(): number | null;
+  closed(): boolean;
   /** What was made for a key, until `following` is forgotten. */
   shared(key: string, following: Following<unknown>, make: () => unknown): unknown;
   /** Throws `RowcastError` where the connection has failed for good. */
@@ -165,14 +166,14 @@ export class Following<T> implements Store<Live<T>> {
   }
 
   #attach(): void {
-    if (this.#host.closed) return;
+    if (this.#host.closed()) return;
     this.#cancelTimer();
     this.#tick();
     if (this.#phase !== 'beginning' && this.#phase !== 'following') this.#open();
   }
 
   #detach(): void {
-    if (this.#host.closed) return;
+    if (this.#host.closed()) return;
     this.#tick();
     if (this.#phase === 'failed') this.forgetAfter(this.#host.forget);
     else this.#cancelTimer = this.#host.clock.after(this.#host.leave, () => this.park());
@@ -278,7 +279,7 @@ export class Following<T> implements Store<Live<T>> {
   }
 
   #leaveLive(): void {
-    if (this.#current) this.#asOf = this.#host.heardAt ?? this.#host.clock.now();
+    if (this.#current) this.#asOf = this.#host.heardAt() ?? this.#host.clock.now();
     this.#current = false;
   }
 

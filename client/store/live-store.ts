@@ -98,20 +98,14 @@ export class LiveStore {
     this.#connection = new ConnectionStore(() => seconds, transports);
     this.connection = this.#connection;
     this.polling = new PollingStore(polling, () => this.#renew());
-    const heardAt = () => this.#client?.heardAt ?? null;
-    const isClosed = () => this.#closed;
     this.#host = {
       clock: platform.clock,
       flusher: this.#flusher,
       leave,
       forget,
       seconds,
-      get heardAt() {
-        return heardAt();
-      },
-      get closed() {
-        return isClosed();
-      },
+      heardAt: () => this.#client?.heardAt ?? null,
+      closed: () => this.#closed,
       shared: (key, following, make) => this.#entry(key, () => ({ store: make(), following: () => following })).store,
       subscribe: (channel, options) => this.#subscribe(channel, options),
       opened: (following) => this.#followings.add(following),
