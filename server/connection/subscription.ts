@@ -12,10 +12,12 @@ import {
   type ResetReason,
   startAt,
 } from '@rowcast/client/protocol';
+import { nothing } from '../ground/nothing.js';
 import { Refusal } from '../ground/refusal.js';
 import type { Channel } from '../hub/channel.js';
 import type { Hub } from '../hub/hub.js';
 import type { Reader } from '../hub/reader.js';
+import type { EventsFrame } from '../ports/events-frame.js';
 import type { Permit, Principal, Rights } from '../ports/principal.js';
 import { RefusedFrame } from './commands.js';
 
@@ -32,13 +34,6 @@ export interface Owner {
   ready(subscription: Subscription): void;
   /** Removes the subscription, which has ended. */
   remove(subscription: Subscription): void;
-}
-
-/** Events to send: a frame, and the time for which the first of them has been known, in milliseconds; null in a replay. */
-export interface Taken {
-  readonly data: Buffer;
-  readonly events: number;
-  readonly age: number | null;
 }
 
 /** The requested right of a new principal to the same channel, until it replaces the old right or is discarded. */
@@ -64,11 +59,15 @@ export class Subscription implements Reader {
   #atHead = false;
   /** When the first event that was not sent yet became known, on the monotonic clock; null in a replay, and if there is none. */
   #knownAt: number | null = null;
+  /** For how long the first event of the frame that was taken last has been known, in milliseconds; null in a replay. */
+  age: number | null = null;
+  /** The subscription whose turn to send is after this one. Undefined: this one has no turn. Null: it is the last. */
+  next: Subscription | null | undefined;
   #permit: Permit | null = null;
   #renewal: Renewal | null = null;
   /** Whether the client was notified that the stream cannot be read. */
   #stalled = false;
-  #cancelWait: () => void = () => {};
+  #cancelWait: () => void = nothing;
   /** Why the right was lost while `opening`. */
   #lost: Refusal | null = null;
 
@@ -165,18 +164,17 @@ export class Subscription implements Reader {
   }
 
   /** Returns the next frame to send, and moves the cursor past it. Null if it is not in memory; the channel then loads it. */
-  take(): Taken | null {
+  take(): EventsFrame | null {
     const frame = this.#channel?.next(this.after) ?? null;
     if (frame === null) {
       if (this.#unsent) this.#channel?.want(this);
       return null;
     }
-    const events = frame.to - this.after;
-    const age = this.#knownAt === null ? null : performance.now() - this.#knownAt;
+    this.age = this.#knownAt === null ? null : performance.now() - this.#knownAt;
     this.#after = frame.to;
     this.#atHead = !this.#unsent;
     if (this.#atHead) this.#knownAt = null;
-    return { data: frame.data, events, age };
+    return frame;
   }
 
   advance(): void {

@@ -4,14 +4,17 @@
  * and no more (I6).
  */
 import type { Frame } from '@rowcast/client/protocol';
+import { nothing } from '../ground/nothing.js';
 import { asRefusal, Refusal, StreamUnreadable } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
 import type { Clock } from '../ports/clock.js';
 import type { Positions, Transport } from '../ports/door.js';
+import type { EventsFrame } from '../ports/events-frame.js';
 import type { Principal, Rights } from '../ports/principal.js';
 import type { ParsedCommand } from './commands.js';
 import { type Owner, Subscription } from './subscription.js';
 import { withTimes } from './times.js';
+import { Turns } from './turns.js';
 
 /** The limits of a principal over all its connections. */
 export interface PrincipalLimits {
@@ -51,14 +54,13 @@ export class Subscriptions implements Owner {
   readonly #delivered: SubscriptionsOptions['delivered'];
   readonly #clock: Clock;
   readonly #all = new Map<string, Subscription>();
-  /** The subscriptions with events to send, in the order of their turns. */
-  readonly #ready = new Set<Subscription>();
+  readonly #turns = new Turns();
   #principal: Principal;
   #opening = 0;
   #paused = false;
   /** The user was sent too much lately. */
   #paced = false;
-  #cancelPace = () => {};
+  #cancelPace: () => void = nothing;
   #closed = false;
 
   constructor(
@@ -108,7 +110,7 @@ export class Subscriptions implements Owner {
 
   /** Subscriptions with events that wait until the client reads, or refreshes its token. */
   get stalled(): number {
-    return this.#paused || !this.#transport.writable ? this.#ready.size : 0;
+    return this.#paused || !this.#transport.writable ? this.#turns.size : 0;
   }
 
   /** The position of each subscription after the last event sent, as a `since` to continue from. */
@@ -199,29 +201,30 @@ export class Subscriptions implements Owner {
     for (const subscription of [...this.#all.values()]) subscription.close();
   }
 
-  send(frame: Frame | Buffer): void {
+  send(frame: Frame | EventsFrame): void {
     if (!this.#closed) this.#transport.send(frame);
   }
 
   ready(subscription: Subscription): void {
-    this.#ready.add(subscription);
+    this.#turns.add(subscription);
     this.pump();
   }
 
   /** Sends one frame of each subscription in turn, while the transport is writable. */
   pump(): void {
-    for (const subscription of this.#ready) {
-      if (this.#paused || this.#paced || !this.#transport.writable) return;
-      this.#ready.delete(subscription);
-      const taken = subscription.take();
-      if (taken === null) continue;
-      const { data, events, age } = taken;
-      this.send(this.#times && age !== null ? withTimes(data, age) : data);
-      this.#delivered?.(events, age);
-      if (Buffer.isBuffer(data)) this.#pace(data.length);
+    for (;;) {
+      const subscription = this.#turns.first;
+      if (subscription === null || this.#paused || this.#paced || !this.#transport.writable) return;
+      this.#turns.remove(subscription);
+      const frame = subscription.take();
+      if (frame === null) continue;
+      const { age } = subscription;
+      this.send(this.#times && age !== null ? withTimes(frame, age) : frame);
+      this.#delivered?.(frame.to - frame.from + 1, age);
+      this.#pace(frame.text.length);
       this.#toEnd(subscription);
-      // Added at the end of the set: the loop reaches it again after the others.
-      if (subscription.behind) this.#ready.add(subscription);
+      // Its next turn is after those of the others.
+      if (subscription.behind) this.#turns.add(subscription);
     }
   }
 
@@ -237,7 +240,7 @@ export class Subscriptions implements Owner {
   }
 
   remove(subscription: Subscription): void {
-    this.#ready.delete(subscription);
+    this.#turns.remove(subscription);
     if (this.#all.get(subscription.name) === subscription) this.#all.delete(subscription.name);
   }
 

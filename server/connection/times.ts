@@ -1,6 +1,6 @@
 import type { EventTimes } from '@rowcast/client/protocol';
 import { z } from 'zod';
-import { framed } from '../ports/events-frame.js';
+import { type EventsFrame, framed } from '../ports/events-frame.js';
 
 const rows = z.object({
   events: z.tuple([z.looseObject({ created_at: z.string().optional().catch(undefined) })], z.unknown()),
@@ -10,9 +10,9 @@ const rows = z.object({
  * Adds to a frame when its first event was written, read and sent. `age`: for how long the gateway has known the event, in
  * milliseconds. The frame is parsed, and its bytes are copied: only for clients that ask for it.
  */
-export function withTimes(frame: Buffer, age: number): Buffer {
+export function withTimes(frame: EventsFrame, age: number): EventsFrame {
   const sent = performance.timeOrigin + performance.now();
-  const [{ created_at }] = rows.parse(JSON.parse(frame.toString())).events;
+  const [{ created_at }] = rows.parse(JSON.parse(frame.text.toString())).events;
   const written = created_at === undefined ? Number.NaN : Date.parse(created_at);
   const times: EventTimes = {
     written: Number.isNaN(written) ? null : written,

@@ -1,6 +1,6 @@
 import type { Since } from '@rowcast/client/protocol';
 import type { EventFormat, Place } from '../ports/door.js';
-import { rowsOf } from '../ports/events-frame.js';
+import { EventsFrame, rowsOf } from '../ports/events-frame.js';
 import { formatOffset } from './offset.js';
 import { refusalOf } from './refusal-of.js';
 
@@ -21,7 +21,7 @@ export function eventStream(since: Since, cursor: number, place: Place): EventFo
     return `event: control\ndata:${JSON.stringify(state)}\n\n`;
   };
   return (frame) => {
-    if (Buffer.isBuffer(frame)) {
+    if (frame instanceof EventsFrame) {
       const rows = rowsOf(frame).toString().replace(LINE_BREAK, '\ndata:');
       return { parts: [`event: data\ndata:[${rows}]\n\n`, control()] };
     }

@@ -8,7 +8,7 @@ import { type CacheScope, isNotModified, setCacheControl } from '../http/caching
 import { refuseMethod } from '../http/methods.js';
 import { searchOf } from '../http/request.js';
 import type { ConnectRequest, Door, Place } from '../ports/door.js';
-import { arrayOf, firstSeq } from '../ports/events-frame.js';
+import { arrayOf, EventsFrame } from '../ports/events-frame.js';
 import type { Handler } from '../ports/extension.js';
 import { eventStream } from './event-stream.js';
 import { formatOffset } from './offset.js';
@@ -63,7 +63,7 @@ export function durableStreamRoutes({ door, cache, limit, lifetime = STREAM_LIFE
       if (read.since !== 'now') {
         const fixed = full && events.length > 0 && read.since !== 'start';
         setCacheControl(response, cache, fixed);
-        response.set('ETag', `W/"${events[0] === undefined ? '' : firstSeq(events[0])}:${offset}"`);
+        response.set('ETag', `W/"${events[0]?.from ?? ''}:${offset}"`);
       }
       if (isNotModified(request, response)) return void response.status(304).end();
       response.setHeader('Content-Type', JSON_TYPE).end(arrayOf(events));
@@ -85,7 +85,7 @@ function connectRequest(request: Request, since: Since): ConnectRequest {
 
 interface StreamPage {
   /** Frames of events. */
-  readonly events: readonly Buffer[];
+  readonly events: readonly EventsFrame[];
   /** The offset after the last event. */
   readonly offset: string;
   /** Whether more events are available. */
@@ -101,12 +101,12 @@ async function readPage(
 ): Promise<StreamPage | null> {
   const answer = await door.poll(request, response, { ...connectRequest(request, since), fresh: wait === 0 }, wait);
   if (answer === null) return null;
-  const events: Buffer[] = [];
+  const events: EventsFrame[] = [];
   for (const frame of answer.frames) {
     // For a read from the start a reset is an error only after events, which the reader can then read again.
-    const end = Buffer.isBuffer(frame) ? null : refusalOf(frame, events.length === 0 ? since : null);
+    const end = frame instanceof EventsFrame ? null : refusalOf(frame, events.length === 0 ? since : null);
     if (end !== null) throw end;
-    if (Buffer.isBuffer(frame)) events.push(frame);
+    if (frame instanceof EventsFrame) events.push(frame);
   }
   const [[, position] = ['', '']] = answer.positions;
   return { events, offset: formatOffset(position), full: answer.full };

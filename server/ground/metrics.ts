@@ -1,4 +1,5 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Delays } from './delays.js';
 
 /** The buckets of the time between the tail and the send buffer, in seconds. */
 const DELIVERY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
@@ -31,24 +32,32 @@ export class Metrics {
     'policy_failures_total',
     'Questions whether a principal may read a channel that a policy or guard answered with an error, or too late.',
   );
-  readonly #eventsSent = this.#counter(
-    'events_sent_total',
-    'Events that were passed to a transport, once for each of their readers.',
+  readonly #delivery = new Delays(
+    {
+      name: 'rowcast_delivery_seconds',
+      help: 'From the read of the tail that found an event to its transport, for readers that had everything before it.',
+      buckets: DELIVERY_BUCKETS,
+    },
+    this.registry,
   );
-  readonly #delivery = new Histogram({
-    name: 'rowcast_delivery_seconds',
-    help: 'From the read of the tail that found an event to its transport, for readers that had everything before it.',
-    buckets: DELIVERY_BUCKETS,
-    registers: [this.registry],
-  });
   readonly turnedAway = this.#counter('turned_away_total', 'Connections that were refused with a retry hint.');
   readonly #scrape: () => Promise<string>;
+  /** Events that were sent since the last scrape. */
+  #eventsSent = 0;
   #awakeSince: number | null = null;
   #awakeBefore = 0;
 
   /** `scrape` replaces the metrics of this process, for example by those of all workers. */
   constructor(scrape?: () => Promise<string>) {
     this.#scrape = scrape ?? (() => this.registry.metrics());
+    const eventsSent: Counter = this.#counter(
+      'events_sent_total',
+      'Events that were passed to a transport, once for each of their readers.',
+      () => {
+        eventsSent.inc(this.#eventsSent);
+        this.#eventsSent = 0;
+      },
+    );
     const awake: Counter = this.#counter('awake_seconds_total', 'Seconds in which the gateway was not asleep.', () => {
       awake.reset();
       awake.inc(this.#awakeTime() / 1000);
@@ -74,7 +83,7 @@ export class Metrics {
 
   /** Reports that a reader was sent events, and for how many milliseconds the first of them had been known; null in a replay. */
   delivered(events: number, age: number | null): void {
-    this.#eventsSent.inc(events);
+    this.#eventsSent += events;
     if (age !== null) this.#delivery.observe(age / 1000);
   }
 

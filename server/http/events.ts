@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { type Request, type RequestHandler, type Response, Router } from 'express';
 import { type Door, type PollAnswer, type Positions, textOf } from '../ports/door.js';
+import { EventsFrame } from '../ports/events-frame.js';
 import type { PrincipalOf } from '../ports/principal.js';
 import { bodyReader, type Charge, type Identify } from './body.js';
 import { type CacheScope, isNotModified, setCacheControl } from './caching.js';
@@ -69,7 +70,7 @@ export function eventRoutes(options: EventRoutesOptions): Router {
       const answer = await door.poll(request, response, connect, waitOf(request));
       if (answer === null) return;
       const { frames, positions, full } = answer;
-      const onlyEvents = frames.every((frame) => Buffer.isBuffer(frame));
+      const onlyEvents = frames.every((frame) => frame instanceof EventsFrame);
       setCacheControl(response, cache, onlyEvents && full && sinces.every((since) => since.includes('.')));
       if (onlyEvents && frames.length > 0) response.set('ETag', etagOf(sinces, positions));
       if (frames.length === 0 || singleUse) response.set('Cache-Control', 'no-store');

@@ -4,11 +4,13 @@
  * that need the same rows share one read of the table. Readers are never moved past missing rows without a reset (I2).
  */
 import type { Logger } from '../ground/logger.js';
+import { nothing } from '../ground/nothing.js';
 import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
+import type { EventsFrame } from '../ports/events-frame.js';
 import type { ChannelState, Feed, Movement, Pages, RunOfRows, StoredRow, Withheld } from '../ports/feed.js';
-import type { PageCache } from './cache.js';
-import { Page, type RangeFrame } from './page.js';
+import type { PageCache, PageOwner } from './cache.js';
+import { Page } from './page.js';
 import { type PageRead, ReadAhead } from './read-ahead.js';
 import type { Reader } from './reader.js';
 import { pause, waitAfter } from './waiting.js';
@@ -33,12 +35,14 @@ const RETRY = 250;
 
 const NO_PAGE = { to: Number.NaN, rows: 0 };
 
-export class Channel {
+export class Channel implements PageOwner {
   readonly name: string;
   readonly #context: ChannelContext;
   readonly #readers = new Set<Reader>();
   readonly #waiting = new Set<Reader>();
   #pages: Page[] = [];
+  /** The frame that was sent last. Most readers of a channel stand at the same position, and are sent it one after the other. */
+  #latest: EventsFrame | null = null;
   #state: ChannelState;
   /** Incremented whenever a seq may mean another row than before. */
   #numbering = 0;
@@ -51,8 +55,8 @@ export class Channel {
   /** The number of consecutive reads of the state, and of a page, that failed because of the stream. */
   #stateFailures = 0;
   #pageFailures = 0;
-  #tryLoad: () => void = () => {};
-  #tryRecheck: () => void = () => {};
+  #tryLoad: () => void = nothing;
+  #tryRecheck: () => void = nothing;
 
   constructor(name: string, state: ChannelState, context: ChannelContext) {
     this.name = name;
@@ -114,12 +118,20 @@ export class Channel {
   }
 
   /** Returns the frame of the events after `after`, or null if they are not in memory. */
-  next(after: number): RangeFrame | null {
+  next(after: number): EventsFrame | null {
+    if (this.#latest?.from === after + 1) return this.#latest;
     const page = this.#pages.findLast(({ from }) => from <= after + 1);
     if (page === undefined || page.to <= after) return null;
     const frame = page.frame(after);
-    this.#use(page);
+    this.#context.cache.use(page, this);
+    this.#latest = frame;
     return frame;
+  }
+
+  /** Called by the cache. */
+  forget(page: Page): void {
+    this.#pages = this.#pages.filter((kept) => kept !== page);
+    this.#latest = null;
   }
 
   /** Loads the events after the position of the reader, and then calls its `advance`. */
@@ -203,33 +215,30 @@ export class Channel {
     if (!(error instanceof Unavailable)) this.#context.logger.warn({ channel: this.name, err: error }, message);
   }
 
-  #use(page: Page): void {
-    this.#context.cache.use(page, () => {
-      this.#pages = this.#pages.filter((kept) => kept !== page);
-    });
-  }
-
   #forgetPages(): void {
     this.#numbering += 1;
     this.#ahead.drop();
     for (const page of this.#pages) this.#context.cache.drop(page);
     this.#pages = [];
+    this.#latest = null;
   }
 
   /** Adds consecutive rows to the pages, which stay sorted. Rows that are in memory already are skipped. */
   #keep(rows: readonly StoredRow[]): void {
-    const { limits } = this.#context;
+    const { limits, cache } = this.#context;
     let page: Page | undefined;
+    this.#latest = null;
     for (const row of rows) {
       page ??= this.#pages.findLast(({ from }) => from <= row.seq);
       if (page !== undefined && row.seq <= page.to) continue;
       const follows = page !== undefined && page.to + 1 === row.seq;
       if (page === undefined || !follows || page.rows >= limits.rows || page.rowBytes >= limits.bytes) {
+        if (page !== undefined) cache.use(page, this);
         page = this.#insert(row.seq);
       }
       page.append(row);
-      this.#use(page);
     }
+    if (page !== undefined) cache.use(page, this);
   }
 
   #insert(from: number): Page {

@@ -1,11 +1,5 @@
-import { eventsFrame } from '../ports/events-frame.js';
+import { type EventsFrame, eventsFrame } from '../ports/events-frame.js';
 import type { StoredRow } from '../ports/feed.js';
-
-/** A frame of events, encoded once for all readers at the same position. `to` is the seq of its last event. */
-export interface RangeFrame {
-  readonly to: number;
-  readonly data: Buffer;
-}
 
 /** Frames cached per page. The readers of a channel have few different positions. */
 const FRAMES = 4;
@@ -15,7 +9,7 @@ export class Page {
   readonly from: number;
   readonly #channel: string;
   readonly #rows: string[] = [];
-  readonly #frames = new Map<number, RangeFrame>();
+  readonly #frames = new Map<number, EventsFrame>();
   #rowBytes = 0;
   #frameBytes = 0;
 
@@ -54,18 +48,18 @@ export class Page {
   }
 
   /** Returns the frame of all rows after `after`, which must be from `from - 1` to `to - 1`. */
-  frame(after: number): RangeFrame {
+  frame(after: number): EventsFrame {
     const made = this.#frames.get(after);
     if (made !== undefined) return made;
     const rows = this.#rows.slice(after + 1 - this.from);
-    const frame = { to: this.to, data: eventsFrame(this.#channel, after + 1, rows) };
+    const frame = eventsFrame(this.#channel, after + 1, rows);
     const oldest = this.#frames.size < FRAMES ? undefined : this.#frames.entries().next().value;
     if (oldest !== undefined) {
       this.#frames.delete(oldest[0]);
-      this.#frameBytes -= oldest[1].data.length;
+      this.#frameBytes -= oldest[1].message.length;
     }
     this.#frames.set(after, frame);
-    this.#frameBytes += frame.data.length;
+    this.#frameBytes += frame.message.length;
     return frame;
   }
 }

@@ -6,20 +6,21 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Frame, Since } from '@rowcast/client/protocol';
 import type { Refusal } from '../ground/refusal.js';
+import { EventsFrame } from './events-frame.js';
 import type { Principal } from './principal.js';
 
 /** Carries the frames of one connection to its client. */
 export interface Transport {
   /** False while the send buffer is full. The door calls `drained` of the connection when it is true again. */
   readonly writable: boolean;
-  /** A frame of events is passed as its JSON text, which all readers of the channel share. */
-  send(frame: Frame | Buffer): void;
+  /** A frame of events is shared by all readers of the channel. */
+  send(frame: Frame | EventsFrame): void;
   close(code: number, reason: string): void;
 }
 
 /** The JSON text of a frame. */
-export function textOf(frame: Frame | Buffer): string | Buffer {
-  return Buffer.isBuffer(frame) ? frame : JSON.stringify(frame);
+export function textOf(frame: Frame | EventsFrame): string | Buffer {
+  return frame instanceof EventsFrame ? frame.text : JSON.stringify(frame);
 }
 
 /** Commands for an open event stream, which cannot receive commands itself. The connection is named by its subject and session. */
@@ -50,7 +51,7 @@ export interface Written {
   readonly end?: Refusal;
 }
 
-export type EventFormat = (frame: Frame | Buffer) => Written;
+export type EventFormat = (frame: Frame | EventsFrame) => Written;
 
 /** A request that opens a connection: an event stream or a poll. */
 export interface ConnectRequest {
@@ -68,7 +69,7 @@ export interface ConnectRequest {
 
 /** The frames of one poll. */
 export interface PollAnswer {
-  readonly frames: readonly (Frame | Buffer)[];
+  readonly frames: readonly (Frame | EventsFrame)[];
   readonly positions: Positions;
   /** Whether more events are available than the response could hold. */
   readonly full: boolean;

@@ -7,6 +7,7 @@ import { codeOfClose, type ErrorCode, type Frame, isErrorCode, PROTOCOL } from '
 import type { Connection } from '../connection/connection.js';
 import { Refusal } from '../ground/refusal.js';
 import { type InProcess, type InProcessSubscription, type Transport, textOf } from '../ports/door.js';
+import { EventsFrame } from '../ports/events-frame.js';
 import type { Principal } from '../ports/principal.js';
 
 interface QueuedFrame {
@@ -33,13 +34,14 @@ class InProcessTransport implements Transport {
     return this.#bytes < this.#bufferBytes;
   }
 
-  send(frame: Frame | Buffer): void {
-    if (!Buffer.isBuffer(frame) && frame.type === 'connected') return;
-    if (!Buffer.isBuffer(frame) && frame.type === 'error') {
+  send(frame: Frame | EventsFrame): void {
+    const events = frame instanceof EventsFrame;
+    if (!events && frame.type === 'connected') return;
+    if (!events && frame.type === 'error') {
       this.refused ??= new Refusal(isErrorCode(frame.code) ? frame.code : 'internal', frame.message, frame.retryAfter);
       return;
     }
-    const read = () => (Buffer.isBuffer(frame) ? (JSON.parse(frame.toString()) as Frame) : frame);
+    const read = () => (events ? (JSON.parse(frame.text.toString()) as Frame) : frame);
     this.#queue(Buffer.byteLength(textOf(frame)), () => this.#subscription.onFrame(read()));
   }
 

@@ -16,6 +16,7 @@
 import { codeOfClose, errors, type Frame, isErrorCode } from '@rowcast/client/protocol';
 import { Refusal } from '../ground/refusal.js';
 import type { Transport } from '../ports/door.js';
+import { EventsFrame } from '../ports/events-frame.js';
 
 /** Minimum time for pages to be read from the database, even if the client does not wait, in milliseconds. */
 const LOAD_TIME = 5_000;
@@ -47,7 +48,7 @@ type Phase =
 export type PollPhase = Phase['name'];
 
 export class PollTransport implements Transport {
-  readonly frames: (Frame | Buffer)[] = [];
+  readonly frames: (Frame | EventsFrame)[] = [];
   readonly #bytes: number;
   readonly #wait: number;
   readonly #replies: boolean;
@@ -98,13 +99,14 @@ export class PollTransport implements Transport {
     this.#check();
   }
 
-  send(frame: Frame | Buffer): void {
+  send(frame: Frame | EventsFrame): void {
     // The client cannot send a new token during a poll. It sends it with the next one.
-    if (!Buffer.isBuffer(frame) && frame.type === 'paused') return this.#finish();
-    if (Buffer.isBuffer(frame)) this.#size += frame.length;
+    const events = frame instanceof EventsFrame;
+    if (!events && frame.type === 'paused') return this.#finish();
+    if (events) this.#size += frame.text.length;
     else this.#read(frame);
-    const quiet = !Buffer.isBuffer(frame) && QUIET.has(frame.type);
-    const standing = !Buffer.isBuffer(frame) && STANDING.has(frame.type);
+    const quiet = !events && QUIET.has(frame.type);
+    const standing = !events && STANDING.has(frame.type);
     if (!quiet && !standing) this.#onNews();
     if (!quiet || this.#replies) this.frames.push(frame);
     this.#check();

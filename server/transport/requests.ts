@@ -22,6 +22,7 @@ import type {
   Positions,
   Transport,
 } from '../ports/door.js';
+import { EventsFrame } from '../ports/events-frame.js';
 import { PollTransport } from './poll.js';
 import { resumableFormat, SseTransport } from './sse.js';
 
@@ -133,7 +134,7 @@ export class RequestDoor implements Door {
         const reader = connection.subject || address; // clients without a token have one subject
         connection.gone();
         if (refused !== null) return reject(refused);
-        const bytes = frames.reduce((sum, frame) => sum + (Buffer.isBuffer(frame) ? frame.length : 0), 0);
+        const bytes = frames.reduce((sum, frame) => sum + (frame instanceof EventsFrame ? frame.text.length : 0), 0);
         try {
           delivery.refuse(bytes, reader);
         } catch (error) {

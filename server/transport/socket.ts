@@ -1,20 +1,20 @@
 /**
- * The transport of one WebSocket: the send buffer and its backpressure, the rate limit of what the client sends, and the
+ * The transport of one WebSocket: how its messages are written, the send buffer and its backpressure, the rate limit of what the client sends, and the
  * heartbeat. The gateway stops reading from the socket while the send buffer is full, because replies need room in it,
  * and while the client exceeds its rate: TCP then makes the client wait, which costs the gateway nothing. Until the client is
  * known, no more than one frame is read from it.
  */
 import type { Duplex } from 'node:stream';
 import type { Frame } from '@rowcast/client/protocol';
-import type { WebSocket } from 'ws';
+import { WebSocket } from 'ws';
+import { nothing } from '../ground/nothing.js';
+import { textMessage } from '../ground/text-message.js';
 import { Bucket, type Rate } from '../limits/bucket.js';
 import { type Transport, textOf } from '../ports/door.js';
+import { EventsFrame } from '../ports/events-frame.js';
 
 /** Maximum length of the reason in a close frame (RFC 6455), in bytes. */
 const MAX_REASON = 123;
-
-/** Maximum size of the WebSocket header of a frame from the server, in bytes. */
-const FRAME_HEADER = 10;
 
 /** Maximum size of the WebSocket header of a frame from a client, in bytes. */
 const CLIENT_FRAME_HEADER = 14;
@@ -33,6 +33,9 @@ export interface SocketLimits {
 
 export class SocketTransport implements Transport {
   readonly socket: WebSocket;
+  readonly #raw: Duplex;
+  /** Whether the client has negotiated permessage-deflate. */
+  readonly #compressed: boolean;
   readonly #bufferBytes: number;
   readonly #frames: Bucket;
   readonly #bytes: Bucket;
@@ -44,13 +47,15 @@ export class SocketTransport implements Transport {
   #allowance: number | null;
   /** Heartbeats without a sign of life. */
   #missed = 0;
-  onDrained: () => void = () => {};
+  onDrained: () => void = nothing;
   /** The client has sent more than one frame, and is not known. Reading is paused. */
-  onExcess: () => void = () => {};
+  onExcess: () => void = nothing;
 
   /** `raw` is the TCP or TLS socket below: only there all input can be counted, including empty fragments and pongs. */
   constructor(socket: WebSocket, raw: Duplex, { sendBufferBytes, maxFrameBytes, frames, bytes }: SocketLimits) {
     this.socket = socket;
+    this.#raw = raw;
+    this.#compressed = socket.extensions !== '';
     this.#allowance = maxFrameBytes + CLIENT_FRAME_HEADER;
     this.#bufferBytes = sendBufferBytes;
     this.#frames = new Bucket(frames);
@@ -65,25 +70,20 @@ export class SocketTransport implements Transport {
       // A client that sends pings but does not read gets no pongs, which would accumulate in memory.
       if (this.writable) socket.pong(data, false, () => this.#flushed());
     });
-    socket.on('error', () => {}); // a close event follows
+    socket.on('error', nothing); // a close event follows
     socket.on('close', () => clearTimeout(this.#throttled));
   }
 
   get writable(): boolean {
-    return this.socket.bufferedAmount < this.#bufferBytes;
+    return this.#buffered < this.#bufferBytes;
   }
 
-  send(frame: Frame | Buffer): void {
-    const text = textOf(frame);
-    const bytes = Buffer.byteLength(text) + FRAME_HEADER;
-    // A large row is shared by all its readers. Compressed, it would be a copy for each.
-    const options = { binary: false, compress: bytes <= this.#bufferBytes };
-    // Only a frame that fills the buffer needs the callback, which restarts sending after the drain.
-    if (this.socket.bufferedAmount + bytes < this.#bufferBytes) {
-      this.socket.send(text, options);
-      return;
-    }
-    this.socket.send(text, options, () => this.#flushed());
+  send(frame: Frame | EventsFrame): void {
+    if (this.socket.readyState !== WebSocket.OPEN) return; // nothing may follow a close frame
+    const message = frame instanceof EventsFrame ? frame.message : textMessage(JSON.stringify(frame)).message;
+    if (this.#buffered + message.length < this.#bufferBytes) return this.#write(frame, message);
+    // Only a message that fills the buffer needs the callback, which restarts sending after the drain.
+    this.#write(frame, message, () => this.#flushed());
     if (this.#stalled || this.writable) return;
     this.#stalled = true;
     this.socket.pause();
@@ -128,6 +128,22 @@ export class SocketTransport implements Transport {
     }
     this.#missed += 1;
     this.socket.ping(undefined, false, () => this.#flushed());
+  }
+
+  get #buffered(): number {
+    return this.#compressed ? this.socket.bufferedAmount : this.#raw.writableLength;
+  }
+
+  /**
+   * A message is written to the raw socket: `ws` would make a header for every reader, and write it separately. It is in order with
+   * the pings, pongs and the close frame of `ws`, which writes them there at once, unless it compresses: then messages wait in a
+   * queue of `ws`, and all of them must.
+   */
+  #write(frame: Frame | EventsFrame, message: Buffer, flushed?: () => void): void {
+    if (!this.#compressed) return void this.#raw.write(message, flushed);
+    // A large row is shared by all its readers. Compressed, it would be a copy for each.
+    const compress = message.length <= this.#bufferBytes;
+    this.socket.send(textOf(frame), { binary: false, compress }, flushed);
   }
 
   #use(bytes: number): void {

@@ -7,6 +7,7 @@ import type { ServerResponse } from 'node:http';
 import { codeOfClose, errors, type Frame, isErrorCode } from '@rowcast/client/protocol';
 import { Refusal } from '../ground/refusal.js';
 import { type EventFormat, type Transport, textOf } from '../ports/door.js';
+import { EventsFrame } from '../ports/events-frame.js';
 
 /** Padding that defeats the buffering of proxies and browsers, which may pass on nothing below 2 KiB. */
 const PADDING = `:${' '.repeat(2048)}\n`;
@@ -39,8 +40,8 @@ const STILL: ReadonlySet<Frame['type']> = new Set(['connected', 'pong', 'refresh
 export function resumableFormat(idOf: () => string, channels: number, named: boolean): EventFormat {
   const unanswered = new Set(Array.from({ length: channels }, (_, index) => index + 1));
   return (frame) => {
-    const type = Buffer.isBuffer(frame) ? 'events' : frame.type;
-    const id = Buffer.isBuffer(frame) || !('id' in frame) ? undefined : frame.id;
+    const type = frame instanceof EventsFrame ? 'events' : frame.type;
+    const id = frame instanceof EventsFrame || !('id' in frame) ? undefined : frame.id;
     const own = id === undefined || unanswered.delete(id);
     const end = own ? retryOf(frame, named) : null;
     if (end !== null) return { ...asData({ type: 'error', code: end.code, message: end.message }), end };
@@ -51,8 +52,8 @@ export function resumableFormat(idOf: () => string, channels: number, named: boo
 }
 
 /** The refusal in a frame, if a retry may succeed. */
-function retryOf(frame: Frame | Buffer, named: boolean): Refusal | null {
-  if (Buffer.isBuffer(frame)) return null;
+function retryOf(frame: Frame | EventsFrame, named: boolean): Refusal | null {
+  if (frame instanceof EventsFrame) return null;
   if (frame.type === 'paused' && !named) return new Refusal('token_expired');
   if (frame.type !== 'error' && frame.type !== 'unsubscribed') return null;
   const { code } = frame;
@@ -96,14 +97,14 @@ export class SseTransport implements Transport {
     this.#probe = setTimeout(() => this.beat(), PROBE_AFTER);
   }
 
-  send(frame: Frame | Buffer): void {
+  send(frame: Frame | EventsFrame): void {
     if (this.#ended || this.#response.writableEnded) return;
     const { parts, end } = this.format(frame);
     if (this.#waiting === null) this.#write(parts);
     if (end !== undefined) return this.#end(end);
     if (this.#waiting === null) return;
     this.#waiting.push(parts);
-    if (Buffer.isBuffer(frame)) return;
+    if (frame instanceof EventsFrame) return;
     // After this turn, in which a later frame may still end the stream with an HTTP error.
     if (frame.type === 'subscribed') queueMicrotask(() => this.begin());
     if (frame.type === 'error' && isErrorCode(frame.code)) {

@@ -8,6 +8,7 @@ import type { Frame } from '../../client/protocol/index.js';
 import { type DurableStreamOptions, durableStreamRoutes } from '../../server/durable-streams/routes.js';
 import type { Gateway } from '../../server/gateway.js';
 import type { Refusal } from '../../server/ground/refusal.js';
+import { type EventsFrame, eventsFrame } from '../../server/ports/events-frame.js';
 import { SseTransport } from '../../server/transport/sse.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
@@ -221,9 +222,9 @@ test('an event stream ends after its lifetime, whatever is sent meanwhile, so th
 });
 
 test('I2: a reset between two pages is told also to who reads from the start', async () => {
-  const page = (from: number) => Buffer.from(`{"type":"events","channel":"orders:ann","from":${from},"events":[{}]}`);
+  const page = (from: number) => eventsFrame('orders:ann', from, ['{}']);
   const reset: Frame = { type: 'reset', channel: 'orders:ann', reason: 'pruned', position: 'k3x9.8' };
-  const frames: (Frame | Buffer)[] = [reset, page(9)];
+  const frames: (Frame | EventsFrame)[] = [reset, page(9)];
   const positions = [['orders:ann', 'k3x9.9']] as const;
   const door = { stream: async () => {}, poll: async () => ({ frames, positions, full: false }) };
   const { url, stop } = await startRoutes(door);

@@ -62,7 +62,7 @@ class Follower implements Owner {
   #takeOf(subscription: Subscription): boolean {
     const taken = subscription.take();
     if (taken === null) return false;
-    const { type, channel, from, events } = JSON.parse(taken.data.toString()) as {
+    const { type, channel, from, events } = JSON.parse(taken.text.toString()) as {
       type: string;
       channel: string;
       from: number;

@@ -5,6 +5,7 @@ import type { Link, LinkEvents, Rung, TransportName } from '../../client/transpo
 import { makeLogger } from '../../server/ground/logger.js';
 import type { Clock } from '../../server/ports/clock.js';
 import { type Transport, textOf } from '../../server/ports/door.js';
+import type { EventsFrame } from '../../server/ports/events-frame.js';
 
 /** Lets everything run that waits for nothing but its turn. */
 export function settle(): Promise<void> {
@@ -163,7 +164,7 @@ export class FakeTransport implements Transport {
     return this.waiting < this.bufferBytes;
   }
 
-  send(frame: Frame | Buffer): void {
+  send(frame: Frame | EventsFrame): void {
     const text = textOf(frame).toString();
     if (this.closed !== null) throw new Error(`sent on a closed transport: ${text}`);
     const bytes = Buffer.byteLength(text);

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { EventsFrame } from '../../server/ports/events-frame.js';
 import { type PollPhase, PollTransport } from '../../server/transport/poll.js';
 
 const WAIT = 20_000;
@@ -20,7 +21,7 @@ beforeEach(() => {
 });
 
 const turn = () => Promise.resolve();
-const events = (bytes: number) => transport.send(Buffer.alloc(bytes));
+const events = (bytes: number) => transport.send(new EventsFrame(1, 1, 'x'.repeat(bytes)));
 const subscribed = { type: 'subscribed', id: 2, channel: 'a:1', epoch: 'e', head: 1, floor: 1 } as const;
 
 const LEAD: Record<PollPhase, () => void> = {
@@ -150,7 +151,7 @@ test('without news it is sent when the wait is over, with news as soon as the co
     finished += 1;
   });
   other.send(subscribed);
-  other.send(Buffer.alloc(1));
+  other.send(new EventsFrame(1, 1, 'x'));
   other.answered();
   await turn();
   expect([finished, other.frames.length]).toEqual([2, 1]);

@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from '@jest/globals';
 import type { Frame } from '../../client/protocol/index.js';
 import { Subscriptions } from '../../server/connection/subscriptions.js';
 import { Refusal, Unavailable } from '../../server/ground/refusal.js';
+import type { EventsFrame } from '../../server/ports/events-frame.js';
 import type { Permit, Principal, Rights } from '../../server/ports/principal.js';
 import { World } from '../property/clients.js';
 import { settle } from '../support/fakes.js';
@@ -50,8 +51,8 @@ beforeEach(async () => {
   sent = [];
   const transport = {
     writable: true,
-    send(frame: Frame | Buffer) {
-      if (!Buffer.isBuffer(frame) && 'channel' in frame) sent.push(`${frame.channel} ${frame.type}`);
+    send(frame: Frame | EventsFrame) {
+      if ('channel' in frame) sent.push(`${frame.channel} ${frame.type}`);
     },
   };
   subscriptions = new Subscriptions(principal('old'), {

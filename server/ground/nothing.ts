@@ -1,0 +1,2 @@
+/** Does nothing: what there is to cancel before anything was started. Shared, because every connection has some of these. */
+export const nothing = (): void => {};
