@@ -2,6 +2,7 @@
  * One cached access decision: whether one principal may read one channel, and the holders that rely on it. It asks the
  * database at most once at a time, and notifies every holder when the decision becomes no. Used by `Access` only.
  */
+import { nothing } from '../ground/nothing.js';
 import { Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { AccessQuestion, Authorizer, OnLost } from '../ports/principal.js';
@@ -24,7 +25,7 @@ export class Decision {
   /** Whether access has changed since the pending question was sent. */
   #invalidated = false;
   #asking: Promise<void> | null = null;
-  #cancelRetry: () => void = () => {};
+  #cancelRetry: () => void = nothing;
 
   constructor(question: AccessQuestion, authorizer: Authorizer, clock: Clock, maxAge: number) {
     this.question = question;

@@ -5,6 +5,7 @@
  */
 import { type ErrorCode, errors, type Frame, isErrorCode, type Limits, PROTOCOL } from '@rowcast/client/protocol';
 import type { Logger } from '../ground/logger.js';
+import { nothing } from '../ground/nothing.js';
 import { asRefusal, Refusal } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
 import type { Clock } from '../ports/clock.js';
@@ -46,13 +47,15 @@ const TOO_LARGE = 1009;
 /** The number of malformed frames after which the connection is closed: the client is broken, or hostile. */
 const MAX_REFUSED = 100;
 
+const SETTLED = Promise.resolve();
+
 export class Connection {
   readonly #options: ConnectionOptions;
   /** Null until the client is authenticated. */
   #principal: Principal | null = null;
   #subscriptions: Subscriptions | null = null;
   #connecting = false;
-  #refreshing: Promise<void> = Promise.resolve();
+  #refreshing = SETTLED;
   #closed = false;
   #refused = 0;
   #cancelTimer: () => void;
@@ -256,6 +259,7 @@ export class Connection {
   #setPrincipal(principal: Principal): boolean {
     this.#principal = principal;
     this.#cancelTimer();
+    this.#cancelTimer = nothing; // a timer that was cancelled stays in memory as long as this refers to it
     const { expiresAt } = principal;
     if (expiresAt === null) return true;
     const left = expiresAt - this.#options.clock.now();

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { type Request, type RequestHandler, type Response, Router } from 'express';
-import { type Door, type PollAnswer, type Positions, textOf } from '../ports/door.js';
+import { type ConnectRequest, type Door, type PollAnswer, type Positions, textOf } from '../ports/door.js';
 import { EventsFrame } from '../ports/events-frame.js';
 import type { PrincipalOf } from '../ports/principal.js';
 import { bodyReader, type Charge, type Identify } from './body.js';
@@ -39,6 +39,11 @@ export function eventRoutes(options: EventRoutesOptions): Router {
   const most = 2 * maxSubscriptions + 1;
   const bodyOf = bodyReader({ maxBytes: BODY_FRAMES * maxFrameBytes, unreadable: 'invalid_frame', charge });
   const router = Router();
+  const stream = async (request: Request, response: Response, connect: ConnectRequest) => {
+    await door.stream(request, response, connect);
+    // The request lives as long as the stream, and with it the state of the router, which is of no more use.
+    request.next = undefined;
+  };
   const send = async (request: Request, response: Response, answer: Pick<PollAnswer, 'frames' | 'positions'>) => {
     const text = asJson(answer);
     response.type('application/json');
@@ -52,11 +57,11 @@ export function eventRoutes(options: EventRoutesOptions): Router {
     .get(async (request, response) => {
       // The header, which EventSource sends when it reconnects, is newer than the parameter in the URL of the page.
       const lastEventId = request.get('Last-Event-ID') || searchOf(request).get('lastEventId');
-      await door.stream(request, response, commandsInQuery(request, ['session', 'lastEventId'], lastEventId));
+      await stream(request, response, commandsInQuery(request, ['session', 'lastEventId'], lastEventId));
     })
     .post(limit, async (request, response) => {
       const body = await bodyOf(request, identify);
-      await door.stream(request, response, commandsInBody(body, request, ['session'], most));
+      await stream(request, response, commandsInBody(body, request, ['session'], most));
     })
     .all(REFUSED);
 

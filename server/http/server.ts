@@ -3,7 +3,7 @@
  * connections), refuses malformed requests with an error of the table, and stops gracefully: requests that it has
  * received are answered, new ones are refused. It owns all sockets until a response is `admitted` or a socket is upgraded.
  */
-import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
+import { createServer, IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import { bareAnswer, Refusal } from '../ground/refusal.js';
 import { PlainSockets } from './plain-sockets.js';
@@ -32,9 +32,14 @@ export interface HttpServer {
   stop(timeout: number): Promise<void>;
 }
 
+/** An Express application: a listener, and the prototypes that it gives to requests and responses. */
+export type App = RequestListener & { readonly request: object; readonly response: object };
+
 /** `requestTimeout`: how long a client may take to send a request with its headers and body, in milliseconds. */
-export function makeServer(app: RequestListener, requestTimeout: number): HttpServer {
+export function makeServer(app: App, requestTimeout: number): HttpServer {
   const options = {
+    IncomingMessage: withPrototype(IncomingMessage, app.request),
+    ServerResponse: withPrototype(ServerResponse, app.response),
     maxHeaderSize: MAX_HEADERS,
     keepAliveTimeout: KEEP_ALIVE,
     requestTimeout,
@@ -54,17 +59,18 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
   const open = new Set<ServerResponse>();
   server.on('connection', (socket) => {
     plain.add(socket);
-    socket.once('close', () => plain.delete(socket));
+    socket.on('close', () => plain.delete(socket)); // `on` where it comes once: `once` would make four objects for each client
   });
   server.prependListener('request', (request, response) => {
     const { socket } = request;
     open.add(response);
     endWithSocket(socket, response);
-    response.once('finish', () => request.complete || outlive(request));
+    response.on('finish', () => request.complete || outlive(request));
     // Admitted as a client, it is not counted until the response has ended.
-    response.once('admitted', () => plain.delete(socket));
+    response.on('admitted', () => plain.delete(socket));
     response.once('close', () => {
       open.delete(response);
+      unanswered.get(socket)?.delete(response);
       if (!socket.destroyed) plain.add(socket);
     });
   });
@@ -96,6 +102,18 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
     server.closeAllConnections();
   };
   return { server, stop };
+}
+
+/**
+ * Returns a class whose instances have the prototype that Express gives to each request and response. It changes nothing then: V8
+ * makes a hidden class of its own, of more than a kilobyte, for every object whose prototype is changed.
+ */
+function withPrototype<Base extends abstract new (...args: never) => object>(base: Base, prototype: object): Base {
+  function Made(...args: unknown[]) {
+    return Reflect.construct(base, args, Made);
+  }
+  Made.prototype = prototype;
+  return Made as unknown as Base;
 }
 
 function hasTooManyHeaders({ rawHeaders }: IncomingMessage): boolean {
@@ -160,7 +178,7 @@ function endWithSocket(socket: Socket, response: ServerResponse): void {
   const responses = unanswered.get(socket) ?? new Set();
   if (!unanswered.has(socket)) {
     unanswered.set(socket, responses);
-    socket.once('close', () => {
+    socket.on('close', () => {
       for (const queued of responses) {
         if (queued.socket !== null) continue;
         queued.destroyed = true;
@@ -169,7 +187,6 @@ function endWithSocket(socket: Socket, response: ServerResponse): void {
     });
   }
   responses.add(response);
-  response.once('close', () => responses.delete(response));
 }
 
 /** Ignores an Upgrade header for anything but WebSocket: clients that offer HTTP/2 continue with HTTP/1.1. */

@@ -93,16 +93,18 @@ export class RequestDoor implements Door {
     const { addresses, sendBufferBytes, heartbeat } = this.#options;
     const transport = new SseTransport(response, sendBufferBytes);
     try {
-      this.#admit(request, response, (address) => addresses.enter(address));
-      const connection = this.#connect(connect, request, response, transport, heartbeat);
+      const address = this.#admit(request, response, (address) => addresses.enter(address));
+      const connection = this.#connect(connect, request, response, { transport, heartbeat, address }, () => {
+        this.#streams.delete(transport);
+        transport.gone();
+      });
+      this.#streams.add(transport);
       transport.onDrained = () => connection.drained();
       if (connect.format !== undefined) transport.format = connect.format(connection);
       else if (!connect.replies) {
         const named = connect.session !== undefined;
         transport.format = resumableFormat(() => idOf(connection.positions()), connect.commands.length - 1, named);
       }
-      this.#streams.add(transport);
-      response.once('close', () => this.#streams.delete(transport));
       if (connect.replies) transport.begin();
       await this.#runCommands(connection, connect);
       // Authentication failed after the stream had begun: the client can only open a new one.
@@ -143,12 +145,12 @@ export class RequestDoor implements Door {
         delivery.give(response, bytes, reader);
         resolve({ frames, positions, full: !writable || behind });
       });
-      const connection = this.#connect(connect, request, response, transport, Math.max(heartbeat, POLL_BEATS * wait));
-      transport.behind = () => connection.behind;
-      response.once('close', () => {
+      const beats = { transport, heartbeat: Math.max(heartbeat, POLL_BEATS * wait), address };
+      const connection = this.#connect(connect, request, response, beats, () => {
         transport.gone();
         resolve(null);
       });
+      transport.behind = () => connection.behind;
       this.#runCommands(connection, connect).then(() => transport.answered(), reject);
     });
   }
@@ -200,7 +202,6 @@ export class RequestDoor implements Door {
       metrics.turnedAway.inc();
       throw new Refusal(rejection.code, undefined, rejection.retryAfter);
     }
-    response.once('close', () => addresses.leave(address));
     response.emit('admitted');
     return address;
   }
@@ -209,14 +210,19 @@ export class RequestDoor implements Door {
     { session = randomUUID(), fresh = false, replies }: ConnectRequest,
     request: IncomingMessage,
     response: ServerResponse,
-    transport: Transport,
-    heartbeat: number,
+    { transport, heartbeat, address }: { transport: Transport; heartbeat: number; address: string },
+    gone: () => void,
   ): Connection {
     const connection = this.#options.connect(session, transport, request, { heartbeat, fresh, waits: !replies });
     this.#open.set(connection, response);
+    // One listener for everything: each would take memory as long as the stream is open.
     response.once('close', () => {
+      this.#options.addresses.leave(address);
       this.#open.delete(connection);
       connection.gone();
+      const name = nameOf(connection.subject ?? '', connection.id);
+      if (this.#sessions.get(name)?.connection === connection) this.#sessions.delete(name);
+      gone();
     });
     return connection;
   }
@@ -238,10 +244,7 @@ export class RequestDoor implements Door {
 
   /** Assigns a name to a connection. A client that reconnects takes it over from its old connection, which may not be known to be dead yet. */
   #claim(connection: Connection, name: string, claimedAt: number): void {
-    this.#sessions.set(name, { connection, claimedAt });
-    this.#open.get(connection)?.once('close', () => {
-      if (this.#sessions.get(name)?.connection === connection) this.#sessions.delete(name);
-    });
+    if (this.#open.has(connection)) this.#sessions.set(name, { connection, claimedAt });
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import { codeOfClose, errors, type Frame, isErrorCode } from '@rowcast/client/protocol';
+import { nothing } from '../ground/nothing.js';
 import { Refusal } from '../ground/refusal.js';
 import { type EventFormat, type Transport, textOf } from '../ports/door.js';
 import { EventsFrame } from '../ports/events-frame.js';
@@ -70,12 +71,11 @@ export class SseTransport implements Transport {
   /** The first command that was refused before the stream began. */
   refused: Refusal | null = null;
   format: EventFormat = asData;
-  onDrained: () => void = () => {};
+  onDrained: () => void = nothing;
 
   constructor(response: ServerResponse, bufferBytes: number) {
     this.#response = response;
     this.#bufferBytes = bufferBytes;
-    response.once('close', () => clearTimeout(this.#probe));
   }
 
   get begun(): boolean {
@@ -91,10 +91,22 @@ export class SseTransport implements Transport {
     if (this.#waiting === null || this.#ended) return;
     const waiting = this.#waiting;
     this.#waiting = null;
+    this.#response.cork();
     this.#response.writeHead(200, HEADERS);
+    // Sent by itself, the header becomes one string. Otherwise Node would keep the dozens of pieces that it was put together from.
+    this.#response.flushHeaders();
     this.#write([PADDING, `retry: ${Math.ceil(retry)}\n\n`]);
     for (const event of waiting) this.#write(event);
-    this.#probe = setTimeout(() => this.beat(), PROBE_AFTER);
+    this.#response.uncork();
+    this.#probe = setTimeout(() => {
+      this.#probe = undefined;
+      this.beat();
+    }, PROBE_AFTER);
+  }
+
+  /** The response has closed. */
+  gone(): void {
+    clearTimeout(this.#probe);
   }
 
   send(frame: Frame | EventsFrame): void {

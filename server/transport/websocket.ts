@@ -145,10 +145,11 @@ export class WebSocketDoor {
     const address = clientAddress(request, trustedProxies);
     const rejection = addresses.enter(address);
     if (rejection === null) {
-      socket.once('close', () => addresses.leave(address));
-      return this.#sockets.handleUpgrade(request, socket, head, (webSocket) =>
-        this.#accept(webSocket, socket, request),
-      );
+      this.#leaveWith(socket, address);
+      return this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
+        const transport = new SocketTransport(webSocket, socket, this.#limits);
+        this.#serve(transport, this.#options.connect(randomUUID(), transport, request));
+      });
     }
     this.#log(address, rejection, request);
     // Beyond this rate it is too expensive to accept each client only to send it the reason.
@@ -156,6 +157,11 @@ export class WebSocketDoor {
       return refuse(socket, '429 Too Many Requests', new Refusal(rejection.code, undefined, rejection.retryAfter));
     }
     this.#rejecting.handleUpgrade(request, socket, head, (webSocket) => this.#reject(webSocket, socket, rejection));
+  }
+
+  /** A method of its own: the listener lives as long as the socket, and would keep all variables of a caller in memory, such as the request. */
+  #leaveWith(socket: Duplex, address: string): void {
+    socket.on('close', () => this.#options.addresses.leave(address));
   }
 
   #refusal({ url, headers }: IncomingMessage): [status: string, refusal: Refusal] | null {
@@ -188,10 +194,8 @@ export class WebSocketDoor {
     transport.close(close, meaning);
   }
 
-  #accept(webSocket: WebSocket, socket: Duplex, request: IncomingMessage): void {
-    const { maxFrameBytes, connect } = this.#options;
-    const transport = new SocketTransport(webSocket, socket, this.#limits);
-    const connection = connect(randomUUID(), transport, request);
+  #serve(transport: SocketTransport, connection: Connection): void {
+    const { socket: webSocket } = transport;
     this.#open.set(transport, connection);
     this.#addUnknown(transport, connection);
     transport.onDrained = () => connection.drained();
@@ -204,7 +208,7 @@ export class WebSocketDoor {
     webSocket.on('message', async (data: Buffer, isBinary: boolean) => {
       transport.alive();
       if (isBinary) return connection.binary();
-      if (data.length > maxFrameBytes) return connection.tooLarge();
+      if (data.length > this.#options.maxFrameBytes) return connection.tooLarge();
       await connection.receive(data.toString());
       if (connection.subject !== null && this.#unknown.delete(transport)) transport.known();
     });
