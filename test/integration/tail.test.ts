@@ -6,7 +6,7 @@ import { Metrics } from '../../server/ground/metrics.js';
 import { systemClock } from '../../server/ports/clock.js';
 import type { Movement, Movements } from '../../server/ports/feed.js';
 import { READ_SETTINGS } from '../../server/postgres/session.js';
-import { FEW, MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
+import { FEW, MANY, MOVED_CHANNELS, tailStatement } from '../../server/postgres/statements.js';
 import { Tail } from '../../server/postgres/tail.js';
 import { runs } from '../property/seed.js';
 import { clusters, createDatabase, type TestDatabase } from '../support/database.js';
@@ -199,6 +199,26 @@ describe.each(clusters())('the tail on PostgreSQL $version', (cluster) => {
       await hurried.stop();
     }
     await tail.read();
+  });
+
+  test.each([
+    { rows: 600, large: false, carried: 1 },
+    { rows: 600, large: true, carried: 0 },
+    { rows: MANY.rows + 1, large: false, carried: 0 },
+  ])('I9: $rows rows in as many channels, large: $large', async ({ rows, large, carried }) => {
+    const state = await tail.open('message:crowd 1');
+    await tail.read();
+    movements.length = 0;
+    await reader.query(
+      `INSERT INTO rowcast.messages (key, event_type, data) SELECT 'crowd ' || k, 'log', CASE WHEN k = 1 AND $2 THEN
+         (SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 300) i) END FROM generate_series(1, $1::int) k`,
+      [rows, large],
+    );
+    await tail.read();
+    const head = (state?.head ?? 0) + 1;
+    expect(movements).toMatchObject([{ channel: 'message:crowd 1', head }]);
+    expect(movements[0]?.rows.map(({ seq }) => seq)).toEqual(Array(carried).fill(head));
+    tail.leave('message:crowd 1');
   });
 
   test('only the channels that are open are reported, from the call of `open` on until `leave`', async () => {

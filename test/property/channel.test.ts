@@ -53,6 +53,26 @@ describe('rows are read once for all who need them', () => {
     expect(world.log.asked).toHaveLength(2);
   });
 
+  test('the next page is read while a reader is sent the one before, if it goes on from page to page', async () => {
+    const world = new World(rows, { ...roomy, prompt: false });
+    const reader = world.join(0);
+    await settle();
+    await world.clock.turn(1);
+    expect(world.log.asked).toEqual(['0..100']);
+    world.log.answerPage();
+    await settle();
+    await world.clock.turn(1);
+    expect(world.log.asked).toEqual(['0..100', '10..100', '20..100']);
+    world.log.answerPage(1);
+    await settle();
+    expect(reader.place).toBe(10);
+    world.log.answerPage();
+    await settle();
+    expect(reader.place).toBe(30);
+    await world.calm();
+    expect([reader.place, world.log.asked.length]).toEqual([rows, 10]);
+  });
+
   test('rows that a movement carried are never read from the table, and encoded once', async () => {
     const world = new World(rows, roomy);
     const readers = Array.from({ length: 20 }, () => world.join(rows));
@@ -212,6 +232,33 @@ test('I1 I2: a page of the lost timeline is not handed out, and nobody is sent b
     await world.calm();
     expect([reader.place, world.channel.state.head]).toEqual([8, 8]);
   }
+});
+
+test('I1 I2: nor is one that was read ahead', async () => {
+  const world = new World(20, { prompt: false });
+  const reader = world.join(0);
+  await settle();
+  world.log.answerPage();
+  await settle();
+  await world.clock.turn(1);
+  expect(world.log.asked).toHaveLength(3);
+  world.log.look(1); // the old server has answered, but the answer is still on its way
+  world.log.failOver(NAME, reader.place);
+  world.channel.recheck();
+  await settle();
+  world.log.answerOpen();
+  await settle();
+  world.log.write(NAME, 9, 1);
+  world.readTail(0);
+  world.log.answerPage(1);
+  await settle();
+  await world.calm();
+  expect(reader.place).toBe(world.channel.state.head);
+  const { from, events } = JSON.parse(world.channel.next(8)?.data.toString() ?? '') as {
+    from: number;
+    events: object[];
+  };
+  expect([from, events.every((event) => 'pad' in event)]).toEqual([9, true]);
 });
 
 describe('I7: a channel that was closed while a page was on its way', () => {
