@@ -7,12 +7,13 @@ export {
   type Progress,
 } from '@rowcast/client/progress';
 export { AgentError, type AgentFunction, type AgentTask } from './engine/attempt.js';
+export type { Bell } from './engine/carrier.js';
 export { Engine, type EngineOptions, type Started } from './engine/engine.js';
 export { PlanInvalid } from './engine/graph.js';
 export type { ItemInput, PlanInput, PlannedTask, RuleInput, TaskInput } from './engine/plan.js';
 export { DEFAULT_RULES, type Propagated, type Propagation, propagate, type RuleOutcome } from './engine/propagate.js';
 export type { Review } from './engine/review.js';
-export { type Agent, AgentWorker, type Bell, type WorkerOptions } from './engine/worker.js';
+export { type Agent, AgentWorker, type WorkerOptions } from './engine/worker.js';
 export type { WrittenExecution } from './executions/rules/execution-rows.js';
 export type { Appended, Recorded } from './executions/rules/execution-writes.js';
 export { Executions } from './executions/rules/executions.js';

@@ -64,9 +64,10 @@ export type AgentFunction = (task: AgentTask) => Promise<unknown> | unknown;
 
 export interface AttemptOptions {
   readonly leases: Leases;
-  readonly worker: string;
   readonly logger: Logger;
   readonly run: AgentFunction;
+  /** Reports that the task is done. Resolves to the next one, if that was handed over. */
+  readonly complete: (task: ClaimedTask, output: unknown, usage: Report['usage']) => Promise<ClaimedTask | null>;
 }
 
 /** The part of a lease after which the next heartbeat is sent. */
@@ -154,13 +155,8 @@ export class Attempt {
   }
 
   async #report(outcome: { output: unknown } | { error: unknown }): Promise<ClaimedTask | null> {
-    const { leases, worker } = this.#options;
-    if ('output' in outcome) {
-      const { next } = await this.#reporting(() =>
-        leases.completeAndClaim(this.task, worker, outcome.output, this.#usage),
-      );
-      return next;
-    }
+    const { leases, complete } = this.#options;
+    if ('output' in outcome) return this.#reporting(() => complete(this.task, outcome.output, this.#usage));
     const { error } = outcome;
     await this.#reporting<unknown>(() =>
       error instanceof Waits

@@ -64,6 +64,17 @@ export class Leases {
     return this.#calls.call('worker_seen($1, $2, $3, $4)', [worker, types, slots, version], nothing);
   }
 
+  /** Says what a worker gets from which carrier: its slots by agent type. */
+  carries(worker: string, carrier: string, slots: ReadonlyMap<string, number>): Promise<unknown> {
+    const values = [worker, carrier, json(Object.fromEntries(slots))];
+    return this.#calls.call('worker_carries($1, $2, $3)', values, nothing);
+  }
+
+  /** Begins an attempt that a carrier has brought: null if it has begun already, or may not begin. */
+  begin(taskId: string, attempt: number, worker: string): Promise<ClaimedTask | null> {
+    return this.#calls.call('begin_task($1, $2, $3)', [taskId, attempt, worker], claimedTask.nullable());
+  }
+
   claim(worker: string, types: readonly string[]): Promise<ClaimedTask | null> {
     return this.#calls.call('claim_task($1, $2)', [worker, types], claimedTask.nullable());
   }

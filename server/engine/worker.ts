@@ -1,24 +1,20 @@
 /**
- * Runs agents: claims tasks while it has free slots, and calls the agent of each. In the process of a gateway it is woken by
- * the rows that the gateway reads; elsewhere it asks every 20 ms while there is work, and ever less often while there is none.
+ * Runs agents: a carrier brings it tasks, and it calls the agent of each. Without one it claims them. It says that it is
+ * alive, and aborts the agents whose lease is over.
  */
 import { hostname } from 'node:os';
+import { retrying } from '../executions/rules/retrying.js';
 import { type Logger, makeLogger } from '../ground/logger.js';
-import { Unavailable } from '../ground/refusal.js';
 import type { Database } from '../ports/database.js';
-import { type AgentFunction, Attempt } from './attempt.js';
+import { type AgentFunction, Attempt, type AttemptOptions } from './attempt.js';
+import type { Bell, Carrier, Consumer } from './carrier.js';
+import { Claims } from './carriers/claims.js';
 import { type ClaimedTask, Leases } from './leases.js';
 
 export interface Agent {
   /** How many tasks of the type run at the same time in this worker. Default: 1. */
   readonly slots?: number;
   readonly run: AgentFunction;
-}
-
-/** A gateway of this process, or the context of an extension. */
-export interface Bell {
-  /** Calls `listener` when rows of a stream have arrived. Returns a function that ends that. */
-  onRows(stream: string, listener: () => void): () => void;
 }
 
 export interface WorkerOptions {
@@ -30,19 +26,25 @@ export interface WorkerOptions {
   readonly version?: string;
   /** Wakes it at once. Without it, it polls. */
   readonly gateway?: Bell;
+  /** Brings its tasks: see `openCarrier`. Without one it claims them. */
+  readonly carrier?: Carrier;
   readonly logger?: Logger;
 }
 
-/** Delays between claims that found nothing, in milliseconds: the first, its factor, and the maximum. */
-const POLL = { first: 20, factor: 1.5, max: 500 };
 /** How often the leases of running tasks are checked, in milliseconds: an agent elsewhere is aborted within that. */
 const CHECK = 500;
 /** The minimum time between two checks that rows have caused, in milliseconds. */
 const CHECK_SOON = 20;
 /** How often it says that it is alive, in milliseconds. */
 const SEEN = 10_000;
-/** How long `stop` lets running tasks go on by default, in milliseconds. */
+/** How long `stop` lets running tasks go on by default, and how long it waits for the carrier then, in milliseconds. */
 const DRAIN = 30_000;
+const GOODBYE = 3_000;
+/**
+ * How what was brought is begun while the database is away: it is not given up, so that a worker that cannot reach the
+ * database keeps its slots busy and takes nothing more that others could begin.
+ */
+const BEGIN = { retries: Number.POSITIVE_INFINITY, base: 100, cap: 1_000 };
 
 type State = 'new' | 'running' | 'stopping' | 'stopped';
 
@@ -51,24 +53,33 @@ export class AgentWorker {
   readonly #leases: Leases;
   readonly #options: WorkerOptions;
   readonly #logger: Logger;
+  readonly #carrier: Carrier;
+  readonly #slots: ReadonlyMap<string, number>;
   /** new → running → stopping → stopped */
   #state: State = 'new';
-  readonly #running = new Map<Attempt, Promise<void>>();
-  readonly #used = new Map<string, number>();
-  #hunting: Promise<void> = Promise.resolve();
-  /** Ends the pause of the hunt. */
-  #wake: (() => void) | undefined;
-  #rung = false;
+  readonly #stopping = new AbortController();
+  readonly #running = new Map<Attempt, Promise<ClaimedTask | null>>();
+  /** Resolves when the worker waits for no agent any more. */
+  readonly #left: Promise<null>;
+  #leave: () => void = () => {};
+  #stopped: Promise<void> | undefined;
+  #consumer: Consumer | undefined;
   #silence: (() => void) | undefined;
   readonly #timers: NodeJS.Timeout[] = [];
   #checking = false;
   #checkSoon: NodeJS.Timeout | undefined;
 
   constructor(database: Database, options: WorkerOptions) {
-    this.name = options.name ?? `${hostname().slice(0, 100)}-${crypto.randomUUID().slice(0, 8)}`;
+    const { agents, carrier, gateway: bell, logger = makeLogger('warn'), name } = options;
+    this.name = name ?? `${hostname().slice(0, 100)}-${crypto.randomUUID().slice(0, 8)}`;
     this.#leases = new Leases(database);
     this.#options = options;
-    this.#logger = options.logger ?? makeLogger('warn');
+    this.#logger = logger;
+    this.#carrier = carrier ?? new Claims({ leases: this.#leases, bell, logger });
+    this.#slots = new Map(Object.entries(agents).map(([type, { slots = 1 }]) => [type, slots]));
+    this.#left = new Promise((resolve) => {
+      this.#leave = () => resolve(null);
+    });
   }
 
   /** The number of tasks that run here now. */
@@ -76,13 +87,12 @@ export class AgentWorker {
     return this.#running.size;
   }
 
-  /** Begins to take tasks. Rejects if the database cannot be reached, or the engine is not installed. */
+  /** Begins to take tasks. Rejects if the database or the carrier cannot be reached, or the engine is not installed. */
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new Error('a worker is started once');
     await this.#seen();
     this.#state = 'running';
     this.#silence = this.#options.gateway?.onRows('execution', () => {
-      this.#ring();
       this.#checkSoon ??= setTimeout(() => {
         this.#checkSoon = undefined;
         void this.#check();
@@ -92,7 +102,17 @@ export class AgentWorker {
       setInterval(() => void this.#seen().catch(() => {}), SEEN),
       setInterval(() => void this.#check(), CHECK),
     );
-    this.#hunting = this.#hunt();
+    try {
+      this.#consumer = await this.#carrier.consume({
+        name: this.name,
+        slots: this.#slots,
+        carry: (taskId, attempt) => this.#carry(taskId, attempt),
+        run: (task) => this.#run(task, (...report) => this.#completeAndClaim(...report)),
+      });
+    } catch (error) {
+      await this.stop({ drain: 0 });
+      throw error;
+    }
   }
 
   /**
@@ -100,99 +120,75 @@ export class AgentWorker {
    * again elsewhere with the same attempt. Call it at SIGTERM.
    */
   async stop({ drain = DRAIN }: { drain?: number } = {}): Promise<void> {
-    if (this.#state === 'stopped') return;
+    if (this.#state === 'new' || this.#state === 'stopped') return;
     this.#state = 'stopping';
-    this.#ring();
-    await this.#hunting;
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, drain);
-    });
-    await Promise.race([patience, Promise.all(this.#running.values())]);
-    clearTimeout(timer);
+    this.#stopping.abort(new Error('the worker stops'));
+    this.#stopped ??= this.#leaveCarrier();
+    await within(drain, Promise.all(this.#running.values()));
     await Promise.all([...this.#running.keys()].map((attempt) => attempt.release()));
+    this.#leave();
+    await within(GOODBYE, this.#stopped);
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#checkSoon);
     this.#silence?.();
     this.#state = 'stopped';
   }
 
-  #seen(): Promise<unknown> {
-    const types = Object.keys(this.#options.agents);
-    const slots = types.reduce((sum, type) => sum + this.#slots(type), 0);
-    return this.#leases.seen(this.name, types, slots, this.#options.version);
+  async #leaveCarrier(): Promise<void> {
+    const said = (error: unknown) => {
+      this.#logger.warn({ err: error, worker: this.name }, 'the carrier could not be left');
+    };
+    // Nothing more is sent to one that stops.
+    const carriesNothing = this.#leases.carries(this.name, this.#carrier.name, new Map());
+    await Promise.all([carriesNothing.catch(said), this.#consumer?.stop().catch(said)]);
   }
 
-  #slots(type: string): number {
-    return this.#options.agents[type]?.slots ?? 1;
+  async #seen(): Promise<void> {
+    const slots = [...this.#slots.values()].reduce((sum, more) => sum + more, 0);
+    await this.#leases.seen(this.name, [...this.#slots.keys()], slots, this.#options.version);
+    if (this.#stopped === undefined) await this.#leases.carries(this.name, this.#carrier.name, this.#slots);
   }
 
-  get #free(): string[] {
-    return Object.keys(this.#options.agents).filter((type) => (this.#used.get(type) ?? 0) < this.#slots(type));
-  }
-
-  #ring(): void {
-    this.#rung = true;
-    this.#wake?.();
-  }
-
-  async #hunt(): Promise<void> {
-    let delay = POLL.first;
-    while (this.#state === 'running') {
-      this.#rung = false;
-      const free = this.#free;
-      const task = free.length === 0 ? null : await this.#claim(free);
-      if (task !== null) {
-        delay = POLL.first;
-        this.#begin(task);
-        continue;
-      }
-      const rung = await this.#pause(free.length === 0 ? undefined : delay);
-      delay = rung ? POLL.first : Math.min(POLL.max, delay * POLL.factor);
-    }
-  }
-
-  /** Resolves after the delay, or when rung: then to true. */
-  #pause(delay: number | undefined): Promise<boolean> {
-    if (this.#rung) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const timer = delay === undefined ? undefined : setTimeout(() => done(false), delay);
-      const done = (rung: boolean) => {
-        clearTimeout(timer);
-        this.#wake = undefined;
-        resolve(rung);
-      };
-      this.#wake = () => done(true);
-    });
-  }
-
-  async #claim(types: readonly string[]): Promise<ClaimedTask | null> {
+  async #carry(taskId: string, attempt: number): Promise<void> {
+    const { signal } = this.#stopping;
     try {
-      return await this.#leases.claim(this.name, types);
+      const begin = () => this.#leases.begin(taskId, attempt, this.name);
+      const task = await retrying(begin, { ...BEGIN, signal });
+      if (task !== null) await this.#run(task, (...report) => this.#complete(...report));
     } catch (error) {
-      // While the database is away, each attempt would say so.
-      const level = error instanceof Unavailable ? 'debug' : 'warn';
-      this.#logger[level]({ err: error, worker: this.name }, 'no task could be claimed');
-      return null;
+      // It is still ready, and is sent again.
+      if (!signal.aborted) this.#logger.warn({ err: error, task: taskId }, 'a task that was brought could not begin');
     }
   }
 
-  #begin(task: ClaimedTask): void {
-    const type = task.agent_type;
-    const run = this.#options.agents[type]?.run;
-    if (run === undefined) throw new Error(`there is no agent ${type}`);
-    this.#used.set(type, (this.#used.get(type) ?? 0) + 1);
-    const attempt = new Attempt(task, { leases: this.#leases, worker: this.name, logger: this.#logger, run });
+  async #complete(...[task, output, usage]: Parameters<AttemptOptions['complete']>): Promise<null> {
+    await this.#leases.complete(task, output, usage);
+    return null;
+  }
+
+  async #completeAndClaim(...[task, output, usage]: Parameters<AttemptOptions['complete']>) {
+    return (await this.#leases.completeAndClaim(task, this.name, output, usage)).next;
+  }
+
+  async #run(task: ClaimedTask, complete: AttemptOptions['complete']): Promise<ClaimedTask | null> {
+    const run = this.#options.agents[task.agent_type]?.run;
+    if (this.#state !== 'running' || run === undefined) return this.#giveBack(task);
+    const attempt = new Attempt(task, { leases: this.#leases, logger: this.#logger, run, complete });
     const ended = async () => {
       const next = await attempt.run();
+      // Before it counts as ended, so that `stop` waits for it.
+      const kept = next === null || this.#state === 'running' ? next : await this.#giveBack(next);
       this.#running.delete(attempt);
-      this.#used.set(type, (this.#used.get(type) ?? 1) - 1);
-      if (next !== null && this.#state === 'running') this.#begin(next);
-      else if (next !== null) await this.#leases.release(next).catch(() => {});
-      // What this one has made ready may be of any type.
-      this.#ring();
+      return kept;
     };
-    this.#running.set(attempt, ended());
+    const running = ended();
+    this.#running.set(attempt, running);
+    return Promise.race([running, this.#left]);
+  }
+
+  async #giveBack(task: ClaimedTask): Promise<null> {
+    await this.#leases.release(task).catch(() => {});
+    return null;
   }
 
   /** Aborts the agents whose lease is over. */
@@ -212,4 +208,14 @@ export class AgentWorker {
       this.#checking = false;
     }
   }
+}
+
+/** Resolves when the work is done, or after so many milliseconds. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([patience, work]);
+  clearTimeout(timer);
 }

@@ -199,8 +199,8 @@ BEGIN
   IF NEW.status = 'running' THEN
     PERFORM rowcast.make_ready(ARRAY(SELECT t.task_id FROM @extschema@.agent_tasks t
       WHERE t.execution_id = NEW.execution_id AND t.status = 'blocked' AND t.waits_for = 0));
-    -- Time in which it was paused does not count as waiting.
-    UPDATE @extschema@.agent_tasks t SET held = false, due_at = clock_timestamp()
+    -- Time in which it was paused does not count as waiting. What a carrier has brought meanwhile was refused.
+    UPDATE @extschema@.agent_tasks t SET held = false, sent_at = NULL, sendings = 0, due_at = clock_timestamp()
         + make_interval(secs => coalesce(t.due_seconds, CASE t.kind WHEN 'agent' THEN y.queue_timeout_seconds END))
       FROM @extschema@.agent_types y
      WHERE t.execution_id = NEW.execution_id AND t.status = 'ready' AND t.held AND y.agent_type = t.agent_type;

@@ -41,7 +41,8 @@ DROP FUNCTION IF EXISTS rowcast.refuse, rowcast.task_event, rowcast.task_message
   rowcast.is_trusted, rowcast.check_editor, rowcast.lock_execution, rowcast.move_execution, rowcast.start_execution, rowcast.resume_execution,
   rowcast.cancel_execution, rowcast.pause_execution, rowcast.add_tasks, rowcast.retry_task, rowcast.skip_task, rowcast.finish_task,
   rowcast.signal_execution, rowcast.wake_tasks, rowcast.fork_execution, rowcast.may_work, rowcast.type_admits, rowcast.assign_task,
-  rowcast.ventures_in_turn, rowcast.candidates, rowcast.claim_task, rowcast.worker_seen, rowcast.begin_task, rowcast.hold_spent,
+  rowcast.ventures_in_turn, rowcast.candidates, rowcast.claim_task, rowcast.worker_seen, rowcast.worker_carries, rowcast.next_to_send,
+  rowcast.send_tasks, rowcast.begin_task, rowcast.hold_spent,
   rowcast.check_size, rowcast.heartbeat_task, rowcast.complete_task, rowcast.complete_and_claim, rowcast.fail_task, rowcast.release_task,
   rowcast.wait_task, rowcast.lost_leases, rowcast.overdue, rowcast.is_stalled, rowcast.attend, rowcast.sweep_engine, rowcast.broken_laws,
   rowcast.is_met, rowcast.task_is_over;

@@ -206,6 +206,7 @@ test('E23: of the functions of the engine a role may call those that are said he
     'lost_leases',
     'release_task',
     'wait_task',
+    'worker_carries',
     'worker_seen',
   ];
   const time = ['attend', 'overdue', 'sweep_engine'];
@@ -213,7 +214,7 @@ test('E23: of the functions of the engine a role may call those that are said he
   expect(found).toEqual({
     authenticated: control,
     agent_worker: [...work, 'add_tasks'].sort(),
-    service_role: [...control, ...work, ...time].sort(),
+    service_role: [...control, ...work, ...time, 'send_tasks'].sort(),
     rowcast_gateway: time,
   });
 });

@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { AgentError, type AgentFunction } from '../../server/engine/attempt.js';
+import type { Bell } from '../../server/engine/carrier.js';
 import { Engine } from '../../server/engine/engine.js';
-import { type Agent, AgentWorker, type Bell } from '../../server/engine/worker.js';
+import { type Agent, AgentWorker } from '../../server/engine/worker.js';
 import type { LocalGateway } from '../../server/gateway.js';
 import { makeLogger } from '../../server/ground/logger.js';
 import { type ConnectedDatabase, connectDatabase } from '../../server/postgres/connect-database.js';
