@@ -135,6 +135,7 @@ export function makeDoors(options: DoorsOptions): Doors {
     cache: config.cache,
     bounds: config,
     alerts: config,
+    carrierUrl: config.carrierUrl,
     clock,
     logger,
     metrics,

@@ -7,9 +7,11 @@ export {
   type Progress,
 } from '@rowcast/client/progress';
 export { AgentError, type AgentFunction, type AgentTask } from './engine/attempt.js';
-export type { Bell } from './engine/carrier.js';
+export type { Bell, Carrier, Consumer, ReadyTask, Workplace } from './engine/carrier.js';
+export { openCarrier } from './engine/carriers/open.js';
 export { Engine, type EngineOptions, type Started } from './engine/engine.js';
 export { PlanInvalid } from './engine/graph.js';
+export { Outbox, type OutboxOptions } from './engine/outbox.js';
 export type { ItemInput, PlanInput, PlannedTask, RuleInput, TaskInput } from './engine/plan.js';
 export { DEFAULT_RULES, type Propagated, type Propagation, propagate, type RuleOutcome } from './engine/propagate.js';
 export type { Review } from './engine/review.js';

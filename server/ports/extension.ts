@@ -37,6 +37,8 @@ export interface ExtensionContext {
   readonly bounds: Pick<Config, 'metadataBytes' | 'contextBytes'>;
   /** Where alerts are sent, and what they are signed with. */
   readonly alerts: Pick<Config, 'alertUrl' | 'alertSecret'>;
+  /** Where ready tasks are sent. */
+  readonly carrierUrl: Config['carrierUrl'];
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;

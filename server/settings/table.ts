@@ -68,6 +68,19 @@ export const settings = {
       '`off`: the page at `/` is not served. What it shows, each client may read as well: it has no rights of its own.',
   },
   ...alertSettings,
+  carrierUrl: {
+    env: 'ROWCAST_CARRIER_URL',
+    schema: z
+      .url({
+        protocol: /^(rediss?|postgres(ql)?)$/,
+        error: 'must be a URL that begins with redis://, rediss:// or postgres://',
+      })
+      .optional(),
+    unit: 'URL',
+    about:
+      'Where the gateway sends the ready tasks of the engine for workers that do not claim: a Redis (BullMQ), or a PostgreSQL (DBOS). Without it all workers claim.',
+    file: true,
+  },
   url: {
     env: 'ROWCAST_URL',
     schema: z

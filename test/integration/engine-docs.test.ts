@@ -17,7 +17,9 @@ import {
   value,
 } from '../support/engine.js';
 import { startTestGateway } from '../support/gateway.js';
+import { lacks } from '../support/installed.mjs';
 import { killAll, runProgram, runScript } from '../support/process.js';
+import { startRedis } from '../support/redis.js';
 import { until } from '../support/until.js';
 
 const page = readFileSync(join(packageRoot(), 'docs/guides/engine.md'), 'utf8');
@@ -148,3 +150,28 @@ test('specialists in parallel: at least three times as fast, and partial results
     await exited;
   }
 });
+
+(lacks('a carrier of a gateway', 'redis') ? test.skip : test)(
+  'the worker with a carrier of the reference gets its tasks by way of a gateway',
+  async () => {
+    const reference = readFileSync(join(packageRoot(), 'docs/reference/engine.md'), 'utf8');
+    const [, script = ''] = /```ts\n([^`]*openCarrier[^`]*)```/.exec(reference) ?? [];
+    const redis = await startRedis();
+    const sending = await startTestGateway(database.url, { ROWCAST_CARRIER_URL: redis.url });
+    const { child, exited } = await runScript(script.replace('redis://127.0.0.1:6379', redis.url), [], env());
+    const execution = await started(client, database.venture, [{ name: 'mail', agent_type: 'email' }]);
+    await until(async () => (await statusOf(client, execution)) === 'completed', { what: 'the mail to be sent' });
+    const carrier = await value(
+      client,
+      'SELECT carrier FROM agent_workers JOIN agent_tasks USING (worker_id) WHERE execution_id = $1',
+      [execution],
+    );
+    expect(carrier).toBe('bullmq');
+    child.kill('SIGTERM');
+    await until(() => value(client, 'SELECT true'), { what: 'the database' });
+    child.kill('SIGKILL');
+    await exited;
+    await sending.stop();
+    await redis.stop();
+  },
+);

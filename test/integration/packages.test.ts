@@ -65,6 +65,10 @@ const SERVICE = {
     const client = createClient({ url: process.argv[2], transports: ['websocket'] });
     client.subscribe('message:packed');
     process.stdin.on('end', () => client.close()).resume();`,
+  'carrier.mjs': `
+    import { openCarrier } from 'rowcast/server';
+    for (const url of ['redis://127.0.0.1', 'postgres://127.0.0.1/x', 'amqp://127.0.0.1'])
+      await openCarrier(url).catch(({ message }) => console.log(message));`,
   'types.mts': `${imports([...ALL, 'rowcast/server'])}${TYPED}\nexport const config: m8.Config = m8.readConfig({});`,
   'types.cts': `${imports([...ALL, 'rowcast/server'])}${TYPED}\nexport const config: m8.Config = m8.readConfig({});`,
 };
@@ -207,6 +211,17 @@ test.each(['client', 'rowcast'] as const)('publint and attw have no objection to
 
 test.each(['read.mjs', 'read.cjs'])('%s has one client by all names, and reads with it', async (file) => {
   expect(await node(service, file, gateway.url)).toMatchObject({ code: 0, output: `${FIRST}\n` });
+});
+
+test('a carrier whose library is missing says what to install; nothing else needs one', async () => {
+  expect(await node(service, 'carrier.mjs')).toEqual({
+    code: 0,
+    output:
+      'the carrier needs what is not installed: npm install bullmq ioredis\n' +
+      'the carrier needs what is not installed: npm install @dbos-inc/dbos-sdk\n' +
+      'a carrier is a URL that begins with redis://, rediss:// or postgres://\n',
+    errors: '',
+  });
 });
 
 test('without ws the client takes the WebSocket of Node, or says what to install', async () => {

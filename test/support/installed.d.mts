@@ -6,6 +6,7 @@ export type Program =
   | 'nginx'
   | 'pgbench'
   | 'pgbouncer'
+  | 'redis'
   | 'postgresql'
   | 'psql'
   | 'openssl'

@@ -7,6 +7,7 @@ const PROGRAMS = {
   firefox: { package: 'firefox-esr', names: ['firefox-esr', 'firefox'] },
   nginx: { package: 'nginx', names: ['nginx'] },
   nats: { package: 'nats-server', names: ['nats-server'] },
+  redis: { package: 'redis-server', names: ['redis-server'] },
   pgbouncer: { package: 'pgbouncer', names: ['pgbouncer'] },
   // Debian has more of them in its PATH, which choose a version and are no version.
   postgresql: { package: 'postgresql', names: ['pg_basebackup'], folders: postgresFolders() },

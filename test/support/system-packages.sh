@@ -16,6 +16,7 @@ missing=''
 has_postgresql || missing="$missing postgresql"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v firefox-esr >/dev/null || missing="$missing firefox-esr"
+command -v redis-server >/dev/null || missing="$missing redis-server"
 [ -x /usr/sbin/nginx ] || missing="$missing nginx"
 command -v curl >/dev/null || missing="$missing curl"
 command -v python3 >/dev/null || missing="$missing python3"

@@ -73,6 +73,7 @@ test('an empty environment gives the documented defaults, and an empty variable 
     dashboard: 'on',
     alertUrl: undefined,
     alertSecret: undefined,
+    carrierUrl: undefined,
     compression: 'off',
     heartbeat: 25_000,
     connectTimeout: 10_000,
