@@ -9,6 +9,7 @@ import { type ConnectedDatabase, connectDatabase } from '../../server/postgres/c
 import { TEST_SESSION } from '../support/database.js';
 import {
   brokenLaws,
+  type Claimed,
   claimed,
   complete,
   type EngineDatabase,
@@ -81,6 +82,22 @@ test('C1: a worker that is gone before its claim commits has claimed nothing', a
   await cut('SELECT rowcast.claim_task($1, $2)', ['w', ['a']]);
   expect([await status(execution), await lines(execution)]).toEqual(['ready', before]);
   await complete(client, await claimed(client, 'a'));
+});
+
+test('C4: what an agent has done under the id of its task before its worker died is not done again by the next attempt', async () => {
+  await client.query('CREATE TABLE letters (task_id uuid PRIMARY KEY, attempt int)');
+  const send = ({ task_id, attempt }: Claimed) =>
+    client.query('INSERT INTO letters VALUES ($1, $2) ON CONFLICT DO NOTHING', [task_id, attempt]);
+  const execution = await started(client, venture, ONE);
+  const first = await claimed(client, 'a');
+  await send(first);
+  await client.query('UPDATE agent_tasks SET lease_until = now() WHERE task_id = $1', [first.task_id]);
+  await until(async () => (await status(execution)) === 'ready', { what: 'the ticker' });
+  const second = await claimed(client, 'a');
+  await send(second);
+  expect([await complete(client, first), await complete(client, second)]).toEqual([false, true]);
+  expect(second.attempt).toBe(2);
+  expect((await client.query('SELECT * FROM letters')).rows).toEqual([{ task_id: first.task_id, attempt: 1 }]);
 });
 
 test('C5, C6: a report that was cut changes nothing; one that was committed may be repeated', async () => {

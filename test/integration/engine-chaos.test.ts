@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { advance, begin, type ProgressState } from '@rowcast/client/progress';
+import { advance, begin, healthOf, type ProgressState } from '@rowcast/client/progress';
 import type pg from 'pg';
 import { seed } from '../property/seed.js';
 import { brokenLaws, type EngineDatabase, engineDatabase, poolOf } from '../support/engine.js';
@@ -33,17 +33,37 @@ test('E1-E10, E21: whatever is called, in any order and from many connections at
   expect(rows.find(({ status }) => status === 'completed')?.n).toBeGreaterThan(100);
 });
 
-test('E18: the status of every execution follows from its log alone', async () => {
+/** The logs of all executions, each in its order. */
+async function logs() {
   const { rows } = await pool.query<{ id: string; status: string; seq: string; row: Record<string, unknown> }>(
     `SELECT e.execution_id AS id, e.status, l.seq, row_to_json(l) AS row
        FROM agent_executions e JOIN agent_execution_logs l USING (execution_id) ORDER BY l.execution_id, l.seq`,
   );
+  return rows;
+}
+
+test('E18: the status of every execution follows from its log alone', async () => {
   const states = new Map<string, ProgressState>();
   const real = new Map<string, string>();
-  for (const { id, status, seq, row } of rows) {
+  for (const { id, status, seq, row } of await logs()) {
     real.set(id, status);
     states.set(id, advance(states.get(id) ?? begin(), { seq: Number(seq), row }));
   }
   expect(states.size).toBeGreaterThan(10);
   expect(new Map([...states].map(([id, { status }]) => [id, status]))).toEqual(real);
+});
+
+test('E24: at every position the score is from 0 to 100 and its reasons add up; one that is untouched is not ill', async () => {
+  const states = new Map<string, ProgressState>();
+  let untouched = 0;
+  for (const { id, seq, row } of await logs()) {
+    const state = advance(states.get(id) ?? begin(), { seq: Number(seq), row });
+    states.set(id, state);
+    const { score, reasons } = healthOf(state, Date.parse(String(row.created_at)));
+    expect(score).toBe(Math.max(0, Math.round(100 - reasons.reduce((sum, { points }) => sum + points, 0))));
+    if (state.steps.attempts.ended > 0 || state.steps.counts.running > 0) continue;
+    untouched += 1;
+    expect(score).toBe(100);
+  }
+  expect(untouched).toBeGreaterThan(10);
 });

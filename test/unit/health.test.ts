@@ -36,7 +36,7 @@ class Run {
 }
 
 describe('the score', () => {
-  test('an execution that has just begun is well: nothing has ended that could have been done', () => {
+  test('E24: an execution that has just begun is well: nothing has ended that could have been done', () => {
     expect(healthOf(begin(), START)).toEqual({ score: 100, word: 'excellent', reasons: [], predictedEnd: null });
     const run = new Run().write('execution-planned', { stages: [{ name: 'all', steps: 25 }] });
     expect(run.health).toMatchObject({ score: 100, word: 'excellent', reasons: [] });
@@ -99,7 +99,7 @@ test('the predicted end lies where the remaining time says', () => {
   expect(run.health.predictedEnd).toBeNull();
 });
 
-test('whatever is written, the score is whole, from 0 to 100, and its reasons add up to it', () => {
+test('E24: whatever is written, the score is whole, from 0 to 100, and its reasons add up to it', () => {
   const event = fc.record({
     type: fc.constantFrom('task-assigned', 'task-completed', 'task-failed', 'execution-paused', 'execution-resumed'),
     step_id: fc.nat(12),
