@@ -1,10 +1,9 @@
 /** How the gateway does, summed over its workers; and how this page is connected to it. */
 import { type ReactElement, type ReactNode, useEffect, useRef, useState } from 'react';
-import { useExecutions, useRowcast, useWebSocketConnection } from '../react/index.js';
+import { useRowcast, useWebSocketConnection } from '../react/index.js';
 import { clockTime, duration, measured, whole } from '../react/ui/format.js';
 import { ConnectionStatus, LatencyPanel, PollingPanel, TransportSwitch } from '../react/ui/index.js';
-import type { ExecutionFilter } from '../store/index.js';
-import { askText } from './access.js';
+import { askJson, askText } from './access.js';
 import { parseMetrics, quantileOf, type Samples } from './prometheus.js';
 import { Sparkline } from './sparkline.js';
 import { useAsked } from './use-asked.js';
@@ -64,13 +63,20 @@ export function GatewayPage({ query }: { readonly query: URLSearchParams }): Rea
   );
 }
 
-const RUNNING: ExecutionFilter = { status: ['running'] };
+interface Running {
+  readonly executions: readonly { readonly execution_id: string }[];
+}
 
 /** Reads what happens in a venture: a page that reads nothing has no connection, and no event to measure. */
 function useEvents(venture: string): void {
   const store = useRowcast();
-  const running = useExecutions(venture, RUNNING).data?.rows[0]?.id;
-  useEffect(() => store.listen(`venture:${venture}`, () => {}), [store, venture]);
+  const query = new URLSearchParams({ venture_id: venture, status: 'running', limit: '1' });
+  const [changes, setChanges] = useState(0);
+  const { data } = useAsked<Running>(`running ${venture} ${changes}`, (signal) =>
+    askJson(`/api/agents/executions?${query}`, signal),
+  );
+  const running = data?.executions[0]?.execution_id;
+  useEffect(() => store.listen(`venture:${venture}`, () => setChanges((count) => count + 1)), [store, venture]);
   useEffect(
     () => (running === undefined ? undefined : store.listen(`execution:${running}`, () => {})),
     [store, running],

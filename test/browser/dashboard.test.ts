@@ -6,6 +6,7 @@ import { beforeAll, expect, test } from '@jest/globals';
 import type { Page } from 'puppeteer-core';
 import { createExecution, createVenture } from '../support/api.js';
 import { startTestGateway } from '../support/gateway.js';
+import { load } from '../support/load.mjs';
 import { until } from '../support/until.js';
 import { fail, shows, textOf, useDashboard, violations } from './dashboard-world.js';
 
@@ -147,7 +148,7 @@ test('a thousand events a second: nothing shifts, little is announced but a fail
   await until(async () => (await said()).length > before.length, { what: 'the failure to be announced' });
   const { at = 0, text } = (await said())[before.length] ?? {};
   expect(text).toContain('timeout after 30 s');
-  expect(at - failedAt).toBeLessThan(1_000);
+  expect((at - failedAt) / load()).toBeLessThan(1_000);
   await page.hover('.rc-log__scroller');
   await page.mouse.wheel({ deltaY: -600 });
   await page.waitForSelector('.rc-log__follow');
@@ -168,8 +169,11 @@ const TOO_WIDE = `document.documentElement.scrollWidth <= innerWidth ? '' : [...
 
 test('axe finds nothing on any page, in any of its states', async () => {
   const found: string[] = [];
-  const { page } = await world.open('/');
+  const { page } = await world.open(`/e/${live}`);
   await page.setBypassCSP(true);
+  await shows(page, 'write it', '.rc-log');
+  await world.say(live, 'one whose latency is known');
+  await shows(page, 'one whose latency is known', '.rc-log');
   const look = async (path: string, state: string) => {
     found.push(...(await violations(page)).map((violation) => `${state} ${path}: ${violation}`));
     const wide = await page.evaluate(TOO_WIDE);
@@ -181,7 +185,7 @@ test('axe finds nothing on any page, in any of its states', async () => {
     ['/c/', 'execution:'],
     ['/c/message:empty', 'No event yet'],
     [`/c/execution:${live}`, 'task-assigned'],
-    ['/gateway', 'ready'],
+    ['/gateway', 'from the INSERT to the screen'],
     ['/nowhere', 'There is no such page'],
     ['/e/00000000-0000-4000-8000-00000000dead', 'no such execution'],
     ...['log', 'errors', 'raw'].map((tab) => [`/e/${failed}?tab=${tab}`, 'timeout after 30 s'] as const),

@@ -64,10 +64,11 @@ export function useViewport(
   const scrollTo = (index: number, block: 'center' | 'nearest' = 'center') => {
     const element = ref.current;
     if (element === null) return;
-    const top = element.scrollTop * scale;
+    const { scrollTop, clientHeight: size } = element; // what was measured last may be old
+    const top = scrollTop * scale;
     const [low, high] = [index * rowHeight, (index + 1) * rowHeight];
-    if (block === 'nearest' && low >= top && high <= top + view.size) return;
-    const wanted = block === 'center' ? (low + high - view.size) / 2 : low < top ? low : high - view.size;
+    if (block === 'nearest' && low >= top && high <= top + size) return;
+    const wanted = block === 'center' ? (low + high - size) / 2 : low < top ? low : high - size;
     element.scrollTop = Math.max(0, wanted) / scale;
     measure();
   };
