@@ -1,5 +1,7 @@
 import { afterEach, expect, test } from '@jest/globals';
+import type { PollingClientOptions } from '../../client/client.js';
 import { RowcastError } from '../../client/ground/error.js';
+import type { Warning } from '../../client/polling/statistics.js';
 import { CHANNEL } from '../property/wire.js';
 import { autoStore } from '../support/auto-store.js';
 import { settle } from '../support/fakes.js';
@@ -89,6 +91,16 @@ test('another transport: a new client that is limited to it, and everything goes
   expect(world.made[3]).toMatchObject({ transports: undefined });
   await world.calm();
   expect([rows.get().status, world.store.polling.get().active]).toEqual(['live', false]);
+});
+
+test('polling that fails too often: the listener of the application is told, and what shows the polling', async () => {
+  const told: Warning[] = [];
+  world = new StoreWorld(3, { polling: { onWarning: (warning) => told.push(warning) } });
+  world.store.channel(CHANNEL).subscribe(() => {});
+  world.store.only(['poll']);
+  const warning: Warning = { kind: 'failureRate', value: 0.06, threshold: 0.05 };
+  (world.made.at(-1) as PollingClientOptions).polling?.onWarning?.(warning);
+  expect([told, world.store.polling.get().warnings]).toEqual([[warning], [warning]]);
 });
 
 test('no transport at all: nothing connects and what is shown is stale, until there is one again', async () => {
