@@ -20,7 +20,7 @@ const EXAMPLE = join(packageRoot(), 'docs/examples/next');
 
 const folder = mkdtempSync(join(tmpdir(), 'rowcast-next-'));
 const cluster = await startEmbedded({ dataDir: join(folder, 'data') });
-await migrate(cluster.url);
+await migrate(cluster.url, { with: ['executions'] });
 const writer = new pg.Client({ connectionString: cluster.url });
 await writer.connect();
 const gateway = await startTestGateway(cluster.url);
