@@ -64,7 +64,7 @@ export function TopBar({ onToken, onHelp }: TopBarProps): ReactElement {
       </div>
       {asking && (
         <TokenForm
-          refused={refused}
+          label={!refused ? 'Token' : error.code === 'unauthorized' ? 'This gateway wants a token.' : 'The token has expired.'}
           onToken={() => {
             setAsking(false);
             onToken();
@@ -75,7 +75,7 @@ export function TopBar({ onToken, onHelp }: TopBarProps): ReactElement {
   );
 }
 
-function TokenForm({ refused, onToken }: { readonly refused: boolean; readonly onToken: () => void }): ReactElement {
+function TokenForm({ label, onToken }: { readonly label: string; readonly onToken: () => void }): ReactElement {
   const id = useId();
   const [token, change] = useState(tokenNow() ?? '');
   return (
@@ -87,7 +87,7 @@ function TokenForm({ refused, onToken }: { readonly refused: boolean; readonly o
         onToken();
       }}
     >
-      <label htmlFor={id}>{refused ? 'This gateway wants a token.' : 'Token'}</label>
+      <label htmlFor={id}>{label}</label>
       <input
         id={id}
         className="rc-input token__field"
