@@ -5,7 +5,8 @@ import { relative } from 'node:path';
 import { build } from 'vite';
 
 /** What is loaded by those who ask for it only. */
-const LATE = /^client\/(progress|tabs|store|ground\/lossless|polling\/(?!settings))|^node_modules\/lossless-json\//;
+const LATE =
+  /^client\/(progress|tabs|store|follow|ground\/lossless|polling\/(?!settings))|^node_modules\/lossless-json\//;
 
 await build({
   configFile: false,
@@ -17,7 +18,12 @@ await build({
     sourcemap: 'hidden', // to look into it; not published, so the bundle names none
     license: { fileName: 'LICENSES.md' }, // of what is inside
     lib: {
-      entry: { rowcast: 'client/index.ts', progress: 'client/progress/index.ts', store: 'client/store/index.ts' },
+      entry: {
+        rowcast: 'client/index.ts',
+        progress: 'client/progress/index.ts',
+        store: 'client/store/index.ts',
+        follow: 'client/follow/index.ts',
+      },
       formats: ['es'],
     },
     rolldownOptions: {

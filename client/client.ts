@@ -36,6 +36,8 @@ export interface ClientOptions extends ConnectionOptions {
 export interface Client<S extends StreamTypes<S> = AnyStreams> extends ConnectionHealth {
   /** Never set: tells functions that take a client what `S` is. */
   readonly '~streams'?: S;
+  /** For functions that take a client and make requests of their own. */
+  readonly '~options'?: ClientOptions;
   readonly state: SessionState;
   /** The transport in use; null while not connected. */
   readonly transport: TransportName | null;
@@ -95,14 +97,16 @@ export function createClient(options: ClientOptions & Pick<PollingClientOptions,
   rungsOf(options); // throws if the other options are wrong, before anything is loaded
   const { share = false, transports, polling = {}, numbers = 'number', onState } = options;
   if (!NUMBERS.includes(numbers)) throw new TypeError(`numbers: one of ${NUMBERS}`);
-  if (String(transports) === 'poll') return pollingClient(options, polling);
-  if (share === false && numbers === 'number') return clientOver((events) => openSession(options, events), onState);
+  const made = (client: Client) => Object.assign(client, { '~options': options });
+  if (String(transports) === 'poll') return made(pollingClient(options, polling));
+  if (share === false && numbers === 'number')
+    return made(clientOver((events) => openSession(options, events), onState));
   const load = async (events: ConnectionEvents) => {
     const own = { ...options, json: await jsonOf(options) };
     if (share === false) return openSession(own, events);
     return (await import('./tabs/share.js')).sharedConnection(own, share === true ? '' : share, events);
   };
-  return clientOver((events) => new LazyConnection(() => load(events), events), onState);
+  return made(clientOver((events) => new LazyConnection(() => load(events), events), onState));
 }
 
 /** What reads the frames. */

@@ -63,7 +63,9 @@ const HANDED_ON = new Map([
   ['server/protocol.ts', '@rowcast/client/protocol'],
   ['server/store.ts', '@rowcast/client/store'],
   ['server/store-zustand.ts', '@rowcast/client/store/zustand'],
+  ['server/follow.ts', '@rowcast/client/follow'],
   ['server/react.ts', '@rowcast/client/react'],
+  ['server/react-rows.ts', '@rowcast/client/react/rows'],
   ['server/react-ui.ts', '@rowcast/client/react/ui'],
 ]);
 

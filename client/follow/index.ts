@@ -3,7 +3,7 @@ import type { Client } from '../client.js';
 import { RowcastError } from '../ground/error.js';
 import { checkNames } from '../ground/options.js';
 import { parsePosition } from '../protocol/index.js';
-import { Api, type ApiOptions } from '../store/api.js';
+import { Api } from '../store/api.js';
 import { Flusher } from '../store/flush.js';
 import { Listeners } from '../store/listeners.js';
 import { type Live, type Store, withData } from '../store/live.js';
@@ -58,14 +58,14 @@ export type TrackedStream<S extends StreamTypes<S>> = {
   [N in keyof S & string]: S[N] extends Change<object> ? N : never;
 }[keyof S & string];
 
-/** What is used of a client. */
-export type FollowClient<S extends StreamTypes<S> = AnyStreams> = Pick<Client<S>, 'subscribe' | '~streams'>;
+/** What is used of a client: snapshots are requested with its options. */
+export type FollowClient<S extends StreamTypes<S> = AnyStreams> = Pick<
+  Client<S>,
+  'subscribe' | '~streams' | '~options'
+>;
 
 const OPTIONS = ['onChange', 'compare'] satisfies (keyof FollowOptions<object>)[];
 const STATE_OPTIONS = ['load', 'apply', 'onChange'] satisfies (keyof FollowStateOptions<unknown, object>)[];
-
-/** What snapshots are requested with: the options of the client. */
-export type FollowConnection = Pick<ApiOptions, 'url' | 'token' | 'fetch'>;
 
 interface RowsPage {
   readonly position: string;
@@ -77,25 +77,23 @@ interface RowsPage {
 /** Follows the rows of a channel of a tracked table. With a client that knows its streams, the rows have their types. */
 export function follow<R extends object, S extends StreamTypes<S> = AnyStreams>(
   client: FollowClient<S>,
-  connection: FollowConnection,
   channel: AnyChannel<S>,
   options?: FollowOptions<R>,
 ): Collection<R>;
 export function follow<S extends StreamTypes<S>, N extends TrackedStream<S>>(
   client: FollowClient<S>,
-  connection: FollowConnection,
   channel: `${N}:${string}`,
   options?: FollowOptions<RowOf<S[N]>>,
 ): Collection<RowOf<S[N]>>;
 export function follow<R extends object>(
   client: FollowClient,
-  connection: FollowConnection,
   channel: string,
   options: FollowOptions<R> = {},
 ): Collection<R> {
   checkNames('follow', options, OPTIONS);
   const { onChange, compare } = options;
-  const api = new Api(connection);
+  if (client['~options'] === undefined) throw new TypeError('follow: not a client of createClient');
+  const api = new Api(client['~options']);
   let told = new RowMap<R>(compare);
   const store = stateStore<RowMap<R>, Change<R>>(client, channel, {
     load: () => snapshotOf(api, channel, new RowMap<R>(compare)),

@@ -20,6 +20,9 @@ function byIdentity(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
+/** With the option `numbers` a row may hold what JSON does not. */
+const textOf = (row: object) => JSON.stringify(row, (_, value) => (typeof value === 'bigint' ? `${value}n` : value));
+
 /** The rows of a channel by their identity, in order, and what has changed since they were last told. */
 export class RowMap<R extends object> {
   readonly #order: (a: string, b: string) => number;
@@ -85,7 +88,7 @@ export class RowMap<R extends object> {
     const { rows } = before;
     for (const [id, row] of this.#rows) {
       const old = rows.get(id);
-      if (old === undefined || JSON.stringify(old) !== JSON.stringify(row)) this.#changed.add(id);
+      if (old === undefined || textOf(old) !== textOf(row)) this.#changed.add(id);
     }
     for (const id of rows.keys()) if (!this.#rows.has(id)) this.#removed.add(id);
   }

@@ -1,28 +1,30 @@
 /**
- * What a tracked table costs its writers, against the same table without Rowcast: UPDATE of one row by 16 connections, with
- * 1,000 channels and with one for all, and UPDATE of 10,000 rows in one statement. Turn by turn, in one run, on the embedded
- * PostgreSQL with its default settings, and with one follower on a gateway.
+ * What a tracked table costs its writers, against the same table without Rowcast, and against one whose changes are decoded from
+ * the write-ahead log meanwhile: UPDATE of one row by 16 connections, with 1,000 channels and with one for all, and UPDATE of 10,000
+ * rows in one statement. Turn by turn, in one run, on the embedded PostgreSQL, with one follower on a gateway of its own process.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { follow } from '../../client/follow/index.js';
 import { createClient } from '../../client/node.js';
 import { startEmbedded } from '../../server/postgres/embedded.js';
 import { migrate } from '../../server/postgres/migrate.js';
-import { NO_RATES, startTestGateway } from '../support/gateway.js';
+import { NO_RATES } from '../support/gateway.js';
+import { startGatewayProcess } from '../support/process.js';
 
 const CONNECTIONS = 16;
 const ROWS = 20_000;
 const BULK = 10_000;
 const ROUNDS = Number(process.env.ROUNDS ?? 5);
 const SECONDS = Number(process.env.SECONDS ?? 4);
-const TABLES = ['plain', 'keyed', 'for_all'] as const;
+const TABLES = ['plain', 'decoded', 'keyed', 'for_all'] as const;
 type Table = (typeof TABLES)[number];
 
 const dataDir = await mkdtemp(join(tmpdir(), 'rowcast-bench-'));
-const cluster = await startEmbedded({ dataDir, settings: { max_wal_size: '4GB' } });
+const cluster = await startEmbedded({ dataDir, settings: { max_wal_size: '4GB', wal_level: 'logical' } });
 const clients = Array.from({ length: CONNECTIONS }, () => new pg.Client({ connectionString: cluster.url }));
 const [admin] = clients as [pg.Client];
 const median = (of: number[]) => of.sort((a, b) => a - b)[of.length >> 1] ?? Number.NaN;
@@ -46,6 +48,28 @@ async function commits(table: Table): Promise<number> {
   return counted / SECONDS;
 }
 
+/** As a reader with wal2json does, with the plugin that PostgreSQL has. */
+async function decoded<T>(work: () => Promise<T>): Promise<T> {
+  const reader = new pg.Client({ connectionString: cluster.url });
+  await reader.connect();
+  await reader.query("SELECT pg_create_logical_replication_slot('bench', 'test_decoding')");
+  let done = false;
+  const reading = (async () => {
+    while (!done) {
+      await reader.query("SELECT count(*) FROM pg_logical_slot_get_changes('bench', NULL, NULL)");
+      await delay(20);
+    }
+  })();
+  try {
+    return await work();
+  } finally {
+    done = true;
+    await reading;
+    await reader.query("SELECT pg_drop_replication_slot('bench')");
+    await reader.end();
+  }
+}
+
 async function bulk(table: Table, round: number): Promise<number> {
   const start = performance.now();
   await admin.query(`UPDATE ${table} SET status = 'bulk ${round}' WHERE id <= ${BULK}`);
@@ -64,15 +88,18 @@ try {
     await admin.query(`VACUUM ANALYZE ${table}`);
   }
   await admin.query("SELECT rowcast.track('keyed', key => 'customer_id'), rowcast.track('for_all')");
-  const gateway = await startTestGateway(cluster.url, NO_RATES);
-  const connection = { url: gateway.url };
-  const client = createClient(connection);
-  const follower = follow(client, connection, 'keyed:7');
-  const rates: Record<Table, number[]> = { plain: [], keyed: [], for_all: [] };
-  const times: Record<Table, number[]> = { plain: [], keyed: [], for_all: [] };
+  const gateway = await startGatewayProcess(cluster.url, NO_RATES);
+  const client = createClient({ url: gateway.url });
+  const follower = follow(client, 'keyed:7');
+  const rates: Record<Table, number[]> = { plain: [], decoded: [], keyed: [], for_all: [] };
+  const times: Record<Table, number[]> = { plain: [], decoded: [], keyed: [], for_all: [] };
   for (let round = 0; round < ROUNDS; round++) {
-    for (const table of TABLES) rates[table].push(await commits(table));
-    for (const table of TABLES) times[table].push(await bulk(table, round));
+    for (const table of TABLES) {
+      const measured = async () => [await commits(table), await bulk(table, round)] as const;
+      const [rate, time] = await (table === 'decoded' ? decoded(measured) : measured());
+      rates[table].push(rate);
+      times[table].push(time);
+    }
   }
   process.stdout.write(`PostgreSQL ${cluster.version}, ${CONNECTIONS} connections, medians of ${ROUNDS}\n`);
   const plain = { rate: median(rates.plain), time: median(times.plain) };

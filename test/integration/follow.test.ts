@@ -39,8 +39,7 @@ describe('follow', () => {
   });
 
   function followed(customer: number, options: FollowOptions<Order> = {}, url = gateway.url): Collection<Order> {
-    const connection = { url };
-    const collection = follow<Order>(testClient(connection), connection, `orders:${customer}`, options);
+    const collection = follow<Order>(testClient({ url }), `orders:${customer}`, options);
     open.push(collection);
     return collection;
   }
@@ -93,9 +92,8 @@ describe('follow', () => {
       INSERT INTO many SELECT i, 5, 'status ' || i FROM generate_series(1, 100000) i; ANALYZE many;
       SELECT rowcast.track('many', key => 'customer_id')`);
     const told: number[] = [];
-    const connection = { url: gateway.url };
     const began = fairNow();
-    const collection = follow<Order>(testClient(connection), connection, 'many:5', {
+    const collection = follow<Order>(testClient({ url: gateway.url }), 'many:5', {
       onChange: ({ changed }) => told.push(changed.length),
     });
     open.push(collection);
@@ -126,8 +124,7 @@ describe('follow', () => {
 
   test('a state of one’s own; a misspelt option is an error', async () => {
     await writer.query("INSERT INTO orders VALUES (61, 6, 'a')");
-    const connection = { url: gateway.url };
-    const client = testClient(connection);
+    const client = testClient({ url: gateway.url });
     const store = followState<number, Order>(client, 'orders:6', {
       load: async () => {
         const { rows } = await writer.query<{ state: number; position: string }>(
@@ -142,6 +139,6 @@ describe('follow', () => {
     await writer.query("INSERT INTO orders VALUES (62, 6, 'a')");
     await until(() => store.get().data === 2, { what: 'the insert' });
     const misspelt = { onchange: () => {} } as unknown as FollowOptions<Order>;
-    expect(() => follow(client, connection, 'orders:6', misspelt)).toThrow(TypeError);
+    expect(() => follow(client, 'orders:6', misspelt)).toThrow(TypeError);
   });
 });

@@ -112,10 +112,9 @@ type Row = Record<string, unknown> & { readonly id: number; readonly region: num
 
 function join(r: Random): { readonly collection: Collection<Row>; readonly where: string; leave(): void } {
   const customer = r.chance(0.3) ? null : r.pick(CUSTOMERS);
-  const connection = { url: gateway.url, transports: [r.pick(TRANSPORTS)] };
-  const client = testClient(connection);
+  const client = testClient({ url: gateway.url, transports: [r.pick(TRANSPORTS)] });
   const channel = customer === null ? 'everything:all' : `orders:${customer}`;
-  const collection = follow<Row>(client, connection, channel);
+  const collection = follow<Row>(client, channel);
   const leave = () => {
     collection.close();
     client.close();

@@ -100,15 +100,15 @@ client.subscribe('orders'); // wrong
 client.subscribe(String(customer)); // wrong
 client.subscribe<{ id: string }>('orders:42'); // wrong
 
-export const orders = follow(client, gateway, 'orders:42', {
+export const orders = follow(client, 'orders:42', {
   compare: (a, b) => a.id - b.id,
   onChange: ({ rows }) => console.log([...rows.values()].map(({ status, address }) => status + address.street)),
 });
 export const order: Order | undefined = orders.rows.get('1');
-export const every: number | undefined = follow(client, gateway, 'every-order:all').rows.get('1')?.id;
-follow(client, gateway, 'ordres:42'); // wrong
-follow(client, gateway, 'notes:a'); // wrong
-follow(client, gateway, 'orders:42', { compare: (a, b) => a.total - b.totl }); // wrong
+export const every: number | undefined = follow(client, 'every-order:all').rows.get('1')?.id;
+follow(client, 'ordres:42'); // wrong
+follow(client, 'notes:a'); // wrong
+follow(client, 'orders:42', { compare: (a, b) => a.total - b.totl }); // wrong
 export const address: Address | undefined = order?.address;
 
 export const count = followState(client, 'notes:a', {
@@ -121,7 +121,7 @@ followState(client, 'note:a', { load: async () => ({ state: 0, position: 'e.1' }
 const untyped = createClient(gateway);
 export const any: unknown = untyped.subscribe(String(customer)).channel;
 untyped.subscribe<Order>('anything:1', { onEvent: ({ row }) => row.id.toFixed() });
-follow<Order>(untyped, gateway, String(customer), { compare: (a, b) => a.id - b.id });
+follow<Order>(untyped, String(customer), { compare: (a, b) => a.id - b.id });
 untyped.subscribe('orders:42', { onEvent: ({ row }) => row.id.toFixed() }); // wrong
 createClient<{ orders: number }>(gateway); // wrong
 `;
