@@ -2,8 +2,9 @@ import { formatPosition } from '../../client/protocol/index.js';
 import { TableReader } from '../../server/postgres/table-reader.js';
 import { until } from '../support/until.js';
 import type { ClientHost } from './clients/host.js';
+import type { Database } from './database.js';
 import type { CampaignOptions } from './options.js';
-import { PLAIN_CHANNELS, PRUNED_CHANNELS, REBORN_CHANNELS } from './schema.js';
+import { BOARD_CHANNELS, PLAIN_CHANNELS, PRUNED_CHANNELS, REBORN_CHANNELS } from './schema.js';
 import type { Watch } from './watch.js';
 import type { World } from './world.js';
 
@@ -14,6 +15,16 @@ export interface Arrival {
   readonly seconds: number;
   /** Clients and channels that had not arrived when the time was over. */
   readonly behind: readonly string[];
+}
+
+/** The rows of each board, as a follower has to hold them. */
+async function boards(database: Database): Promise<Record<string, string>> {
+  const rows = await database.query<{ channel: string; scores: string }>(
+    `SELECT 'board:' || key AS channel, string_agg(writer || ':' || counter, ',' ORDER BY writer) AS scores
+       FROM campaign.board GROUP BY key`,
+  );
+  const scores = new Map(rows.map(({ channel, scores }) => [channel, scores]));
+  return Object.fromEntries(BOARD_CHANNELS.map((channel) => [channel, scores.get(channel) ?? '']));
 }
 
 /** Waits until everybody has everything. */
@@ -32,6 +43,7 @@ export async function arrive(
     if (state !== null) heads[channel] = formatPosition({ epoch: state.epoch, seq: state.head });
   }
   await table.close();
+  Object.assign(heads, await boards(database));
   host.finish();
   let behind: readonly string[] = [];
   const arrived = async () => {

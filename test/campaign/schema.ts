@@ -5,7 +5,8 @@ const COLUMNS =
 
 /**
  * `plain` is only ever inserted into, and its table is the truth. Of the other two rows are deleted, so a trigger keeps
- * a copy of each row, in the same transaction, beside them: `kept`. A TRUNCATE begins a generation, in which the numbers start at 1.
+ * a copy of each row, in the same transaction, beside them: `kept`. `board` is updated in place, and tracked: for each shared key
+ * and writer the last row, of which every fifth takes the one before away. A TRUNCATE begins a generation, in which the numbers start at 1.
  */
 export const SCHEMA = `
   CREATE SCHEMA campaign;
@@ -26,6 +27,19 @@ export const SCHEMA = `
         FROM campaign.generations g WHERE g.stream = TG_TABLE_NAME;
       RETURN NULL;
     END $$;
+  CREATE TABLE campaign.board (key text NOT NULL, writer int NOT NULL, counter int NOT NULL, PRIMARY KEY (key, writer));
+  SELECT rowcast.track('campaign.board', key => 'key');
+  CREATE FUNCTION campaign.score() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF NEW.counter % 5 = 0 THEN
+        DELETE FROM campaign.board b WHERE b.key = NEW.key AND b.writer = NEW.writer;
+      ELSE
+        INSERT INTO campaign.board VALUES (NEW.key, NEW.writer, NEW.counter)
+          ON CONFLICT (key, writer) DO UPDATE SET counter = excluded.counter;
+      END IF;
+      RETURN NULL;
+    END $$;
+  CREATE TRIGGER score AFTER INSERT ON campaign.plain FOR EACH ROW WHEN (NEW.key LIKE 'all%') EXECUTE FUNCTION campaign.score();
   CREATE TRIGGER keep AFTER INSERT ON campaign.pruned FOR EACH ROW EXECUTE FUNCTION campaign.keep();
   CREATE TRIGGER keep AFTER INSERT ON campaign.reborn FOR EACH ROW EXECUTE FUNCTION campaign.keep();
 `;
@@ -48,5 +62,6 @@ export const REBORN = names('new', 2);
 
 export const BUSY_CHANNELS = BUSY.map((key) => `plain:${key}`);
 export const PLAIN_CHANNELS = [...OWNED, ...SHARED, ...HELD].map((key) => `plain:${key}`);
+export const BOARD_CHANNELS = SHARED.map((key) => `board:${key}`);
 export const PRUNED_CHANNELS = PRUNED.map((key) => `pruned:${key}`);
 export const REBORN_CHANNELS = REBORN.map((key) => `reborn:${key}`);

@@ -95,7 +95,7 @@ export function summarise(findings: Findings): Summary {
   const waits = writers.flatMap((writer) => writer.waits).sort((a, b) => a - b);
   const clients = closed.clients.map((client): ClientSummary => {
     const readers = verdict.readers.filter((reader) => reader.client === client.name);
-    const { name, kind, channels, connections, moves, broken, longestSilence } = client;
+    const { name, kind, channels, deliveries, connections, moves, broken, longestSilence } = client;
     const described = readers.flatMap(({ channel, faults }) =>
       faults.map((fault) => `${channel}: ${fault.kind}, line ${fault.line ?? 'end'}: ${fault.message}`),
     );
@@ -108,6 +108,8 @@ export function summarise(findings: Findings): Summary {
       broken,
       longestSilence,
       ...sum(readers),
+      // It has no history: at the end its collections are compared with the table.
+      ...(kind === 'follower' && { events: deliveries }),
       faults: [...client.faults, ...described],
     };
   });

@@ -1,8 +1,8 @@
 import type { Random } from '../../support/random.js';
-import { BUSY_CHANNELS, PLAIN_CHANNELS, PRUNED_CHANNELS, REBORN_CHANNELS } from '../schema.js';
+import { BOARD_CHANNELS, BUSY_CHANNELS, PLAIN_CHANNELS, PRUNED_CHANNELS, REBORN_CHANNELS } from '../schema.js';
 import { type ClientPlan, KINDS, type Kind } from './plan.js';
 
-/** The first clients are one of each kind; of each 30 that follow, so many. */
+/** The first clients are one of each kind; of each 32 that follow, so many. */
 const SHARES: Readonly<Record<Kind, number>> = {
   steady: 5,
   raw: 3,
@@ -17,6 +17,7 @@ const SHARES: Readonly<Record<Kind, number>> = {
   'raw-sse': 2,
   'raw-poll': 1,
   durable: 2,
+  follower: 2,
 };
 const REST = KINDS.flatMap((kind) => Array.from({ length: SHARES[kind] }, () => kind));
 /** Has no divisor in common with the length of `REST`: the kinds are mixed. */
@@ -44,6 +45,7 @@ function channelsFor(kind: Kind, nth: number, random: Random): string[] {
   const busy = random.pick(BUSY_CHANNELS);
   const others = random.shuffled(PLAIN_CHANNELS).filter((channel) => channel !== busy);
   const plain = [busy, ...others.slice(0, random.int(0, MOST_CHANNELS - 1))];
+  if (kind === 'follower') return random.shuffled(BOARD_CHANNELS).slice(0, 2);
   // What waits for a loop is handed on after a reset that came later, so a loop reads where no resets are due.
   if (kind === 'loop') return plain;
   if (kind === 'replayer') return nth % 3 === 0 ? plain.slice(0, 1) : PRUNED_CHANNELS;

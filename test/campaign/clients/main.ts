@@ -4,6 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parsePosition } from '../../../client/protocol/index.js';
 import { makeRandom, type Random } from '../../support/random.js';
 import { DurableReader } from './durable.js';
+import { FollowReader } from './follower.js';
 import { LibraryReader } from './library.js';
 import { Memory } from './memory.js';
 import type { ClientPlan, Kind, Order, Ports, Report } from './plan.js';
@@ -53,6 +54,8 @@ function makeReader(kind: Kind, memory: Memory, ports: Ports, doors: Ports, rand
       return new RawPollReader(memory, ports.poll, random);
     case 'durable':
       return new DurableReader(memory, ports.poll, random);
+    case 'follower':
+      return new FollowReader(memory, ports, random);
     case 'long-poll':
       return new LibraryReader(memory, { ...ports, websocket: [REFUSING_PORT], sse: [REFUSING_PORT] }, random, kind);
     case 'ladder':
@@ -64,9 +67,13 @@ function makeReader(kind: Kind, memory: Memory, ports: Ports, doors: Ports, rand
 
 /** Names of the clients and channels that have not arrived, at most a few of them in full. */
 function behind(heads: Readonly<Record<string, string>>): string[] {
-  return clients.flatMap(({ memory }) =>
+  return clients.flatMap(({ memory, reader }) =>
     memory.channels
-      .filter((channel) => !reached(memory.position(channel), heads[channel]))
+      .filter((channel) =>
+        reader.holds === undefined
+          ? !reached(memory.position(channel), heads[channel])
+          : !reader.holds(channel, heads[channel] ?? ''),
+      )
       .map((channel) => `${memory.name} ${channel} at ${memory.position(channel)} of ${heads[channel]}`),
   );
 }

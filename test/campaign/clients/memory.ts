@@ -95,6 +95,11 @@ export class Memory {
     this.#sessions.get(channel)?.event({ position, row });
   }
 
+  /** Rows of a collection have changed, which is no event of a history. */
+  changed(rows: number): void {
+    this.#deliveries += rows;
+  }
+
   reset(channel: string, reason: ResetReason, position: string): void {
     this.#resets += 1;
     // Nothing that was committed is ever lost here, so nobody can be ahead who was told the truth.

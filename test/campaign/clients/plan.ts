@@ -6,7 +6,8 @@
  *
  * By other ways. `sse`, `long-poll`, `interval`: the client library, held to one of them. `ladder`: the client library with
  * all of them, behind doors that the campaign shuts and opens. `raw-sse`: reads the stream as an EventSource does. `raw-poll`:
- * asks with positions. `durable`: the client of Durable Streams, with offsets that it keeps.
+ * asks with positions. `durable`: the client of Durable Streams, with offsets that it keeps. `follower`: live collections of a tracked
+ * table.
  */
 export const KINDS = [
   'steady',
@@ -22,6 +23,7 @@ export const KINDS = [
   'raw-sse',
   'raw-poll',
   'durable',
+  'follower',
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -46,7 +48,7 @@ export type Order =
   | { type: 'sign' }
   /** Nothing more is written: everybody comes and reads as fast as it can. */
   | { type: 'finish' }
-  /** Who has not arrived at these positions yet? The answer repeats the number. */
+  /** Who has not arrived at these positions yet, or does not hold these rows of a board? The answer repeats the number. */
   | { type: 'ask'; number: number; heads: Readonly<Record<string, string>> }
   | { type: 'close' };
 
