@@ -75,6 +75,8 @@ export interface SubscribeOptions<R extends object = Row> {
   /** Where to begin: `now` (the default), `start`, -100 for the newest 100, a seq, or the `position` of the last event that you have. */
   readonly since?: Since | number | null | undefined;
   readonly onEvent?: ((event: StreamEvent<R>) => void) | undefined;
+  /** Called with the events that have arrived together, at least one, after `onEvent` was called with each. */
+  readonly onEvents?: ((events: readonly StreamEvent<R>[]) => void) | undefined;
   readonly onReset?: ((reset: Reset) => void) | undefined;
   /** An error with a state in which events arrive: the stream cannot be read at present. The same state without one: it can again. */
   readonly onState?: ((state: SubscriptionState, error?: RowcastError) => void) | undefined;
@@ -82,7 +84,7 @@ export interface SubscribeOptions<R extends object = Row> {
   readonly signal?: AbortSignalLike | undefined;
 }
 
-const OPTIONS = ['since', 'onEvent', 'onReset', 'onState', 'signal'] satisfies (keyof SubscribeOptions)[];
+const OPTIONS = ['since', 'onEvent', 'onEvents', 'onReset', 'onState', 'signal'] satisfies (keyof SubscribeOptions)[];
 
 /** A subscription to one channel. A client may have several to the same channel; each has its own position. */
 export interface Subscription<R extends object = Row> extends AsyncIterable<StreamEvent<R>> {
@@ -110,6 +112,7 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
   readonly #channels: SharedChannels;
   readonly #open: Set<OpenSubscription>;
   readonly #onEvent: SubscribeOptions<R>['onEvent'];
+  readonly #onEvents: SubscribeOptions<R>['onEvents'];
   readonly #onReset: SubscribeOptions['onReset'];
   readonly #onState: SubscribeOptions['onState'];
   readonly #signal: SubscribeOptions['signal'];
@@ -130,11 +133,12 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
   /** Joins the channel at once. It is one of `open` until it is closed. */
   constructor(channel: string, options: SubscribeOptions<R>, channels: SharedChannels, open: Set<OpenSubscription>) {
     checkNames('subscribe', options, OPTIONS);
-    const { since, onEvent, onReset, onState, signal } = options;
+    const { since, onEvents, onEvent = onEvents && (() => {}), onReset, onState, signal } = options;
     this.channel = channel;
     this.#channels = channels;
     this.#open = open.add(this);
     this.#onEvent = onEvent;
+    this.#onEvents = onEvents;
     this.#onReset = onReset;
     this.#onState = onState;
     this.#signal = signal;
@@ -220,11 +224,13 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
   onEvents({ from, events, times }: EventsFrame): void {
     const verdict = this.#sequencer.judge(from, events);
     if (verdict.kind !== 'deliver') return; // a duplicate: where there is a gap the channel asks again
+    const batch: StreamEvent<R>[] = [];
     for (const row of verdict.rows) {
-      if (this.place === null) return; // a listener closed it, or the queue is full: the rest is requested again
+      if (this.place === null) break; // a listener closed it, or the queue is full: the rest is requested again
       const position = this.#sequencer.advance();
-      this.#deliver(row, position, position.seq === from ? times : undefined);
+      batch.push(this.#deliver(row, position, position.seq === from ? times : undefined));
     }
+    if (batch.length > 0 && this.#state !== 'closed') notify(this.#onEvents, batch);
     this.#head = Math.max(this.#head ?? 0, from + events.length - 1);
     this.#caughtUp();
   }
@@ -299,14 +305,15 @@ export class ChannelSubscription<R extends object = Row> implements Subscription
     if (this.#state === 'replaying' && (this.#sequencer.position?.seq ?? 0) >= (this.#head ?? 0)) this.#enter('live');
   }
 
-  #deliver(row: Row, position: Position, times: EventTimes | undefined): void {
+  #deliver(row: Row, position: Position, times: EventTimes | undefined): StreamEvent<R> {
     const event = eventOf<R>(this.channel, position, row, times);
     const listeners = event.type === undefined ? undefined : this.#listeners.get(event.type);
     for (const listener of [this.#onEvent, ...(listeners ?? [])]) {
-      if (this.#state === 'closed') return; // by the listener before
+      if (this.#state === 'closed') return event; // by the listener before
       notify(listener, event);
     }
     if (this.#queue !== null) this.#queue.push(event);
     else this.#missed ||= this.#onEvent === undefined;
+    return event;
   }
 }

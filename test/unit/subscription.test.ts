@@ -45,8 +45,32 @@ test.each([null, undefined])('since %s is `now`, at the gateway and here', (sinc
   expect(seqs).toEqual([4]);
 });
 
+test('`onEvents` gets what has arrived together, also beside `onEvent`, and nothing after it was closed', () => {
+  const batches: number[][] = [];
+  const heard: number[] = [];
+  const { gateway, subscription } = subscribe(
+    {
+      since: 'start',
+      onEvent: ({ seq }) => heard.push(seq),
+      onEvents: (events) => batches.push(events.map(({ seq }) => seq)),
+    },
+    3,
+  );
+  move(gateway, 2);
+  move(gateway);
+  expect([batches, heard]).toEqual([
+    [[1, 2], [3]],
+    [1, 2, 3],
+  ]);
+  subscription.on('even', () => subscription.close());
+  gateway.head += 1;
+  move(gateway);
+  expect([batches.length, heard.length]).toEqual([2, 4]);
+});
+
 test.each<[number, SubscribeOptions]>([
   [1, { onEvent() {} }],
+  [1, { onEvents() {} }],
   [0, { onEvent() {}, onState() {} }],
   [0, {}],
 ])('a refusal that nobody would hear is said on the console, %i times', (times, options) => {
