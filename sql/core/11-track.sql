@@ -31,16 +31,19 @@ CREATE POLICY own ON rowcast.changes FOR INSERT WITH CHECK (tx = pg_current_xact
 
 -- Writes rowcast.number_changes: the function that numbers the changes of a transaction at COMMIT. It runs for each of them in
 -- turn, and the last one does it for all: what deferred triggers of the application write in the meantime is staged as well,
--- and comes later in the same queue. The streams are written into it: a statement made anew each time would double the price
--- of the change of one row.
+-- and comes later in the same queue. Most transactions have one change: its two statements are written out, with the streams in
+-- them, because one that is made anew each time would double the price of the change of a row.
 CREATE FUNCTION rowcast.make_numbering() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $make$
 DECLARE
   streams text := (
     SELECT string_agg(format($sql$
-            WHEN %s THEN
-              INSERT INTO %s (key, tx, op, id, "row", old) VALUES (NEW.key::%s, NEW.tx, NEW.op, NEW.id, NEW."row", NEW.old);$sql$,
+          WHEN %1$s THEN
+            WITH numbered AS (DELETE FROM rowcast.changes c WHERE c.tx = NEW.tx AND c.nth = NEW.nth)
+              INSERT INTO %2$s (key, seq, tx, op, event_type, id, "row", old) VALUES (NEW.key::%3$s, greatest(channel.gone,
+                (SELECT e.seq FROM %2$s e WHERE e.key = NEW.key::%3$s ORDER BY e.seq DESC LIMIT 1)) + 1,
+                NEW.tx, NEW.op, NEW.op, NEW.id, NEW."row", NEW.old);$sql$,
       s.stream_id, s.relation, a.atttypid::regtype), '')
       FROM rowcast.tracks t JOIN rowcast.streams s USING (stream_id) JOIN pg_attribute a ON a.attrelid = s.relation AND a.attname = 'key');
 BEGIN
@@ -48,34 +51,40 @@ BEGIN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off AS %L', format($sql$
     DECLARE
-      stream int;
+      channel record;
+      stream  int;
     BEGIN
-      IF EXISTS (SELECT FROM rowcast.changes c WHERE c.tx = NEW.tx AND c.nth > NEW.nth) THEN
+      -- One statement for three questions: the first and the last change of the transaction, and if this is the only one, its
+      -- channel, which that locks. `gone`: the highest number of an event that is no more.
+      SELECT t.first, t.last, (
+          SELECT k.floor - 1 FROM rowcast.channels k
+            WHERE t.first = NEW.nth AND t.last = NEW.nth AND k.stream_id = NEW.stream_id AND k.key = NEW.key
+              AND current_setting('transaction_isolation') = 'read committed' FOR NO KEY UPDATE) AS gone
+        INTO channel
+        FROM (SELECT (SELECT c.nth FROM rowcast.changes c WHERE c.tx = NEW.tx ORDER BY c.nth LIMIT 1) AS first,
+                     (SELECT c.nth FROM rowcast.changes c WHERE c.tx = NEW.tx ORDER BY c.nth DESC LIMIT 1) AS last OFFSET 0) t;
+      -- A later one numbers all; or one has, for a trigger that ran in between.
+      IF channel.last IS DISTINCT FROM NEW.nth THEN
         RETURN NULL;
       END IF;
-      IF EXISTS (SELECT FROM rowcast.changes c WHERE c.tx = NEW.tx AND c.nth < NEW.nth) THEN
-        -- Every channel before the first number, in one order, or two transactions could wait for each other. The snapshot
-        -- of REPEATABLE READ and SERIALIZABLE may be older than the last writer of a channel: the update makes PostgreSQL
-        -- say so (40001).
-        INSERT INTO rowcast.channels AS c (stream_id, key, written_by)
-          SELECT s.stream_id, s.key, NEW.tx FROM (SELECT DISTINCT c.stream_id, c.key FROM rowcast.changes c WHERE c.tx = NEW.tx) s
-            ORDER BY s.stream_id, s.key COLLATE "C"
-          ON CONFLICT (stream_id, key) DO UPDATE SET written_by = excluded.written_by
-            WHERE current_setting('transaction_isolation') <> 'read committed';
-        FOR stream IN SELECT DISTINCT c.stream_id FROM rowcast.changes c WHERE c.tx = NEW.tx LOOP
-          EXECUTE format('SELECT rowcast.write_changes_%%s($1)', stream) USING NEW.tx;
-        END LOOP;
-        DELETE FROM rowcast.changes c WHERE c.tx = NEW.tx;
-      ELSE
-        DELETE FROM rowcast.changes c WHERE c.tx = NEW.tx AND c.nth = NEW.nth;
-        -- Else it was numbered with others, of a trigger that ran in between.
-        IF FOUND THEN
-          -- One change: the table of events numbers it, as it does in any stream.
-          CASE NEW.stream_id%s
-            ELSE NULL; -- its stream is gone
-          END CASE;
-        END IF;
+      IF channel.gone IS NOT NULL THEN
+        -- The snapshot of this statement is taken after the lock was granted.
+        CASE NEW.stream_id%s
+        END CASE;
+        RETURN NULL;
       END IF;
+      -- Every channel before the first number, in one order, or two transactions could wait for each other. The snapshot
+      -- of REPEATABLE READ and SERIALIZABLE may be older than the last writer of a channel: the update makes PostgreSQL
+      -- say so (40001).
+      INSERT INTO rowcast.channels AS c (stream_id, key, written_by)
+        SELECT s.stream_id, s.key, NEW.tx FROM (SELECT DISTINCT c.stream_id, c.key FROM rowcast.changes c WHERE c.tx = NEW.tx) s
+          ORDER BY s.stream_id, s.key COLLATE "C"
+        ON CONFLICT (stream_id, key) DO UPDATE SET written_by = excluded.written_by
+          WHERE current_setting('transaction_isolation') <> 'read committed';
+      FOR stream IN SELECT DISTINCT c.stream_id FROM rowcast.changes c WHERE c.tx = NEW.tx LOOP
+        EXECUTE format('SELECT rowcast.write_changes_%%s($1)', stream) USING NEW.tx;
+      END LOOP;
+      DELETE FROM rowcast.changes c WHERE c.tx = NEW.tx;
       RETURN NULL;
     END $sql$, coalesce(streams, ' WHEN 0 THEN NULL;')));
 END $make$;
@@ -148,6 +157,7 @@ DECLARE
   id_of    text := CASE cardinality(identity) WHEN 1 THEN format('%%1$s.%I', identity[1])
     ELSE format('json_build_array(%s)', (SELECT string_agg(format('%%1$s.%I::text', i.i), ', ' ORDER BY i.nth)
       FROM unnest(identity) WITH ORDINALITY i(i, nth))) END;
+  there    text := 'CASE WHEN TG_OP <> %L THEN (%s)::text END';
   row_of   text := CASE WHEN columns IS NULL THEN 'row_to_json(%1$s)' ELSE format(
     '(SELECT json_object_agg(e.key, e.value) FROM json_each(row_to_json(%%1$s)) e WHERE e.key = ANY (%L::text[]))', columns) END;
 BEGIN
@@ -160,63 +170,54 @@ BEGIN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp %s AS %L', stream.name || '_change',
     rowcast.text_settings(track.relation), format($sql$
     DECLARE
-      this_tx xid8 := pg_current_xact_id();
-      old_key text;
-      old_id  text;
-      new_key text;
-      new_id  text;
-      changed text;
+      -- The channel and the identity of the old row, and of the new one; the old values.
+      was text[];
     BEGIN
-      -- A block that writes nothing costs no transaction number.
+      -- A block that writes nothing costs no transaction number. One expression: each is set up anew in each transaction.
       BEGIN
-        IF TG_OP <> 'INSERT' THEN
-          old_key := %2$s;
-          old_id := %3$s;
-        END IF;
-        IF TG_OP <> 'DELETE' THEN
-          new_key := %4$s;
-          new_id := %5$s;
-        END IF;%11$s
+        was := ARRAY[%2$s, %3$s, %4$s, %5$s, %9$s];
       EXCEPTION WHEN undefined_column OR datatype_mismatch THEN
         -- A column was renamed, or changed its type.
         PERFORM rowcast.renew_track(%1$s);
-        SELECT i.key, i.id INTO old_key, old_id FROM rowcast.identify(%1$s, row_to_json(OLD)) i;
-        SELECT i.key, i.id INTO new_key, new_id FROM rowcast.identify(%1$s, row_to_json(NEW)) i;
-      END;
-      -- No reader can name the channel of a longer key.
-      IF length(old_key) NOT BETWEEN 1 AND %6$s THEN old_key := NULL; END IF;
-      IF length(new_key) NOT BETWEEN 1 AND %6$s THEN new_key := NULL; END IF;
-      IF old_key = new_key AND old_id = new_id THEN
+        was := ARRAY[(rowcast.identify(%1$s, row_to_json(OLD))).key, (rowcast.identify(%1$s, row_to_json(OLD))).id,
+          (rowcast.identify(%1$s, row_to_json(NEW))).key, (rowcast.identify(%1$s, row_to_json(NEW))).id, NULL];
+      END;%6$s
+      IF was[1] = was[3] AND was[2] = was[4] THEN
         IF %7$s THEN
           RETURN NULL;
         END IF;
         INSERT INTO rowcast.changes (tx, stream_id, key, op, id, "row", old)
-          VALUES (this_tx, %1$s, new_key, 'update', new_id, %8$s, %9$s);
-      ELSE
-        IF old_key IS NOT NULL THEN
-          INSERT INTO rowcast.changes (tx, stream_id, key, op, id, old) VALUES (this_tx, %1$s, old_key, 'delete', old_id, %10$s);
-        END IF;
-        IF new_key IS NOT NULL THEN
-          INSERT INTO rowcast.changes (tx, stream_id, key, op, id, "row") VALUES (this_tx, %1$s, new_key, 'insert', new_id, %8$s);
-        END IF;
+          VALUES (pg_current_xact_id(), %1$s, was[3], 'update', was[4], %8$s, was[5]::json);
+        RETURN NULL;
+      END IF;
+      IF was[1] IS NOT NULL THEN
+        INSERT INTO rowcast.changes (tx, stream_id, key, op, id, old)
+          VALUES (pg_current_xact_id(), %1$s, was[1], 'delete', was[2], %10$s);
+      END IF;
+      IF was[3] IS NOT NULL THEN
+        INSERT INTO rowcast.changes (tx, stream_id, key, op, id, "row")
+          VALUES (pg_current_xact_id(), %1$s, was[3], 'insert', was[4], %8$s);
       END IF;
       RETURN NULL;
-    END $sql$, track.stream_id, format(key_of, 'OLD'), format(id_of, 'OLD'), format(key_of, 'NEW'), format(id_of, 'NEW'),
-      rowcast.longest_key(stream.name),
+    END $sql$, track.stream_id, format(there, 'INSERT', format(key_of, 'OLD')), format(there, 'INSERT', format(id_of, 'OLD')),
+      format(there, 'DELETE', format(key_of, 'NEW')), format(there, 'DELETE', format(id_of, 'NEW')),
+      -- No reader can name the channel of a longer key.
+      CASE WHEN key_type IN ('text'::regtype, 'varchar'::regtype) AND track.key IS NOT NULL THEN format($sql$
+      IF length(was[1]) NOT BETWEEN 1 AND %1$s THEN was[1] := NULL; END IF;
+      IF length(was[3]) NOT BETWEEN 1 AND %1$s THEN was[3] := NULL; END IF;$sql$, rowcast.longest_key(stream.name)) END,
       -- Compares the bytes: not every type has an equality, and equal values may differ in their text.
       CASE WHEN columns IS NULL THEN 'OLD *= NEW' ELSE format('%s::text = %s::text', format(row_of, 'OLD'), format(row_of, 'NEW')) END,
       format(row_of, 'NEW'),
-      CASE track.old WHEN 'none' THEN 'NULL' WHEN 'all' THEN format(row_of, 'OLD') ELSE 'changed::json' END,
-      CASE track.old WHEN 'none' THEN 'NULL' ELSE format(row_of, 'OLD') END,
-      CASE track.old WHEN 'changed' THEN format(E'\n        IF TG_OP = ''UPDATE'' THEN\n          changed := %s;\n        END IF;',
-        rowcast.changed_columns(track.relation, track.columns)) END));
+      CASE track.old WHEN 'none' THEN 'NULL' ELSE format('CASE TG_OP WHEN ''UPDATE'' THEN %s END',
+        CASE track.old WHEN 'all' THEN format(row_of, 'OLD') || '::text' ELSE rowcast.changed_columns(track.relation, track.columns) END) END,
+      CASE track.old WHEN 'none' THEN 'NULL' ELSE format(row_of, 'OLD') END));
 
   -- Without joins: a plan of a few rows would take very long for many.
   EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(xid8) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', 'write_changes_' || track.stream_id, format($sql$
     BEGIN
-      INSERT INTO %3$s (key, seq, tx, op, id, "row", old)
-        SELECT n.key::%2$s, max(n.last) OVER (PARTITION BY n.key COLLATE "C") + n.nth_of_key, n.tx, n.op, n.id, n."row", n.old
+      INSERT INTO %3$s (key, seq, tx, op, event_type, id, "row", old)
+        SELECT n.key::%2$s, max(n.last) OVER (PARTITION BY n.key COLLATE "C") + n.nth_of_key, n.tx, n.op, n.op, n.id, n."row", n.old
           FROM (
             SELECT *, CASE nth_of_key WHEN 1 THEN greatest(
                 (SELECT max(e.seq) FROM %3$s e WHERE e.key = s.key::%2$s),

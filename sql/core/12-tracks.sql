@@ -220,21 +220,21 @@ BEGIN
     key_type := (SELECT CASE WHEN a.atttypid IN ('smallint'::regtype, 'int'::regtype) THEN 'bigint' ELSE a.atttypid::regtype END
       FROM pg_attribute a WHERE a.attrelid = track.relation AND a.attnum = new.key);
     -- `json`, which keeps what a json column holds; jsonb refuses some of it.
-    EXECUTE format('CREATE TABLE %s (key %s NOT NULL, op text NOT NULL, event_type text GENERATED ALWAYS AS (op) STORED,
+    EXECUTE format('CREATE TABLE %s (key %s NOT NULL, op text NOT NULL, event_type text NOT NULL,
       id text NOT NULL, "row" json, old json, created_at timestamptz NOT NULL DEFAULT clock_timestamp())', events, coalesce(key_type, 'text'));
     PERFORM rowcast.attach(events::regclass, 'key', wanted);
     EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY USING INDEX %I', events, (SELECT c.relname FROM pg_index i
       JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = events::regclass AND i.indisunique));
-    -- Rows come with their numbers.
-    EXECUTE format('CREATE OR REPLACE TRIGGER zz_rowcast_number BEFORE INSERT ON %s FOR EACH ROW WHEN (NEW.seq IS NULL)
-      EXECUTE FUNCTION rowcast.%I()', events, wanted || '_number');
     SELECT s.* INTO stream FROM rowcast.streams s WHERE s.name = wanted;
     new.stream_id := stream.stream_id;
     INSERT INTO rowcast.tracks SELECT new.*;
   ELSE
     UPDATE rowcast.tracks t SET columns = new.columns, old = new.old, shape = new.shape WHERE t.stream_id = stream.stream_id;
-    PERFORM rowcast.new_epoch(wanted);
+    PERFORM rowcast.attach(events::regclass, 'key', wanted), rowcast.new_epoch(wanted);
   END IF;
+  -- Rows come with their numbers.
+  EXECUTE format('CREATE OR REPLACE TRIGGER zz_rowcast_number BEFORE INSERT ON %s FOR EACH ROW WHEN (NEW.seq IS NULL)
+    EXECUTE FUNCTION rowcast.%I()', events, wanted || '_number');
   PERFORM rowcast.make_track(stream), rowcast.make_numbering(), rowcast.make_track_triggers(stream);
   PERFORM rowcast.retain(wanted, track.keep);
   IF track.guard IS NOT NULL THEN
@@ -268,7 +268,7 @@ BEGIN
     EXECUTE format('DROP TRIGGER IF EXISTS rowcast_truncated ON %s', part);
   END LOOP;
   PERFORM rowcast.make_numbering(), rowcast.detach(stream);
-  EXECUTE format('DROP TABLE %s', target.relation);
+  EXECUTE format('DROP TABLE IF EXISTS rowcast_streams.%I', stream);
   EXECUTE format('DROP FUNCTION rowcast.%I(), rowcast.%I(xid8), rowcast.%I(text, text, int)',
     stream || '_change', 'write_changes_' || target.stream_id, stream || '_rows');
 END $$;
