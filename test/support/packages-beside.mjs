@@ -11,19 +11,20 @@ import { fileURLToPath } from 'node:url';
 const CACHE = fileURLToPath(new URL('../../node_modules/.cache', import.meta.url));
 const FLAGS = ['--no-save', '--no-package-lock', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error'];
 
-/** One version of a package: where it is, and whether it is there. */
-export function beside(folder, name, version) {
+/** One version of a package: where it is, and whether it is there. `others`: what is installed with it, as `name@version`. */
+export function beside(folder, name, version, others = []) {
   const home = join(CACHE, folder, version);
   const complete = join(home, 'complete');
-  return { name, version, home, complete, root: join(home, 'node_modules', name), installed: existsSync(complete) };
+  const root = join(home, 'node_modules', name);
+  return { name, version, others, home, complete, root, installed: existsSync(complete) };
 }
 
 /** Installs those that are not there; `finish` is called with the folder of each. One line for each that cannot be installed. */
 export function installMissing(places, finish = () => {}) {
-  for (const { name, version, home, complete, root } of places.filter(({ installed }) => !installed)) {
+  for (const { name, version, others, home, complete, root } of places.filter(({ installed }) => !installed)) {
     try {
       mkdirSync(home, { recursive: true });
-      execFileSync('npm', ['install', '--prefix', home, ...FLAGS, `${name}@${version}`], {
+      execFileSync('npm', ['install', '--prefix', home, ...FLAGS, `${name}@${version}`, ...others], {
         stdio: ['ignore', 'ignore', 'pipe'],
       });
       finish(root);
