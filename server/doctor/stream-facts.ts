@@ -55,6 +55,8 @@ export const stream = z.object({
   inserted: z.number(),
   updated: z.number(),
   triggers: z.array(trigger),
+  /** The statement that tracks the table again whose changes these are; null if it is not such a stream. */
+  trackAgain: z.string().nullable(),
 });
 export type Facts = z.infer<typeof stream>;
 
@@ -93,6 +95,13 @@ const index = (columns: string, unique: string) => `(
 const counted = (what: string) =>
   `(SELECT coalesce(sum(pg_stat_get_tuples_${what}(h.oid)), 0)::float8 FROM rowcast.storage_of(c.oid) h) AS ${what}`;
 
+/** SQL, of a row `t` of rowcast.tracks and the `s` of its stream. What it leaves out is kept, or what it was by default. */
+const TRACK_AGAIN = `format('SELECT rowcast.track(%L', t.relation::regclass) || concat(
+    format(', key => %L', (rowcast.column_names(t.relation, ARRAY[t.key]))[1]), format(', name => %L', s.name),
+    CASE WHEN t.columns IS NOT NULL THEN format(', columns => %L', rowcast.column_names(t.relation, t.columns)) END, format(', old => %L', t.old),
+    (SELECT format(', keep => %L', r.keep) FROM rowcast.retention r WHERE r.stream_id = t.stream_id),
+    format(', identity => %L', rowcast.column_names(t.relation, t.identity))) || ');'`;
+
 /** Run as the gateway, so that `lacks` lists what `current_user` lacks. */
 export const FACTS = `
   SELECT s.stream_id AS id, s.name, ${RELATION} AS relation, quote_ident(s.key_column) AS key, quote_ident(s.seq_column) AS seq, quote_ident(s.tx_column) AS tx,
@@ -128,7 +137,8 @@ export const FACTS = `
                                   THEN ${lacks('f.rolname', `${READING}, ${NUMBERING}`)} ELSE '{}' END))
              FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_roles f ON f.oid = p.proowner
              JOIN pg_class tc ON tc.oid = t.tgrelid JOIN pg_namespace tn ON tn.oid = tc.relnamespace
-            WHERE t.tgrelid IN (SELECT c.oid UNION ALL SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid) AND NOT t.tgisinternal AND t.tgname LIKE 'zz\\_rowcast\\_%'), '[]') AS triggers
+            WHERE t.tgrelid IN (SELECT c.oid UNION ALL SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = c.oid) AND NOT t.tgisinternal AND t.tgname LIKE 'zz\\_rowcast\\_%'), '[]') AS triggers,
+         (SELECT ${TRACK_AGAIN} FROM rowcast.tracks t WHERE t.stream_id = s.stream_id) AS "trackAgain"
     FROM rowcast.streams s
     LEFT JOIN pg_class c ON c.oid = s.relation
     LEFT JOIN pg_namespace n ON n.oid = c.relnamespace

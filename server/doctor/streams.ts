@@ -53,9 +53,10 @@ export function attachAgain({ owner, relation, key }: { owner: string | null; re
 function problems(facts: Facts): Outcome[] {
   const { name, relation, key, seq, tx, numbered, keyType, role, owner, triggers } = facts;
   if (relation === null) {
-    return [fault(`${name}: its table was dropped`, `SELECT rowcast.detach('${name}');`)];
+    const drop = facts.trackAgain === null ? 'detach' : 'untrack';
+    return [fault(`${name}: its table was dropped`, `SELECT rowcast.${drop}('${name}');`)];
   }
-  const attach = attachAgain({ owner, relation, key });
+  const attach = facts.trackAgain ?? attachAgain({ owner, relation, key });
   const wrong: Outcome[] = [];
   const bad = (found: string, fix: string) => wrong.push(fault(`${name}: ${found}`, fix));
   if (keyType === null)
@@ -115,8 +116,8 @@ function problems(facts: Facts): Outcome[] {
 }
 
 /** `attach` updates each row that is there once, and again after `detach`: that is no sign of a table that is updated. */
-function updates({ name, key, inserted, updated }: Facts, relation: string): Outcome[] {
-  if (updated <= 2 * inserted) return [];
+function updates({ name, key, inserted, updated, trackAgain }: Facts, relation: string): Outcome[] {
+  if (trackAgain !== null || updated <= 2 * inserted) return [];
   const [table = '', column = ''] = [relation, key.replaceAll(/^"|"$/g, '')].map((text) => text.replaceAll("'", "''"));
   return [
     warning(

@@ -1,6 +1,10 @@
-/** The check `tracks`: whether the triggers of each tracked table are there and enabled, and written for the table as it is now. */
+/**
+ * The check `tracks`: whether the triggers of each tracked table are there and enabled, and written for the table as it is now,
+ * and whether it could still be tracked so: its policies may be others since.
+ */
+import pg from 'pg';
 import { z } from 'zod';
-import { type Check, fault, type Outcome, ok, warning } from './check.js';
+import { type Check, fault, type Outcome, ok, type Probe, warning } from './check.js';
 
 const trigger = z.object({ name: z.string(), table: z.string(), enabled: z.enum(['O', 'A', 'D', 'R']).nullable() });
 
@@ -38,9 +42,27 @@ export const tracks: Check = {
   async run(probe) {
     const all = await probe.readAsGateway(track, TRACKS);
     if (all.length === 0) return ok('no table is tracked');
-    return all.flatMap(outcomesOf);
+    const outcomes: Outcome[] = [];
+    for (const each of all) {
+      const found = outcomesOf(each);
+      const refusal = found.every(({ verdict }) => verdict === 'ok') ? await refusalOf(probe, each.name) : null;
+      outcomes.push(...(refusal === null ? found : [refusal]));
+    }
+    return outcomes;
   },
 };
+
+/** What `rowcast.track` would say of the table as it is now. */
+async function refusalOf(probe: Probe, name: string): Promise<Outcome | null> {
+  const sql = `SELECT rowcast.check_trackable(t, s.guard IS NOT NULL) FROM rowcast.tracks t JOIN rowcast.streams s USING (stream_id) WHERE s.name = $1`;
+  try {
+    await probe.readAsGateway(z.object({}), sql, [name]);
+    return null;
+  } catch (error) {
+    if (!(error instanceof pg.DatabaseError)) throw error;
+    return fault(`${name}: ${error.message}`, error.hint ?? `SELECT rowcast.untrack('${name}');`);
+  }
+}
 
 function outcomesOf({ name, relation, identified, current, triggers }: Track): Outcome[] {
   const untrack = `SELECT rowcast.untrack('${name}');`;

@@ -143,6 +143,7 @@ test('a tracked table whose triggers are missing or off, or that is no longer as
     ['DROP TRIGGER rowcast_truncated ON early', /missing: rowcast_truncated of early$/],
     ['DROP TRIGGER rowcast_orders ON orders', /missing: rowcast_orders of early, rowcast_orders of orders$/],
     ['ALTER TABLE early DISABLE TRIGGER rowcast_orders', /the trigger rowcast_orders of early does not fire/],
+    ['DROP TRIGGER zz_rowcast_ring ON rowcast_streams.orders', /^streams fault: orders: the triggers zz_rowcast_ring/],
     ['DROP FUNCTION rowcast.orders_can_read', /^access fault: orders: its access function is missing/],
     ['ALTER TABLE orders ADD note text', /^tracks warning: orders: public.orders has other columns or partitions/],
     ['ALTER TABLE orders DROP shop', /^tracks fault: orders: a column of the key or of the identity was dropped/],
@@ -150,6 +151,19 @@ test('a tracked table whose triggers are missing or off, or that is no longer as
   for (const [sql, complaint] of breaks) {
     await breaksAndMends(sql, complaint, (fix) => fix.replace(/ And track it again.*/, ''), ofTracks);
   }
+  await writer.query(`SELECT rowcast.track('orders', name => 'every')`);
+  // Rights are per channel, and a policy that was made since looks at each row.
+  await writer.query('CREATE POLICY mine ON orders USING (id > 3); ALTER TABLE orders ENABLE ROW LEVEL SECURITY');
+  expect(complaints(await ofTracks())).toContainEqual(
+    expect.stringMatching(/^tracks fault: every: the policy mine of public.orders decides by more than the key/),
+  );
+  await writer.query('DROP POLICY mine ON orders; ALTER TABLE orders DISABLE ROW LEVEL SECURITY');
+  await breaksAndMends(
+    'DROP TABLE rowcast_streams.every',
+    /^streams fault: every: its table was dropped/,
+    undefined,
+    ofTracks,
+  );
   await writer.query(`SELECT rowcast.track('orders', name => 'every')`);
   await breaksAndMends('DROP TABLE orders', /^tracks fault: every: its table was dropped/, undefined, ofTracks);
 });
