@@ -72,7 +72,7 @@ Every code that the gateway sends. **retry**: the same request may succeed later
 succeed until something changes. A code with a number ends the connection with that WebSocket close code: 4000 to 4499 mean
 retry, 4500 to 4999 mean stop. A client treats an unknown code as retry. [The protocol](../protocol.md#13-errors) says when
 each code is sent, [troubleshooting](../operations/troubleshooting.md) what usually causes it, and
-[snapshot and live](../snapshots.md) how to recover from \`position_gone\` and from a reset.
+[snapshot and live](../guides/snapshot-and-live.md) how to recover from \`position_gone\` and from a reset.
 
 ${table([['Code', 'Meaning', 'Outcome', 'Close code', 'What to do'], ...rows])}
 `;

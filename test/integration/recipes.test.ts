@@ -108,16 +108,16 @@ interface Snapshot {
 const plain = (orders: Iterable<Order>) =>
   [...orders].map(({ order_id, status }) => `${order_id} ${status}`).sort((a, b) => a.localeCompare(b));
 
-test('I2: docs/snapshots.md: a snapshot with its position, and what follows it, are the table', async () => {
-  const [transaction = '', grants = ''] = sqlOf('docs/snapshots.md').map(({ text }) => text);
+test('I2: docs/guides/snapshot-and-live.md: a snapshot with its position, and what follows it, are the table', async () => {
+  const [transaction = '', grants = ''] = sqlOf('docs/guides/snapshot-and-live.md').map(({ text }) => text);
   const [, , empty] = (await writer.query(transaction)) as unknown as pg.QueryResult[];
   expect(empty?.rows[0]?.position).toMatch(/^[0-9a-f]{6}\.\d+$/);
   await writer.query(grants.replace('CREATE ROLE shop_api LOGIN;', '').replaceAll('shop_api', 'service_role'));
 
   const onConnect = async (client: pg.ClientBase) => void (await client.query('SET ROLE service_role'));
   const pool = new Pool({ connectionString: database.url, application_name: TEST_SESSION, max: 4, onConnect });
-  const { loadOrders } = await load('docs/snapshots.md', 'load.mjs');
-  const { followOrders } = await load('docs/snapshots.md', 'follow.mjs');
+  const { loadOrders } = await load('docs/guides/snapshot-and-live.md', 'load.mjs');
+  const { followOrders } = await load('docs/guides/snapshot-and-live.md', 'follow.mjs');
   let writing = true;
   const writes = (async () => {
     for (let order = 100; writing || order < 160; order += 1) {
