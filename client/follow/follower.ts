@@ -72,7 +72,12 @@ export class Follower<S, R extends object = Row> {
       this.#lost(error);
       return;
     }
-    if (!this.#closed) this.#subscribe(snapshot);
+    if (this.#closed) return;
+    try {
+      this.#subscribe(snapshot);
+    } catch (reason) {
+      this.#fail(errorOf(reason)); // the client was closed
+    }
   }
 
   #subscribe({ state: loaded, position, until = position }: Snapshot<S>): void {

@@ -140,5 +140,9 @@ describe('follow', () => {
     await until(() => store.get().data === 2, { what: 'the insert' });
     const misspelt = { onchange: () => {} } as unknown as FollowOptions<Order>;
     expect(() => follow(client, 'orders:6', misspelt)).toThrow(TypeError);
+    client.close();
+    const late = follow(client, 'orders:6');
+    await until(() => late.status === 'failed', { what: 'the closed client to be noticed' });
+    late.close();
   });
 });

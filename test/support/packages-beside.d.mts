@@ -4,5 +4,5 @@ export interface Place {
   readonly root: string;
   readonly installed: boolean;
 }
-export function beside(folder: string, name: string, version: string): Place;
+export function beside(folder: string, name: string, version: string, others?: readonly string[]): Place;
 export function installMissing(places: readonly Place[], finish?: (root: string) => void): void;
