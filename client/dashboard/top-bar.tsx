@@ -64,7 +64,13 @@ export function TopBar({ onToken, onHelp }: TopBarProps): ReactElement {
       </div>
       {asking && (
         <TokenForm
-          label={!refused ? 'Token' : error.code === 'unauthorized' ? 'This gateway wants a token.' : 'The token has expired.'}
+          label={
+            !refused
+              ? 'Token'
+              : error.code === 'unauthorized'
+                ? 'This gateway wants a token.'
+                : 'The token has expired.'
+          }
           onToken={() => {
             setAsking(false);
             onToken();

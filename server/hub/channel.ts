@@ -10,16 +10,10 @@ import type { Clock } from '../ports/clock.js';
 import type { EventsFrame } from '../ports/events-frame.js';
 import type { ChannelState, Feed, Movement, Pages, RunOfRows, StoredRow, Withheld } from '../ports/feed.js';
 import type { PageCache, PageOwner } from './cache.js';
-import { Page } from './page.js';
+import { Page, type PageLimits } from './page.js';
 import { type PageRead, ReadAhead } from './read-ahead.js';
 import type { Reader } from './reader.js';
 import { pause, waitAfter } from './waiting.js';
-
-/** The maximum size of a page, in rows and bytes. */
-export interface PageLimits {
-  readonly rows: number;
-  readonly bytes: number;
-}
 
 export interface ChannelContext {
   readonly feed: Pick<Feed, 'open'>;
@@ -32,7 +26,6 @@ export interface ChannelContext {
 
 /** Delay before a read that failed is repeated, in milliseconds. */
 const RETRY = 250;
-
 const NO_PAGE = { to: Number.NaN, rows: 0 };
 
 export class Channel implements PageOwner {
@@ -84,7 +77,6 @@ export class Channel implements PageOwner {
   get stalled(): boolean {
     return this.#stateFailures > 0;
   }
-
   /** Whether the last refresh found that the channel no longer exists. */
   get gone(): boolean {
     return this.#gone;
@@ -240,7 +232,6 @@ export class Channel implements PageOwner {
     }
     if (page !== undefined) cache.use(page, this);
   }
-
   #insert(from: number): Page {
     const page = new Page(this.name, from);
     const at = this.#pages.findLastIndex((other) => other.from < from) + 1;
@@ -299,8 +290,8 @@ export class Channel implements PageOwner {
     const { epoch } = this.#state;
     const numbering = this.#numbering;
     const read = this.#ahead.take(after) ?? this.#readAfter(after);
-    const run = read === null ? { epoch, rows: [] } : await read.run;
-    const { upTo } = read ?? { upTo: after };
+    const run: RunOfRows = read === null ? { epoch, rows: [] } : await read.run;
+    const upTo = read?.upTo ?? after;
     // All readers that waited have left, or these rows may belong to the old numbering.
     if (this.#waiting.size === 0 || numbering !== this.#numbering) return NO_PAGE;
     const first = run.rows[0]?.seq;

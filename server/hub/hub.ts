@@ -7,7 +7,8 @@ import type { Logger } from '../ground/logger.js';
 import type { Clock } from '../ports/clock.js';
 import type { Feed, Movement, Movements, Pages } from '../ports/feed.js';
 import { PageCache } from './cache.js';
-import { Channel, type ChannelContext, type PageLimits } from './channel.js';
+import { Channel, type ChannelContext } from './channel.js';
+import type { PageLimits } from './page.js';
 import { Waiting } from './waiting.js';
 
 export interface HubOptions {

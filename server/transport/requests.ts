@@ -195,7 +195,7 @@ export class RequestDoor implements Door {
 
   #admit(request: IncomingMessage, response: ServerResponse, enter: (address: string) => Rejection | null): string {
     if (this.#stopping) throw new Refusal('shutting_down');
-    const { addresses, trustedProxies, metrics } = this.#options;
+    const { trustedProxies, metrics } = this.#options;
     const address = clientAddress(request, trustedProxies);
     const rejection = enter(address);
     if (rejection !== null) {

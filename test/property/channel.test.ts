@@ -254,7 +254,7 @@ test('I1 I2: nor is one that was read ahead', async () => {
   await settle();
   await world.calm();
   expect(reader.place).toBe(world.channel.state.head);
-  const { from, events } = JSON.parse(world.channel.next(8)?.data.toString() ?? '') as {
+  const { from, events } = JSON.parse(world.channel.next(8)?.text.toString() ?? '') as {
     from: number;
     events: object[];
   };

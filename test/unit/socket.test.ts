@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { WebSocket, WebSocketServer } from 'ws';
@@ -10,8 +10,8 @@ import { until } from '../support/until.js';
 const RATE = { perSecond: 1e6, burst: 1e6 };
 const LIMITS = { sendBufferBytes: 256 * 1024, maxFrameBytes: 16_384, frames: RATE, bytes: RATE };
 
-let server: Server;
-let sockets: WebSocketServer;
+let server = createServer();
+let sockets = new WebSocketServer({ noServer: true });
 
 afterEach(() => {
   for (const client of sockets.clients) client.terminate();
