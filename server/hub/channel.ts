@@ -8,9 +8,9 @@ import { nothing } from '../ground/nothing.js';
 import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { EventsFrame } from '../ports/events-frame.js';
-import type { ChannelState, Feed, Movement, Pages, RunOfRows, StoredRow, Withheld } from '../ports/feed.js';
-import type { PageCache, PageOwner } from './cache.js';
-import { Page, type PageLimits } from './page.js';
+import type { ChannelState, Feed, Movement, Pages, RunOfRows, Withheld } from '../ports/feed.js';
+import type { PageCache } from './cache.js';
+import { ChannelPages, type PageLimits } from './channel-pages.js';
 import { type PageRead, ReadAhead } from './read-ahead.js';
 import type { Reader } from './reader.js';
 import { pause, waitAfter } from './waiting.js';
@@ -26,21 +26,21 @@ export interface ChannelContext {
 
 /** Delay before a read that failed is repeated, in milliseconds. */
 const RETRY = 250;
+
 const NO_PAGE = { to: Number.NaN, rows: 0 };
 
-export class Channel implements PageOwner {
+export class Channel {
   readonly name: string;
   readonly #context: ChannelContext;
   readonly #readers = new Set<Reader>();
   readonly #waiting = new Set<Reader>();
-  #pages: Page[] = [];
-  /** The frame that was sent last. Most readers of a channel stand at the same position, and are sent it one after the other. */
-  #latest: EventsFrame | null = null;
+  readonly #pages: ChannelPages;
   #state: ChannelState;
   /** Incremented whenever a seq may mean another row than before. */
   #numbering = 0;
   #loading = false;
-  readonly #ahead: ReadAhead;
+  /** Made when a reader goes on from page to page: most channels never have one. */
+  #ahead: ReadAhead | null = null;
   #closed = false;
   #gone = false;
   #rechecking = false;
@@ -55,14 +55,7 @@ export class Channel implements PageOwner {
     this.name = name;
     this.#state = state;
     this.#context = context;
-    this.#ahead = new ReadAhead(
-      context.clock,
-      (after) => this.#readAfter(after),
-      (read, run) => {
-        // What is wrong with a page is found by the reader that wants it.
-        if (run.epoch === this.#state.epoch && run.rows[0]?.seq === read.after + 1) this.#serveFrom(read.after, run);
-      },
-    );
+    this.#pages = new ChannelPages(name, context.limits, context.cache);
   }
 
   get state(): ChannelState {
@@ -77,6 +70,7 @@ export class Channel implements PageOwner {
   get stalled(): boolean {
     return this.#stateFailures > 0;
   }
+
   /** Whether the last refresh found that the channel no longer exists. */
   get gone(): boolean {
     return this.#gone;
@@ -104,26 +98,14 @@ export class Channel implements PageOwner {
     // Another epoch: the readers must get a reset first.
     if (epoch !== this.#state.epoch) return this.recheck();
     if (head <= this.#state.head) return;
-    this.#keep(rows);
+    this.#pages.keep(rows);
     this.#state = { ...this.#state, head };
     for (const reader of this.#readers) reader.advance();
   }
 
   /** Returns the frame of the events after `after`, or null if they are not in memory. */
   next(after: number): EventsFrame | null {
-    if (this.#latest?.from === after + 1) return this.#latest;
-    const page = this.#pages.findLast(({ from }) => from <= after + 1);
-    if (page === undefined || page.to <= after) return null;
-    const frame = page.frame(after);
-    this.#context.cache.use(page, this);
-    this.#latest = frame;
-    return frame;
-  }
-
-  /** Called by the cache. */
-  forget(page: Page): void {
-    this.#pages = this.#pages.filter((kept) => kept !== page);
-    this.#latest = null;
+    return this.#pages.frame(after);
   }
 
   /** Loads the events after the position of the reader, and then calls its `advance`. */
@@ -209,34 +191,8 @@ export class Channel implements PageOwner {
 
   #forgetPages(): void {
     this.#numbering += 1;
-    this.#ahead.drop();
-    for (const page of this.#pages) this.#context.cache.drop(page);
-    this.#pages = [];
-    this.#latest = null;
-  }
-
-  /** Adds consecutive rows to the pages, which stay sorted. Rows that are in memory already are skipped. */
-  #keep(rows: readonly StoredRow[]): void {
-    const { limits, cache } = this.#context;
-    let page: Page | undefined;
-    this.#latest = null;
-    for (const row of rows) {
-      page ??= this.#pages.findLast(({ from }) => from <= row.seq);
-      if (page !== undefined && row.seq <= page.to) continue;
-      const follows = page !== undefined && page.to + 1 === row.seq;
-      if (page === undefined || !follows || page.rows >= limits.rows || page.rowBytes >= limits.bytes) {
-        if (page !== undefined) cache.use(page, this);
-        page = this.#insert(row.seq);
-      }
-      page.append(row);
-    }
-    if (page !== undefined) cache.use(page, this);
-  }
-  #insert(from: number): Page {
-    const page = new Page(this.name, from);
-    const at = this.#pages.findLastIndex((other) => other.from < from) + 1;
-    this.#pages.splice(at, 0, page);
-    return page;
+    this.#ahead?.drop();
+    this.#pages.clear();
   }
 
   /** Loads pages while readers wait, and the page after that ahead as long as a reader goes on from page to page. */
@@ -247,7 +203,7 @@ export class Channel implements PageOwner {
       try {
         const after = this.#nextWanted();
         const page = this.#loadAfter(after);
-        if (after === last.to) this.#ahead.begin(after + last.rows);
+        if (after === last.to) this.#readAhead().begin(after + last.rows);
         last = await page;
         if (this.#pageFailures > 0) {
           this.#pageFailures = 0;
@@ -289,9 +245,9 @@ export class Channel implements PageOwner {
   async #loadAfter(after: number): Promise<{ to: number; rows: number }> {
     const { epoch } = this.#state;
     const numbering = this.#numbering;
-    const read = this.#ahead.take(after) ?? this.#readAfter(after);
-    const run: RunOfRows = read === null ? { epoch, rows: [] } : await read.run;
-    const upTo = read?.upTo ?? after;
+    const read = this.#ahead?.take(after) ?? this.#readAfter(after);
+    const run = read === null ? { epoch, rows: [] } : await read.run;
+    const { upTo } = read ?? { upTo: after };
     // All readers that waited have left, or these rows may belong to the old numbering.
     if (this.#waiting.size === 0 || numbering !== this.#numbering) return NO_PAGE;
     const first = run.rows[0]?.seq;
@@ -302,16 +258,27 @@ export class Channel implements PageOwner {
     return NO_PAGE;
   }
 
+  #readAhead(): ReadAhead {
+    this.#ahead ??= new ReadAhead(
+      this.#context.clock,
+      (after) => this.#readAfter(after),
+      (read, run) => {
+        // What is wrong with a page is found by the reader that wants it.
+        if (run.epoch === this.#state.epoch && run.rows[0]?.seq === read.after + 1) this.#serveFrom(read.after, run);
+      },
+    );
+    return this.#ahead;
+  }
+
   /** Begins to read the rows after `after`, up to the next page that is in memory. Returns null if there are none. */
   #readAfter(after: number): PageRead | null {
-    const next = this.#pages.find(({ to }) => to > after)?.from ?? Number.POSITIVE_INFINITY;
-    const upTo = Math.min(this.#state.head, next - 1);
+    const upTo = Math.min(this.#state.head, this.#pages.nextAfter(after) - 1);
     return upTo > after ? { after, upTo, run: this.#context.pages.page(this.name, after, upTo) } : null;
   }
 
   /** Keeps the rows after `after`, and serves the readers that wait for them. Returns the seq of the last one. */
   #serveFrom(after: number, { rows }: RunOfRows): number {
-    this.#keep(rows);
+    this.#pages.keep(rows);
     const to = rows.at(-1)?.seq ?? after;
     for (const reader of [...this.#waiting]) {
       if (reader.after >= after && (reader.after < to || to === after)) this.#serve(reader);

@@ -1,12 +1,6 @@
 import { type EventsFrame, eventsFrame } from '../ports/events-frame.js';
 import type { StoredRow } from '../ports/feed.js';
 
-/** The maximum size of a page, in rows and bytes. */
-export interface PageLimits {
-  readonly rows: number;
-  readonly bytes: number;
-}
-
 /** Frames cached per page. The readers of a channel have few different positions. */
 const FRAMES = 4;
 

@@ -8,7 +8,7 @@ import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
 import { Once } from '../ground/once.js';
 import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
-import type { PageLimits } from '../hub/page.js';
+import type { PageLimits } from '../hub/channel-pages.js';
 import type { RunOfRows, StoredRow, Withheld } from '../ports/feed.js';
 import { isLockTimeout } from './session.js';
 import { ofStream, pageStatement, seqStatement } from './statements.js';

@@ -8,7 +8,7 @@ import { Batch } from '../ground/batch.js';
 import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
 import { Refusal, StreamUnreadable, Unavailable } from '../ground/refusal.js';
-import type { PageLimits } from '../hub/page.js';
+import type { PageLimits } from '../hub/channel-pages.js';
 import type { Pages, RunOfRows } from '../ports/feed.js';
 import type { Rows, RowsPage, RowsRequest } from '../ports/rows.js';
 import type { DatabaseUrl } from '../settings/database-url.js';

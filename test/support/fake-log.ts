@@ -1,6 +1,6 @@
 /** The tables of the database, and a tail over them, as the hub sees both. The test decides what is answered, and when. */
 import { Unavailable } from '../../server/ground/refusal.js';
-import type { PageLimits } from '../../server/hub/page.js';
+import type { PageLimits } from '../../server/hub/channel-pages.js';
 import type { ChannelState, Feed, Movement, Pages, RunOfRows, StoredRow } from '../../server/ports/feed.js';
 
 interface Table {

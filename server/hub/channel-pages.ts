@@ -1,0 +1,78 @@
+import type { EventsFrame } from '../ports/events-frame.js';
+import type { StoredRow } from '../ports/feed.js';
+import type { PageCache, PageOwner } from './cache.js';
+import { Page } from './page.js';
+
+/** The maximum size of a page, in rows and bytes. */
+export interface PageLimits {
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+/** The pages of one channel that are in memory, sorted. */
+export class ChannelPages implements PageOwner {
+  readonly #channel: string;
+  readonly #limits: PageLimits;
+  readonly #cache: PageCache;
+  #pages: Page[] = [];
+  /** The frame that was made last. Most readers of a channel stand at the same position, and are sent it one after the other. */
+  #latest: EventsFrame | null = null;
+
+  constructor(channel: string, limits: PageLimits, cache: PageCache) {
+    this.#channel = channel;
+    this.#limits = limits;
+    this.#cache = cache;
+  }
+
+  /** Returns the frame of the events after `after`, or null if they are not in memory. */
+  frame(after: number): EventsFrame | null {
+    if (this.#latest?.from === after + 1) return this.#latest;
+    const page = this.#pages.findLast(({ from }) => from <= after + 1);
+    if (page === undefined || page.to <= after) return null;
+    const frame = page.frame(after);
+    this.#cache.use(page, this);
+    this.#latest = frame;
+    return frame;
+  }
+
+  /** The seq from which rows after `after` are in memory; infinite if there are none. */
+  nextAfter(after: number): number {
+    return this.#pages.find(({ to }) => to > after)?.from ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Adds consecutive rows. Those that are in memory already are skipped. */
+  keep(rows: readonly StoredRow[]): void {
+    let page: Page | undefined;
+    this.#latest = null;
+    for (const row of rows) {
+      page ??= this.#pages.findLast(({ from }) => from <= row.seq);
+      if (page !== undefined && row.seq <= page.to) continue;
+      const follows = page !== undefined && page.to + 1 === row.seq;
+      if (page === undefined || !follows || page.rows >= this.#limits.rows || page.rowBytes >= this.#limits.bytes) {
+        if (page !== undefined) this.#cache.use(page, this);
+        page = this.#insert(row.seq);
+      }
+      page.append(row);
+    }
+    if (page !== undefined) this.#cache.use(page, this);
+  }
+
+  /** Called by the cache. */
+  forget(page: Page): void {
+    this.#pages = this.#pages.filter((kept) => kept !== page);
+    this.#latest = null;
+  }
+
+  clear(): void {
+    for (const page of this.#pages) this.#cache.drop(page);
+    this.#pages = [];
+    this.#latest = null;
+  }
+
+  #insert(from: number): Page {
+    const page = new Page(this.#channel, from);
+    const at = this.#pages.findLastIndex((other) => other.from < from) + 1;
+    this.#pages.splice(at, 0, page);
+    return page;
+  }
+}
