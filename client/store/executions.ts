@@ -149,7 +149,7 @@ export class Executions implements ExecutionsStore {
       this.#counts = counts;
       this.#cursor = cursor;
     }
-    return position ?? 'now'; // one who may not read the channel is told so when it is subscribed to
+    return position ?? 'now'; // without the right to read the channel, the subscription is refused
   }
 
   async #read(): Promise<void> {

@@ -9,8 +9,8 @@ AS $$
     FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims) c
 $$;
 
--- Whether one more task of a type may begin. A type with a limit is locked until the transaction ends, so that nobody else
--- counts meanwhile. A caller that holds an execution must not wait: claims take the type first.
+-- Whether one more task of a type may begin. A type with a limit is locked until the transaction ends, so that no other
+-- transaction counts meanwhile. A caller that holds an execution must not wait: claims take the type first.
 CREATE FUNCTION rowcast.type_admits(type text, wait boolean) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -9,7 +9,7 @@ export interface Cluster {
 
 export interface TestDatabase {
   readonly url: string;
-  /** Removes the database, and fails if anything is still connected to it: who is cut off in its goodbye emits an error. */
+  /** Removes the database, and fails if anything is still connected to it: a client whose connection is cut while it closes emits an error. */
   drop(): Promise<void>;
 }
 

@@ -60,7 +60,7 @@ export class Walk {
     const moves = [...pending.keys()];
     writers.forEach(({ state, rows }, which) => {
       const earlier = writers[which - 1];
-      // Writers are alike: the first one is whoever inserts first.
+      // Writers are alike: the one that inserts first is the first.
       const turn = earlier === undefined || earlier.state !== 'idle' || earlier.rows > 0;
       const step = { idle: 'inserts', open: 'probes', probed: 'commits' }[state];
       if (rows === 0 && turn) moves.push(`w${which} ${step}`);

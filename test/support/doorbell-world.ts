@@ -90,7 +90,7 @@ export class World {
     if (xid >= this.xmax) this.xmax = xid + 1n;
   }
 
-  /** A transaction number that nobody had. */
+  /** A transaction number that was never used. */
   number(): bigint {
     const { settling = 'number' } = this.options;
     if (settling === 'nothing') return 0n;

@@ -90,7 +90,7 @@ export class FakeLog implements Pick<Feed, 'open' | 'leave'>, Pages {
     for (const seq of table.rows.keys()) if (seq < table.floor) table.rows.delete(seq);
   }
 
-  /** Deletes rows as somebody does who works around the triggers. */
+  /** Deletes rows without the triggers. */
   cut(channel: string, from: number, to: number): void {
     const { rows, head } = this.#table(channel);
     for (let seq = from; seq <= Math.min(to, head - 1); seq += 1) rows.delete(seq);

@@ -16,7 +16,7 @@ import {
   written,
 } from './fuzz-doors.js';
 
-/** What lasts until somebody ends it. */
+/** Connections that last until they are ended. */
 export interface Stay {
   readonly request: HttpRequest;
   /** In `waiting` nothing comes before there is news. */

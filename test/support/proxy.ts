@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** `up` runs from whoever connects to the target. */
+/** `up` is the direction from the client to the target. */
 export type Direction = 'up' | 'down';
 export type Directions = Direction | 'both';
 export type Target = number | { readonly port: number; readonly host?: string };

@@ -34,7 +34,7 @@ export async function dbosCarrier(url: string, logger: Logger): Promise<Carrier>
   const connect = () =>
     DBOSClient.create({ systemDatabaseUrl: url, applicationName: APPLICATION, systemDatabasePoolSize: 2, logger: own });
 
-  /** The news of a worker that was killed stays pending: nobody else takes it, and nobody need. */
+  /** The workflows of a killed worker stay pending. No other worker takes them, because the tasks are sent again. */
   async function sweep(client: DBOSClient): Promise<void> {
     if (performance.now() < sweepAt) return;
     sweepAt = performance.now() + SWEEP;
