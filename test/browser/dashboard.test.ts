@@ -225,6 +225,7 @@ test('the tour by the keyboard alone: the list, an execution, back in its past, 
   while (!(await focused(page)).startsWith('Execution ')) await keyboard.press('Tab');
   await keyboard.press('Enter');
   await shows(page, 'timeout after 30 s', '.rc-error');
+  await page.waitForSelector('.rc-log__row[aria-selected=true][data-level=error]'); // one that has failed opens there
 
   const placed = (text: string) => shows(page, text, '.rc-scrubber__place');
   const [, head = ''] = /of (\d+)/.exec(await textOf(page, '.rc-scrubber__place')) ?? [];

@@ -78,6 +78,7 @@ export function ExecutionTabs(props: ExecutionTabsProps): ReactElement {
             channel={channel}
             view={view}
             moment={moment}
+            opensAt={progress.status === 'failed' ? steps.find(({ status }) => status === 'failed')?.seq : undefined}
             onView={onView}
             agents={agents.map(({ name }) => name)}
           />
@@ -126,11 +127,13 @@ interface LogPanelProps {
   readonly channel: string;
   readonly view: ExecutionView;
   readonly moment?: number | undefined;
+  /** The row that is marked at first, where the view says none: the first error of an execution that has failed. */
+  readonly opensAt?: number | undefined;
   readonly onView: (view: ExecutionView) => void;
   readonly agents?: readonly string[];
 }
 
-function LogPanel({ channel, view, moment, onView, agents = [] }: LogPanelProps): ReactElement {
+function LogPanel({ channel, view, moment, opensAt, onView, agents = [] }: LogPanelProps): ReactElement {
   const { q, level, agent, row } = view;
   const filter: LogFilter = {
     q,
@@ -138,7 +141,8 @@ function LogPanel({ channel, view, moment, onView, agents = [] }: LogPanelProps)
     agent: agent === undefined ? undefined : [agent],
   };
   const log = useLog(channel, filter);
-  const [follow, setFollow] = useState(row === undefined);
+  const [opened, setOpened] = useState(row ?? opensAt);
+  const [follow, setFollow] = useState(opened === undefined);
   return (
     <LogView
       log={log}
@@ -146,8 +150,11 @@ function LogPanel({ channel, view, moment, onView, agents = [] }: LogPanelProps)
       until={moment}
       follow={follow}
       onFollow={setFollow}
-      at={row ?? null}
-      onAt={(seq) => onView({ row: seq ?? undefined })}
+      at={row ?? opened ?? null}
+      onAt={(seq) => {
+        setOpened(undefined);
+        onView({ row: seq ?? undefined });
+      }}
     >
       <LogFilters
         log={log}
