@@ -14,7 +14,7 @@ BEGIN
     RETURN;
   END IF;
   UPDATE @extschema@.agent_tasks t
-     SET status = 'ready', held = e.status <> 'running', run_at = greatest(t.run_at, moment), signal = NULL, wait_until = NULL,
+     SET status = 'ready', waits_for = 0, held = e.status <> 'running', run_at = greatest(t.run_at, moment), signal = NULL, wait_until = NULL,
          because = NULL, ended_at = NULL, sent_at = NULL, sendings = 0,
          due_at = greatest(t.run_at, moment)
            + make_interval(secs => coalesce(t.due_seconds, CASE t.kind WHEN 'agent' THEN y.queue_timeout_seconds END))
@@ -35,6 +35,8 @@ CREATE FUNCTION rowcast.tasks_ended(execution uuid, ended uuid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  -- One that is pending has its roots made ready by its start, and with them what is free by then.
+  pending constant boolean := (SELECT e.status = 'pending' FROM @extschema@.agent_executions e WHERE e.execution_id = execution);
   wave    uuid[] := ended;
   skipped uuid[];
   free    uuid[];
@@ -52,17 +54,15 @@ BEGIN
           FROM behind b WHERE t.task_id = b.task_id AND t.status = 'blocked' RETURNING t.task_id)
       SELECT coalesce(array_agg(g.task_id), '{}') INTO skipped FROM gone g;
     END IF;
-    WITH met AS (
-      SELECT d.task_id, count(*) AS n
+    WITH met AS MATERIALIZED (
+      SELECT t.task_id, t.waits_for - count(*) AS open
         FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
-       WHERE d.depends_on = ANY (wave) AND rowcast.is_met(d.needs, b.status, b.passed) GROUP BY 1),
+        JOIN @extschema@.agent_tasks t ON t.task_id = d.task_id
+       WHERE d.depends_on = ANY (wave) AND t.status = 'blocked' AND rowcast.is_met(d.needs, b.status, b.passed) GROUP BY t.task_id),
     moved AS (
-      UPDATE @extschema@.agent_tasks t SET waits_for = t.waits_for - m.n
-        FROM met m WHERE t.task_id = m.task_id AND t.status = 'blocked' RETURNING t.task_id, t.waits_for)
-    SELECT coalesce(array_agg(m.task_id) FILTER (WHERE m.waits_for = 0), '{}') INTO free FROM moved m;
-    -- One that is pending has its roots made ready by its start, and with them what is free by then.
-    PERFORM rowcast.make_ready(free) FROM @extschema@.agent_executions e
-      WHERE free <> '{}' AND e.execution_id = execution AND e.status <> 'pending';
+      UPDATE @extschema@.agent_tasks t SET waits_for = m.open FROM met m WHERE t.task_id = m.task_id AND (m.open > 0 OR pending))
+    SELECT coalesce(array_agg(m.task_id) FILTER (WHERE m.open = 0 AND NOT pending), '{}') INTO free FROM met m;
+    PERFORM rowcast.make_ready(free);
     wave := skipped;
   END LOOP;
 END $$;

@@ -49,6 +49,23 @@ CREATE TRIGGER append_only BEFORE UPDATE ON @extschema@.task_propagation_logs
 REVOKE ALL ON @extschema@.execution_events FROM anon, authenticated, service_role, agent_worker;
 GRANT SELECT ON @extschema@.execution_events TO authenticated, service_role;
 
+-- What runs for each task is planned once, for indexes: a plan for the arrays of one call costs more than the call, and one
+-- that was made while the tables were small would read all of a table that has grown.
+DO $$
+DECLARE
+  f       regprocedure;
+  setting text;
+BEGIN
+  FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = ANY (ARRAY[
+    'make_ready', 'tasks_ended', 'has_open', 'settle', 'type_admits', 'assign_task', 'ventures_in_turn', 'candidates', 'claim_task',
+    'lock_lease', 'heartbeat_task', 'complete_task', 'complete_and_claim', 'end_attempt'])
+  LOOP
+    FOREACH setting IN ARRAY ARRAY['plan_cache_mode = force_generic_plan', 'enable_seqscan = off', 'enable_hashjoin = off', 'enable_mergejoin = off'] LOOP
+      EXECUTE format('ALTER FUNCTION %s SET %s', f, setting);
+    END LOOP;
+  END LOOP;
+END $$;
+
 GRANT USAGE ON SCHEMA rowcast TO agent_worker;
 -- Everything here is called by the functions that are granted below, with the rights of their owner.
 DO $$
