@@ -56,6 +56,7 @@ if (clock !== 0) {
 
 const agent: AgentFunction = async ({ attempt, input, save, signal, progress, waitFor }) => {
   if (work === 0) return input.ms === undefined ? null : sleep(Number(input.ms), null, { signal });
+  signal.addEventListener('abort', () => process.stdout.write('aborted\n'));
   await new Promise((resolve) => setTimeout(resolve, random.next() * work));
   if (random.chance(0.2)) progress(50);
   if (random.chance(0.1)) await save({ attempt });
