@@ -50,7 +50,8 @@ REVOKE ALL ON @extschema@.execution_events FROM anon, authenticated, service_rol
 GRANT SELECT ON @extschema@.execution_events TO authenticated, service_role;
 
 -- What runs for each task is planned once, for indexes: a plan for the arrays of one call costs more than the call, and one
--- that was made while the tables were small would read all of a table that has grown.
+-- that was made while the tables were small would read all of a table that has grown. Without JIT, because PostgreSQL before 18
+-- gives a scan that is off an enormous cost, for which it would compile each statement.
 DO $$
 DECLARE
   f       regprocedure;
@@ -60,7 +61,8 @@ BEGIN
     'make_ready', 'tasks_ended', 'has_open', 'settle', 'type_admits', 'assign_task', 'ventures_in_turn', 'candidates', 'claim_task',
     'lock_lease', 'heartbeat_task', 'complete_task', 'complete_and_claim', 'end_attempt'])
   LOOP
-    FOREACH setting IN ARRAY ARRAY['plan_cache_mode = force_generic_plan', 'enable_seqscan = off', 'enable_hashjoin = off', 'enable_mergejoin = off'] LOOP
+    FOREACH setting IN ARRAY ARRAY['plan_cache_mode = force_generic_plan', 'enable_seqscan = off', 'enable_hashjoin = off',
+      'enable_mergejoin = off', 'jit = off'] LOOP
       EXECUTE format('ALTER FUNCTION %s SET %s', f, setting);
     END LOOP;
   END LOOP;
