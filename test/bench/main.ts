@@ -7,9 +7,10 @@
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { endAll, endOnSignals } from './harness/ends.js';
+import { endAll, endOnSignals, unlessInterrupted } from './harness/ends.js';
 import { machine } from './harness/machine.js';
 import { type Outcome, runScenario } from './harness/run.js';
+import type { Report } from './report/report.js';
 import { textOf } from './report/text.js';
 import { scenarios } from './scenarios/all.js';
 
@@ -39,6 +40,9 @@ function positive(value: string | undefined): number | undefined {
   throw new Error(`${value} is no number above 0`);
 }
 
+/** Five digits are more than any spread leaves. */
+const rounded = (_: string, value: unknown) => (typeof value === 'number' ? Number(value.toPrecision(5)) : value);
+
 const { values, positionals } = parseArgs({ options: OPTIONS, allowPositionals: true });
 const unknown = positionals.filter((name) => !scenarios.some((scenario) => scenario.name === name));
 if (values.help || unknown.length > 0) {
@@ -53,16 +57,24 @@ const chosen = positionals.length === 0 ? scenarios : scenarios.filter(({ name }
 const outcomes: Outcome[] = [];
 const save = () => {
   if (values.json === undefined) return;
-  writeFileSync(values.json, `${JSON.stringify({ machine: machine(), quick, scenarios: outcomes }, null, 1)}\n`);
+  const report: Report = { machine: machine(), quick, scenarios: outcomes };
+  writeFileSync(values.json, `${JSON.stringify(report, rounded, 1)}\n`);
 };
 try {
   if (availableParallelism() < 2)
     process.stdout.write('one core only: the writers and the clients compete with the servers\n');
   for (const scenario of chosen) {
-    const outcome = await runScenario(scenario, { quick, rounds, seconds });
-    outcomes.push(outcome);
-    process.stdout.write(textOf(scenario, outcome));
-    save();
+    try {
+      const outcome = await runScenario(scenario, { quick, rounds, seconds });
+      outcomes.push(outcome);
+      process.stdout.write(textOf(outcome));
+      save();
+    } catch (error) {
+      await unlessInterrupted();
+      // The others are measured all the same: a run takes long.
+      process.exitCode = 1;
+      process.stderr.write(`${scenario.name} failed: ${error instanceof Error ? error.stack : error}\n`);
+    }
   }
 } finally {
   await endAll();

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { beside } from '../../support/packages-beside.mjs';
 import type { Database, Table } from '../harness/database.js';
-import { type Program, startProgram } from '../harness/ends.js';
+import { type Program, passOn, startProgram } from '../harness/ends.js';
 import type { LoadOptions } from '../harness/load.js';
 import { cpuOf, memoryOf } from '../harness/processes.js';
 
@@ -60,7 +60,7 @@ export async function startServer(name: string, args: readonly (string | number)
     args: ['--import', 'tsx', join(import.meta.dirname, 'servers', `${name}.ts`), ...args.map(String)],
     ready: /^ready (\d+)$/m,
   });
-  program.child.stderr?.pipe(process.stderr);
+  passOn(program.child);
   const attend = (on: boolean) => void program.child.stdin?.write(on ? 'on\n' : 'off\n');
   return { ...program, port: Number(match?.[1]), attend };
 }

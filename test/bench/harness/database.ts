@@ -53,8 +53,10 @@ const TABLES = `
 export async function startDatabase(): Promise<Database> {
   const dataDir = await mkdtemp(join(tmpdir(), 'rowcast-bench-'));
   atEnd(() => rm(dataDir, { recursive: true, force: true }));
-  const cluster = await startEmbedded({ dataDir, settings: SETTINGS });
-  atEnd(() => cluster.stop());
+  const starting = startEmbedded({ dataDir, settings: SETTINGS });
+  // Known before it has started: Ctrl-C may come meanwhile.
+  atEnd(async () => (await starting).stop());
+  const cluster = await starting;
   const postmaster = Number.parseInt(readFileSync(join(dataDir, 'pgdata/postmaster.pid'), 'utf8'), 10);
   await migrate(cluster.url);
   const connect = async () => {
@@ -85,3 +87,9 @@ export function insert(table: Table, bytes = BODY.length): { name: string; text:
 export const pgbenchScript = (table: Table, keys: number) => `\\set k random(1, ${keys})
 INSERT INTO ${table} (key, n, t, body, m) VALUES (:k::text, 1, ${MADE_AT}, '${BODY}', '\`');
 `;
+/** Inserts one row for each key of $1. */
+export const INSERT_KEYS = {
+  name: 'insert-keys',
+  text: `INSERT INTO attached (key, n, t, body, m)
+    SELECT k, $2::bigint, ${MADE_AT}, '${BODY}', '\`' FROM unnest($1::text[]) k`,
+};

@@ -26,19 +26,31 @@ async function runAll(all: readonly End[]): Promise<void> {
   }
 }
 
-/** Ends what was started since the last call. A second call waits for the first. */
+/** Ends what was started, and what is started meanwhile. A second call waits for the first. */
 export async function endAll(): Promise<void> {
   await ending;
-  const all = ends;
-  ends = [];
-  ending = runAll(all);
-  await ending;
+  while (ends.length > 0) {
+    const all = ends;
+    ends = [];
+    ending = runAll(all);
+    await ending;
+  }
 }
+
+let interrupted = false;
 
 export function endOnSignals(): void {
   for (const [signal, code] of Object.entries(SIGNALS)) {
-    process.once(signal, () => void endAll().finally(() => process.exit(code)));
+    process.once(signal, () => {
+      interrupted = true;
+      void endAll().finally(() => process.exit(code));
+    });
   }
+}
+
+/** Does not return after a signal: what fails then is what was ended under way, and the process exits soon. */
+export async function unlessInterrupted(): Promise<void> {
+  if (interrupted) await new Promise(() => {});
 }
 
 export interface Program {
@@ -102,4 +114,9 @@ export async function startProgram(
     exited.then(failed, failed);
   });
   return { pid: child.pid ?? 0, child, stop, match };
+}
+
+/** What a program complains about is seen. Not by a pipe: each would add listeners to the one standard error. */
+export function passOn({ stderr }: ChildProcess): void {
+  stderr?.on('data', (data) => void process.stderr.write(data));
 }

@@ -1,7 +1,7 @@
 /** The gateway that is measured: `rowcast up` as a process of its own, bundled from the sources. */
 import { settings } from '../../../server/settings/table.js';
 import { program } from '../../support/programs.js';
-import { type Program, startProgram } from './ends.js';
+import { type Program, passOn, startProgram } from './ends.js';
 import { cpuOfTree, memoryOf } from './processes.js';
 
 /** What would throttle all clients of a run, because they come from one address. */
@@ -44,7 +44,7 @@ export async function startGateway(
     ready: /^listening on (\S+)$/m,
     env,
   });
-  child.stderr?.pipe(process.stderr);
+  passOn(child);
   const url = match?.[1] ?? '';
   return { url, port: Number(new URL(url).port), pid, cpu: () => cpuOfTree(pid), memory: () => memoryOf(pid), stop };
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { packageRoot } from '../../../server/ground/package-root.js';
-import { startProgram } from './ends.js';
+import { passOn, startProgram } from './ends.js';
 import { cpuOf } from './processes.js';
 
 export type Mode = 'rowcast' | 'ws' | 'sio' | 'nats' | 'sse';
@@ -55,8 +55,8 @@ export interface Load {
   stop(): Promise<void>;
 }
 
-/** The client in C, compiled once. */
-function compiled(): string {
+/** The client in C, compiled once; null without a compiler. */
+function compiled(): string | null {
   const source = join(import.meta.dirname, 'load.c');
   const cache = join(packageRoot(), 'node_modules/.cache/rowcast-bench');
   const hash = createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 16);
@@ -67,9 +67,19 @@ function compiled(): string {
     execFileSync('gcc', ['-O3', '-march=native', '-o', program, source, '-lm'], { stdio: 'pipe' });
     return program;
   } catch (error) {
-    throw new Error('the load client needs gcc (on Debian: apt-get install gcc libc6-dev)', { cause: error });
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
   }
 }
+
+/** The client in JavaScript takes more CPU, so it may be what limits a run; which of the two it was is told with the figures. */
+function command(): { program: string; args: readonly string[] } {
+  const program = compiled();
+  if (program !== null) return { program, args: [] };
+  return { program: process.execPath, args: ['--import', 'tsx', join(import.meta.dirname, 'load-client.ts')] };
+}
+
+export const loadLanguage = () => (compiled() === null ? 'JavaScript' : 'C');
 
 /** How often the connections are counted until all are live, in milliseconds, and for how long. */
 const LOOK = 30;
@@ -77,12 +87,13 @@ const OPENED_WITHIN = 90_000;
 
 /** Opens the connections, and waits until all are live. */
 export async function startLoad(options: LoadOptions): Promise<Load> {
+  const { program, args } = command();
   const pairs = Object.entries(options).map(([name, value]) => `${name}=${value}`);
-  const { child, pid, stop } = await startProgram(compiled(), { args: pairs });
+  const { child, pid, stop } = await startProgram(program, { args: [...args, ...pairs] });
   const waiting: ((line: string) => void)[] = [];
   if (!child.stdout || !child.stdin) throw new Error('the load client has no pipes');
   createInterface({ input: child.stdout }).on('line', (line) => waiting.shift()?.(line));
-  child.stderr?.pipe(process.stderr);
+  passOn(child);
   child.once('exit', () => {
     for (const resolve of waiting.splice(0)) resolve('{}');
   });

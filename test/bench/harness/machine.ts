@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
+import { loadLanguage } from './load.js';
 
 export interface Machine {
   readonly at: string;
@@ -11,6 +12,8 @@ export interface Machine {
   readonly memoryGb: number;
   readonly system: string;
   readonly node: string;
+  /** What the load client was written in. */
+  readonly load: 'C' | 'JavaScript';
 }
 
 function commit(): string {
@@ -38,5 +41,6 @@ export function machine(): Machine {
     memoryGb: Math.round(totalmem() / 2 ** 30),
     system: `${system()}, Linux ${release()}`,
     node: process.version,
+    load: loadLanguage(),
   };
 }

@@ -3,8 +3,8 @@ import { endAll } from './ends.js';
 import { Results, type Turn } from './figures.js';
 import type { Must, Scenario } from './scenario.js';
 
-export interface Outcome {
-  readonly name: string;
+/** Complete in itself: a page is made of it, on another day, without the scenario. */
+export interface Outcome extends Pick<Scenario, 'name' | 'title' | 'about' | 'shapes' | 'columns' | 'chart'> {
   readonly rounds: number;
   readonly seconds: number;
   /** How long the scenario took in all, in seconds. */
@@ -59,9 +59,10 @@ export async function runScenario(scenario: Scenario, options: Options): Promise
   }
   const took = (performance.now() - began) / 1000;
   const results = new Results(turns);
-  // What is left out cannot be compared with.
-  const musts = scenario.musts(results).filter(({ value }) => !Number.isNaN(value));
-  return { name: scenario.name, rounds, seconds, took, turns, leftOut, musts };
+  // What is left out, or took no CPU time that shows, cannot be compared with.
+  const musts = scenario.musts(results).filter(({ value }) => Number.isFinite(value));
+  const { name, title, about, shapes, columns, chart } = scenario;
+  return { name, title, about, shapes, columns, chart, rounds, seconds, took, turns, leftOut, musts };
 }
 
 /** A line for each turn, as it ends: a run that is interrupted has shown something. */

@@ -1,7 +1,7 @@
 /** A scenario as lines for a terminal. */
 import { median, Results } from '../harness/figures.js';
 import type { Outcome } from '../harness/run.js';
-import type { Must, Scenario } from '../harness/scenario.js';
+import type { Must } from '../harness/scenario.js';
 
 export type Verdict = 'aim' | 'floor' | 'missed';
 
@@ -22,7 +22,8 @@ export function mustLine(must: Must): string {
 
 const VERDICTS = { aim: 'aim reached ', floor: 'floor holds ', missed: 'NOT REACHED ' } as const;
 
-export function textOf({ name, title, columns, shapes }: Scenario, outcome: Outcome): string {
+export function textOf(outcome: Outcome): string {
+  const { name, title, columns, shapes } = outcome;
   const results = new Results(outcome.turns);
   const lines = [`\n${name} ${title}: medians of ${outcome.rounds}, ${outcome.took.toFixed(0)} s`];
   for (const { name: shape, systems } of shapes) {

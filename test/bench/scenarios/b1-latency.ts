@@ -76,7 +76,7 @@ export const latency: Scenario = {
 process with one clock, each server is another. The subscriber is the client library of each; the one that listens gets the row in the
 payload of a NOTIFY, and so do the servers other than Rowcast.`,
   seconds: 3,
-  rounds: 4,
+  rounds: 3,
   shapes: [{ name: SHAPE, systems: [LISTEN, ...PEERS.map(({ name }) => name)] }],
   columns: [
     { figure: 'p50', title: 'p50 ms', digits: 2 },

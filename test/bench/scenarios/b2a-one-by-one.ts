@@ -1,14 +1,9 @@
-import { nats } from '../against/nats.js';
-import { nchan } from '../against/nchan.js';
-import { rowcast } from '../against/rowcast.js';
-import { socketIo, socketIoPostgres } from '../against/socket-io.js';
-import { plainWs } from '../against/ws.js';
+import { peers } from '../against/all.js';
 import { startDatabase } from '../harness/database.js';
 import { FAN_OUT_COLUMNS, fanOut } from '../harness/fan-out.js';
 import type { Scenario } from '../harness/scenario.js';
 import { serverIn, startServers } from '../harness/servers.js';
 
-const PEERS = [rowcast, plainWs, socketIo, socketIoPostgres, nats, nchan];
 const SOCKETS = 1_000;
 const ROWS_PER_SECOND = 40;
 const SHAPE = '40 rows/s';
@@ -18,15 +13,15 @@ export const oneByOne: Scenario = {
   title: 'Fan-out, one row at a time',
   about: `One channel, ${SOCKETS} WebSockets, ${ROWS_PER_SECOND} rows a second, each in a statement of its own: nothing can be batched.
 The CPU time is that of the server that has the sockets; that of Rowcast reads the database as well.`,
-  seconds: 3,
+  seconds: 2.5,
   rounds: 3,
-  shapes: [{ name: SHAPE, systems: PEERS.map(({ name }) => name) }],
+  shapes: [{ name: SHAPE, systems: peers.map(({ name }) => name) }],
   columns: FAN_OUT_COLUMNS,
   chart: 'perCpu',
   async open(run) {
     const database = await startDatabase();
     const writer = await database.connect();
-    const servers = await startServers(run, database, PEERS);
+    const servers = await startServers(run, database, peers);
     return ({ system, seconds }) =>
       fanOut({
         database,

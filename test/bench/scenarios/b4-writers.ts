@@ -33,7 +33,7 @@ export const writers: Scenario = {
   about: `pgbench, one INSERT a transaction, ${KEYS} keys, a live gateway with one subscriber. The table that Rowcast is compared with has a primary
 key and an index on (key, created_at), as a table has that is read by key and time. Once attached, the index (key, seq) serves for both; a
 table that keeps the two beside it is measured as well. NOTIFY: the same table with a trigger that sends each row, and one listener.`,
-  seconds: 2.5,
+  seconds: 2,
   rounds: 3,
   shapes: [
     { name: shape(1), systems: FEW },

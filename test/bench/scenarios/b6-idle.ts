@@ -12,7 +12,7 @@ import type { Scenario } from '../harness/scenario.js';
 const CONNECTIONS = 5_000;
 const SHAPE = 'idle';
 /** Until what opening has left behind is collected, in milliseconds. */
-const SETTLE = 6_000;
+const SETTLE = 4_000;
 const START = 2_000;
 
 async function gatewayWith(database: Database, load: Pick<Server['load'], 'mode' | 'path'>): Promise<Server> {
@@ -34,7 +34,7 @@ export const idle: Scenario = {
   title: 'Idle connections',
   about: `${CONNECTIONS} connections, with Rowcast each subscribed to a channel of its own, in a fresh server: resident memory over that of the empty
 process, ${SETTLE / 1000} s after the last one has opened, and the CPU that they take while nothing happens, heartbeats included.`,
-  seconds: 3,
+  seconds: 2,
   rounds: 3,
   shapes: [{ name: SHAPE, systems: Object.keys(SYSTEMS) }],
   columns: [
