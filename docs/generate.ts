@@ -1,5 +1,5 @@
-/** Writes the pages of docs/reference that are made from tables in the code: `npm run docs`. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+/** Writes the pages that are made from tables in the code, and from the figures of the benchmark: `npm run docs`. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
@@ -7,6 +7,9 @@ import { type ErrorEntry, errors } from '../client/protocol/index.js';
 import { packageRoot } from '../server/ground/package-root.js';
 import type { Setting } from '../server/settings/setting.js';
 import { defaultOf, settings } from '../server/settings/table.js';
+import { performancePages } from '../test/bench/report/page.js';
+import type { Report } from '../test/bench/report/report.js';
+import { scalingPage } from '../test/bench/report/scaling.js';
 
 const note = (source: string) => `<!-- Generated from ${source} by \`npm run docs\`. Do not edit. -->`;
 
@@ -80,9 +83,13 @@ ${table([['Code', 'Meaning', 'Outcome', 'Close code', 'What to do'], ...rows])}
 
 /** The generated pages: path from the root of the project → text. */
 export function generated(): Map<string, string> {
+  const measured = JSON.parse(readFileSync(join(packageRoot(), 'docs/performance.json'), 'utf8')) as Report;
+  const performance = [...performancePages(measured)].map(([path, text]) => [`docs/${path}`, text] as const);
   return new Map([
     ['docs/reference/settings.md', settingsPage()],
     ['docs/reference/errors.md', errorsPage()],
+    ...performance,
+    ['docs/operations/scaling.md', scalingPage(measured)],
   ]);
 }
 
