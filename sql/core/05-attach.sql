@@ -116,7 +116,8 @@ BEGIN
   -- Readers count on a channel without holes, so to delete an event is to give up all that came before it.
   -- A statement that names a partition fires no trigger for each statement of the table, so in a partitioned table each row
   -- raises the floor itself: before any is gone, `top` takes the last number of the channel; when all are gone, the floor rises
-  -- to what is left behind the row, or past `top`. That is two updates for a channel, however many of its rows go.
+  -- to what is left behind the row, or past `top`. That is two updates for a channel, however many of its rows go; rows that stay
+  -- between them make it one more for each thousand.
   EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS %L', stream.name || '_raise_floor', format($sql$
     BEGIN
@@ -141,9 +142,10 @@ BEGIN
       $sql$ ELSE $sql$
       DECLARE
         channel rowcast.channels;
+        next    record;
       BEGIN
-        SELECT c.* INTO channel FROM rowcast.channels c WHERE c.stream_id = %1$s AND c.key = OLD.%2$I::text FOR NO KEY UPDATE;
         IF TG_WHEN = 'BEFORE' THEN
+          SELECT c.* INTO channel FROM rowcast.channels c WHERE c.stream_id = %1$s AND c.key = OLD.%2$I::text FOR NO KEY UPDATE;
           IF channel.top IS NULL OR channel.top < OLD.%4$I THEN
             INSERT INTO rowcast.channels AS c (stream_id, key, top)
               VALUES (%1$s, OLD.%2$I::text, (SELECT t.%4$I FROM %3$s t WHERE t.%2$I = OLD.%2$I ORDER BY t.%4$I DESC LIMIT 1))
@@ -151,9 +153,15 @@ BEGIN
           END IF;
           RETURN OLD;
         END IF;
+        SELECT c.* INTO channel FROM rowcast.channels c WHERE c.stream_id = %1$s AND c.key = OLD.%2$I::text;
         IF channel.floor <= OLD.%4$I THEN
-          UPDATE rowcast.channels c SET floor = coalesce(
-              (SELECT t.%4$I FROM %3$s t WHERE t.%2$I = OLD.%2$I AND t.%4$I > OLD.%4$I ORDER BY t.%4$I LIMIT 1), c.top + 1)
+          -- Past all gaps among the next thousand events: an update for each gap would be quadratic in one transaction.
+          WITH n AS MATERIALIZED (
+            SELECT t.%4$I AS seq, t.%4$I - row_number() OVER (ORDER BY t.%4$I) AS run FROM %3$s t
+             WHERE t.%2$I = OLD.%2$I AND t.%4$I > OLD.%4$I ORDER BY t.%4$I LIMIT 1000)
+          SELECT min(n.seq) FILTER (WHERE n.run = l.run) AS floor, max(n.seq) AS last, count(*) = 1000 AS more INTO next
+            FROM n, (SELECT max(n.run) AS run FROM n) l;
+          UPDATE rowcast.channels c SET floor = CASE WHEN next.more OR next.last >= c.top THEN next.floor ELSE c.top + 1 END
             WHERE c.stream_id = %1$s AND c.key = OLD.%2$I::text;
         END IF;
       END;$sql$ END, stream.stream_id, stream.key_column, stream.relation, stream.seq_column)));
