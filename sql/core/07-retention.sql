@@ -274,6 +274,7 @@ BEGIN
         FROM unnest(keys || late_keys, floors || late_floors) f(key, floor) GROUP BY f.key
       ON CONFLICT (stream_id, key) DO UPDATE SET floor = greatest(c.floor, excluded.floor);
     GET DIAGNOSTICS touched = ROW_COUNT;
+    PERFORM set_config('rowcast.written', '', true); -- see rowcast.make_triggers
   EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION '% or a table that it refers to is in use', target.relation USING ERRCODE = 'lock_not_available',
       HINT = 'Nothing was changed. Try again later; a transaction or a query that is open for long is in the way.';

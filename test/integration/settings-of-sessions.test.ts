@@ -13,8 +13,11 @@ const source = readdirSync(SQL, { recursive: true, encoding: 'utf8' })
   .join('\n');
 const READ = [...new Set([...source.matchAll(/current_setting\(\s*'+(rowcast\.\w+)/g)].map(([, name]) => name))];
 
-/** With what each of them may decide: `request_id` is stored in rows of the session; `drop_data` is set by `uninstall` itself. */
-const SETTINGS = ['rowcast.drop_data', 'rowcast.request_id'];
+/**
+ * With what each of them may decide: `request_id` is stored in rows of the session; `drop_data` is set by `uninstall` itself;
+ * `written` says from which number on to look for the last event of a channel.
+ */
+const SETTINGS = ['rowcast.drop_data', 'rowcast.request_id', 'rowcast.written'];
 /** Of a version that had it: the table that a DELETE names. */
 const FORMER = 'rowcast.deleting';
 
@@ -106,4 +109,33 @@ test('I1 I2 I5: a session with hostile settings harms no order, numbering, acces
     for (const channel of ['readings:2', `execution:${foreign}`]) expect(after[channel]).toEqual(before[channel]);
     before = after;
   }
+});
+
+test('I1 I2: a session that says itself what it has written still locks the channel, and takes the next number', async () => {
+  await admin.query(`INSERT INTO readings SELECT 3 FROM generate_series(1, 6)`);
+  const { rows } = await admin.query(`SELECT stream_id FROM rowcast.streams WHERE name = 'readings'`);
+  const written = (seq: number) => `${String(seq).padStart(19, '0')}${rows[0]?.stream_id}:3`;
+  const next = async () =>
+    Number((await hostile.query<{ seq: string }>('INSERT INTO readings VALUES (3) RETURNING seq')).rows[0]?.seq);
+  await admin.query(`SET lock_timeout = '200ms'`);
+  const top = 6;
+  for (const [round, seq] of [1, top, top + 1, 10 ** 15].entries()) {
+    await hostile.query('BEGIN');
+    await hostile.query(`SELECT set_config('rowcast.written', $1, false)`, [written(seq)]);
+    expect(await next()).toBe(top + 2 * round + 1);
+    expect(await next()).toBe(top + 2 * round + 2);
+    await expect(admin.query('INSERT INTO readings VALUES (3)')).rejects.toMatchObject({ code: '55P03' });
+    await hostile.query('COMMIT');
+  }
+  // It has deleted the last of its own events, and hides that from itself: others go on after both.
+  await hostile.query('BEGIN');
+  const last = [await next(), await next(), await next()].at(-1) ?? 0;
+  await hostile.query('DELETE FROM readings WHERE sensor = 3 AND seq = $1', [last]);
+  await hostile.query(`SELECT set_config('rowcast.written', $1, false)`, [written(1)]);
+  await next();
+  await hostile.query('COMMIT');
+  await admin.query('INSERT INTO readings VALUES (3), (3)');
+  expect((await channels())['readings:3']).toEqual({ floor: last + 1, seqs: [last + 1, last + 2] });
+  await hostile.query('RESET rowcast.written');
+  await admin.query('RESET lock_timeout');
 });
