@@ -40,21 +40,31 @@ export class ChannelPages implements PageOwner {
     return this.#pages.find(({ to }) => to > after)?.from ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Adds consecutive rows. Those that are in memory already are skipped. */
+  /**
+   * Adds consecutive rows. Those that are in memory already are skipped, so that pages never overlap: the rows of a movement may
+   * begin before a page that was loaded, and end after it.
+   */
   keep(rows: readonly StoredRow[]): void {
+    const grown = new Set<Page>();
     let page: Page | undefined;
+    let next = Number.NEGATIVE_INFINITY;
     this.#latest = null;
     for (const row of rows) {
-      page ??= this.#pages.findLast(({ from }) => from <= row.seq);
+      if (row.seq >= next) {
+        const at = this.#pages.findLastIndex(({ from }) => from <= row.seq);
+        page = this.#pages[at];
+        next = this.#pages[at + 1]?.from ?? Number.POSITIVE_INFINITY;
+      }
       if (page !== undefined && row.seq <= page.to) continue;
       const follows = page !== undefined && page.to + 1 === row.seq;
       if (page === undefined || !follows || page.rows >= this.#limits.rows || page.rowBytes >= this.#limits.bytes) {
-        if (page !== undefined) this.#cache.use(page, this);
         page = this.#insert(row.seq);
       }
       page.append(row);
+      grown.add(page);
     }
-    if (page !== undefined) this.#cache.use(page, this);
+    // Not before the last row: the cache may evict a page that was recorded earlier.
+    for (const each of grown) this.#cache.use(each, this);
   }
 
   /** Called by the cache. */

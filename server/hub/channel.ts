@@ -264,7 +264,7 @@ export class Channel {
       (after) => this.#readAfter(after),
       (read, run) => {
         // What is wrong with a page is found by the reader that wants it.
-        if (run.epoch === this.#state.epoch && run.rows[0]?.seq === read.after + 1) this.#serveFrom(read.after, run);
+        if (run.epoch === this.#state.epoch && run.rows[0]?.seq === read.after + 1) this.#pages.keep(run.rows);
       },
     );
     return this.#ahead;

@@ -264,4 +264,5 @@ function rejectWithRetry(response: ServerResponse, { code, message, retryAfter }
   const frame: Frame = { type: 'error', code, message, ...(retryAfter > 0 && { retryAfter: Math.ceil(retryAfter) }) };
   transport.send(frame);
   response.end();
+  transport.gone();
 }

@@ -74,8 +74,9 @@ export class SocketTransport implements Transport {
     socket.on('close', () => clearTimeout(this.#throttled));
   }
 
+  /** False after a close frame: nothing more is sent, so that pages must not be loaded for it. */
   get writable(): boolean {
-    return this.#buffered < this.#bufferBytes;
+    return this.socket.readyState === WebSocket.OPEN && this.#buffered < this.#bufferBytes;
   }
 
   send(frame: Frame | EventsFrame): void {

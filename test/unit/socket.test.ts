@@ -124,3 +124,10 @@ test('a socket that was destroyed takes messages without an error', async () => 
   await until(() => client.readyState === WebSocket.CLOSED, { what: 'the close' });
   transport.send(frameOf('"lost"'));
 });
+
+test('after the close frame there is no room for more', async () => {
+  const { transport } = await connect();
+  expect(transport.writable).toBe(true);
+  transport.close(1000, 'over');
+  expect(transport.writable).toBe(false);
+});
