@@ -3,7 +3,7 @@
  * connections), refuses malformed requests with an error of the table, and stops gracefully: requests that it has
  * received are answered, new ones are refused. It owns all sockets until a response is `admitted` or a socket is upgraded.
  */
-import { createServer, IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import { bareAnswer, Refusal } from '../ground/refusal.js';
 import { PlainSockets } from './plain-sockets.js';
@@ -32,14 +32,9 @@ export interface HttpServer {
   stop(timeout: number): Promise<void>;
 }
 
-/** An Express application: a listener, and the prototypes that it gives to requests and responses. */
-export type App = RequestListener & { readonly request: object; readonly response: object };
-
 /** `requestTimeout`: how long a client may take to send a request with its headers and body, in milliseconds. */
-export function makeServer(app: App, requestTimeout: number): HttpServer {
+export function makeServer(app: RequestListener, requestTimeout: number): HttpServer {
   const options = {
-    IncomingMessage: withPrototype(IncomingMessage, app.request),
-    ServerResponse: withPrototype(ServerResponse, app.response),
     maxHeaderSize: MAX_HEADERS,
     keepAliveTimeout: KEEP_ALIVE,
     requestTimeout,
@@ -102,18 +97,6 @@ export function makeServer(app: App, requestTimeout: number): HttpServer {
     server.closeAllConnections();
   };
   return { server, stop };
-}
-
-/**
- * Returns a class whose instances have the prototype that Express gives to each request and response. It changes nothing then: V8
- * makes a hidden class of its own, of more than a kilobyte, for every object whose prototype is changed.
- */
-function withPrototype<Base extends abstract new (...args: never) => object>(base: Base, prototype: object): Base {
-  function Made(...args: unknown[]) {
-    return Reflect.construct(base, args, Made);
-  }
-  Made.prototype = prototype;
-  return Made as unknown as Base;
 }
 
 function hasTooManyHeaders({ rawHeaders }: IncomingMessage): boolean {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { IncomingMessage, type RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { type HttpServer, makeServer } from '../../server/http/server.js';
@@ -17,8 +17,7 @@ afterEach(() => {
 });
 
 async function start(app: RequestListener): Promise<void> {
-  const prototypes = { request: IncomingMessage.prototype, response: ServerResponse.prototype };
-  http = makeServer(Object.assign(app, prototypes), TIMEOUT);
+  http = makeServer(app, TIMEOUT);
   http.server.listen(0, '127.0.0.1');
   await once(http.server, 'listening');
 }
