@@ -48,6 +48,13 @@ const BEGIN = { retries: Number.POSITIVE_INFINITY, base: 100, cap: 1_000 };
 
 type State = 'new' | 'running' | 'stopping' | 'stopped';
 
+interface Running {
+  /** Resolves when the attempt has ended. */
+  readonly ended: Promise<ClaimedTask | null>;
+  /** The worker waits for the agent no longer. */
+  readonly leave: () => void;
+}
+
 export class AgentWorker {
   readonly name: string;
   readonly #leases: Leases;
@@ -58,10 +65,7 @@ export class AgentWorker {
   /** new → running → stopping → stopped */
   #state: State = 'new';
   readonly #stopping = new AbortController();
-  readonly #running = new Map<Attempt, Promise<ClaimedTask | null>>();
-  /** Resolves when the worker waits for no agent any more. */
-  readonly #left: Promise<null>;
-  #leave: () => void = () => {};
+  readonly #running = new Map<Attempt, Running>();
   #stopped: Promise<void> | undefined;
   #consumer: Consumer | undefined;
   #silence: (() => void) | undefined;
@@ -77,9 +81,6 @@ export class AgentWorker {
     this.#logger = logger;
     this.#carrier = carrier ?? new Claims({ leases: this.#leases, bell, logger });
     this.#slots = new Map(Object.entries(agents).map(([type, { slots = 1 }]) => [type, slots]));
-    this.#left = new Promise((resolve) => {
-      this.#leave = () => resolve(null);
-    });
   }
 
   /** The number of tasks that run here now. */
@@ -124,9 +125,10 @@ export class AgentWorker {
     this.#state = 'stopping';
     this.#stopping.abort(new Error('the worker stops'));
     this.#stopped ??= this.#leaveCarrier();
-    await within(drain, Promise.all(this.#running.values()));
-    await Promise.all([...this.#running.keys()].map((attempt) => attempt.release()));
-    this.#leave();
+    await within(drain, Promise.all([...this.#running.values()].map(({ ended }) => ended)));
+    const left = [...this.#running];
+    await Promise.all(left.map(([attempt]) => attempt.release()));
+    for (const [, { leave }] of left) leave();
     await within(GOODBYE, this.#stopped);
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#checkSoon);
@@ -174,16 +176,19 @@ export class AgentWorker {
     const run = this.#options.agents[task.agent_type]?.run;
     if (this.#state !== 'running' || run === undefined) return this.#giveBack(task);
     const attempt = new Attempt(task, { leases: this.#leases, logger: this.#logger, run, complete });
-    const ended = async () => {
+    const toEnd = async () => {
       const next = await attempt.run();
       // Before it counts as ended, so that `stop` waits for it.
       const kept = next === null || this.#state === 'running' ? next : await this.#giveBack(next);
       this.#running.delete(attempt);
       return kept;
     };
-    const running = ended();
-    this.#running.set(attempt, running);
-    return Promise.race([running, this.#left]);
+    const ended = toEnd();
+    // A race with a promise that lives as long as the worker would keep every task for as long.
+    return new Promise((resolve, reject) => {
+      this.#running.set(attempt, { ended, leave: () => resolve(null) });
+      ended.then(resolve, reject);
+    });
   }
 
   async #giveBack(task: ClaimedTask): Promise<null> {

@@ -1,0 +1,71 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import type { Consumer, Workplace } from '../../server/engine/carrier.js';
+import { Engine } from '../../server/engine/engine.js';
+import { Leases } from '../../server/engine/leases.js';
+import { AgentWorker } from '../../server/engine/worker.js';
+import { makeLogger } from '../../server/ground/logger.js';
+import { type ConnectedDatabase, connectDatabase } from '../../server/postgres/connect-database.js';
+import { type EngineDatabase, engineDatabase } from '../support/engine.js';
+import { until } from '../support/until.js';
+
+let database: EngineDatabase;
+let service: ConnectedDatabase;
+const workers: AgentWorker[] = [];
+
+beforeAll(async () => {
+  database = await engineDatabase();
+  await database.client.query(`INSERT INTO agent_types (agent_type) VALUES ('a')`);
+  service = connectDatabase(database.url);
+});
+afterEach(async () => {
+  for (const worker of workers.splice(0)) await worker.stop({ drain: 0 });
+});
+afterAll(async () => {
+  await service.close();
+  await database.drop();
+});
+
+/** A worker whose carrier is the test. */
+function workerOf(consume: (workplace: Workplace) => Promise<Consumer>): AgentWorker {
+  const worker = new AgentWorker(service, {
+    agents: { a: { run: () => null } },
+    carrier: { name: 'test', consume, send: async () => {}, close: async () => {} },
+    logger: makeLogger('silent'),
+  });
+  workers.push(worker);
+  return worker;
+}
+
+test('a worker keeps nothing of a task that has ended', async () => {
+  const places: Workplace[] = [];
+  const worker = workerOf(async (workplace) => {
+    places.push(workplace);
+    return { stop: async () => {} };
+  });
+  await worker.start();
+  await new Engine(service).start(database.venture, {
+    tasks: [
+      { name: 'one', agent_type: 'a' },
+      { name: 'two', agent_type: 'a' },
+    ],
+  });
+  const runBoth = async () => {
+    const first = await new Leases(service).claim(worker.name, ['a']);
+    const second = first && (await places[0]?.run(first));
+    expect([first?.name, second?.name]).toEqual(['one', 'two']);
+    if (second) await places[0]?.run(second);
+    return [first, second].map((task) => new WeakRef(task ?? {}));
+  };
+  const tasks = await runBoth();
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  await until(
+    () => {
+      collect();
+      return tasks.every((task) => task.deref() === undefined);
+    },
+    { what: 'both tasks to be collected', deadlineMs: 5_000 },
+  );
+});
