@@ -62,12 +62,12 @@ export class AgentWorker {
   readonly #logger: Logger;
   readonly #carrier: Carrier;
   readonly #slots: ReadonlyMap<string, number>;
-  /** new → running → stopping → stopped */
+  /** new → running → stopping → stopped, and new → stopped */
   #state: State = 'new';
   readonly #stopping = new AbortController();
   readonly #running = new Map<Attempt, Running>();
   #stopped: Promise<void> | undefined;
-  #consumer: Consumer | undefined;
+  #consumer: Promise<Consumer> | undefined;
   #silence: (() => void) | undefined;
   readonly #timers: NodeJS.Timeout[] = [];
   #checking = false;
@@ -88,10 +88,14 @@ export class AgentWorker {
     return this.#running.size;
   }
 
-  /** Begins to take tasks. Rejects if the database or the carrier cannot be reached, or the engine is not installed. */
+  /**
+   * Begins to take tasks. Rejects if the database or the carrier cannot be reached, or the engine is not installed. A worker
+   * that is stopped meanwhile takes none.
+   */
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new Error('a worker is started once');
     await this.#seen();
+    if (this.#stopping.signal.aborted) return this.#leaveCarrier();
     this.#state = 'running';
     this.#silence = this.#options.gateway?.onRows('execution', () => {
       this.#checkSoon ??= setTimeout(() => {
@@ -104,12 +108,13 @@ export class AgentWorker {
       setInterval(() => void this.#check(), CHECK),
     );
     try {
-      this.#consumer = await this.#carrier.consume({
+      this.#consumer = this.#carrier.consume({
         name: this.name,
         slots: this.#slots,
         carry: (taskId, attempt) => this.#carry(taskId, attempt),
         run: (task) => this.#run(task, (...report) => this.#completeAndClaim(...report)),
       });
+      await this.#consumer;
     } catch (error) {
       await this.stop({ drain: 0 });
       throw error;
@@ -121,9 +126,10 @@ export class AgentWorker {
    * again elsewhere with the same attempt. Call it at SIGTERM.
    */
   async stop({ drain = DRAIN }: { drain?: number } = {}): Promise<void> {
-    if (this.#state === 'new' || this.#state === 'stopped') return;
-    this.#state = 'stopping';
     this.#stopping.abort(new Error('the worker stops'));
+    if (this.#state === 'new') this.#state = 'stopped';
+    if (this.#state === 'stopped') return;
+    this.#state = 'stopping';
     this.#stopped ??= this.#leaveCarrier();
     await within(drain, Promise.all([...this.#running.values()].map(({ ended }) => ended)));
     const left = [...this.#running];
@@ -141,8 +147,10 @@ export class AgentWorker {
       this.#logger.warn({ err: error, worker: this.name }, 'the carrier could not be left');
     };
     // Nothing more is sent to one that stops.
-    const carriesNothing = this.#leases.carries(this.name, this.#carrier.name, new Map());
-    await Promise.all([carriesNothing.catch(said), this.#consumer?.stop().catch(said)]);
+    const carriesNothing = this.#leases.carries(this.name, this.#carrier.name, new Map()).catch(said);
+    // One that is still connecting is stopped when it has connected; `start` rejects with what it fails in.
+    const consumer = await this.#consumer?.catch(() => undefined);
+    await Promise.all([carriesNothing, consumer?.stop().catch(said)]);
   }
 
   async #seen(): Promise<void> {

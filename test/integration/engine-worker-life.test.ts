@@ -7,7 +7,7 @@ import { Leases } from '../../server/engine/leases.js';
 import { AgentWorker } from '../../server/engine/worker.js';
 import { makeLogger } from '../../server/ground/logger.js';
 import { type ConnectedDatabase, connectDatabase } from '../../server/postgres/connect-database.js';
-import { type EngineDatabase, engineDatabase } from '../support/engine.js';
+import { type EngineDatabase, engineDatabase, value } from '../support/engine.js';
 import { until } from '../support/until.js';
 
 let database: EngineDatabase;
@@ -68,4 +68,44 @@ test('a worker keeps nothing of a task that has ended', async () => {
     },
     { what: 'both tasks to be collected', deadlineMs: 5_000 },
   );
+});
+
+const carried = (worker: AgentWorker): Promise<unknown> =>
+  value(database.client, 'SELECT carried FROM agent_workers WHERE worker_id = $1', [worker.name]);
+
+test('E25: a worker that is stopped while it connects to its carrier leaves it', async () => {
+  let connected: (consumer: Consumer) => void = () => {};
+  let connecting = false;
+  let left = false;
+  const worker = workerOf(() => {
+    connecting = true;
+    return new Promise((resolve) => {
+      connected = resolve;
+    });
+  });
+  const starting = worker.start();
+  await until(() => connecting, { what: 'the worker to connect' });
+  const stopping = worker.stop();
+  connected({
+    stop: async () => {
+      left = true;
+    },
+  });
+  await Promise.all([starting, stopping]);
+  expect(left).toBe(true);
+  expect(await carried(worker)).toEqual({});
+});
+
+test('E25: a worker that is stopped before it connects to its carrier does not', async () => {
+  let connecting = false;
+  const worker = workerOf(async () => {
+    connecting = true;
+    return { stop: async () => {} };
+  });
+  const starting = worker.start();
+  await worker.stop();
+  await starting;
+  expect(connecting).toBe(false);
+  expect(await carried(worker)).toEqual({});
+  await expect(worker.start()).rejects.toThrow('once');
 });
