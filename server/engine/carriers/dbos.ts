@@ -16,7 +16,10 @@ const FIRST = 100;
 const POLL = 100;
 /** How long a stopping worker waits for its workflows at most, in milliseconds. The worker has ended them before. */
 const SHUTDOWN = 60_000;
-/** How often workflows that are over are removed, how long they are kept, in milliseconds, and how many at once. */
+/**
+ * How often workflows that are over are removed, how long they are kept, in milliseconds, and how many at once. When that
+ * many were found, the next tasks that are sent remove more.
+ */
 const SWEEP = 60_000;
 const KEPT = 24 * 3_600_000;
 const BATCH = 1_000;
@@ -34,13 +37,22 @@ export async function dbosCarrier(url: string, logger: Logger): Promise<Carrier>
   const connect = () =>
     DBOSClient.create({ systemDatabaseUrl: url, applicationName: APPLICATION, systemDatabasePoolSize: 2, logger: own });
 
-  /** The workflows of a killed worker stay pending. No other worker takes them, because the tasks are sent again. */
+  /**
+   * The workflows of a killed worker stay pending. No other worker takes them, because the tasks are sent again. Does not
+   * reject: what comes before it has been sent.
+   */
   async function sweep(client: DBOSClient): Promise<void> {
     if (performance.now() < sweepAt) return;
     sweepAt = performance.now() + SWEEP;
     const endTime = new Date(Date.now() - KEPT).toISOString();
-    const old = await client.listWorkflows({ workflowName: WORKFLOW, endTime, limit: BATCH });
-    if (old.length > 0) await client.deleteWorkflows(old.map(({ workflowID }) => workflowID));
+    try {
+      const old = await client.listWorkflows({ workflowName: WORKFLOW, endTime, limit: BATCH });
+      if (old.length > 0) await client.deleteWorkflows(old.map(({ workflowID }) => workflowID));
+      // There may be more. At least as many are removed as are sent.
+      if (old.length === BATCH) sweepAt = 0;
+    } catch (error) {
+      logger.warn({ err: error }, 'workflows that are over could not be removed');
+    }
   }
 
   return {
