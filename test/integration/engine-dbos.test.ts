@@ -6,6 +6,7 @@ import { type EngineDatabase, engineDatabase, value } from '../support/engine.js
 
 let database: EngineDatabase;
 const carriers: Carrier[] = [];
+const place = { name: 'worker', slots: new Map([['a', 1]]), carry: async () => {}, run: async () => null };
 
 /** It has not swept yet. */
 async function open(): Promise<Carrier> {
@@ -16,8 +17,6 @@ async function open(): Promise<Carrier> {
 
 beforeAll(async () => {
   database = await engineDatabase();
-  const slots = new Map([['a', 1]]);
-  const place = { name: 'first', slots, carry: async () => {}, run: async () => null };
   await (await (await open()).consume(place)).stop(); // makes the tables
 });
 afterAll(async () => {
@@ -47,4 +46,12 @@ test('what was sent has been sent, also when what is over cannot be removed', as
     CREATE TRIGGER refuse BEFORE DELETE ON dbos.workflow_status EXECUTE FUNCTION refuse()`);
   await (await open()).send([]);
   expect(await left()).toBe(1);
+});
+
+test('a worker whose queues cannot be registered may start again', async () => {
+  await database.client.query('ALTER TABLE dbos.queues ADD CONSTRAINT no CHECK (false) NOT VALID');
+  const carrier = await open();
+  await expect(carrier.consume(place)).rejects.toThrow();
+  await database.client.query('ALTER TABLE dbos.queues DROP CONSTRAINT no');
+  await (await carrier.consume(place)).stop();
 });

@@ -98,18 +98,24 @@ export async function dbosCarrier(url: string, logger: Logger): Promise<Carrier>
         DBOS.registerWorkflow((...news: Parameters<typeof carryHere>) => carryHere(...news), { name: WORKFLOW });
       registered = true;
       await DBOS.launch();
-      for (const [type, workerConcurrency] of slots) {
-        await DBOS.registerQueue(queueOf(type), {
-          workerConcurrency,
-          minPollingIntervalMs: POLL,
-          onConflict: 'always_update',
-        });
+      try {
+        for (const [type, workerConcurrency] of slots) {
+          await DBOS.registerQueue(queueOf(type), {
+            workerConcurrency,
+            minPollingIntervalMs: POLL,
+            onConflict: 'always_update',
+          });
+        }
+      } catch (error) {
+        await DBOS.shutdown();
+        throw error;
       }
       return { stop: () => DBOS.shutdown({ workflowCompletionTimeoutMS: SHUTDOWN }) };
     },
 
     async close() {
-      await (await connecting)?.destroy();
+      // What does not connect has nothing to close; `send` rejects with the reason.
+      await (await connecting?.catch(() => undefined))?.destroy();
     },
   };
 }
