@@ -51,25 +51,31 @@ export function useRow<R extends object>(client: FollowClient, channel: string |
   return useLive(rows, (all) => all.get(id) ?? null);
 }
 
-const known = new WeakMap<FollowClient, Map<string, Store<Live<LiveRows<object>>>>>();
+type Channels = Map<string, SharedRows<object>>;
+
+const known = new WeakMap<FollowClient, Channels>();
 
 function rowsOf<R extends object>(client: FollowClient, channel: string): Store<Live<LiveRows<R>>> {
-  const channels = known.get(client) ?? new Map<string, Store<Live<LiveRows<object>>>>();
+  const channels: Channels = known.get(client) ?? new Map();
   known.set(client, channels);
-  const rows = channels.get(channel) ?? new SharedRows(() => follow<object>(client, channel));
+  const rows = channels.get(channel) ?? new SharedRows(client, channel, channels);
   channels.set(channel, rows);
-  return rows as Store<Live<LiveRows<R>>>;
+  return rows as Store<Live<LiveRows<object>>> as Store<Live<LiveRows<R>>>;
 }
 
-/** Follows while it has a listener, and for a while after that. */
+/** Follows while it has a listener, and for a while after that. It is then known no longer, until it has one again. */
 class SharedRows<R extends object> implements Store<Live<LiveRows<R>>> {
-  readonly #open: () => Collection<R>;
+  readonly #client: FollowClient;
+  readonly #channel: string;
+  readonly #known: Map<string, SharedRows<R>>;
   #collection: Collection<R> | null = null;
   #listeners = 0;
   #leaving: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(open: () => Collection<R>) {
-    this.#open = open;
+  constructor(client: FollowClient, channel: string, known: Map<string, SharedRows<R>>) {
+    this.#client = client;
+    this.#channel = channel;
+    this.#known = known;
   }
 
   readonly get = (): Live<LiveRows<R>> => this.#collection?.get() ?? LOADING;
@@ -78,7 +84,8 @@ class SharedRows<R extends object> implements Store<Live<LiveRows<R>>> {
 
   readonly subscribe = (onChange: () => void): (() => void) => {
     clearTimeout(this.#leaving);
-    this.#collection ??= this.#open();
+    this.#known.set(this.#channel, this);
+    this.#collection ??= follow<R>(this.#client, this.#channel);
     this.#listeners += 1;
     const end = this.#collection.subscribe(onChange);
     return () => {
@@ -91,5 +98,6 @@ class SharedRows<R extends object> implements Store<Live<LiveRows<R>>> {
   readonly #close = (): void => {
     this.#collection?.close();
     this.#collection = null;
+    if (this.#known.get(this.#channel) === this) this.#known.delete(this.#channel);
   };
 }
