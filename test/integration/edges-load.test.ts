@@ -124,8 +124,8 @@ test('a gateway that stops answers what it was asked before, and takes nothing m
     await expect(ask(stopping, '/healthz')).rejects.toThrow();
     return { answer, stopped };
   });
-  const { status, headers } = await answer;
-  expect([status, headers.get('connection')]).toEqual([200, 'close']);
+  const { status, headers, body } = await answer;
+  expect([status, body.code, headers.get('connection')]).toEqual([200, undefined, 'close']);
   await stopped;
 });
 

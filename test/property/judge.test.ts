@@ -231,20 +231,18 @@ const mutations: Record<string, Mutation> = {
 };
 
 test.each(Object.entries(mutations))('one change is found, as what it is: %s', async (_, mutate) => {
-  let found = 0;
   await fc.assert(
     fc.asyncProperty(scenario, fc.nat(), async (scenario, pick) => {
       const recording = new Recording(scenario);
       const mutated = mutate(recording, pick);
-      if (mutated === null) return;
-      found += 1;
+      // A scenario that has nothing to change is no run.
+      fc.pre(mutated !== null);
       const verdict = await judge(recording.log, mutated.lines);
       expect(kindsOf(verdict)).toEqual([mutated.kind]);
       if (mutated.count !== undefined) expect(verdict.total[mutated.kind]).toBe(mutated.count);
       expect(verdict.readers.flatMap(({ faults }) => faults).length).toBeGreaterThan(0);
       expect(verdict.clean).toBe(false);
     }),
-    { ...parameters, numRuns: runs(40) },
+    { ...parameters, numRuns: runs(20) },
   );
-  expect(found).toBeGreaterThan(10);
 });
