@@ -72,9 +72,9 @@ const report = z.object({
 
 async function jest(projects: readonly Group[], outputFile: string): Promise<void> {
   for (const project of projects) count(project, {});
-  // Fault tests load both cores by themselves, or measure times. The others wait for half of their time: for timeouts,
-  // processes and the database.
-  const workers = projects.includes('fault') ? 1 : 3;
+  // More than there are cores: the tests wait for half of their time, for timeouts, processes and the database. Fault
+  // tests load the machine by themselves, or measure times.
+  const workers = projects.includes('fault') ? 2 : 4;
   const selection = ['--selectProjects', ...projects, `--maxWorkers=${workers}`, '--json', '--outputFile', outputFile];
   const passed = await run(...JEST, ...selection);
   const text = await readFile(outputFile, 'utf8').catch(() => '{"testResults":[]}');
