@@ -82,6 +82,8 @@ describe.each(clusters())('a stream that cannot be read, on PostgreSQL $version'
       if (!noWrites) await write();
       await witness.tick();
       expect(reader.events).toHaveLength(1);
+      // The catalog is read every ten seconds, and when a client names a stream that is not known.
+      await poll(gateway.url, [['unknown:a', 'start']], 0);
       // What the stream says of itself: to who reads it, to who comes, and to who runs the gateway.
       await until(() => said.includes('stream_unreadable'), { what: 'the reader to be told' });
       const polled = await poll(
