@@ -1,6 +1,15 @@
 /**
  * A link made of HTTP requests, for the SSE and the long-poll rung: one request at a time, and each request repeats all
  * commands that stand. How one request is made is the `Exchange` of the rung.
+ *
+ *             token expired
+ *   running ◄──────────────► paused
+ *      │       refreshed        │
+ *      └─────────► over ◄───────┘  closed, refused, or a request failed
+ *
+ *   running  one request follows the other while something is subscribed; else the next command makes one
+ *   paused   a request is made only for a command, until `refresh` is answered
+ *   over     no request is out, and no event is reported any more
  */
 import { causeOf } from '../ground/error.js';
 import { asFrame, type Command, type Frame, outcomeOf } from '../protocol/index.js';
@@ -26,6 +35,8 @@ const BROKEN = 1006;
 
 const PAUSED: Frame = { type: 'paused', code: 'token_expired' };
 
+type Phase = 'running' | 'paused' | 'over';
+
 /**
  * A command replaces the present request by a new one that has all commands of the same turn, as soon as the present one
  * has brought the replies that it was made for. So commands in quick succession delay no reply.
@@ -34,17 +45,16 @@ export class RequestLink implements Link {
   readonly #events: LinkEvents;
   readonly #exchange: Exchange;
   readonly #commands = new StandingCommands();
+  #phase: Phase = 'running';
+  /** The one that is out. */
   #request: AbortController | null = null;
-  #gathering = false;
+  /** Commands were added since the last request was made. */
   #changed = false;
-  /** The token has expired: no request is made, except for a command, until `refresh` is answered. */
-  #paused = false;
-  #over = false;
 
   constructor(events: LinkEvents, exchange: Exchange) {
     this.#events = events;
     this.#exchange = exchange;
-    queueMicrotask(() => this.#over || events.onOpen());
+    queueMicrotask(() => this.#phase === 'over' || events.onOpen());
   }
 
   send(command: Command): void {
@@ -55,33 +65,29 @@ export class RequestLink implements Link {
   }
 
   close(): void {
-    this.#over = true;
+    this.#phase = 'over';
     this.#request?.abort();
+    this.#request = null;
   }
 
   #gather(): void {
-    if (this.#gathering) return;
-    this.#gathering = true;
     queueMicrotask(() => {
-      this.#gathering = false;
       if (this.#changed && (this.#request === null || this.#commands.settled)) this.#next();
     });
   }
 
+  /** Makes the next request in place of the present one, or none if nothing is subscribed: the next command makes one then. */
   #next(): void {
-    if (this.#over) return;
+    if (this.#phase === 'over') return;
     this.#request?.abort();
-    this.#request = null;
     this.#changed = false;
-    const { urgent } = this.#commands;
-    // Nothing is subscribed: the next command makes the next request.
-    if (!urgent && this.#commands.channels.length === 0) return;
-    void this.#run(urgent, new AbortController());
+    const { urgent, channels } = this.#commands;
+    this.#request = urgent || channels.length > 0 ? new AbortController() : null;
+    if (this.#request !== null) void this.#run(urgent, this.#request);
   }
 
   async #run(urgent: boolean, request: AbortController): Promise<void> {
-    this.#request = request;
-    const current = () => !this.#over && this.#request === request;
+    const current = () => this.#request === request;
     let progress = false;
     try {
       const goesOn = await this.#exchange({
@@ -101,10 +107,9 @@ export class RequestLink implements Link {
       if (!current()) return;
       if (reason instanceof HttpRefusal && reason.frame !== null) this.#receive(reason.frame);
       else this.#end(BROKEN, causeOf(reason));
-      if (this.#over) return;
     }
     this.#request = null;
-    if (this.#changed || !this.#paused) this.#next();
+    if (this.#changed || this.#phase === 'running') this.#next();
   }
 
   /** Passes a frame on. Returns whether it was of use. */
@@ -125,16 +130,16 @@ export class RequestLink implements Link {
   #read(value: unknown): Frame | null {
     const frame = asFrame(value);
     const expired = frame?.type === 'error' && frame.code === 'token_expired';
-    const read = expired && this.#commands.connected && !this.#paused ? PAUSED : frame;
-    if (read?.type === 'paused') this.#paused = true;
-    if (read?.type === 'refreshed') this.#paused = false;
+    const read = expired && this.#commands.connected && this.#phase === 'running' ? PAUSED : frame;
+    if (read?.type === 'paused') this.#phase = 'paused';
+    if (read?.type === 'refreshed') this.#phase = 'running';
     return read;
   }
 
   /** Ends the link if the error would close a single connection, or answers no command. */
   #refused({ id, code, message }: Extract<Frame, { type: 'error' }>): void {
     const { close = id === undefined ? BROKEN : undefined } = outcomeOf(code);
-    if (close !== undefined && !this.#over) this.#end(close, message);
+    if (close !== undefined && this.#phase !== 'over') this.#end(close, message);
   }
 
   #end(code: number, reason: string): void {
