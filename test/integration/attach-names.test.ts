@@ -49,6 +49,18 @@ describe.each(clusters())('other column names on PostgreSQL $version', (cluster)
     });
   });
 
+  test('attach refuses a name that another table has', async () => {
+    await writer.query(`CREATE SCHEMA other; CREATE TABLE taken (id text NOT NULL);
+      CREATE TABLE other.taken (id text NOT NULL);
+      SELECT rowcast.attach('taken', 'id')`);
+    await expect(writer.query(`SELECT rowcast.attach('other.taken', 'id')`)).rejects.toMatchObject({
+      code: '42710',
+      message: 'there is a stream taken already',
+      hint: `Give this one another name: name => '…'.`,
+    });
+    await writer.query(`SELECT rowcast.attach('other.taken', 'id', name => 'others')`);
+  });
+
   test('I2: rows arrive with the columns of the application, and without those of Rowcast', async () => {
     await writer.query(`SELECT rowcast.attach('notes', 'id', ${NAMES}), rowcast.attach('visits', 'id', ${NAMES})`);
     expect(await numbers('notes')).toEqual(['a1', 'a2', 'b1']);

@@ -1,6 +1,7 @@
 /** What some tests need and npm does not install. */
 export type Program =
   | 'chromium'
+  | 'django'
   | 'firefox'
   | 'nats'
   | 'nginx'

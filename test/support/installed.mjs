@@ -16,6 +16,7 @@ const PROGRAMS = {
   openssl: { package: 'openssl', names: ['openssl'] },
   curl: { package: 'curl', names: ['curl'] },
   python3: { package: 'python3', names: ['python3'] },
+  django: { package: 'python3-django python3-psycopg2', names: ['django-admin'] },
 };
 
 /** The folders with the programs of each PostgreSQL that is installed, the newest first. */

@@ -1,6 +1,6 @@
 /**
- * What ORMs make of the table `orders` of a database, as JSON: what `prisma db pull` writes, and what `drizzle-kit push` would
- * execute for a schema with the same columns (`same`) and for one with another (`other`): node orm.mjs <home> <url>
+ * What ORMs make of a database, as JSON: what `prisma db pull` writes, what `prisma migrate diff` would execute for a datamodel, and
+ * what `drizzle-kit push` would execute for a module with tables: node orm.mjs <home> <url> <tables.mjs> <datamodel.prisma>
  *
  * Prisma's command line downloads its schema engine. This is the engine as npm has it, over Prisma's driver for PostgreSQL, which
  * does not know the type "char" of the system catalogs.
@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const [, , home, url] = process.argv;
+const [, , home, url, tables, datamodel] = process.argv;
 const require = createRequire(join(home, 'package.json'));
 const pg = require('pg');
 
@@ -52,32 +52,40 @@ async function prisma() {
   const { exports } = new WebAssembly.Instance(module, { './schema_engine_bg.js': glue });
   glue.__wbg_set_wasm(exports);
   exports.__wbindgen_start();
-  const content = 'datasource db {\n  provider = "postgresql"\n}\n';
+  const source = 'datasource db {\n  provider = "postgresql"\n}\n';
+  const files = (content) => [{ path: 'schema.prisma', content }];
   const factory = bindMigrationAwareSqlAdapterFactory(new Driver(new Pool({ connectionString: url })));
-  const engine = await glue.SchemaEngine.new({ datamodels: [['schema.prisma', content]] }, () => {}, factory);
-  const files = [{ path: 'schema.prisma', content }];
+  const engine = await glue.SchemaEngine.new({ datamodels: [['schema.prisma', source]] }, () => {}, factory);
   const pulled = await engine.introspect({
-    schema: { files },
+    schema: { files: files(source) },
     baseDirectoryPath: '.',
     force: false,
     compositeTypeDepth: -1,
     namespaces: null,
   });
-  return { schema: pulled.schema.files.map((file) => file.content).join('\n'), warnings: pulled.warnings };
+  const difference = await engine.diff({
+    from: { tag: 'schemaDatasource', files: files(source), configDir: '.' },
+    to: { tag: 'schemaDatamodel', files: files(source + readFileSync(datamodel, 'utf8')) },
+    script: true,
+    exitCode: null,
+    shadowDatabaseUrl: null,
+    filters: { externalTables: [], externalEnums: [] },
+  });
+  const schema = pulled.schema.files.map((file) => file.content).join('\n');
+  return { schema, warnings: pulled.warnings, diff: difference.stdout };
 }
 
 async function drizzle() {
   const { pushSchema } = require('drizzle-kit/api');
   const { drizzle: over } = require('drizzle-orm/node-postgres');
-  const { index, integer, pgTable, text } = require('drizzle-orm/pg-core');
-  const columns = { id: integer().primaryKey(), customer_id: integer().notNull(), status: text().notNull() };
-  const tableOf = (more) =>
-    pgTable('orders', { ...columns, ...more }, (t) => [index('orders_customer_id_idx').on(t.customer_id)]);
   const client = new pg.Client({ connectionString: url });
   await client.connect();
-  const push = async (orders) =>
-    (await pushSchema({ orders }, over(client), ['public'], ['orders'])).statementsToExecute;
-  return { same: await push(tableOf({})), other: await push(tableOf({ note: text() })) };
+  const found = {};
+  for (const [name, table] of Object.entries(await import(pathToFileURL(tables).href))) {
+    const { statementsToExecute } = await pushSchema({ table }, over(client), ['public'], ['orders']);
+    found[name] = statementsToExecute;
+  }
+  return found;
 }
 
 // Both write to the terminal.

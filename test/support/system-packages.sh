@@ -20,6 +20,7 @@ command -v redis-server >/dev/null || missing="$missing redis-server"
 [ -x /usr/sbin/nginx ] || missing="$missing nginx"
 command -v curl >/dev/null || missing="$missing curl"
 command -v python3 >/dev/null || missing="$missing python3"
+/usr/bin/python3 -c 'import django, psycopg2' 2>/dev/null || missing="$missing python3-django python3-psycopg2"
 [ -z "$missing" ] && exit 0
 
 give_up() {
