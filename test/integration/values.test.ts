@@ -1,0 +1,44 @@
+/** A value that could be written and never be read is refused when it is written. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type pg from 'pg';
+import { createExecution, createVenture } from '../support/api.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { connectWriter } from '../support/writer.js';
+
+const MIB = 1024 * 1024;
+
+let database: TestDatabase;
+let writer: pg.Client;
+let execution: string;
+beforeAll(async () => {
+  database = await createDatabase();
+  writer = await connectWriter(database.url);
+  execution = await createExecution(writer, await createVenture(writer, 'ann'));
+});
+afterAll(async () => {
+  await writer.end();
+  await database.drop();
+});
+
+const text = (mib: number) => `repeat('x', ${mib * MIB})`;
+const json = (mib: number) => `jsonb_build_object('text', ${text(mib)})`;
+const logged = (column: string, value: string) =>
+  `INSERT INTO agent_execution_logs (execution_id, ${column}) SELECT '${execution}', ${value}`;
+
+test.each([
+  ['metadata_within_16_mib', (mib: number) => `UPDATE agent_executions SET metadata = ${json(mib)}`, 15, 17],
+  ['context_within_64_mib', (mib: number) => logged('context', json(mib)), 63, 65],
+  ['message_within_16_mib', (mib: number) => logged('message', text(mib)), 15, 17],
+])('%s', async (constraint, statement, fits, tooMuch) => {
+  await writer.query(statement(fits));
+  await expect(writer.query(statement(tooMuch))).rejects.toMatchObject({ code: '23514', constraint });
+});
+
+test('a value counts as it is, also where it comes compressed from another table', async () => {
+  await writer.query(`CREATE TABLE source AS SELECT ${json(80)} AS value`);
+  const { rows } = await writer.query('SELECT pg_column_size(value) < 2 * 1024 * 1024 AS small FROM source');
+  expect(rows).toEqual([{ small: true }]);
+  await expect(writer.query(`${logged('context', 'value')} FROM source`)).rejects.toMatchObject({
+    constraint: 'context_within_64_mib',
+  });
+});
