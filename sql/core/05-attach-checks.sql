@@ -21,6 +21,32 @@ AS $$
    ORDER BY t.tgname
 $$;
 
+-- Says why a stream that is new cannot have a name. A table that was dropped and made again takes up its name, under a new epoch.
+CREATE FUNCTION rowcast.take_name(wanted text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  holder  rowcast.streams;
+  tracked regclass;
+BEGIN
+  IF wanted !~ '^[a-z][a-z0-9_-]{0,39}$' THEN
+    RAISE EXCEPTION '% cannot be the name of a stream', quote_literal(wanted) USING ERRCODE = 'invalid_name',
+      HINT = 'A name has 1 to 40 of a-z, 0-9, _ and -, and begins with a letter. Choose one: name => ''…''.';
+  END IF;
+  SELECT s.* INTO holder FROM rowcast.streams s WHERE s.name = wanted;
+  IF FOUND THEN
+    tracked := (SELECT t.relation FROM rowcast.tracks t WHERE t.stream_id = holder.stream_id);
+    IF EXISTS (SELECT FROM pg_class c WHERE c.oid = coalesce(tracked, holder.relation)) THEN
+      RAISE EXCEPTION 'there is a stream % already', wanted USING ERRCODE = 'duplicate_object',
+        HINT = 'Give this one another name: name => ''…''.';
+    ELSIF tracked IS NULL THEN
+      PERFORM rowcast.detach(wanted);
+    ELSE
+      PERFORM rowcast.untrack(wanted);
+    END IF;
+  END IF;
+END $$;
+
 -- Says why a table cannot be a stream, before anything is changed.
 CREATE FUNCTION rowcast.check_attachable(relation regclass, key name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -30,9 +56,14 @@ DECLARE
   col   record;
   wrong record;
 BEGIN
-  IF tab.relkind NOT IN ('r', 'p') OR tab.relpersistence = 't' THEN
+  IF tab.relkind IN ('r', 'p') IS NOT TRUE OR tab.relpersistence = 't' THEN
     RAISE EXCEPTION '% is not an ordinary table', relation USING ERRCODE = 'wrong_object_type',
       HINT = 'Attach the table that its rows come from, or copy them to an ordinary table with a trigger.';
+  END IF;
+  -- The trigger that numbers a row writes to these tables.
+  IF tab.relnamespace = 'rowcast'::regnamespace AND tab.relname <> 'messages' THEN
+    RAISE EXCEPTION '% belongs to Rowcast, and cannot be a stream', relation USING ERRCODE = 'wrong_object_type',
+      HINT = 'Copy its rows to a table of your own with a trigger.';
   END IF;
   SELECT c.oid::regclass AS relation INTO wrong FROM rowcast.storage_of(relation) c WHERE c.relpersistence = 'u' LIMIT 1;
   IF FOUND THEN

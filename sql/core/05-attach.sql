@@ -283,13 +283,7 @@ BEGIN
     UPDATE rowcast.streams s SET (key_column, seq_column, tx_column) = (stream.key_column, stream.seq_column, stream.tx_column)
       WHERE s.stream_id = attached.stream_id RETURNING s.* INTO stream;
   ELSE
-    -- A table that was dropped and made again takes up its name, under a new epoch.
-    PERFORM rowcast.detach(s.name) FROM rowcast.streams s
-      WHERE s.name = stream.name AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation);
-    IF EXISTS (SELECT FROM rowcast.streams s WHERE s.name = stream.name) THEN
-      RAISE EXCEPTION 'there is a stream % already', stream.name USING ERRCODE = 'duplicate_object',
-        HINT = 'Give this one another name: name => ''…''.';
-    END IF;
+    PERFORM rowcast.take_name(stream.name);
     PERFORM rowcast.add_numbers(stream);
     INSERT INTO rowcast.streams AS s (name, relation, key_column, seq_column, tx_column)
       VALUES (stream.name, stream.relation, stream.key_column, stream.seq_column, stream.tx_column) RETURNING s.* INTO stream;

@@ -194,9 +194,10 @@ DECLARE
 BEGIN
   SELECT s.* INTO stream FROM rowcast.streams s WHERE s.name = wanted;
   SELECT t.* INTO present FROM rowcast.tracks t WHERE t.stream_id = stream.stream_id;
-  IF stream.stream_id IS NOT NULL AND present.relation IS DISTINCT FROM track.relation THEN
-    RAISE EXCEPTION 'there is a stream % already', wanted USING ERRCODE = 'duplicate_object',
-      HINT = 'Give this one another name: name => ''…''.';
+  IF present.relation IS DISTINCT FROM track.relation THEN
+    PERFORM rowcast.take_name(wanted);
+    stream := NULL;
+    present := NULL;
   END IF;
   IF old NOT IN ('changed', 'all', 'none') THEN
     RAISE EXCEPTION 'old is changed, all or none, and not %', quote_literal(old) USING ERRCODE = 'invalid_parameter_value';

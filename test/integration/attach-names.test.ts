@@ -61,6 +61,38 @@ describe.each(clusters())('other column names on PostgreSQL $version', (cluster)
     await writer.query(`SELECT rowcast.attach('other.taken', 'id', name => 'others')`);
   });
 
+  test.each(['Up', 'a.b', 'a:b', '1st', '', 'x'.repeat(41)])('attach and track refuse %p as a name', async (name) => {
+    await writer.query('CREATE TABLE IF NOT EXISTS nameless (id text PRIMARY KEY)');
+    const refusal = { code: '42602', hint: expect.stringContaining('name => ') };
+    for (const call of ['attach', 'track']) {
+      const made = writer.query(`SELECT rowcast.${call}('nameless', 'id', name => $1)`, [name]);
+      await expect(made).rejects.toMatchObject(refusal);
+    }
+  });
+
+  test('attach refuses the tables of Rowcast, to which its own trigger writes', async () => {
+    const { rows } = await writer.query<{ name: string }>(`SELECT oid::regclass AS name FROM pg_class
+      WHERE relnamespace = 'rowcast'::regnamespace AND relkind IN ('r', 'p') AND relname <> 'messages'`);
+    expect(rows.length).toBeGreaterThan(4);
+    for (const { name } of rows) {
+      const made = writer.query(`SELECT rowcast.attach($1, 'key')`, [name]);
+      await expect(made).rejects.toMatchObject({
+        code: '42809',
+        message: `${name} belongs to Rowcast, and cannot be a stream`,
+      });
+    }
+  });
+
+  test('a table that was dropped and made again takes up its name, attached or tracked', async () => {
+    for (const [before, after] of ['attach', 'track'].flatMap((a) => ['attach', 'track'].map((b) => [a, b]))) {
+      await writer.query(`CREATE TABLE again (id text PRIMARY KEY); SELECT rowcast.${before}('again', 'id'); DROP TABLE again;
+        CREATE TABLE again (id text PRIMARY KEY); SELECT rowcast.${after}('again', 'id'); INSERT INTO again VALUES ('a')`);
+      const { rows } = await writer.query(`SELECT rowcast.position('again:a') AS position`);
+      expect(rows).toEqual([{ position: expect.stringMatching(/^[a-z0-9]+\.1$/) }]);
+      await writer.query(`SELECT rowcast.${after === 'attach' ? 'detach' : 'untrack'}('again'); DROP TABLE again`);
+    }
+  });
+
   test('I2: rows arrive with the columns of the application, and without those of Rowcast', async () => {
     await writer.query(`SELECT rowcast.attach('notes', 'id', ${NAMES}), rowcast.attach('visits', 'id', ${NAMES})`);
     expect(await numbers('notes')).toEqual(['a1', 'a2', 'b1']);
