@@ -95,7 +95,7 @@ export class Retention {
     this.#client = client;
     try {
       await this.#health.watch('retention', client.connect());
-      await client.query(`${AS_GATEWAY}; SET default_transaction_isolation = 'read committed'`);
+      await client.query(AS_GATEWAY);
       await client.query(RENEW);
       for (const { name } of z.array(policyRow).parse((await client.query(POLICIES)).rows)) {
         await this.#logErrors(name, () => this.#prune(client, name));

@@ -51,8 +51,12 @@ export const READ_SETTINGS = Object.entries({
 /** The role of a gateway, which may read streams and owns nothing. */
 export const GATEWAY_ROLE = 'rowcast_gateway';
 
+/** What a login may have other defaults of: without row security PostgreSQL refuses to read a table that has policies. */
+export const SESSION_DEFAULTS = `SET row_security = on; SET default_transaction_read_only = off;
+  SET default_transaction_isolation = 'read committed'`;
+
 /** SQL for every session of a gateway that reads or writes a table. */
-export const AS_GATEWAY = `SET ROLE ${GATEWAY_ROLE}`;
+export const AS_GATEWAY = `SET ROLE ${GATEWAY_ROLE}; ${SESSION_DEFAULTS}`;
 
 /** The timeout of an attempt to connect, and the maximum delay before the next one, in milliseconds. */
 export const CONNECT_TIMEOUT = 5_000;

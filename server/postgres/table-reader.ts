@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { ChannelState, Pages, RunOfRows } from '../ports/feed.js';
 import { Catalog } from './catalog.js';
 import { connectOptions } from './connect-options.js';
-import { CONNECT_TIMEOUT, READ_SETTINGS, types } from './session.js';
+import { CONNECT_TIMEOUT, READ_SETTINGS, SESSION_DEFAULTS, types } from './session.js';
 import { named, openStatement, pageStatement } from './statements.js';
 
 const openRow = z.object({ epoch: z.string(), floor: z.number(), head: z.number() });
@@ -42,7 +42,7 @@ export class TableReader implements Pages {
     client.on('error', () => {}); // the pending query rejects as well
     await client.connect();
     try {
-      await client.query(READ_SETTINGS);
+      await client.query(`${SESSION_DEFAULTS}; ${READ_SETTINGS}`);
       const reader = new TableReader(client);
       await reader.#catalog.load();
       return reader;
