@@ -5,7 +5,7 @@
 import cluster from 'node:cluster';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { type Demo, startDemo } from '../executions/demo.js';
+import { type Demo, startDemo } from '../engine/demo.js';
 import { EXTENSION as EXECUTIONS } from '../executions/schema.js';
 import { type Gateway, startGateway } from '../gateway.js';
 import { type Logger, makeLogger } from '../ground/logger.js';
@@ -89,14 +89,13 @@ async function start(config: Config, withDemo: boolean, logger: Logger): Promise
   }
 }
 
-/** Starts the demo if executions are installed with a table `ventures` of their own. It must not write to a table of the application. */
+/** Starts the demo if the engine is installed, and the table `ventures` is not one of the application, to which it must not write. */
 async function demoIn(databaseUrl: DatabaseUrl, logger: Logger): Promise<Demo | null> {
-  const executions = (await installedExtensions(databaseUrl)).find(({ name }) => name === EXECUTIONS);
-  if (executions !== undefined && executions.adopted.length === 0) {
-    return startDemo(databaseUrl, executions.schema, logger);
-  }
-  const why =
-    executions === undefined ? 'executions are not installed' : 'the table ventures belongs to the application';
+  const installed = await installedExtensions(databaseUrl);
+  const executions = installed.find(({ name }) => name === EXECUTIONS);
+  const engine = installed.some(({ name }) => name === 'engine');
+  if (engine && executions?.adopted.length === 0) return startDemo(databaseUrl, executions.schema, logger);
+  const why = engine ? 'the table ventures belongs to the application' : 'the engine is not installed';
   logger.info(`no demo: in this database ${why}`);
   return null;
 }

@@ -88,6 +88,7 @@ export const options = z.strictObject({
     .max(1e12)
     .optional()
     .meta({ description: 'It pauses when its tasks have cost so much.' }),
+  stages: z.array(name).max(1_000).optional().meta({ description: 'Names of the stages, the first one first.' }),
   metadata: z.record(z.string(), z.unknown()).optional(),
 });
 

@@ -134,7 +134,8 @@ BEGIN
          ARRAY(SELECT t.task_id FROM @extschema@.agent_tasks t WHERE t.execution_id = id AND t.propagation_id = (p ->> 'propagation_id')::uuid ORDER BY t.number)
     FROM jsonb_array_elements(coalesce(request -> 'propagations', '[]')) p;
   PERFORM rowcast.add_execution_log(id, 'execution-planned', 'info', NULL, 'the plan', jsonb_build_object('stages', (
-    SELECT coalesce(jsonb_agg(jsonb_build_object('name', format('stage %s', g.stage), 'steps', g.steps)
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name',
+               coalesce(CASE WHEN g.stage > 0 THEN request -> 'stages' ->> (g.stage - 1) END, format('stage %s', g.stage)), 'steps', g.steps)
              ORDER BY g.stage), '[]')
       FROM (SELECT coalesce(t.stage_number, 1) AS stage, count(*) AS steps FROM @extschema@.agent_tasks t WHERE t.execution_id = id GROUP BY 1) g)));
   RETURN id;

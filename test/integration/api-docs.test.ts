@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { z } from 'zod';
-import { type Demo, startDemo } from '../../server/executions/demo.js';
+import { type Demo, startDemo } from '../../server/engine/demo.js';
 import { makeExtensions } from '../../server/extensions.js';
 import type { Gateway } from '../../server/gateway.js';
 import { makeLogger } from '../../server/ground/logger.js';
@@ -14,6 +14,7 @@ import { problem } from '../../server/http/api/problem.js';
 import { apiRoutes } from '../../server/http/api/router.js';
 import { Delivery } from '../../server/limits/delivery.js';
 import type { ExtensionContext } from '../../server/ports/extension.js';
+import { migrate } from '../../server/postgres/migrate.js';
 import { ask, JWT_SECRET } from '../support/api.js';
 import { testClient } from '../support/client.js';
 import { createDatabase, TEST_SESSION, type TestDatabase } from '../support/database.js';
@@ -27,13 +28,14 @@ let demo: Demo;
 let writer: pg.Client;
 beforeAll(async () => {
   database = await createDatabase();
+  await migrate(database.url, { with: ['engine'] });
   writer = new pg.Client({ connectionString: database.url, application_name: TEST_SESSION });
   await writer.connect();
   gateway = await startTestGateway(database.url, NO_RATES);
   demo = await startDemo(database.url, 'public', makeLogger('error'));
   await until(async () => (await steps()) >= 2, { what: 'two steps of the demo' });
   await demo.stop(); // so that an execution that the page looks at twice is the same
-  // The demo records one with every fourth step.
+  // More than one page.
   const metric = `INSERT INTO execution_metrics (execution_id, metric_name, metric_value)
     SELECT execution_id, 'tokens', n FROM agent_executions, generate_series(1, 2) n`;
   await writer.query(metric);
@@ -161,7 +163,7 @@ const used = {
   databaseFor: () => ({ transaction: unused }),
   bounds: { metadataBytes: 1, contextBytes: 1 },
 };
-const apis = makeExtensions([{ name: 'executions', schema: 'public' }]).flatMap(
+const apis = makeExtensions(['executions', 'engine'].map((name) => ({ name, schema: 'public' }))).flatMap(
   (extension) => extension.api?.(used as unknown as ExtensionContext) ?? [],
 );
 const routes = apis.flatMap((api) => api.routes);
@@ -201,7 +203,7 @@ test('the document has every route that is served, and no other', async () => {
     logger: makeLogger('silent'),
   });
   const served = mounted(router.stack as unknown as Layer[]).filter(
-    (each) => each.startsWith('get /api/agents') || !each.startsWith('get'),
+    (each) => /^get .api.(agents|executions)/.test(each) || !each.startsWith('get'),
   );
   expect(served.sort()).toEqual(operationsOf(body).sort());
   for (const path of Object.keys(body.paths)) {
@@ -223,12 +225,13 @@ test('the document is sound: references lead somewhere, parameters are in their 
   );
   expect(new Set(operations.map(({ operationId }) => operationId)).size).toBe(operations.length);
   const tags = document.tags.map(({ name }: { name: string }) => name);
-  for (const { path, operationId, tags: own, summary, parameters = [], responses } of operations) {
+  for (const { path, operationId, tags: own, summary, parameters = [], requestBody, responses } of operations) {
     const inPath = parameters.filter((each: Document) => each.in === 'path').map(({ name }: Document) => `{${name}}`);
     expect([operationId, inPath]).toEqual([operationId, path.match(/\{\w+\}/g) ?? []]);
     expect(tags).toEqual(expect.arrayContaining(own));
     expect(summary.length).toBeGreaterThan(5);
-    expect(Object.keys(responses)).toEqual(expect.arrayContaining(['400', '401', '403', '429', '500', '503']));
+    const malformed = parameters.length > 0 || requestBody !== undefined ? ['400'] : [];
+    expect(Object.keys(responses)).toEqual(expect.arrayContaining([...malformed, '401', '403', '429', '500', '503']));
     for (const [status, { content, description }] of Object.entries<Document>(responses)) {
       expect(description.length).toBeGreaterThan(5);
       if (Number(status) >= 400) expect(Object.keys(content)).toEqual(['application/problem+json']);

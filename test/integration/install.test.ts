@@ -160,7 +160,7 @@ test('up on a database of its own user installs no extension, and says why there
   await new Promise((resolve) => up.child.stdout?.once('data', resolve));
   up.child.kill('SIGTERM');
   expect(await up.exited).toBe(0);
-  expect(up.errors()).toContain('no demo: in this database executions are not installed');
+  expect(up.errors()).toContain('no demo: in this database the engine is not installed');
   const client = await connectWriter(url);
   expect((await client.query('SELECT FROM rowcast.extensions')).rowCount).toBe(0);
   await client.end();

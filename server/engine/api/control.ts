@@ -91,18 +91,18 @@ const text = z.string().max(1_000);
 const changes = [
   change(
     'pause',
-    'Pause',
+    'Pause an execution',
     z.strictObject({ mode: z.enum(['drain', 'stop']).default('drain') }),
     (engine, id, { mode }) => engine.pause(id, { mode }),
   ),
   change(
     'resume',
-    'Resume',
+    'Resume an execution',
     z.strictObject({ budget: z.number().positive().max(1e12).optional() }),
     (engine, id, { budget }) => engine.resume(id, budget === undefined ? {} : { budget }),
     ['budget_reached'],
   ),
-  change('cancel', 'Cancel', z.strictObject({ reason: text.optional() }), (engine, id, { reason }) =>
+  change('cancel', 'Cancel an execution', z.strictObject({ reason: text.optional() }), (engine, id, { reason }) =>
     engine.cancel(id, reason),
   ),
 ];
