@@ -118,8 +118,13 @@ export class Poller implements Connection {
   }
 
   get stats(): PollingStats {
-    const { stats } = this.#statistics;
-    return { ...stats, interval: this.#interval, breaker: this.#breaker.state, paused: this.#paused };
+    return {
+      ...this.#statistics.stats,
+      interval: this.#interval,
+      breaker: this.#breaker.state,
+      paused: this.#paused,
+      thresholds: this.#settings.thresholds,
+    };
   }
 
   start(): void {

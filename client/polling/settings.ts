@@ -31,7 +31,11 @@ export interface PollingStats extends RequestStats {
   readonly interval: number | null;
   readonly breaker: BreakerState;
   readonly paused: boolean;
+  /** The values above which a warning is given. */
+  readonly thresholds: Thresholds;
 }
+
+export const DEFAULT_THRESHOLDS: Thresholds = { failureRate: 0.05, response: 5_000, recovery: 60_000 };
 
 /** The statistics before the first request. */
 export const NO_STATS: PollingStats = {
@@ -44,13 +48,14 @@ export const NO_STATS: PollingStats = {
   interval: null,
   breaker: 'closed',
   paused: false,
+  thresholds: DEFAULT_THRESHOLDS,
 };
 
 /** The longest delay of a timer, in milliseconds. A longer one fires at once. */
 const LONGEST = 2 ** 31 - 1;
 
 const TIMES = ['interval', 'running', 'pending', 'timeout', 'breakerFailures', 'breakerCooldown'] as const;
-const THRESHOLDS = ['failureRate', 'response', 'recovery'] as const;
+const THRESHOLDS = Object.keys(DEFAULT_THRESHOLDS) as (keyof Thresholds)[];
 
 /** Throws `TypeError` for an option that does not exist, and `RangeError` for a number that no timer can keep. */
 export function checkPolling(polling: PollingOptions): void {

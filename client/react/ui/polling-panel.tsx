@@ -16,7 +16,7 @@ export function PollingPanel({ className }: PollingPanelProps): ReactElement {
   const polling = usePolling();
   const id = useId();
   const { active, paused, warnings, pause, resume, refresh, setIntervals } = polling;
-  const { successRate, meanResponse, p95Response, breaker, recovery, interval } = polling;
+  const { successRate, meanResponse, p95Response, breaker, recovery, interval, thresholds } = polling;
   const choose = (interval: number) => setIntervals({ interval, running: interval });
   return (
     <section
@@ -25,10 +25,22 @@ export function PollingPanel({ className }: PollingPanelProps): ReactElement {
       aria-label="Polling"
     >
       <dl className="rc-figures">
-        <Figure name="Success" value={active ? `${Math.round(successRate * 100)} %` : '–'} />
-        <Figure name="Response, mean" value={active ? duration(meanResponse) : '–'} />
+        <Figure
+          name="Success"
+          value={active ? percent(successRate) : '–'}
+          threshold={`warns below ${percent(1 - thresholds.failureRate)}`}
+        />
+        <Figure
+          name="Response, mean"
+          value={active ? duration(meanResponse) : '–'}
+          threshold={`warns above ${duration(thresholds.response)}`}
+        />
         <Figure name="Response, p95" value={active ? duration(p95Response) : '–'} />
-        <Figure name="Recovery" value={recovery === null ? '–' : duration(recovery)} />
+        <Figure
+          name="Recovery"
+          value={recovery === null ? '–' : duration(recovery)}
+          threshold={`warns above ${duration(thresholds.recovery)}`}
+        />
         <Figure name="Breaker" value={active ? breaker : '–'} />
       </dl>
       <div className="rc-panel__controls">
@@ -67,17 +79,25 @@ export function PollingPanel({ className }: PollingPanelProps): ReactElement {
   );
 }
 
-function Figure({ name, value }: { readonly name: string; readonly value: string }): ReactElement {
+interface FigureProps {
+  readonly name: string;
+  readonly value: string;
+  readonly threshold?: string;
+}
+
+function Figure({ name, value, threshold }: FigureProps): ReactElement {
   return (
     <div className="rc-figure">
       <dt>{name}</dt>
       <dd>{value}</dd>
+      {threshold !== undefined && <dd className="rc-figure__threshold">{threshold}</dd>}
     </div>
   );
 }
 
+const percent = (share: number) => `${Math.round(share * 100)} %`;
+
 function textOf({ kind, value, threshold }: PollingState['warnings'][number]): string {
-  const percent = (share: number) => `${Math.round(share * 100)} %`;
   if (kind === 'failureRate') return `${percent(value)} of the requests failed, above ${percent(threshold)}`;
   const what = kind === 'response' ? 'a response took' : 'an outage lasted';
   return `${what} ${duration(value)}, above ${duration(threshold)}`;
