@@ -1,6 +1,7 @@
 /**
  * Serves the page at `/`: the files that a build of client/dashboard made. They are kept in memory, and compressed once. Every
- * path that is nothing else shows the page to a browser, so that a reload and a link work; all other clients get 404.
+ * path that is nothing else shows the page to a browser, so that a reload and a link work. Other clients get one line of text at
+ * `/`, and 404 elsewhere.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
@@ -17,6 +18,9 @@ const TYPES: Readonly<Record<string, string>> = {
 
 /** How long a browser may keep a file whose name contains its hash, in seconds: a year. */
 const FOREVER = 31_536_000;
+
+/** What `curl` shows at `/`. */
+const GREETING = 'Rowcast, a push gateway for PostgreSQL. A browser shows its page here.\n';
 
 /** What belongs to the gateway, where a path that does not exist is an error. */
 const RESERVED = /^\/(api|v1|assets)(\/|$)/;
@@ -43,8 +47,10 @@ export function dashboardRoutes(folder: string): Router {
     await endCompressed(request, response, body);
   });
   router.get('/{*path}', async (request, response, next) => {
-    if (RESERVED.test(request.path) || !(request.get('Accept') ?? '').includes('text/html')) return next();
-    sendPage(response, page, request.path);
+    if (RESERVED.test(request.path)) return next();
+    if ((request.get('Accept') ?? '').includes('text/html')) return sendPage(response, page, request.path);
+    if (request.path !== '/') return next();
+    response.type('text').vary('Accept').send(GREETING);
   });
   return router;
 }

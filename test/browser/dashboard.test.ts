@@ -36,7 +36,7 @@ async function fill(): Promise<void> {
   );
 }
 
-test('the gateway serves the page to browsers, at any path that is nothing else, and nothing to others', async () => {
+test('the gateway serves the page to browsers, at any path that is nothing else, and a line of text at the root to others', async () => {
   const ask = async (path: string, accept: string) => {
     const response = await fetch(`${world.gateway.url}${path}`, { headers: { Accept: accept } });
     return { status: response.status, type: response.headers.get('content-type'), text: await response.text() };
@@ -50,7 +50,11 @@ test('the gateway serves the page to browsers, at any path that is nothing else,
     const page = await ask(path, 'text/html,*/*');
     expect(page).toMatchObject({ status: 200, type: 'text/html; charset=utf-8' });
     expect(page.text).toContain(`src="${up}assets/`);
-    expect(await ask(path, '*/*')).toMatchObject({ status: 404, type: 'application/json; charset=utf-8' });
+    expect(await ask(path, '*/*')).toMatchObject(
+      path === '/'
+        ? { status: 200, type: 'text/plain; charset=utf-8', text: expect.stringMatching(/^Rowcast, .*\n$/) }
+        : { status: 404, type: 'application/json; charset=utf-8' },
+    );
   }
   for (const path of ['/v1/nothing', '/api/nothing', '/assets/nothing.js']) {
     expect((await ask(path, 'text/html')).status).toBe(404);
