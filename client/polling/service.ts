@@ -7,7 +7,7 @@ import type { ConnectionEvents } from '../session/connection.js';
 import { platformEnvironment } from '../session/environment.js';
 import { pollOf } from './poll.js';
 import { Poller } from './poller.js';
-import { DEFAULT_THRESHOLDS, type PollingOptions, type PollingSettings } from './settings.js';
+import { NO_STATS, type PollingOptions, type PollingSettings } from './settings.js';
 
 /** Times in milliseconds. */
 const DEFAULTS: PollingSettings = {
@@ -18,7 +18,7 @@ const DEFAULTS: PollingSettings = {
   timeout: 10_000,
   breakerFailures: 5,
   breakerCooldown: 30_000,
-  thresholds: DEFAULT_THRESHOLDS,
+  thresholds: NO_STATS.thresholds,
 };
 
 /** The delays after failures, in milliseconds. */
@@ -42,7 +42,7 @@ function given<T extends object>(options: T | undefined): { [K in keyof T]?: Exc
 /** A poller with the clock, the network and the network hints of this platform. */
 export function makePoller({ url, fetch, json, token, polling, events }: ServiceOptions): Poller {
   return new Poller({
-    settings: { ...DEFAULTS, ...given(polling), thresholds: { ...DEFAULT_THRESHOLDS, ...given(polling.thresholds) } },
+    settings: { ...DEFAULTS, ...given(polling), thresholds: { ...DEFAULTS.thresholds, ...given(polling.thresholds) } },
     poll: pollOf(url, fetch, json),
     token,
     clock: systemClock,

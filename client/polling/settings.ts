@@ -35,9 +35,7 @@ export interface PollingStats extends RequestStats {
   readonly thresholds: Thresholds;
 }
 
-export const DEFAULT_THRESHOLDS: Thresholds = { failureRate: 0.05, response: 5_000, recovery: 60_000 };
-
-/** The statistics before the first request. */
+/** The statistics before the first request, with the default thresholds. */
 export const NO_STATS: PollingStats = {
   requests: 0,
   failures: 0,
@@ -48,14 +46,14 @@ export const NO_STATS: PollingStats = {
   interval: null,
   breaker: 'closed',
   paused: false,
-  thresholds: DEFAULT_THRESHOLDS,
+  thresholds: { failureRate: 0.05, response: 5_000, recovery: 60_000 },
 };
 
 /** The longest delay of a timer, in milliseconds. A longer one fires at once. */
 const LONGEST = 2 ** 31 - 1;
 
 const TIMES = ['interval', 'running', 'pending', 'timeout', 'breakerFailures', 'breakerCooldown'] as const;
-const THRESHOLDS = Object.keys(DEFAULT_THRESHOLDS) as (keyof Thresholds)[];
+const THRESHOLDS = Object.keys(NO_STATS.thresholds) as (keyof Thresholds)[];
 
 /** Throws `TypeError` for an option that does not exist, and `RangeError` for a number that no timer can keep. */
 export function checkPolling(polling: PollingOptions): void {
