@@ -280,7 +280,8 @@ BEGIN
          checkpoint = coalesce(report -> 'checkpoint', t.checkpoint), said_at = CASE WHEN says THEN clock_timestamp() ELSE t.said_at END
     FROM @extschema@.agent_types y WHERE t.task_id = task AND y.agent_type = t.agent_type;
   IF says THEN
-    PERFORM rowcast.add_execution_log(own.execution_id, 'task-progress', 'info', own.stage_number, left(report ->> 'message', 1000),
+    PERFORM rowcast.add_execution_log(own.execution_id, 'task-progress', 'info', own.stage_number,
+      left(coalesce(report ->> 'message', format('%s: %s %%', own.name, report ->> 'percent')), 1000),
       jsonb_build_object('step_id', own.task_id, 'step', own.name, 'agent', own.agent_type, 'attempt', own.attempt)
         || CASE jsonb_typeof(report -> 'percent') WHEN 'number' THEN jsonb_build_object('percent', report -> 'percent') ELSE '{}' END);
   END IF;

@@ -40,8 +40,8 @@ test('up, watch, attach, channels, and a second start on the same data', async (
   const execution = await printed(up, /rowcast watch (execution:\S+)/);
 
   const watch = runRowcast(['watch', execution, '--since', 'start'], env);
-  await printed(watch, /^(#1 {2}.*execution-started {2}execution is running)$/m);
-  await printed(watch, /(task-completed {2}read the issue)/);
+  await printed(watch, /^(#2 {2}.*execution-started {2}execution is running)$/m);
+  await printed(watch, /(task-completed {2}read the issue is completed)/);
   const json = runRowcast(['watch', 'message:lobby', '--json'], env);
   await until(() => json.errors().includes('live'), { what: 'the watcher to be live' });
   const writer = await connectWriter(databaseUrl);
