@@ -167,7 +167,13 @@ export function makeDoors(options: DoorsOptions): Doors {
       ...extensions.flatMap((extension) => extension.routes?.(context) ?? []),
     ],
     limit: limitedBy(spender(config.addressRequestRate)),
-    dashboard: page === null ? null : dashboardRoutes(page),
+    dashboard:
+      page === null
+        ? null
+        : dashboardRoutes(
+            page,
+            extensions.map(({ name }) => name),
+          ),
     health: () => sources.health(),
     channels: (limit) => sources.channels(limit),
     metrics: () => metrics.scrape(),

@@ -23,25 +23,38 @@ export function tokenExpiry(): number | null {
   }
 }
 
-async function ask(path: string, signal?: AbortSignal): Promise<Response> {
+async function ask(path: string, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers);
   const token = tokenNow();
-  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  if (token !== undefined) headers.set('Authorization', `Bearer ${token}`);
   try {
-    return await fetch(urlOf(path), { headers, ...(signal && { signal }) });
+    return await fetch(urlOf(path), { ...init, headers });
   } catch (cause) {
     throw new RowcastError('unavailable', `the gateway does not answer: ${String(cause)}`);
   }
 }
 
 /** The answer of a path as JSON. Rejects with `RowcastError`. */
-export async function askJson<T>(path: string, signal?: AbortSignal): Promise<T> {
-  const response = await ask(path, signal);
+export const askJson = <T>(path: string, signal: AbortSignal | null = null): Promise<T> =>
+  jsonOf(ask(path, { signal }));
+
+/** Changes something, with a body as JSON. Resolves to the answer; rejects with `RowcastError`. */
+export const sendJson = <T>(method: string, path: string, body?: unknown): Promise<T> =>
+  jsonOf(
+    ask(path, {
+      method,
+      ...(body !== undefined && { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
+    }),
+  );
+
+async function jsonOf<T>(asked: Promise<Response>): Promise<T> {
+  const response = await asked;
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body as T;
   const { code = 'unavailable', message, detail } = body.error ?? body;
   throw new RowcastError(code, message ?? detail ?? response.statusText);
 }
 
-export async function askText(path: string, signal?: AbortSignal): Promise<string> {
-  return (await ask(path, signal)).text();
+export async function askText(path: string, signal: AbortSignal | null = null): Promise<string> {
+  return (await ask(path, { signal })).text();
 }

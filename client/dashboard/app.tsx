@@ -6,6 +6,7 @@ import { createLiveStore } from '../store/index.js';
 import { tokenExpiry, tokenNow } from './access.js';
 import { ChannelPage } from './channel-page.js';
 import { ChannelsPage } from './channels-page.js';
+import { EnginePage } from './engine/engine-page.js';
 import { ExecutionPage } from './execution-page.js';
 import { ExecutionsPage } from './executions-page.js';
 import { GatewayPage } from './gateway-page.js';
@@ -68,6 +69,8 @@ function Content(): ReactElement {
       return <ChannelsPage />;
     case 'channel':
       return <ChannelPage key={place.channel} channel={place.channel} query={query} />;
+    case 'engine':
+      return <EnginePage query={query} />;
     case 'gateway':
       return <GatewayPage query={query} />;
     case 'unknown':

@@ -2,6 +2,8 @@ import { type ReactElement, useEffect } from 'react';
 import { useProgressTracking, useReplay } from '../react/index.js';
 import { ExecutionDashboard, type ExecutionView, type ScrubberMark } from '../react/ui/index.js';
 import { askJson } from './access.js';
+import { HAS_ENGINE } from './engine/engine-api.js';
+import { EnginePart } from './engine/engine-part.js';
 import { go, setQuery, urlOf } from './places.js';
 import { Refused } from './refused.js';
 import { useShortcuts } from './shortcuts.js';
@@ -83,7 +85,9 @@ export function ExecutionPage({ id, query }: ExecutionPageProps): ReactElement {
         marks={marks}
         linkOf={(seq) => `${urlOf(`/e/${id}`)}?at=${epoch ?? ''}.${seq}`}
         failed={(error) => <Refused error={error} what="execution" />}
-      />
+      >
+        {HAS_ENGINE && <EnginePart id={id} />}
+      </ExecutionDashboard>
     </>
   );
 }

@@ -1,5 +1,6 @@
 import '../react/ui/theme.css';
 import './page.css';
+import './engine/engine.css';
 import { createRoot } from 'react-dom/client';
 import { App } from './app.js';
 import { applyTheme } from './theme.js';

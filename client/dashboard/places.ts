@@ -9,6 +9,7 @@ export type Place =
   | { readonly page: 'execution'; readonly id: string }
   | { readonly page: 'channel'; readonly channel: string }
   | { readonly page: 'channels' }
+  | { readonly page: 'engine' }
   | { readonly page: 'gateway' }
   | { readonly page: 'unknown' };
 
@@ -43,7 +44,7 @@ function placeOf(path: string): Place {
   const [page = '', ...rest] = path.split('/').map(decodeURIComponent);
   const name = rest.join('/');
   if (page === '') return { page: 'executions' };
-  if (page === 'gateway') return { page: 'gateway' };
+  if (page === 'gateway' || page === 'engine') return { page };
   if (page === 'e' && name !== '') return { page: 'execution', id: name };
   if (page === 'c') return name === '' ? { page: 'channels' } : { page: 'channel', channel: name };
   return { page: 'unknown' };

@@ -2,6 +2,7 @@ import { type ReactElement, useEffect, useId, useState } from 'react';
 import { useWebSocketConnection } from '../react/index.js';
 import { ConnectionStatus } from '../react/ui/index.js';
 import { setToken, tokenNow } from './access.js';
+import { HAS_ENGINE } from './engine/engine-api.js';
 import { Link } from './link.js';
 import { usePlace } from './places.js';
 import { useTheme } from './theme.js';
@@ -13,6 +14,7 @@ interface TopBarProps {
 
 const PAGES = [
   ['/', 'Executions', ['executions', 'execution']],
+  ...(HAS_ENGINE ? ([['/engine', 'Engine', ['engine']]] as const) : []),
   ['/c/', 'Channels', ['channels', 'channel']],
   ['/gateway', 'Gateway', ['gateway']],
 ] as const;

@@ -48,10 +48,15 @@ const STATUS = `
            s.budget, s.spent, s.forked_from, s.started_at, s.ended_at, s.deadline_at, ${POSITION} AS position
       FROM @extschema@.agent_executions e JOIN @extschema@.strategy_executions s USING (execution_id) WHERE e.execution_id = $1) x`;
 
-async function statusIn(sql: Sql, id: string): Promise<ExecutionStatusView> {
+const SEEN = `SELECT ${POSITION} AS position FROM @extschema@.agent_executions e WHERE e.execution_id = $1`;
+
+async function foundIn(sql: Sql, id: string): Promise<ExecutionStatusView | undefined> {
   const [found] = await sql.query(STATUS, [id], z.object({ row: executionStatus }));
-  return found?.row ?? refuseUnseen(sql, 'execution', id);
+  return found?.row;
 }
+
+const statusIn = async (sql: Sql, id: string): Promise<ExecutionStatusView> =>
+  (await foundIn(sql, id)) ?? refuseUnseen(sql, 'execution', id);
 
 /** Rejects with `Refusal` (unknown_execution, forbidden). */
 export function readStatus(database: Database, id: string): Promise<ExecutionStatusView> {
@@ -90,13 +95,17 @@ const TASKS = `
                   WHERE d.task_id = t.task_id ORDER BY b.number) AS needs
       FROM @extschema@.agent_tasks t WHERE t.execution_id = $1 AND t.number > $2 ORDER BY t.number LIMIT $3) x`;
 
-/** The tasks after the place `after` of the plan, with the status of the execution, from one snapshot each. */
+/** The tasks after the place `after` of the plan. An execution that the engine does not run has none. */
 export function readTasks(database: Database, id: string, after: number, limit: number) {
   return ofExecutions(database).transaction(async (sql) => {
-    const execution = await statusIn(sql, id);
+    const execution = await foundIn(sql, id);
+    if (execution === undefined) {
+      const [seen] = await sql.query(SEEN, [id], z.object({ position }));
+      return { execution: null, tasks: [], next: null, ...(seen ?? (await refuseUnseen(sql, 'execution', id))) };
+    }
     const rows = await sql.query(TASKS, [id, after, limit], z.object({ row: taskView }));
     const next = rows.length === limit && after + limit < execution.tasks.total ? after + limit : null;
-    return { tasks: rows.map(({ row }) => row), next, position: execution.position };
+    return { execution, tasks: rows.map(({ row }) => row), next, position: execution.position };
   });
 }
 

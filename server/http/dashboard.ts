@@ -31,8 +31,10 @@ export function builtDashboard(): string | null {
   return existsSync(join(folder, 'index.html')) ? folder : null;
 }
 
-export function dashboardRoutes(folder: string): Router {
-  const page = readFileSync(join(folder, 'index.html'), 'utf8');
+/** `extensions`: their names, which the page reads to know what it can ask for. */
+export function dashboardRoutes(folder: string, extensions: readonly string[]): Router {
+  const told = `<meta name="rowcast-extensions" content="${extensions.join(' ')}" />`;
+  const page = readFileSync(join(folder, 'index.html'), 'utf8').replace('</head>', `${told}</head>`);
   const files = new Map(readdirSync(join(folder, 'assets')).map((name) => [name, join(folder, 'assets', name)]));
   const bodies = new Map<string, Buffer>();
   const router = Router();

@@ -4,6 +4,7 @@ import { afterAll, beforeAll } from '@jest/globals';
 import pg from 'pg';
 import type { Page } from 'puppeteer-core';
 import type { LocalGateway } from '../../server/gateway.js';
+import { migrate } from '../../server/postgres/migrate.js';
 import type { Config } from '../../server/settings/config.js';
 import { createVenture } from '../support/api.js';
 import { type BuiltDashboard, buildDashboard } from '../support/dashboard.js';
@@ -29,7 +30,12 @@ export interface DashboardWorld {
   say(execution: string, message: string): Promise<unknown>;
 }
 
-export function useDashboard(settings: Record<string, string> = {}, values: Partial<Config> = {}): DashboardWorld {
+/** `sets`: the SQL sets that the database gets beside those of every test. */
+export function useDashboard(
+  settings: Record<string, string> = {},
+  values: Partial<Config> = {},
+  sets: readonly string[] = [],
+): DashboardWorld {
   let database: TestDatabase;
   let built: BuiltDashboard;
   let gateway: LocalGateway;
@@ -38,6 +44,7 @@ export function useDashboard(settings: Record<string, string> = {}, values: Part
   const browser = useBrowser('chromium');
   beforeAll(async () => {
     [database, built] = await Promise.all([createDatabase(), buildDashboard()]);
+    if (sets.length > 0) await migrate(database.url, { with: sets });
     writer = new pg.Pool({ connectionString: database.url, application_name: TEST_SESSION });
     gateway = await startTestGateway(database.url, { ...NO_RATES, ...settings }, values, { dashboard: built.folder });
     venture = await createVenture(writer, 'ann');

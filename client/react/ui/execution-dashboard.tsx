@@ -40,11 +40,13 @@ export interface ExecutionDashboardProps {
   readonly linkOf?: ((seq: number) => string) | undefined;
   /** In place of everything, when the execution cannot be read. */
   readonly failed?: ((error: { readonly code: string; readonly message: string }) => ReactNode) | undefined;
+  /** Shown below the agents. */
+  readonly children?: ReactNode;
   readonly className?: string | undefined;
 }
 
 export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement {
-  const { executionId: id, title, onClose, parts = PARTS, marks, linkOf, failed, className } = props;
+  const { executionId: id, title, onClose, parts = PARTS, marks, linkOf, failed, children, className } = props;
   const [kept, setKept] = useState<ExecutionView>({});
   const view = props.view ?? kept;
   const setView = (change: ExecutionView) => {
@@ -160,6 +162,7 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
           />
         </section>
       )}
+      {children}
       {shows('scrubber') && (
         <Scrubber
           head={replay.head}

@@ -53,7 +53,12 @@ const tasks = route({
   responses: {
     200: {
       description: 'In the order of the plan.',
-      body: z.object({ tasks: z.array(reads.taskView), next: z.int().nullable(), position: z.string() }),
+      body: z.object({
+        execution: reads.executionStatus.nullable().meta({ description: 'Null: the engine does not run it.' }),
+        tasks: z.array(reads.taskView),
+        next: z.int().nullable(),
+        position: z.string(),
+      }),
     },
   },
   refusals: ['unknown_execution'],
