@@ -9,6 +9,7 @@ const ofTheApi = {
   state_conflict: { outcome: 'stop' },
   idempotency_key_reused: { outcome: 'stop' },
   unknown_task: { outcome: 'stop' },
+  unknown_schedule: { outcome: 'stop' },
   plan_invalid: { outcome: 'stop' },
   lease_lost: { outcome: 'stop' },
   budget_reached: { outcome: 'stop' },
@@ -187,6 +188,10 @@ const explanations: Record<AnyErrorCode, Explanation> = {
   unknown_task: {
     meaning: 'The task does not exist.',
     action: 'Check the id, or the name within its execution.',
+  },
+  unknown_schedule: {
+    meaning: 'The schedule does not exist, or you may not see it.',
+    action: 'List the schedules of the venture.',
   },
   plan_invalid: {
     meaning: 'The plan cannot be run: a cycle, a task that needs one that is not there, or a name that two tasks have.',

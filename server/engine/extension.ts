@@ -11,6 +11,7 @@ are the executions of \`/api/agents/executions\`: every transition is an event o
 
 const TAGS = {
   Engine: 'Start, pause, resume, cancel, retry, fork.',
+  Schedules: 'Executions that are started by the clock.',
   Workers: 'Claim tasks, and report how they went.',
 };
 

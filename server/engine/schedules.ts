@@ -20,11 +20,12 @@ const schedule = z.object({
 });
 type Schedule = z.output<typeof schedule>;
 
-/** `last`: the last execution, if it has not ended. */
+/** `last`: the last execution, if it has not ended. Editors may write any id there: one of another venture does not count. */
 const NEXT = `
   SELECT s.schedule_id, s.venture_id, s.cron, s.timezone, s.request, s.overlap, s.next_at IS NOT NULL AS due, e.execution_id AS last
     FROM @extschema@.execution_schedules s
     LEFT JOIN @extschema@.strategy_executions e ON e.execution_id = s.last_execution_id AND e.ended_at IS NULL
+      AND EXISTS (SELECT FROM @extschema@.agent_executions x WHERE x.execution_id = e.execution_id AND x.venture_id = s.venture_id)
    WHERE s.enabled AND (s.next_at IS NULL OR s.next_at <= now())
      AND NOT (s.overlap = 'queue' AND e.execution_id IS NOT NULL AND s.next_at IS NOT NULL)
      AND s.schedule_id <> ALL ($1)

@@ -18,7 +18,7 @@ export interface CrossOriginOptions {
 const EXPOSED = ['ETag', 'Location', 'Retry-After', 'WWW-Authenticate', 'X-Request-Id'];
 
 /** The methods of all routes. Each path refuses those that it does not have. */
-const METHODS = ['GET', 'HEAD', 'POST', 'PATCH'];
+const METHODS = ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'];
 
 /** How long a browser may cache the response to a preflight request, in seconds. */
 const REMEMBERED = 7_200;

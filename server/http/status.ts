@@ -21,6 +21,7 @@ export const STATUS: Record<AnyErrorCode, number> = {
   unknown_venture: 404,
   unknown_execution: 404,
   unknown_task: 404,
+  unknown_schedule: 404,
   unknown_channel: 404,
   unknown_session: 404,
   not_found: 404,

@@ -42,7 +42,7 @@ export interface DocumentedResponse {
 
 /** The documented part of a route: everything except its handler. */
 interface Description {
-  readonly method: 'get' | 'post' | 'patch';
+  readonly method: 'get' | 'post' | 'patch' | 'delete';
   /** Below `/api`, with parameters as `:name`. */
   readonly path: `/${string}`;
   /** The operationId, which names the operation in generated clients. */
