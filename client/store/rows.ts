@@ -26,7 +26,7 @@ export interface Rows<R extends object = Row> {
   readonly resets: readonly Reset[];
 }
 
-/** Events of a chunk. A view shares the chunks, of which only the last one grows. */
+/** Events at the front that are dropped at once. */
 const CHUNK = 256;
 /** How many bytes the events of one channel may take, as JSON. */
 const MAX_BYTES = 8 * 1024 * 1024;
@@ -38,48 +38,25 @@ interface Kept<R extends object> {
   readonly bytes: number;
 }
 
-class View<R extends object> implements Rows<R> {
-  readonly length: number;
-  readonly floor: number;
-  readonly head: number;
-  readonly position: string | null;
-  readonly dropped: number;
-  readonly invalid: number;
-  readonly resets: readonly Reset[];
-  readonly #chunks: readonly (readonly Kept<R>[])[];
-  readonly #skip: number;
-
-  constructor(
-    chunks: readonly (readonly Kept<R>[])[],
-    skip: number,
-    counts: Pick<Rows<R>, 'length' | 'dropped' | 'invalid' | 'resets'>,
-    { floor, head, position }: Range,
-  ) {
-    this.#chunks = chunks;
-    this.#skip = skip;
-    this.length = counts.length;
-    this.dropped = counts.dropped;
-    this.invalid = counts.invalid;
-    this.resets = counts.resets;
-    this.floor = floor;
-    this.head = head;
-    this.position = position;
-  }
-
-  get first(): number {
-    return this.at(0)?.seq ?? 0;
-  }
-
-  at(index: number): StreamEvent<R> | undefined {
-    const own = index < 0 ? this.length + index : index;
-    if (own < 0 || own >= this.length) return undefined;
-    const place = own + this.#skip;
-    return this.#chunks[Math.floor(place / CHUNK)]?.[place % CHUNK]?.event;
-  }
-
-  *[Symbol.iterator](): Iterator<StreamEvent<R>> {
-    for (let index = 0; index < this.length; index += 1) yield this.at(index) as StreamEvent<R>;
-  }
+/** The view shares `kept`, which only grows behind it. */
+function viewOf<R extends object>(
+  kept: readonly Kept<R>[],
+  skip: number,
+  told: Omit<Rows<R>, 'at' | 'first' | typeof Symbol.iterator>,
+): Rows<R> {
+  const { length } = told;
+  const at = (index: number) => {
+    const own = index < 0 ? length + index : index;
+    return own < 0 || own >= length ? undefined : kept[skip + own]?.event;
+  };
+  return {
+    ...told,
+    at,
+    first: at(0)?.seq ?? 0,
+    *[Symbol.iterator]() {
+      for (let index = 0; index < length; index += 1) yield at(index) as StreamEvent<R>;
+    },
+  };
 }
 
 export interface RowsOptions<R> {
@@ -92,10 +69,9 @@ export class RowsReader<R extends object> implements Reader<Rows<R>> {
   readonly #since: Since;
   readonly #keep: number;
   readonly #schema: RowSchema<R> | undefined;
-  #chunks: Kept<R>[][] = [];
-  /** Events at the front of the first chunk that were dropped. */
+  #kept: Kept<R>[] = [];
+  /** Events at its front that no view shows any more. */
   #skip = 0;
-  #length = 0;
   #bytes = 0;
   #dropped = 0;
   #invalid = 0;
@@ -112,9 +88,8 @@ export class RowsReader<R extends object> implements Reader<Rows<R>> {
   }
 
   begin(): Since {
-    this.#chunks = [];
+    this.#kept = [];
     this.#skip = 0;
-    this.#length = 0;
     this.#bytes = 0;
     this.#dropped = 0;
     this.#invalid = 0;
@@ -128,9 +103,7 @@ export class RowsReader<R extends object> implements Reader<Rows<R>> {
       return;
     }
     const bytes = sizeOf(event.row);
-    if ((this.#chunks.at(-1)?.length ?? CHUNK) === CHUNK) this.#chunks.push([]);
-    this.#chunks.at(-1)?.push({ event: { ...event, row }, bytes });
-    this.#length += 1;
+    this.#kept.push({ event: { ...event, row }, bytes });
     this.#bytes += bytes;
     while (this.#length > this.#keep || (this.#bytes > MAX_BYTES && this.#length > 1)) this.#drop();
   }
@@ -143,16 +116,19 @@ export class RowsReader<R extends object> implements Reader<Rows<R>> {
 
   value(_now: number, range: Range): Rows<R> {
     const [length, dropped, invalid, resets] = [this.#length, this.#dropped, this.#invalid, this.#resets];
-    return new View([...this.#chunks], this.#skip, { length, dropped, invalid, resets }, range);
+    return viewOf(this.#kept, this.#skip, { ...range, length, dropped, invalid, resets });
+  }
+
+  get #length(): number {
+    return this.#kept.length - this.#skip;
   }
 
   #drop(): void {
-    this.#bytes -= this.#chunks[0]?.[this.#skip]?.bytes ?? 0;
+    this.#bytes -= this.#kept[this.#skip]?.bytes ?? 0;
     this.#skip += 1;
-    this.#length -= 1;
     this.#dropped += 1;
     if (this.#skip < CHUNK) return;
-    this.#chunks.shift();
+    this.#kept = this.#kept.slice(this.#skip);
     this.#skip = 0;
   }
 
