@@ -1,11 +1,12 @@
 /** The page: its store, the bar at the top, and the page that the address names. */
 import { type ReactElement, useEffect, useMemo, useState } from 'react';
 import { RowcastProvider } from '../react/index.js';
-import { Announcer, type Verbosity } from '../react/ui/index.js';
+import { Announcer, TimeFormatContext, type Verbosity } from '../react/ui/index.js';
 import { createLiveStore } from '../store/index.js';
 import { tokenExpiry, tokenNow } from './access.js';
 import { ChannelPage } from './channel-page.js';
 import { ChannelsPage } from './channels-page.js';
+import { useTimeFormat } from './choices.js';
 import { EnginePage } from './engine/engine-page.js';
 import { ExecutionPage } from './execution-page.js';
 import { ExecutionsPage } from './executions-page.js';
@@ -41,6 +42,7 @@ export function App(): ReactElement {
   }, [store]);
   const [verbosity, setVerbosity] = useState<Verbosity>('all');
   const [helping, setHelping] = useState(false);
+  const [times, nextTimes] = useTimeFormat();
   useShortcuts({ '?': () => setHelping(true) });
   return (
     <RowcastProvider store={store}>
@@ -48,9 +50,16 @@ export function App(): ReactElement {
         <a className="skip" href="#content">
           Skip to the content
         </a>
-        <TopBar onToken={() => setTokens(tokens + 1)} onHelp={() => setHelping(true)} />
+        <TopBar
+          times={times}
+          onTimes={nextTimes}
+          onToken={() => setTokens(tokens + 1)}
+          onHelp={() => setHelping(true)}
+        />
         <main id="content" className="content" tabIndex={-1} key={tokens}>
-          <Content />
+          <TimeFormatContext value={times}>
+            <Content />
+          </TimeFormatContext>
         </main>
         {helping && <Help verbosity={verbosity} onVerbosity={setVerbosity} onClose={() => setHelping(false)} />}
       </Announcer>

@@ -1,9 +1,9 @@
 import { type KeyboardEvent, type ReactElement, useEffect, useId, useRef, useState } from 'react';
 import { type ExecutionStatus, STATUSES } from '../progress/index.js';
 import { useExecutions, useNow } from '../react/index.js';
-import { clockTime, duration, roughly, whole } from '../react/ui/format.js';
+import { duration, roughly, whole } from '../react/ui/format.js';
 import { Icon } from '../react/ui/icon.js';
-import { ProgressBar, StatusBadge } from '../react/ui/index.js';
+import { ProgressBar, StatusBadge, Time } from '../react/ui/index.js';
 import type { ExecutionRow } from '../store/index.js';
 import { Lesson } from './lesson.js';
 import { Link } from './link.js';
@@ -66,7 +66,7 @@ export function ExecutionsPage({ query }: ExecutionsPageProps): ReactElement {
       <Filters status={status} counts={data?.counts ?? null} />
       {stale && (
         <p className="rc-stale" role="note">
-          As of {clockTime(live.asOf)}: {live.error?.message ?? 'not connected'}. What follows may have changed since.
+          As of <Time at={live.asOf} />: {live.error?.message ?? 'not connected'}. What follows may have changed since.
         </p>
       )}
       {live.status === 'failed' ? (

@@ -1,8 +1,8 @@
 /** How the gateway does, summed over its workers; and how this page is connected to it. */
 import { type ReactElement, type ReactNode, useEffect, useRef, useState } from 'react';
 import { useRowcast, useWebSocketConnection } from '../react/index.js';
-import { clockTime, duration, measured, whole } from '../react/ui/format.js';
-import { ConnectionStatus, LatencyPanel, PollingPanel, TransportSwitch } from '../react/ui/index.js';
+import { duration, measured, whole } from '../react/ui/format.js';
+import { ConnectionStatus, LatencyPanel, PollingPanel, Time, TransportSwitch } from '../react/ui/index.js';
 import { askJson, askText } from './access.js';
 import { parseMetrics, quantileOf, type Samples } from './prometheus.js';
 import { Sparkline } from './sparkline.js';
@@ -39,7 +39,13 @@ export function GatewayPage({ query }: { readonly query: URLSearchParams }): Rea
       <header className="page__header">
         <h1 className="page__title">Gateway</h1>
         <span className="page__aside">
-          {metrics.at === null ? 'reading…' : `as of ${clockTime(metrics.at)}`}
+          {metrics.at === null ? (
+            'reading…'
+          ) : (
+            <>
+              as of <Time at={metrics.at} />
+            </>
+          )}
           {stale && ` · ${metrics.error?.message}`}
         </span>
         <button type="button" className="rc-button rc-button--small" onClick={() => setPaused(!paused)}>
@@ -245,7 +251,7 @@ function MyConnection(): ReactElement {
       <ol className="connection__history">
         {history.toReversed().map(({ at, text }) => (
           <li key={`${at} ${text}`}>
-            <time>{clockTime(at)}</time> {text}
+            <Time at={at} /> {text}
           </li>
         ))}
       </ol>

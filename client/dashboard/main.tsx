@@ -3,7 +3,7 @@ import './page.css';
 import './engine/engine.css';
 import { createRoot } from 'react-dom/client';
 import { App } from './app.js';
-import { applyTheme } from './theme.js';
+import { applyTheme } from './choices.js';
 
 applyTheme();
 // A relative address would be resolved again after each change of the address of the page.

@@ -1,13 +1,15 @@
 import { type ReactElement, useEffect, useId, useState } from 'react';
 import { useWebSocketConnection } from '../react/index.js';
-import { ConnectionStatus } from '../react/ui/index.js';
+import { ConnectionStatus, type TimeFormat } from '../react/ui/index.js';
 import { setToken, tokenNow } from './access.js';
+import { useTheme } from './choices.js';
 import { HAS_ENGINE } from './engine/engine-api.js';
 import { Link } from './link.js';
 import { usePlace } from './places.js';
-import { useTheme } from './theme.js';
 
 interface TopBarProps {
+  readonly times: TimeFormat;
+  readonly onTimes: () => void;
   readonly onToken: () => void;
   readonly onHelp: () => void;
 }
@@ -19,11 +21,12 @@ const PAGES = [
   ['/gateway', 'Gateway', ['gateway']],
 ] as const;
 
-export function TopBar({ onToken, onHelp }: TopBarProps): ReactElement {
+export function TopBar({ times, onTimes, onToken, onHelp }: TopBarProps): ReactElement {
   const { place } = usePlace();
   const { only, error } = useWebSocketConnection();
   const [theme, nextTheme] = useTheme();
   const refused = error !== null && ['unauthorized', 'token_expired'].includes(error.code);
+  const shownTimes = times === 'utc' ? 'UTC' : times;
   const [asking, setAsking] = useState(false);
   useEffect(() => {
     if (refused) setAsking(true); // and it stays open: the next error may be another one while a token is typed
@@ -50,6 +53,15 @@ export function TopBar({ onToken, onHelp }: TopBarProps): ReactElement {
           onClick={() => setAsking(!asking)}
         >
           Token
+        </button>
+        <button
+          type="button"
+          className="rc-button rc-button--quiet bar__times"
+          aria-label={`Times: ${shownTimes}`}
+          title={`Times: ${shownTimes}`}
+          onClick={onTimes}
+        >
+          {shownTimes}
         </button>
         <button
           type="button"

@@ -99,6 +99,13 @@ test('a row that is inserted appears in the list and in the log, without a reloa
   await shows(page, 'it is on the screen', '.rc-log');
   await shows(page, ' ms', '.rc-log__row:last-child .rc-log__took');
   expect(await textOf(page, '.rc-stages')).toBe('readwrite');
+  const times = () => page.$$eval('.rc-log__time time', (all) => all.map((one) => [one.dateTime, one.textContent]));
+  await page.click('.bar__times');
+  for (const [iso = '', text] of await times()) expect(text).toBe(iso.slice(11));
+  await page.click('.bar__times');
+  await page.reload();
+  await shows(page, 'it is on the screen', '.rc-log');
+  for (const [, text] of await times()) expect(text).toMatch(/^\d+ s ago$/);
   expect(troubles).toEqual([]);
 });
 

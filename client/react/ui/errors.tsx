@@ -2,9 +2,10 @@
 import type { ReactElement } from 'react';
 import type { Row } from '../../protocol/index.js';
 import type { StreamEvent } from '../../subscription/subscription.js';
-import { classes, cut, timeOfDay } from './format.js';
+import { classes, cut } from './format.js';
 import { Icon } from './icon.js';
 import { entryOf } from './log-entry.js';
+import { Time } from './time.js';
 
 /** Characters of an error and of each row before it. */
 const MAX_MESSAGE = 2_000;
@@ -39,7 +40,7 @@ export function ErrorDisplay({ error, before = [], onRetry, onShowInLog, classNa
               return (
                 <li key={event.seq} className="rc-error__row" data-level={level}>
                   <span className="rc-error__seq">{event.seq}</span>
-                  <span className="rc-error__time">{at === null ? '' : timeOfDay(at)}</span>
+                  <span className="rc-error__time">{at !== null && <Time at={at} precise />}</span>
                   <span className="rc-error__text">{cut(message, MAX_ROW)}</span>
                 </li>
               );

@@ -11,12 +11,13 @@ import { ExecutionError } from './execution-error.js';
 import { ExecutionHeader } from './execution-header.js';
 import { ExecutionTabs } from './execution-tabs.js';
 import type { ExecutionView } from './execution-view.js';
-import { classes, clockTime } from './format.js';
+import { classes } from './format.js';
 import { ProgressBar } from './progress.js';
 import { ProofStrip } from './proof.js';
 import type { ScrubberMark } from './scrubber.js';
 import { Scrubber } from './scrubber.js';
 import { StageIndicator, stagesOf } from './stages.js';
+import { Time } from './time.js';
 import { AgentTimeline, type TimeRange } from './timeline.js';
 
 export type ExecutionPart = 'header' | 'progress' | 'error' | 'agents' | 'scrubber' | 'tabs' | 'proof';
@@ -117,7 +118,7 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
       )}
       {live.status === 'stale' && (
         <p className="rc-stale" role="note">
-          As of {clockTime(live.asOf)}: {live.error?.message ?? 'not connected'}. What follows may have changed since.
+          As of <Time at={live.asOf} />: {live.error?.message ?? 'not connected'}. What follows may have changed since.
         </p>
       )}
       {live.status === 'failed' && (

@@ -24,15 +24,11 @@ export function roughly(milliseconds: number): string {
   return hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} d`;
 }
 
-/** The time of day, to the millisecond: `12:03:09.114`. */
-export function timeOfDay(at: number): string {
-  const date = new Date(at);
-  return `${clockOf(date)}.${String(date.getMilliseconds()).padStart(3, '0')}`;
-}
-
-/** The time of day, to the second. */
-export function clockTime(at: number): string {
-  return clockOf(new Date(at));
+/** The time of day: `12:03:09`, or `12:03:09.114`; in UTC with a `Z`. */
+export function timeOfDay(at: number, { utc = false, precise = false } = {}): string {
+  const date = new Date(utc ? at : at - new Date(at).getTimezoneOffset() * 60_000);
+  const text = Number.isNaN(date.getTime()) ? '–' : date.toISOString().slice(11, precise ? 23 : 19);
+  return utc ? `${text}Z` : text;
 }
 
 export function whole(value: number): string {
@@ -55,10 +51,6 @@ export function cut(text: string, most: number): string {
 /** Class names in one text, without those that are not there. */
 export function classes(...names: readonly (string | undefined | false)[]): string {
   return names.filter(Boolean).join(' ');
-}
-
-function clockOf(date: Date): string {
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
 function two(value: number): string {

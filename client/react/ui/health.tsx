@@ -1,7 +1,8 @@
 'use client';
 import type { ReactElement } from 'react';
 import type { Health, HealthReason } from '../../progress/index.js';
-import { classes, clockTime, duration } from './format.js';
+import { classes, duration } from './format.js';
+import { Time } from './time.js';
 
 export interface HealthGaugeProps {
   readonly health: Health;
@@ -53,8 +54,8 @@ export function HealthGauge({ health, showReasons = true, className }: HealthGau
           ))}
           {predictedEnd !== null && (
             <li className="rc-health__reason">
-              <span className="rc-health__points">≈</span> ends at {clockTime(predictedEnd.expected)} (
-              {clockTime(predictedEnd.low)} – {clockTime(predictedEnd.high)})
+              <span className="rc-health__points">≈</span> ends at <Time at={predictedEnd.expected} /> (
+              <Time at={predictedEnd.low} /> – <Time at={predictedEnd.high} />)
             </li>
           )}
         </ul>

@@ -35,4 +35,5 @@ export { Scrubber, type ScrubberMark, type ScrubberProps } from './scrubber.js';
 export { type Stage, StageIndicator, type StageIndicatorProps, stagesOf } from './stages.js';
 export { StatusBadge, type StatusBadgeProps } from './status.js';
 export { StepsTable, type StepsTableProps } from './steps-table.js';
+export { Time, type TimeFormat, TimeFormatContext, type TimeProps } from './time.js';
 export { AgentTimeline, type AgentTimelineProps, type TimeRange } from './timeline.js';

@@ -2,8 +2,9 @@
 import type { ReactElement } from 'react';
 import type { Row } from '../../protocol/index.js';
 import type { StreamEvent } from '../../subscription/subscription.js';
-import { duration, timeOfDay, whole } from './format.js';
+import { duration, whole } from './format.js';
 import { Icon } from './icon.js';
+import { Time } from './time.js';
 
 export interface LogDetailProps {
   readonly event: StreamEvent<Row>;
@@ -19,7 +20,11 @@ export function LogDetail({ event, onClose }: LogDetailProps): ReactElement {
       <header className="rc-detail__header">
         <strong>Event {whole(seq)}</strong>
         <code className="rc-detail__position">{position}</code>
-        {!Number.isNaN(at) && <span className="rc-detail__time">{timeOfDay(at)}</span>}
+        {!Number.isNaN(at) && (
+          <span className="rc-detail__time">
+            <Time at={at} precise />
+          </span>
+        )}
         {times !== undefined && times.written !== null && (
           <span className="rc-detail__time">read {duration(times.read - times.written)} after it was written</span>
         )}

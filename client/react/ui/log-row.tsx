@@ -2,9 +2,10 @@
 import { memo, type ReactElement, type ReactNode } from 'react';
 import type { Row } from '../../protocol/index.js';
 import type { StreamEvent } from '../../subscription/subscription.js';
-import { cut, duration, timeOfDay, whole } from './format.js';
+import { cut, duration, whole } from './format.js';
 import { Icon } from './icon.js';
 import { entryOf } from './log-entry.js';
+import { Time } from './time.js';
 
 interface LogRowProps {
   readonly id: string;
@@ -61,7 +62,7 @@ function LogLine(props: LogRowProps): ReactElement {
       {renderRow === undefined ? (
         <>
           <span className="rc-log__time" role="gridcell">
-            {at === null ? '' : <time dateTime={new Date(at).toISOString()}>{timeOfDay(at)}</time>}
+            {at !== null && <Time at={at} precise />}
           </span>
           <span className="rc-log__level" role="gridcell" data-level={level}>
             {level !== 'info' && <Icon name={level} />}

@@ -1,7 +1,8 @@
 'use client';
 import type { ReactElement } from 'react';
 import type { MetricPoint, MetricSeries } from '../../store/index.js';
-import { classes, clockTime, measured, whole } from './format.js';
+import { classes, measured, whole } from './format.js';
+import { Time } from './time.js';
 
 /** The size of the picture, which is stretched to that of the element. */
 const WIDTH = 600;
@@ -70,7 +71,9 @@ export function MetricChart({ series, from, to, unit, className }: MetricChartPr
               .toReversed()
               .map(({ at, value }, index) => (
                 <tr key={`${at} ${index}`}>
-                  <td>{clockTime(at)}</td>
+                  <td>
+                    <Time at={at} />
+                  </td>
                   <td>{text(value)}</td>
                 </tr>
               ))}

@@ -2,7 +2,7 @@
 import { type ReactElement, useId } from 'react';
 import type { PollingState } from '../../store/index.js';
 import { usePolling } from '../connection.js';
-import { classes, duration } from './format.js';
+import { classes, duration, roughly } from './format.js';
 
 /** Milliseconds. */
 const INTERVALS = [500, 1_000, 2_000, 5_000, 10_000, 30_000];
@@ -33,13 +33,13 @@ export function PollingPanel({ className }: PollingPanelProps): ReactElement {
         <Figure
           name="Response, mean"
           value={active ? duration(meanResponse) : '–'}
-          threshold={`warns above ${duration(thresholds.response)}`}
+          threshold={`warns above ${roughly(thresholds.response)}`}
         />
         <Figure name="Response, p95" value={active ? duration(p95Response) : '–'} />
         <Figure
           name="Recovery"
           value={recovery === null ? '–' : duration(recovery)}
-          threshold={`warns above ${duration(thresholds.recovery)}`}
+          threshold={`warns above ${roughly(thresholds.recovery)}`}
         />
         <Figure name="Breaker" value={active ? breaker : '–'} />
       </dl>

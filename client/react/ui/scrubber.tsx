@@ -1,8 +1,9 @@
 'use client';
 import { type CSSProperties, type KeyboardEvent, type ReactElement, useId } from 'react';
 import type { Speed } from '../../store/index.js';
-import { classes, timeOfDay, whole } from './format.js';
+import { classes, whole } from './format.js';
 import { Icon } from './icon.js';
+import { Time } from './time.js';
 
 const SPEEDS: readonly Speed[] = [1, 2, 4, 8, 16];
 
@@ -118,7 +119,12 @@ export function Scrubber(props: ScrubberProps): ReactElement {
       </div>
       <span className="rc-scrubber__place">
         {whole(seq)} of {whole(head)}
-        {at !== null && <span className="rc-scrubber__time"> · {timeOfDay(at)}</span>}
+        {at !== null && (
+          <span className="rc-scrubber__time">
+            {' · '}
+            <Time at={at} precise />
+          </span>
+        )}
       </span>
       <button
         type="button"

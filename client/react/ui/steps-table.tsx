@@ -1,8 +1,9 @@
 'use client';
 import type { ReactElement } from 'react';
 import type { StepRecord } from '../../progress/index.js';
-import { classes, clockTime, cut, duration } from './format.js';
+import { classes, cut, duration } from './format.js';
 import { Icon, type IconName } from './icon.js';
+import { Time } from './time.js';
 
 const ICONS: Readonly<Record<StepRecord['status'], IconName>> = {
   running: 'running',
@@ -55,7 +56,7 @@ export function StepsTable({ steps, now, selected = null, onShowInLog, className
               </td>
               <td>{cut(step.name, 120)}</td>
               <td>{step.agent === null ? '–' : cut(step.agent, 60)}</td>
-              <td>{step.startedAt === null ? '–' : clockTime(step.startedAt)}</td>
+              <td>{step.startedAt === null ? '–' : <Time at={step.startedAt} />}</td>
               <td>{tookOf(step, now)}</td>
               <td>
                 {step.error !== null ? (

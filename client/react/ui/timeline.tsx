@@ -7,7 +7,8 @@ import type { CSSProperties, ReactElement } from 'react';
 import type { StepRecord } from '../../progress/index.js';
 import type { AgentView } from '../../store/index.js';
 import { AgentBadge } from './agents.js';
-import { classes, clockTime, duration } from './format.js';
+import { classes, duration } from './format.js';
+import { Time } from './time.js';
 
 /** Bars of one lane: the latest. */
 const MAX_BARS = 300;
@@ -135,7 +136,7 @@ export function AgentTimeline(props: AgentTimelineProps): ReactElement {
           <div className="rc-timeline__ticks" aria-hidden="true">
             {Array.from({ length: TICKS }, (_, tick) => (
               <span key={tick} className="rc-timeline__tick">
-                {clockTime(shown.from + (span * tick) / (TICKS - 1))}
+                <Time at={shown.from + (span * tick) / (TICKS - 1)} />
               </span>
             ))}
           </div>
