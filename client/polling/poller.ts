@@ -118,13 +118,8 @@ export class Poller implements Connection {
   }
 
   get stats(): PollingStats {
-    return {
-      ...this.#statistics.stats,
-      interval: this.#interval,
-      breaker: this.#breaker.state,
-      paused: this.#paused,
-      thresholds: this.#settings.thresholds,
-    };
+    const { stats, thresholds } = this.#statistics;
+    return { ...stats, interval: this.#interval, breaker: this.#breaker.state, paused: this.#paused, thresholds };
   }
 
   start(): void {

@@ -46,8 +46,8 @@ interface Outage {
 
 /** Counts requests, and keeps the response times of the latest. */
 export class Statistics {
+  readonly thresholds: Thresholds;
   readonly #clock: Clock;
-  readonly #thresholds: Thresholds;
   /** The response times of the latest requests; null for one that failed. */
   readonly #window: (number | null)[] = [];
   readonly #exceeded = new Set<keyof Thresholds>();
@@ -57,7 +57,7 @@ export class Statistics {
 
   constructor(clock: Clock, thresholds: Thresholds) {
     this.#clock = clock;
-    this.#thresholds = thresholds;
+    this.thresholds = thresholds;
   }
 
   /** `time`: from sending to the whole response. */
@@ -101,7 +101,7 @@ export class Statistics {
     };
     const risen: Warning[] = [];
     for (const kind of ['failureRate', 'response', 'recovery'] as const) {
-      const [value, threshold] = [values[kind], this.#thresholds[kind]];
+      const [value, threshold] = [values[kind], this.thresholds[kind]];
       if (value <= threshold) this.#exceeded.delete(kind);
       else if (!this.#exceeded.has(kind)) {
         this.#exceeded.add(kind);
