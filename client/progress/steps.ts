@@ -7,8 +7,25 @@ const MAX_STEPS = 1000;
 const MAX_OUTPUT = 2000;
 /** The longest error, in characters. A longer one is cut. */
 const MAX_ERROR = 1000;
+/** The number of earlier attempts that are kept of a step, and the longest error of one, in characters. */
+const MAX_EARLIER = 5;
+const MAX_EARLIER_ERROR = 200;
 
 type Status = 'running' | 'done' | 'failed';
+
+/** A step that was begun again, as it had ended before. */
+export interface Attempt {
+  /** 1 is the first. */
+  readonly number: number;
+  readonly status: 'done' | 'failed';
+  readonly error: string | null;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  readonly durationMs: number | null;
+  /** The seq of the event that ended it. */
+  readonly seq: number;
+}
 
 export interface Step {
   /** Its `step_id`, or `#` and its seq. */
@@ -29,6 +46,8 @@ export interface Step {
   readonly durationMs: number | null;
   /** The seq of the event that last changed it. */
   readonly seq: number;
+  /** The attempts before this one, the oldest first: the latest 5. Not there if there was none. */
+  readonly earlier?: readonly Attempt[];
 }
 
 export interface Steps {
@@ -123,7 +142,7 @@ function changed(before: Step, { seq, type, at, stage, context }: StepEvent): St
     startedAt: time(context.started_at) ?? (type === 'task-assigned' ? at : before.startedAt),
     seq,
   };
-  if (type === 'task-assigned') return { ...step, ...ANEW, status: 'running' };
+  if (type === 'task-assigned') return { ...step, ...ANEW, ...earlier(before), status: 'running' };
   if (type === 'task-progress') {
     const told = amount(context.percent);
     return { ...step, percent: told === null ? step.percent : Math.floor(Math.min(told, 100)) };
@@ -140,6 +159,15 @@ function changed(before: Step, { seq, type, at, stage, context }: StepEvent): St
     endedAt,
     durationMs: amount(context.duration_ms) ?? took,
   };
+}
+
+/** The attempts of a step that is begun again. */
+function earlier(before: Step): Pick<Step, 'earlier'> {
+  const { status, startedAt, endedAt, durationMs, seq, earlier: known = [] } = before;
+  if (status === 'running') return {};
+  const error = text(before.error, MAX_EARLIER_ERROR);
+  const number = (known.at(-1)?.number ?? 0) + 1;
+  return { earlier: [...known, { number, status, error, startedAt, endedAt, durationMs, seq }].slice(-MAX_EARLIER) };
 }
 
 function put(steps: Steps, index: number, step: Step): Steps {

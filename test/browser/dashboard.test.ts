@@ -106,6 +106,22 @@ test('a row that is inserted appears in the list and in the log, without a reloa
   await page.reload();
   await shows(page, 'it is on the screen', '.rc-log');
   for (const [, text] of await times()) expect(text).toMatch(/^\d+ s ago$/);
+  await fail(world.writer, execution);
+  await world.writer.query(
+    `INSERT INTO agent_execution_logs (execution_id, event_type, message, context)
+     VALUES ($1, 'task-assigned', 'write it', '{"step_id":"2","agent":"writer"}')`,
+    [execution],
+  );
+  await page.click('[data-tab="steps"]');
+  await shows(page, '#2 running', '.rc-attempts');
+  expect(await textOf(page, '.rc-attempts')).toMatch(/^#1 failed.*timeout after 30 s#2 running/);
+  expect(
+    await page.$$eval('.rc-timeline__bar', (bars) =>
+      bars.map((bar) => `${bar.textContent} ${bar.getAttribute('data-state')}`),
+    ),
+  ).toEqual(['read it done', 'write it #1 failed', 'write it #2 running']);
+  await page.setBypassCSP(true);
+  expect(await violations(page)).toEqual([]);
   expect(troubles).toEqual([]);
 });
 

@@ -126,6 +126,22 @@ describe('steps', () => {
     expect(JSON.parse(JSON.stringify(log.state))).toEqual(log.state);
   });
 
+  test('begun again, it keeps its earlier attempts: the latest five, numbered, with their errors cut', () => {
+    const log = started();
+    for (let attempt = 1; attempt <= 7; attempt += 1) {
+      log.after(100).write('task-assigned', { step_id: 'a' });
+      if (attempt === 1) expect(stepsOf(log.state)[0]).not.toHaveProperty('earlier');
+      log.after(50).write('task-failed', { step_id: 'a', error: `${attempt}${'x'.repeat(300)}` });
+    }
+    log.write('task-assigned', { step_id: 'a' }).write('task-assigned', { step_id: 'a' }); // told twice: one attempt
+    const [step] = stepsOf(log.state);
+    expect(step).toMatchObject({ status: 'running', error: null });
+    expect(step?.earlier?.map(({ number }) => number)).toEqual([3, 4, 5, 6, 7]);
+    const [third] = step?.earlier ?? [];
+    expect(third).toMatchObject({ status: 'failed', error: `3${'x'.repeat(199)}`, durationMs: 50 });
+    expect((third?.endedAt ?? 0) - (third?.startedAt ?? 0)).toBe(50);
+  });
+
   test('each is counted once: ended twice, begun again, or ended without a success', () => {
     const log = started();
     for (const type of ['task-assigned', 'task-completed', 'task-completed']) log.write(type, { step_id: 'a' });

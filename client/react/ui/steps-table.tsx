@@ -1,16 +1,10 @@
 'use client';
-import type { ReactElement } from 'react';
+import { Fragment, type ReactElement } from 'react';
 import type { StepRecord } from '../../progress/index.js';
-import { classes, cut, duration } from './format.js';
-import { Icon, type IconName } from './icon.js';
+import { Attempts, STEP_ICONS, tookOf } from './attempts.js';
+import { classes, cut } from './format.js';
+import { Icon } from './icon.js';
 import { Time } from './time.js';
-
-const ICONS: Readonly<Record<StepRecord['status'], IconName>> = {
-  running: 'running',
-  done: 'completed',
-  failed: 'failed',
-  abandoned: 'cancelled',
-};
 
 /** Steps that are listed: the latest. */
 const MAX_STEPS = 200;
@@ -47,47 +41,50 @@ export function StepsTable({ steps, now, selected = null, onShowInLog, className
         </thead>
         <tbody>
           {shown.map((step) => (
-            <tr key={step.id} data-state={step.status} data-selected={step.id === selected}>
-              <td>
-                <span className="rc-step__status" data-state={step.status}>
-                  <Icon name={ICONS[step.status]} />
-                  {step.status}
-                </span>
-              </td>
-              <td>{cut(step.name, 120)}</td>
-              <td>{step.agent === null ? '–' : cut(step.agent, 60)}</td>
-              <td>{step.startedAt === null ? '–' : <Time at={step.startedAt} />}</td>
-              <td>{tookOf(step, now)}</td>
-              <td>
-                {step.error !== null ? (
-                  <span className="rc-step__error">{cut(step.error, 200)}</span>
-                ) : step.output === null ? (
-                  '–'
-                ) : (
-                  <code>{cut(JSON.stringify(step.output), 120)}</code>
-                )}
-                {onShowInLog !== undefined && (
-                  <button
-                    type="button"
-                    className="rc-button rc-button--small rc-step__show"
-                    onClick={() => onShowInLog(step.seq)}
-                  >
-                    Log
-                  </button>
-                )}
-              </td>
-            </tr>
+            <Fragment key={step.id}>
+              <tr data-state={step.status} data-selected={step.id === selected}>
+                <td>
+                  <span className="rc-step__status" data-state={step.status}>
+                    <Icon name={STEP_ICONS[step.status]} />
+                    {step.status}
+                  </span>
+                </td>
+                <td>{cut(step.name, 120)}</td>
+                <td>{step.agent === null ? '–' : cut(step.agent, 60)}</td>
+                <td>{step.startedAt === null ? '–' : <Time at={step.startedAt} />}</td>
+                <td>{tookOf(step, now)}</td>
+                <td>
+                  {step.error !== null ? (
+                    <span className="rc-step__error">{cut(step.error, 200)}</span>
+                  ) : step.output === null ? (
+                    '–'
+                  ) : (
+                    <code>{cut(JSON.stringify(step.output), 120)}</code>
+                  )}
+                  {onShowInLog !== undefined && (
+                    <button
+                      type="button"
+                      className="rc-button rc-button--small rc-step__show"
+                      onClick={() => onShowInLog(step.seq)}
+                    >
+                      Log
+                    </button>
+                  )}
+                </td>
+              </tr>
+              {step.earlier !== undefined && (
+                <tr className="rc-steps__attempts">
+                  <td />
+                  <td colSpan={5}>
+                    <Attempts step={step} now={now} />
+                  </td>
+                </tr>
+              )}
+            </Fragment>
           ))}
         </tbody>
       </table>
       {steps.length === 0 && <p className="rc-panel__note">No step has begun yet.</p>}
     </div>
   );
-}
-
-function tookOf({ durationMs, startedAt, endedAt, status }: StepRecord, now: number | null): string {
-  if (durationMs !== null) return duration(durationMs);
-  if (startedAt === null) return '–';
-  if (endedAt !== null) return duration(endedAt - startedAt);
-  return status === 'running' && now !== null ? duration(now - startedAt) : '–';
 }

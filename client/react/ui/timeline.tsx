@@ -7,6 +7,7 @@ import type { CSSProperties, ReactElement } from 'react';
 import type { StepRecord } from '../../progress/index.js';
 import type { AgentView } from '../../store/index.js';
 import { AgentBadge } from './agents.js';
+import { attemptsOf } from './attempts.js';
 import { classes, duration } from './format.js';
 import { Time } from './time.js';
 
@@ -61,16 +62,16 @@ export function AgentTimeline(props: AgentTimelineProps): ReactElement {
             {timed
               .filter(({ step, from, to }) => step.agent === agent.name && to >= shown.from && from <= shown.to)
               .slice(-MAX_BARS)
-              .map(({ step, from, to }) => (
+              .map(({ step, status, attempt, from, to }) => (
                 // The bars repeat the table of steps: a pointer may use them, nothing depends on them.
                 <button
-                  key={step.id}
+                  key={`${step.id} ${attempt}`}
                   type="button"
                   tabIndex={-1}
                   className="rc-timeline__bar"
-                  data-state={step.status}
+                  data-state={status}
                   data-selected={step.id === selected}
-                  title={`${step.name} · ${step.status} · ${duration(to - from)}`}
+                  title={`${nameOf(step, attempt)} · ${status} · ${duration(to - from)}`}
                   onClick={() => onSelect?.(step.id)}
                   style={
                     {
@@ -79,7 +80,7 @@ export function AgentTimeline(props: AgentTimelineProps): ReactElement {
                     } as CSSProperties
                   }
                 >
-                  <span className="rc-timeline__name">{step.name}</span>
+                  <span className="rc-timeline__name">{nameOf(step, attempt)}</span>
                 </button>
               ))}
           </div>
@@ -154,14 +155,22 @@ function stepAbove(milliseconds: number): number {
 
 interface Timed {
   readonly step: StepRecord;
+  readonly status: StepRecord['status'];
+  /** 1 is the first. */
+  readonly attempt: number;
   readonly from: number;
   readonly to: number;
 }
 
-/** A step that runs reaches up to now; one without a beginning has none to draw. */
+const nameOf = ({ name, earlier }: StepRecord, attempt: number) =>
+  earlier === undefined ? name : `${name} #${attempt}`;
+
+/** The attempts of a step. One that runs reaches up to now; one without a beginning has none to draw. */
 function timesOf(step: StepRecord, now: number | null): Timed[] {
-  const { startedAt, endedAt, durationMs } = step;
-  const from = startedAt ?? (endedAt !== null && durationMs !== null ? endedAt - durationMs : endedAt);
-  if (from === null) return [];
-  return [{ step, from, to: Math.max(from, endedAt ?? (step.status === 'running' ? (now ?? from) : from)) }];
+  return attemptsOf(step).flatMap(({ number, status, startedAt, endedAt, durationMs }) => {
+    const from = startedAt ?? (endedAt !== null && durationMs !== null ? endedAt - durationMs : endedAt);
+    if (from === null) return [];
+    const to = endedAt ?? (status === 'running' ? (now ?? from) : from);
+    return [{ step, status, attempt: number, from, to: Math.max(from, to) }];
+  });
 }
