@@ -156,13 +156,16 @@ const TRANSPORTS = [
   ['in_process', 'in process'],
 ] as const;
 
+const tenths = (value: number) => Math.round(value * 10) / 10;
+
 function Figures({ samples, rates }: { readonly samples: Samples; readonly rates: Rates }): ReactElement {
   const connections = samples.by('rowcast_connections', 'transport');
   const total = samples.sum('rowcast_connections');
   const buckets = samples.by('rowcast_delivery_seconds_bucket', 'le');
   const delivered = (quantile: number) => {
     const value = quantileOf(buckets, quantile);
-    return value === null ? '–' : duration(value * 1000);
+    if (value === null) return '–';
+    return value < 0.01 ? `${measured(tenths(value * 1000))} ms` : duration(value * 1000);
   };
   const stalled = samples.sum('rowcast_stalled_subscriptions');
   const lag = samples.sum('rowcast_tail_lag_seconds');
@@ -183,7 +186,7 @@ function Figures({ samples, rates }: { readonly samples: Samples; readonly rates
           ))}
         </ul>
       </Figure>
-      <Figure title="Events sent" value={`${measured(rates.sent.at(-1) ?? 0)} /s`}>
+      <Figure title="Events sent" value={`${measured(tenths(rates.sent.at(-1) ?? 0))} /s`}>
         <Sparkline values={rates.sent} />
         <p className="figure__note">{whole(samples.sum('rowcast_events_sent_total'))} since the start</p>
       </Figure>
@@ -198,7 +201,7 @@ function Figures({ samples, rates }: { readonly samples: Samples; readonly rates
       </Figure>
       <Figure title="Doorbell" value={rates.awake === null ? '–' : rates.awake > 0.05 ? 'awake' : 'asleep'}>
         <p className="figure__note">
-          {rates.commits === null ? '' : `${measured(rates.commits)} transactions with events /s`}
+          {rates.commits === null ? '' : `${measured(tenths(rates.commits))} transactions with events /s`}
         </p>
         <p className="figure__note">{whole(samples.sum('rowcast_rings_total'))} rings</p>
       </Figure>
