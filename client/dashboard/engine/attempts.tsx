@@ -1,6 +1,7 @@
 /** Every attempt at every task on the line of the task, side by side over time. */
 import type { CSSProperties, ReactElement } from 'react';
-import { clockTime, cut, duration } from '../../react/ui/format.js';
+import { cut, duration } from '../../react/ui/format.js';
+import { Time } from '../../react/ui/index.js';
 import type { Task } from './engine-api.js';
 
 export interface LogRow {
@@ -51,7 +52,7 @@ export function Attempts({ tasks, log, now }: AttemptsProps): ReactElement {
     <section className="attempts" aria-label="Attempts" tabIndex={0}>
       <table className="attempts__table">
         <caption className="attempts__span">
-          {clockTime(begin)} to {clockTime(end)}
+          <Time at={begin} /> to <Time at={end} />
         </caption>
         <tbody>
           {tasks.map(({ task_id, name }) => {

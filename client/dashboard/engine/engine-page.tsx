@@ -1,7 +1,8 @@
 /** The engine of the gateway: workers alive, what has failed for good, and a form that starts an execution. */
 import { type ReactElement, type ReactNode, useEffect } from 'react';
 import { useNow } from '../../react/index.js';
-import { clockTime, cut, roughly } from '../../react/ui/format.js';
+import { cut, roughly } from '../../react/ui/format.js';
+import { Time } from '../../react/ui/index.js';
 import { askJson, sendJson } from '../access.js';
 import { Link } from '../link.js';
 import { go } from '../places.js';
@@ -114,7 +115,9 @@ function DeadLetters({ venture }: { readonly venture: string }): ReactElement {
       <Table head={['Failed', 'Task', 'Agent', 'Error', 'Again']}>
         {data.dead_letters.map(({ task_id, execution_id, name, agent_type, error, ended_at }) => (
           <tr key={task_id}>
-            <td>{clockTime(Date.parse(ended_at))}</td>
+            <td>
+              <Time at={Date.parse(ended_at)} />
+            </td>
             <td>
               <Link to={`/e/${execution_id}`}>{cut(name, 80)}</Link>
             </td>
