@@ -55,10 +55,10 @@ async function foundIn(sql: Sql, id: string): Promise<ExecutionStatusView | unde
   return found?.row;
 }
 
-const statusIn = async (sql: Sql, id: string): Promise<ExecutionStatusView> =>
+/** Rejects with `Refusal` (unknown_execution, forbidden). */
+export const statusIn = async (sql: Sql, id: string): Promise<ExecutionStatusView> =>
   (await foundIn(sql, id)) ?? refuseUnseen(sql, 'execution', id);
 
-/** Rejects with `Refusal` (unknown_execution, forbidden). */
 export function readStatus(database: Database, id: string): Promise<ExecutionStatusView> {
   return ofExecutions(database).transaction((sql) => statusIn(sql, id));
 }

@@ -149,6 +149,59 @@ test('items, the rules that matched, and dead letters', async () => {
   );
 });
 
+test('E24: health says what is in the way, and when it will end by the critical path', async () => {
+  const id = await start({
+    tasks: [
+      { name: 'one', agent_type: 'a' },
+      { name: 'two', agent_type: 'a', needs: ['one'] },
+      { name: 'three', agent_type: 'nowhere', needs: ['two'] },
+      { name: 'decide', kind: 'human' },
+    ],
+    options: { budget: 1 },
+  });
+  const fresh = (await get(`${ENGINE}/${id}/health`, 'viewer')).body;
+  expect(fresh).toMatchObject({
+    score: 100,
+    reasons: [],
+    critical_path: ['one', 'two', 'three'],
+    predicted_end: null,
+    issues: [
+      { code: 'agent_missing', message: 'no worker for nowhere is alive, and 1 tasks need one' },
+      { code: 'decision', message: 'a person has to decide: decide' },
+    ],
+  });
+  await report(await claim('a'), 'complete', { usage: { cost: 0.9 } });
+  const { issues, predicted_end: end, critical_path: path, agents } = (await get(`${ENGINE}/${id}/health`)).body;
+  expect(path).toEqual(['two', 'three']);
+  expect(Date.parse(end.low)).toBeLessThanOrEqual(Date.parse(end.expected));
+  expect(Date.parse(end.expected)).toBeLessThanOrEqual(Date.parse(end.high));
+  expect(issues.map(({ code }: { code: string }) => code)).toEqual(['agent_missing', 'decision', 'budget']);
+  expect(agents).toMatchObject([
+    { agent_type: 'a', open: 1 },
+    { agent_type: 'nowhere', workers: 0 },
+  ]);
+  await report(await claim('a'), 'fail', { message: 'no' });
+  const last = (await get(`${ENGINE}/${id}/health`)).body;
+  expect(last.issues.map(({ message }: { message: string }) => message)).toContain('1 tasks have failed: two');
+  await post(`${ENGINE}/${id}/cancel`);
+  expect((await get(`${ENGINE}/${id}/health`)).body).toMatchObject({
+    issues: [],
+    critical_path: [],
+    predicted_end: null,
+  });
+});
+
+test('an execution that the engine does not run has no tasks', async () => {
+  const { rows } = await client.query(
+    'INSERT INTO agent_executions (venture_id) VALUES ($1) RETURNING execution_id AS id',
+    [venture],
+  );
+  const path = `${ENGINE}/${rows[0].id}`;
+  expect((await get(`${path}/tasks`, 'viewer')).body).toMatchObject({ execution: null, tasks: [], next: null });
+  expect((await get(`${path}/tasks`, 'stranger')).status).toBe(403);
+  expect((await get(`${path}/health`, 'stranger')).status).toBe(403);
+});
+
 test('refusals are those of the table of errors', async () => {
   const ring = [
     { name: 'one', agent_type: 'a', needs: ['two'] },
@@ -205,6 +258,7 @@ test('E23: who may use which route', async () => {
   const routes: Record<string, (name: string) => ReturnType<typeof post>> = {
     status: (name) => get(`${ENGINE}/${id}/status`, name),
     tasks: (name) => get(`${ENGINE}/${id}/tasks`, name),
+    health: (name) => get(`${ENGINE}/${id}/health`, name),
     propagation: (name) => get(`${ENGINE}/${id}/propagation`, name),
     types: (name) => get('/api/agents/types', name),
     start: (name) => post(`${ENGINE}/start`, { venture_id: venture, tasks: [{ name: 'x', agent_type: 'z' }] }, name),
@@ -228,6 +282,7 @@ test('E23: who may use which route', async () => {
   expect(found).toEqual({
     status: read,
     tasks: read,
+    health: read,
     propagation: read,
     types: { ...read, stranger: 200, neighbour: 200 },
     start: created,

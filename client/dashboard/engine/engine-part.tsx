@@ -4,7 +4,8 @@
  */
 import { type ReactElement, useState } from 'react';
 import { useNow, useProgressTracking } from '../../react/index.js';
-import { measured, whole } from '../../react/ui/format.js';
+import { clockTime, measured, whole } from '../../react/ui/format.js';
+import { Icon } from '../../react/ui/icon.js';
 import { askJson, sendJson } from '../access.js';
 import { go } from '../places.js';
 import { useAsked } from '../use-asked.js';
@@ -86,6 +87,7 @@ function Run({ id, change, execution, tasks }: RunProps): ReactElement {
           {reason}
         </p>
       )}
+      {execution.status === 'running' && <Health id={id} change={change} />}
       {acts.error !== null && (
         <p className="engine__error" role="alert">
           {acts.error.message}
@@ -99,6 +101,44 @@ function Run({ id, change, execution, tasks }: RunProps): ReactElement {
       )}
       {task !== undefined && <TaskDetail execution={execution} task={task} acts={acts} />}
     </section>
+  );
+}
+
+interface EngineHealth {
+  readonly issues: readonly { readonly code: string; readonly message: string }[];
+  readonly predicted_end: Readonly<Record<'low' | 'expected' | 'high', string>> | null;
+}
+
+/** How often the health is read while nothing happens, in milliseconds. */
+const HEALTH_EVERY = 5_000;
+
+/** What is in the way of a running execution, and when it will end. */
+function Health({ id, change }: Pick<RunProps, 'id' | 'change'>): ReactElement | null {
+  const slower = useThrottled(change, HEALTH_EVERY);
+  const found = useKept(
+    useAsked<EngineHealth>(
+      `health ${id} ${slower}`,
+      (signal) => askJson(`/api/executions/${id}/health`, signal),
+      HEALTH_EVERY,
+    ),
+  );
+  if (found === undefined || (found.issues.length === 0 && found.predicted_end === null)) return null;
+  const { issues, predicted_end: end } = found;
+  const at = (text: string) => clockTime(Date.parse(text));
+  return (
+    <ul className="engine__issues" aria-label="In its way">
+      {issues.map(({ code, message }) => (
+        <li key={message} data-code={code}>
+          <Icon name="warning" />
+          {message}
+        </li>
+      ))}
+      {end !== null && (
+        <li>
+          ≈ by its critical path it ends at {at(end.expected)} ({at(end.low)} – {at(end.high)})
+        </li>
+      )}
+    </ul>
   );
 }
 

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { conditional, etag, unchanged } from '../../executions/api/conditional.js';
 import { ventureId } from '../../executions/api/parameters.js';
+import { Progresses } from '../../executions/reads/progress.js';
 import { type Route, route } from '../../ports/route.js';
+import { health, readHealth } from '../health.js';
 import * as reads from '../reads.js';
 import { params } from './inputs.js';
 
@@ -82,6 +84,24 @@ const propagation = route({
   },
 });
 
+/** `progresses`: folded progress, which is kept from one request to the next. */
+const healthRoute = (progresses: Progresses) =>
+  route({
+    method: 'get',
+    path: '/executions/:execution_id/health',
+    id: 'getEngineHealth',
+    tag: 'Engine',
+    summary: 'Health of one execution',
+    description:
+      'Its score with reasons, what is in its way (such as agents without a live worker), and when it will end by its critical path.',
+    params,
+    responses: { 200: { description: 'The health now, and its latest snapshots.', body: health } },
+    refusals: ['unknown_execution'],
+    async handle({ params: { execution_id: id }, database }) {
+      return { status: 200, body: await readHealth(database, progresses, id, Date.now()) };
+    },
+  });
+
 const workers = route({
   method: 'get',
   path: '/agents/workers',
@@ -128,4 +148,12 @@ const deadLetters = route({
   },
 });
 
-export const readRoutes = (): Route[] => [status, tasks, propagation, workers, types, deadLetters];
+export const readRoutes = (): Route[] => [
+  status,
+  tasks,
+  propagation,
+  healthRoute(new Progresses()),
+  workers,
+  types,
+  deadLetters,
+];
