@@ -136,6 +136,7 @@ export function makeDoors(options: DoorsOptions): Doors {
     bounds: config,
     alerts: config,
     carrierUrl: config.carrierUrl,
+    executionDays: config.executionDays,
     clock,
     logger,
     metrics,

@@ -23,14 +23,14 @@ export function engine(): Extension {
   return {
     name: 'engine',
     api: (context) => ({ about: ABOUT, tags: TAGS, routes: engineApi(context) }),
-    async start({ databaseFor, logger, carrierUrl, onRows }) {
+    async start({ databaseFor, logger, carrierUrl, executionDays, onRows }) {
       const database = databaseFor({ principal: SERVICE, requestId: 'ticker', use: 'write', gone: () => false });
       if (carrierUrl !== undefined) {
         carrier = await openCarrier(carrierUrl, logger);
         outbox = new Outbox(database, carrier, { gateway: { onRows }, logger });
         outbox.start();
       }
-      ticker = new Ticker(database, logger);
+      ticker = new Ticker(database, logger, executionDays);
       ticker.start();
     },
     async stop() {

@@ -89,6 +89,12 @@ export const options = z.strictObject({
     .optional()
     .meta({ description: 'It pauses when its tasks have cost so much.' }),
   stages: z.array(name).max(1_000).optional().meta({ description: 'Names of the stages, the first one first.' }),
+  cost_limit: z.number().positive().max(1e12).optional().meta({
+    description: 'It is cancelled when its tasks have cost so much. `budget` pauses it.',
+  }),
+  concurrency_key: name.optional().meta({
+    description: 'One execution with this key runs at a time in a venture. A later one stays pending until then.',
+  }),
   metadata: z.record(z.string(), z.unknown()).optional(),
 });
 

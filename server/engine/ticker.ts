@@ -15,6 +15,8 @@ const TICK = 400;
 const SLOW = 60_000;
 /** The maximum number of executions of one tick. */
 const BATCH = 100;
+/** The maximum number of old executions that are deleted each time that it removes what is old. */
+const PURGED = 500;
 
 const id = z.object({ id: z.guid() });
 
@@ -22,12 +24,15 @@ export class Ticker {
   readonly #calls: Calls;
   readonly #schedules: Schedules;
   readonly #logger: Logger;
+  readonly #keepDays: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #ticking: Promise<void> = Promise.resolve();
   #stopped = false;
   #slowAt = 0;
 
-  constructor(database: Database, logger: Logger) {
+  /** `keepDays`: how long executions are kept after their end. */
+  constructor(database: Database, logger: Logger, keepDays?: number) {
+    this.#keepDays = keepDays;
     this.#calls = new Calls(database);
     this.#schedules = new Schedules(database, logger);
     this.#logger = logger;
@@ -64,6 +69,11 @@ export class Ticker {
       await this.#calls.call('attend($1)', [id], z.boolean());
     }
     await this.#schedules.run();
-    if (slow) await this.#calls.call('sweep_engine()', [], z.coerce.number());
+    if (!slow) return;
+    await this.#calls.call('sweep_engine()', [], z.coerce.number());
+    if (this.#keepDays === undefined) return;
+    for (let left = PURGED; left > 0 && !this.#stopped; left -= 1) {
+      if (!(await this.#calls.call('purge_execution($1)', [this.#keepDays], z.boolean()))) return;
+    }
   }
 }

@@ -39,6 +39,8 @@ export interface ExtensionContext {
   readonly alerts: Pick<Config, 'alertUrl' | 'alertSecret'>;
   /** Where ready tasks are sent. */
   readonly carrierUrl: Config['carrierUrl'];
+  /** How long executions are kept after their end. Undefined: for ever. */
+  readonly executionDays: Config['executionDays'];
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: Metrics;

@@ -81,6 +81,13 @@ export const settings = {
       'Where the gateway sends the ready tasks of the engine for workers that do not claim: a Redis (BullMQ), or a PostgreSQL (DBOS). Without it all workers claim.',
     file: true,
   },
+  executionDays: {
+    env: 'ROWCAST_EXECUTION_DAYS',
+    schema: whole(1, 36_500).optional(),
+    unit: 'days',
+    about:
+      'How long executions of the engine are kept after their end, with their tasks, propagation and log. Without it they are kept.',
+  },
   url: {
     env: 'ROWCAST_URL',
     schema: z

@@ -40,7 +40,10 @@ CREATE TABLE @extschema@.strategy_executions (
   max_parallel    int CHECK (max_parallel > 0),
   priority        smallint NOT NULL DEFAULT 0,
   deadline_at     timestamptz,
-  budget          numeric CHECK (budget > 0),
+  concurrency_key text CHECK (length(concurrency_key) BETWEEN 1 AND 200), -- of a venture one with the key is under way at a time
+  queued_at       timestamptz, -- since when a start waits for that
+  budget          numeric CHECK (budget > 0), -- it pauses
+  cost_limit      numeric CHECK (cost_limit > 0), -- it is cancelled
   spent           numeric NOT NULL DEFAULT 0,
   pause_reason    text,
   total_tasks     int NOT NULL DEFAULT 0,
@@ -51,6 +54,8 @@ CREATE TABLE @extschema@.strategy_executions (
   ended_at        timestamptz
 ) WITH (fillfactor = 70);
 CREATE INDEX ON @extschema@.strategy_executions (deadline_at) WHERE deadline_at IS NOT NULL AND ended_at IS NULL;
+CREATE INDEX ON @extschema@.strategy_executions (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX ON @extschema@.strategy_executions (concurrency_key) WHERE concurrency_key IS NOT NULL AND ended_at IS NULL;
 
 -- The policy for all tasks of a name. A plan that names an unknown type makes its row.
 CREATE TABLE @extschema@.agent_types (

@@ -151,6 +151,22 @@ BEGIN
   END IF;
 END $$;
 
+-- Whether another execution of the venture with the same concurrency key is under way. A start elsewhere that has not committed counts:
+-- to wait for it could deadlock, because both write to the channel of the venture.
+CREATE FUNCTION rowcast.key_is_taken(execution uuid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own record;
+BEGIN
+  SELECT e.venture_id, s.concurrency_key AS key INTO own
+    FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id) WHERE s.execution_id = execution;
+  RETURN own.key IS NOT NULL AND (
+    NOT pg_try_advisory_xact_lock(hashtextextended('rowcast execution key ' || own.venture_id || own.key, 0))
+    OR EXISTS (SELECT FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
+      WHERE s.concurrency_key = own.key AND s.ended_at IS NULL AND s.started_at IS NOT NULL AND e.venture_id = own.venture_id));
+END $$;
+
 -- The status of an execution that the engine runs may be changed by any statement, so what has to follow does so here, and
 -- what may not happen is refused here. Before the change: the tasks of an execution that ends must be over.
 CREATE FUNCTION rowcast.execution_checks() RETURNS trigger
@@ -173,6 +189,8 @@ BEGIN
   THEN
     PERFORM rowcast.refuse('state_conflict',
       format('execution %s is run by the engine, which ends it with its last task. It can be paused or cancelled', OLD.execution_id));
+  ELSIF NEW.status = 'running' AND OLD.status = 'pending' AND rowcast.key_is_taken(OLD.execution_id) THEN
+    PERFORM rowcast.refuse('state_conflict', format('another execution with the key %s is under way', own.concurrency_key));
   ELSIF NEW.status = 'running' AND own.budget <= own.spent THEN
     PERFORM rowcast.refuse('budget_reached', format('execution %s has spent %s of %s', OLD.execution_id, own.spent, own.budget));
   ELSIF NEW.status = 'cancelled' THEN

@@ -62,12 +62,18 @@ BEGIN
   END IF;
 END $$;
 
+-- An execution whose concurrency key is taken stays pending: `attend` starts it when the other one has ended.
 CREATE FUNCTION rowcast.start_execution(execution uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  status constant rowcast.execution_status := rowcast.lock_execution(execution);
 BEGIN
-  IF rowcast.lock_execution(execution) = 'paused' THEN
+  IF status = 'paused' THEN
     PERFORM rowcast.refuse('state_conflict', format('execution %s is paused: resume it', execution));
+  ELSIF status = 'pending' AND rowcast.key_is_taken(execution) THEN
+    UPDATE @extschema@.strategy_executions s SET queued_at = clock_timestamp() WHERE s.execution_id = execution AND s.queued_at IS NULL;
+    RETURN;
   END IF;
   PERFORM rowcast.move_execution(execution, 'running');
 END $$;
@@ -246,7 +252,8 @@ BEGIN
   fork := rowcast.plan_execution((SELECT e.venture_id FROM @extschema@.agent_executions e WHERE e.execution_id = execution), jsonb_build_object(
     'metadata', (SELECT e.metadata FROM @extschema@.agent_executions e WHERE e.execution_id = execution),
     'strategy_id', origin.strategy_id, 'source', origin.source, 'on_failure', origin.on_failure, 'max_parallel', origin.max_parallel,
-    'priority', origin.priority, 'budget', origin.budget, 'forked_from', execution,
+    'priority', origin.priority, 'concurrency_key', origin.concurrency_key, 'budget', origin.budget,
+    'cost_limit', origin.cost_limit, 'forked_from', execution,
     'stages', (SELECT jsonb_path_query_array(l.context, '$.stages[*].name') FROM @extschema@.agent_execution_logs l
       WHERE l.execution_id = execution AND l.event_type = 'execution-planned' ORDER BY l.seq LIMIT 1),
     'tasks', (SELECT jsonb_agg(jsonb_build_object('name', t.name, 'agent_type', t.agent_type, 'kind', t.kind, 'stage', t.stage_number,

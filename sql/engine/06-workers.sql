@@ -230,7 +230,7 @@ BEGIN
   RETURN (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task AND t.lease = lock_lease.lease);
 END $$;
 
--- What an attempt has used so far. Its cost counts against the budget of the execution, which pauses when it is reached.
+-- What an attempt has used so far. Its cost counts against the budget and the cost limit of the execution.
 CREATE FUNCTION rowcast.spend(task @extschema@.agent_tasks, usage jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -242,10 +242,16 @@ BEGIN
   UPDATE @extschema@.strategy_executions s SET spent = s.spent + greatest(more, 0) WHERE s.execution_id = task.execution_id AND more > 0;
 END $$;
 
+-- Cancels an execution that has reached its cost limit, and pauses one that has spent its budget.
 CREATE FUNCTION rowcast.hold_spent(execution uuid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  IF EXISTS (SELECT FROM @extschema@.strategy_executions s WHERE s.execution_id = execution AND s.ended_at IS NULL AND s.spent >= s.cost_limit) THEN
+    PERFORM rowcast.add_execution_log(execution, 'error', 'error', NULL, 'the cost limit is reached', '{"class": "cost_limit"}');
+    UPDATE @extschema@.agent_executions e SET status = 'cancelled' WHERE e.execution_id = execution;
+    RETURN;
+  END IF;
   UPDATE @extschema@.strategy_executions s SET pause_reason = 'budget'
     FROM @extschema@.agent_executions e WHERE s.execution_id = execution AND e.execution_id = execution AND e.status = 'running' AND s.spent >= s.budget;
   IF FOUND THEN
@@ -287,6 +293,9 @@ BEGIN
   END IF;
   IF report ? 'usage' THEN
     PERFORM rowcast.spend(own, report -> 'usage'), rowcast.hold_spent(own.execution_id);
+    IF EXISTS (SELECT FROM @extschema@.agent_tasks t WHERE t.task_id = task AND t.status = 'cancelled') THEN
+      RETURN 'cancelled';
+    END IF;
   END IF;
   RETURN 'continue';
 END $$;

@@ -20,6 +20,14 @@ AS $$
     UNION ALL
     (SELECT s.execution_id FROM @extschema@.strategy_executions s WHERE s.ended_at IS NULL AND s.deadline_at < now() ORDER BY s.deadline_at LIMIT most)
     UNION ALL
+    -- Of those that wait for a key, the one that has waited longest.
+    (SELECT DISTINCT ON (e.venture_id, s.concurrency_key) s.execution_id
+       FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
+      WHERE s.concurrency_key IS NOT NULL AND s.ended_at IS NULL AND s.started_at IS NULL AND s.queued_at IS NOT NULL
+        AND NOT EXISTS (SELECT FROM @extschema@.strategy_executions o JOIN @extschema@.agent_executions x USING (execution_id)
+          WHERE o.concurrency_key = s.concurrency_key AND o.ended_at IS NULL AND o.started_at IS NOT NULL AND x.venture_id = e.venture_id)
+      ORDER BY e.venture_id, s.concurrency_key, s.queued_at LIMIT most)
+    UNION ALL
     (SELECT s.execution_id FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
       WHERE stalled AND s.ended_at IS NULL AND e.status = 'running' AND rowcast.is_stalled(s.execution_id) LIMIT most)) d
    LIMIT most
@@ -42,6 +50,14 @@ BEGIN
   IF EXISTS (SELECT FROM @extschema@.strategy_executions s WHERE s.execution_id = execution AND s.ended_at IS NULL AND s.deadline_at < moment) THEN
     PERFORM rowcast.add_execution_log(execution, 'error', 'error', NULL, 'the deadline has passed', '{"class": "deadline"}');
     UPDATE @extschema@.agent_executions e SET status = 'cancelled' WHERE e.execution_id = execution;
+    RETURN true;
+  END IF;
+  IF status = 'pending' THEN
+    IF EXISTS (SELECT FROM @extschema@.strategy_executions s WHERE s.execution_id = execution AND s.queued_at IS NOT NULL)
+      AND NOT rowcast.key_is_taken(execution)
+    THEN
+      UPDATE @extschema@.agent_executions e SET status = 'running' WHERE e.execution_id = execution;
+    END IF;
     RETURN true;
   END IF;
   PERFORM rowcast.wake_tasks(ARRAY(SELECT t.task_id FROM @extschema@.agent_tasks t
@@ -75,3 +91,17 @@ AS $$
       WHERE w.seen_at < now() - interval '1 day' LIMIT batch FOR UPDATE SKIP LOCKED) RETURNING 1)
   SELECT count(*) FROM workers
 $$;
+
+-- Deletes one execution that ended more than so many days ago, with its tasks and its log: false if there is none. One at a time,
+-- because a transaction touches one execution.
+CREATE FUNCTION rowcast.purge_execution(keep_days int) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  old uuid;
+BEGIN
+  SELECT s.execution_id INTO old FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
+   WHERE s.ended_at < now() - make_interval(days => keep_days) ORDER BY s.ended_at LIMIT 1 FOR UPDATE OF e SKIP LOCKED;
+  DELETE FROM @extschema@.agent_executions e WHERE e.execution_id = old;
+  RETURN FOUND;
+END $$;

@@ -81,7 +81,7 @@ BEGIN
     'pause_execution', 'add_tasks', 'retry_task', 'skip_task', 'finish_task', 'signal_execution', 'wake_tasks', 'fork_execution', 'may_work',
     'type_admits', 'tokens_of', 'assign_task', 'ventures_in_turn', 'candidates', 'claim_task', 'worker_seen', 'begin_task', 'lock_lease',
     'spend', 'hold_spent', 'check_size', 'heartbeat_task', 'complete_task', 'complete_and_claim', 'end_attempt', 'fail_task', 'release_task',
-    'wait_task', 'lost_leases', 'overdue', 'attend', 'sweep_engine', 'broken_laws', 'needs_of', 'cycle_in', 'is_stalled'])
+    'wait_task', 'lost_leases', 'overdue', 'attend', 'sweep_engine', 'purge_execution', 'key_is_taken', 'broken_laws', 'needs_of', 'cycle_in', 'is_stalled'])
   LOOP
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, anon, authenticated, service_role', f);
   END LOOP;
@@ -93,4 +93,4 @@ GRANT EXECUTE ON FUNCTION rowcast.claim_task, rowcast.worker_seen, rowcast.begin
   rowcast.complete_and_claim, rowcast.fail_task, rowcast.release_task, rowcast.wait_task, rowcast.lost_leases, rowcast.add_tasks
   TO agent_worker, service_role;
 GRANT EXECUTE ON FUNCTION rowcast.overdue, rowcast.attend, rowcast.sweep_engine TO service_role, rowcast_gateway;
-GRANT EXECUTE ON FUNCTION rowcast.broken_laws TO service_role;
+GRANT EXECUTE ON FUNCTION rowcast.broken_laws, rowcast.purge_execution TO service_role;

@@ -44,7 +44,7 @@ DROP FUNCTION IF EXISTS rowcast.refuse, rowcast.task_event, rowcast.task_message
   rowcast.ventures_in_turn, rowcast.candidates, rowcast.claim_task, rowcast.worker_seen, rowcast.worker_carries, rowcast.next_to_send,
   rowcast.send_tasks, rowcast.begin_task, rowcast.hold_spent,
   rowcast.check_size, rowcast.heartbeat_task, rowcast.complete_task, rowcast.complete_and_claim, rowcast.fail_task, rowcast.release_task,
-  rowcast.wait_task, rowcast.lost_leases, rowcast.overdue, rowcast.is_stalled, rowcast.attend, rowcast.sweep_engine, rowcast.broken_laws,
+  rowcast.wait_task, rowcast.lost_leases, rowcast.overdue, rowcast.is_stalled, rowcast.attend, rowcast.sweep_engine, rowcast.purge_execution, rowcast.key_is_taken, rowcast.broken_laws,
   rowcast.is_met, rowcast.task_is_over;
 DROP TYPE rowcast.task_status;
 

@@ -214,7 +214,7 @@ test('E23: of the functions of the engine a role may call those that are said he
   expect(found).toEqual({
     authenticated: control,
     agent_worker: [...work, 'add_tasks'].sort(),
-    service_role: [...control, ...work, ...time, 'send_tasks'].sort(),
+    service_role: [...control, ...work, ...time, 'send_tasks', 'purge_execution'].sort(),
     rowcast_gateway: time,
   });
 });

@@ -74,6 +74,7 @@ test('an empty environment gives the documented defaults, and an empty variable 
     alertUrl: undefined,
     alertSecret: undefined,
     carrierUrl: undefined,
+    executionDays: undefined,
     compression: 'off',
     heartbeat: 25_000,
     connectTimeout: 10_000,
