@@ -4,8 +4,9 @@
  */
 import { type ReactElement, useState } from 'react';
 import { useNow, useProgressTracking } from '../../react/index.js';
-import { clockTime, measured, whole } from '../../react/ui/format.js';
+import { measured, whole } from '../../react/ui/format.js';
 import { Icon } from '../../react/ui/icon.js';
+import { Time } from '../../react/ui/index.js';
 import { askJson, sendJson } from '../access.js';
 import { go } from '../places.js';
 import { useAsked } from '../use-asked.js';
@@ -124,7 +125,7 @@ function Health({ id, change }: Pick<RunProps, 'id' | 'change'>): ReactElement |
   );
   if (found === undefined || (found.issues.length === 0 && found.predicted_end === null)) return null;
   const { issues, predicted_end: end } = found;
-  const at = (text: string) => clockTime(Date.parse(text));
+  const at = (text: string) => <Time at={Date.parse(text)} />;
   return (
     <ul className="engine__issues" aria-label="In its way">
       {issues.map(({ code, message }) => (
