@@ -2,13 +2,13 @@
  * Runs an embedded PostgreSQL as a child of this process, for `rowcast up` without DATABASE_URL and for tests: creates the
  * cluster on the first start, chooses a port, and starts and stops the server. The server never outlives this process.
  *
- * It asks the superuser for no password, and a superuser may run programs. So it listens on a socket in the folder of the
- * cluster only, which PostgreSQL requires to be closed to other accounts (mode 700). The port is the name of the socket.
- * Other roles need their passwords, as on any server. Tests set `listen_addresses`: over TCP there is no password at all.
+ * It asks for no password, and every client is a superuser, which may run programs. So it listens on a socket in the
+ * folder of the cluster only, which PostgreSQL requires to be closed to other accounts (mode 700). The port is the name of
+ * the socket. Tests that need TCP set `listen_addresses`.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chown, lstat, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chown, lstat, mkdir, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { freePort } from '../ground/free-port.js';
@@ -120,9 +120,6 @@ async function startServer(
   };
 }
 
-/** Of pg_hba.conf, for the socket. */
-const LOCAL_RULES = 'local all postgres trust\nlocal all all scram-sha-256\n';
-
 /** Creates the cluster in a draft that is renamed when it is complete, so that an interrupted initdb leaves nothing to repair. */
 async function createCluster(
   cluster: string,
@@ -140,8 +137,6 @@ async function createCluster(
   try {
     const finished = await startSupervised(initdb, args, { cwd: draft, runAs, ready: 'Success.', log });
     await finished.exited;
-    const rules = join(draft, 'pg_hba.conf');
-    await writeFile(rules, `${LOCAL_RULES}${await readFile(rules, 'utf8')}`); // the first rule that matches counts
     await rename(draft, cluster).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOTEMPTY') throw error; // another process has just created it, and its server will be found
     });

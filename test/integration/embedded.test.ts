@@ -90,15 +90,6 @@ test('no other account of the machine reaches it: a socket in a folder of mode 7
   expect(await readFile(`/proc/${await postmasterPid()}/environ`, 'utf8')).not.toContain('secret');
 });
 
-test('other roles than the superuser need their passwords', async () => {
-  const server = await start();
-  await query(server, `CREATE ROLE app LOGIN PASSWORD 'right'`);
-  const as = (login: string) =>
-    query({ ...server, url: server.url.replace('postgres@', `${login}@`) }, 'SELECT current_user');
-  expect(await as('app:right')).toEqual(['app']);
-  for (const login of ['app:wrong', 'app']) await expect(as(login)).rejects.toThrow(/password/);
-});
-
 test('a path that is too long for a socket gets a short one, in a folder that belongs to this account', async () => {
   const server = await start({ dataDir: join(dataDir, 'x'.repeat(100)) });
   expect(await query(server, 'SELECT 1')).toEqual([1]);
