@@ -233,7 +233,7 @@ function Line({ row, now, focusable, onFocus }: LineProps): ReactElement {
             status,
             percent,
             basis: steps.total === null && stage?.of == null ? 'none' : 'steps',
-            steps,
+            steps: { ...steps, failed: 0 }, // they have a column of their own
             remaining: null,
           }}
           showRemaining={false}
