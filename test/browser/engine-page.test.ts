@@ -132,6 +132,13 @@ test('an execution that the engine does not run has no tasks to show, and pause 
   await shows(page, 'ready', '.graph');
   expect(await textOf(page, '.engine__counts')).toContain('0 running');
   await engine.cancel(value.execution_id);
+  await shows(page, 'Run the rest again');
+  await page.keyboard.press('[');
+  await until(async () => (await page.$('.engine')) === null, { what: 'a past without the tasks of now' });
+  await page.keyboard.press('l');
+  await page.waitForSelector('.engine__header > button:enabled');
+  await press(page, 'Pull the plug');
+  await page.waitForSelector('.engine__header > button:disabled');
 });
 
 test('axe finds nothing in either scheme, and nothing is wider than 320 pixels', async () => {

@@ -1,6 +1,7 @@
 /** What the page asks of the engine, where the gateway has it. */
 import { useEffect, useRef, useState } from 'react';
 import { RowcastError } from '../../ground/error.js';
+import { useWebSocketConnection } from '../../react/index.js';
 import type { IconName } from '../../react/ui/icon.js';
 import type { Asked } from '../use-asked.js';
 
@@ -80,7 +81,7 @@ export function useKept<T>({ data }: Asked<T>): T | undefined {
 }
 
 export interface Act {
-  /** One request is on its way: the next has to wait. */
+  /** One request is on its way, or the connection is lost: the next has to wait. */
   readonly busy: boolean;
   /** Why the last one was refused. */
   readonly error: RowcastError | null;
@@ -89,6 +90,8 @@ export interface Act {
 
 /** Requests that change something, one at a time. */
 export function useAct(): Act {
+  const { state, transports, error: lost } = useWebSocketConnection();
+  const offline = state !== 'connected' && (lost !== null || transports?.length === 0);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<RowcastError | null>(null);
   const act = async (request: () => Promise<unknown>) => {
@@ -102,5 +105,5 @@ export function useAct(): Act {
       setBusy(false);
     }
   };
-  return { busy, error, act };
+  return { busy: busy || offline, error, act };
 }

@@ -41,7 +41,7 @@ export interface ExecutionDashboardProps {
   readonly linkOf?: ((seq: number) => string) | undefined;
   /** In place of everything, when the execution cannot be read. */
   readonly failed?: ((error: { readonly code: string; readonly message: string }) => ReactNode) | undefined;
-  /** Shown below the agents. */
+  /** Shown below the agents, but not with a moment of the past: it is of now. */
   readonly children?: ReactNode;
   readonly className?: string | undefined;
 }
@@ -163,7 +163,7 @@ export function ExecutionDashboard(props: ExecutionDashboardProps): ReactElement
           />
         </section>
       )}
-      {children}
+      {replay.edge && children}
       {shows('scrubber') && (
         <Scrubber
           head={replay.head}
