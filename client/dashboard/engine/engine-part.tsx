@@ -2,7 +2,7 @@
  * What the page of an execution shows of one that the engine runs: its tasks as a graph, or their attempts over time, and what
  * can be done with it beside pause, resume and cancel, which every execution has. Nothing is shown for other executions.
  */
-import { type ReactElement, useState } from 'react';
+import { memo, type ReactElement, useState } from 'react';
 import { useNow, useProgressTracking } from '../../react/index.js';
 import { measured, whole } from '../../react/ui/format.js';
 import { Icon } from '../../react/ui/icon.js';
@@ -47,7 +47,8 @@ interface RunProps {
   readonly tasks: readonly Task[];
 }
 
-function Run({ id, change, execution, tasks }: RunProps): ReactElement {
+/** Drawn anew when the tasks were read, not with each event. */
+const Run = memo(function Run({ id, change, execution, tasks }: RunProps): ReactElement {
   const [view, setView] = useState<'graph' | 'attempts'>('graph');
   const [selected, select] = useState<string | null>(null);
   const acts = useAct();
@@ -103,7 +104,7 @@ function Run({ id, change, execution, tasks }: RunProps): ReactElement {
       {task !== undefined && <TaskDetail execution={execution} task={task} acts={acts} />}
     </section>
   );
-}
+});
 
 interface EngineHealth {
   readonly issues: readonly { readonly code: string; readonly message: string }[];
