@@ -147,6 +147,7 @@ const EFFECTS: ReadonlyMap<string, Effect> = new Map<string, Effect>([
   ['task-progress', task],
   ['task-completed', task],
   ['task-failed', task],
+  ['task-retrying', task],
   ['error', unfinished((state, event) => ({ ...state, error: errorOf(event) }))],
 ]);
 

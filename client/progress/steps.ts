@@ -152,7 +152,7 @@ function changed(before: Step, { seq, type, at, stage, context }: StepEvent): St
   const output = copied(context.output, MAX_OUTPUT);
   return {
     ...step,
-    status: type === 'task-failed' || context.success === false ? 'failed' : 'done',
+    status: type !== 'task-completed' || context.success === false ? 'failed' : 'done',
     output: output ?? null,
     outputCut: output === undefined && context.output !== undefined,
     error: errorIn(context),

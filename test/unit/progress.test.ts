@@ -131,11 +131,13 @@ describe('steps', () => {
     for (let attempt = 1; attempt <= 7; attempt += 1) {
       log.after(100).write('task-assigned', { step_id: 'a' });
       if (attempt === 1) expect(stepsOf(log.state)[0]).not.toHaveProperty('earlier');
-      log.after(50).write('task-failed', { step_id: 'a', error: `${attempt}${'x'.repeat(300)}` });
+      const type = attempt % 2 === 0 ? 'task-failed' : 'task-retrying'; // the second is of the engine
+      log.after(50).write(type, { step_id: 'a', error: `${attempt}${'x'.repeat(300)}` });
     }
     log.write('task-assigned', { step_id: 'a' }).write('task-assigned', { step_id: 'a' }); // told twice: one attempt
     const [step] = stepsOf(log.state);
     expect(step).toMatchObject({ status: 'running', error: null });
+    expect(log.state.steps.attempts).toEqual({ ended: 7, failed: 7 });
     expect(step?.earlier?.map(({ number }) => number)).toEqual([3, 4, 5, 6, 7]);
     const [third] = step?.earlier ?? [];
     expect(third).toMatchObject({ status: 'failed', error: `3${'x'.repeat(199)}`, durationMs: 50 });
