@@ -52,8 +52,7 @@ export const READ_SETTINGS = Object.entries({
 export const GATEWAY_ROLE = 'rowcast_gateway';
 
 /** What a login may have other defaults of: without row security PostgreSQL refuses to read a table that has policies. */
-export const SESSION_DEFAULTS = `SET row_security = on; SET default_transaction_read_only = off;
-  SET default_transaction_isolation = 'read committed'`;
+export const SESSION_DEFAULTS = `SET row_security = on; SET default_transaction_isolation = 'read committed'`;
 
 /** SQL for every session of a gateway that reads or writes a table. */
 export const AS_GATEWAY = `SET ROLE ${GATEWAY_ROLE}; ${SESSION_DEFAULTS}`;

@@ -21,6 +21,15 @@ AS $$
    ORDER BY t.tgname
 $$;
 
+-- Whether a table is one of those that keep the books. Tables of the application may be in the schema as well: the search_path of
+-- a login that is called rowcast begins there.
+CREATE FUNCTION rowcast.is_own(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM pg_class c WHERE c.oid = relation AND c.relnamespace = 'rowcast'::regnamespace AND c.relname IN ('catalog',
+    'changes', 'channels', 'extensions', 'granted', 'idempotency_keys', 'migrations', 'retention', 'streams', 'tickets', 'tracks'))
+$$;
+
 -- Says why a stream that is new cannot have a name. A table that was dropped and made again takes up its name, under a new epoch.
 CREATE FUNCTION rowcast.take_name(wanted text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -61,7 +70,7 @@ BEGIN
       HINT = 'Attach the table that its rows come from, or copy them to an ordinary table with a trigger.';
   END IF;
   -- The trigger that numbers a row writes to these tables.
-  IF tab.relnamespace = 'rowcast'::regnamespace AND tab.relname <> 'messages' THEN
+  IF rowcast.is_own(relation) THEN
     RAISE EXCEPTION '% belongs to Rowcast, and cannot be a stream', relation USING ERRCODE = 'wrong_object_type',
       HINT = 'Copy its rows to a table of your own with a trigger.';
   END IF;

@@ -104,7 +104,7 @@ BEGIN
     RAISE EXCEPTION '% is not an ordinary table', relation USING ERRCODE = 'wrong_object_type',
       HINT = 'Track the tables that its rows come from.';
   END IF;
-  IF EXISTS (SELECT FROM rowcast.streams s WHERE s.relation = track.relation) OR tab.relnamespace = 'rowcast'::regnamespace THEN
+  IF EXISTS (SELECT FROM rowcast.streams s WHERE s.relation = track.relation) OR rowcast.is_own(relation) THEN
     RAISE EXCEPTION '% is attached: its rows are events already', relation USING ERRCODE = 'wrong_object_type',
       HINT = 'An attached table is append-only. Detach it first, if its rows are to be updated.';
   END IF;
