@@ -171,6 +171,8 @@ describe.each(clusters())('PostgreSQL $version', (cluster) => {
           const again = r.shuffled(present);
           rows = rows.map((row) => ({ ...row, id: (r.chance(0.3) && again.pop()) || row.id }));
         }
+        // A row that a later trigger drops may fail for an old snapshot, or not: none of its number is written.
+        rows = rows.filter((row) => row.body !== 'late' || transaction.outdated(row.key) !== 'fails');
         if (way === 'merge') rows = rows.slice(0, 1);
         if (rows.length === 0) return;
         const merged = (row: NewRow) => way === 'merge' && present.includes(row.id);
