@@ -177,17 +177,31 @@ describe.each(clusters())('track on PostgreSQL $version', (cluster) => {
     expect(epochs.size).toBe(4);
   });
 
-  test('no deadlock: two transactions that change the rows of two channels in opposite order both commit', async () => {
-    const name = await tracked();
-    await writer.query(`INSERT INTO ${name} SELECT i, i % 2, 'x' FROM generate_series(1, 4) i`);
+  test('no deadlock: a COMMIT locks its channels in the order of their keys, whatever order they were changed in', async () => {
+    const name = await tracked("key => 'customer'", 'id int PRIMARY KEY, customer text, status text');
+    // In the order of the alphabet, which is neither that of the changes nor that of the rows in the table.
+    const keys = [...'gbjdhaecif'];
+    const insert = `INSERT INTO ${name} SELECT i + $2, k, 'x' FROM unnest($1::text[]) WITH ORDINALITY AS u(k, i)`;
+    await writer.query(insert, [keys, 0]);
+    await writer.query(insert, [keys, 100]);
+    const third = await connectWriter(database.url);
+    const channels = `SELECT key FROM rowcast.channels JOIN rowcast.streams USING (stream_id) WHERE name = '${name}'`;
+    await third.query(`BEGIN; ${channels} AND key = 'a' FOR UPDATE OF channels`);
+    const [ids, reversed] = [keys.map((_, index) => index + 1), keys.map((_, index) => 100 + keys.length - index)];
     await Promise.all([writer.query('BEGIN'), other.query('BEGIN')]);
     // Different rows, so that only Rowcast could make one wait for the other.
-    await writer.query(`UPDATE ${name} SET status = 'a' WHERE id = 1`);
-    await other.query(`UPDATE ${name} SET status = 'b' WHERE id = 2`);
-    await writer.query(`UPDATE ${name} SET status = 'a' WHERE id = 4`);
-    await other.query(`UPDATE ${name} SET status = 'b' WHERE id = 3`);
-    await Promise.all([writer.query('COMMIT'), other.query('COMMIT')]);
-    expect((await events(name)).length).toBe(8);
+    for (const id of ids) await writer.query(`UPDATE ${name} SET status = 'a' WHERE id = ${id}`);
+    for (const id of reversed) await other.query(`UPDATE ${name} SET status = 'b' WHERE id = ${id}`);
+    const commits = Promise.all([writer.query('COMMIT'), other.query('COMMIT')]);
+    const waiting = `SELECT FROM pg_stat_activity WHERE pid = ANY ($1) AND wait_event_type = 'Lock'`;
+    await until(async () => (await third.query(waiting, [[processId(writer), processId(other)]])).rowCount === 2, {
+      what: 'both to wait for the first channel',
+    });
+    const free = await third.query<{ key: string }>(`${channels} FOR UPDATE OF channels SKIP LOCKED`);
+    expect(free.rows.map(({ key }) => key).sort()).toEqual([...keys].sort());
+    await third.query('COMMIT');
+    await Promise.all([commits, third.end()]);
+    expect((await events(name)).length).toBe(4 * keys.length);
   });
 
   test('a transaction holds no channel while it works, only while it commits', async () => {
