@@ -214,29 +214,30 @@ export class Subscriptions implements Owner {
   pump(): void {
     for (;;) {
       const subscription = this.#turns.first;
-      if (subscription === null || this.#paused || this.#paced || !this.#transport.writable) return;
+      if (subscription === null || this.#paused || this.#paced || !this.#transport.writable || this.#pace()) return;
       this.#turns.remove(subscription);
       const frame = subscription.take();
       if (frame === null) continue;
       const { age } = subscription;
       this.send(this.#times && age !== null ? withTimes(frame, age) : frame);
       this.#delivered?.(frame.to - frame.from + 1, age);
-      this.#pace(frame.text.length);
+      this.#principalLimits?.send(this.#principal, frame.text.length);
       this.#toEnd(subscription);
       // Its next turn is after those of the others.
       if (subscription.behind) this.#turns.add(subscription);
     }
   }
 
-  /** A user that is sent too much waits, on all its connections. */
-  #pace(bytes: number): void {
-    const wait = this.#principalLimits?.send(this.#principal, bytes) ?? 0;
-    if (wait === 0) return;
-    this.#paced = true;
+  /** A user that was sent too much waits, on all its connections: a new one sends nothing before its turn either. */
+  #pace(): boolean {
+    const wait = this.#principalLimits?.send(this.#principal, 0) ?? 0;
+    this.#paced = wait > 0;
+    if (!this.#paced) return false;
     this.#cancelPace = this.#clock.after(wait, () => {
       this.#paced = false;
       this.pump();
     });
+    return true;
   }
 
   remove(subscription: Subscription): void {

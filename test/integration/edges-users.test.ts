@@ -168,3 +168,26 @@ test('requests of a user are held to one rate, whichever they are and wherever t
   const service = await flood(await sign({ sub: 'ann', role: 'service_role' }));
   expect(service.passed).toBe(service.answers.length);
 });
+
+test('I6: the polls of a user that was sent too much wait for their turn, and those of others do not', async () => {
+  const writer = await connectWriter(database.url);
+  await writer.query(
+    `INSERT INTO rowcast.messages (key, event_type, data) SELECT 'large', 'x', to_jsonb(repeat('x', 2097152)) FROM generate_series(1, 2)`,
+  );
+  await writer.end();
+  const url = await gatewayWith({});
+  const eve = await sign({ sub: 'eve' });
+  const poll = async (token: string) => {
+    const { frames } = await ask(pollAddress(url, [['message:large', 'start']], 0), { headers: showing(token) });
+    return frames.some(({ type }) => type === 'events');
+  };
+  const began = performance.now();
+  // Each answer holds one row of 2 MiB; 32 MiB may come at once, and 8 MiB a second after that.
+  const several = async () => {
+    for (let polls = 0; polls < 7; polls += 1) expect(await poll(eve)).toBe(true);
+  };
+  const answered = Promise.all([several(), several(), several(), several()]);
+  expect(await poll(await sign({ sub: 'bob' }))).toBe(true);
+  await answered;
+  expect(performance.now() - began).toBeGreaterThan(2_000);
+});
