@@ -164,7 +164,7 @@ function issuesOf({ execution, agents, tasks, open, end }: Found): Issue[] {
     else if (waits > WAITS) say('waiting', `a task for ${agent_type} has been ready for ${Math.round(waits)} s`);
   }
   const failed = tasks.filter(({ status, optional }) => status === 'failed' && !optional);
-  if (failed.length > 0) say('tasks_failed', `${failed.length} tasks have failed: ${names(failed).join(', ')}`);
+  if (failed.length > 0) say('tasks_failed', `failed tasks (${failed.length}): ${names(failed).join(', ')}`);
   const decisions = open.filter(({ kind, status }) => kind === 'human' && status === 'ready');
   if (decisions.length > 0) say('decision', `a person has to decide: ${names(decisions).join(', ')}`);
   const { deadline_at: deadline, budget, spent } = execution;

@@ -182,7 +182,7 @@ test('E24: health says what is in the way, and when it will end by the critical 
   ]);
   await report(await claim('a'), 'fail', { message: 'no' });
   const last = (await get(`${ENGINE}/${id}/health`)).body;
-  expect(last.issues.map(({ message }: { message: string }) => message)).toContain('1 tasks have failed: two');
+  expect(last.issues.map(({ message }: { message: string }) => message)).toContain('failed tasks (1): two');
   await post(`${ENGINE}/${id}/cancel`);
   expect((await get(`${ENGINE}/${id}/health`)).body).toMatchObject({
     issues: [],

@@ -67,7 +67,7 @@ export function ProgressBar(props: ProgressBarProps): ReactElement {
         <span className="rc-progress__remaining">
           {remaining !== null && (
             <>
-              about {duration(remaining.expected)} left
+              {remaining.expected < 1_000 ? 'less than 1 s left' : `about ${duration(remaining.expected)} left`}
               <span className="rc-progress__range">
                 {' '}
                 ({duration(remaining.low)} – {duration(remaining.high)})
