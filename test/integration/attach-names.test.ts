@@ -86,7 +86,9 @@ describe.each(clusters())('other column names on PostgreSQL $version', (cluster)
   test('a table of the application may be in the schema of Rowcast', async () => {
     await writer.query(`CREATE TABLE rowcast.theirs (id text PRIMARY KEY); CREATE TABLE rowcast.tracked (id text PRIMARY KEY);
       SELECT rowcast.attach('rowcast.theirs', 'id'), rowcast.track('rowcast.tracked', 'id')`);
-    await writer.query(`SELECT rowcast.detach('theirs'), rowcast.untrack('tracked'); DROP TABLE rowcast.theirs, rowcast.tracked`);
+    await writer.query(
+      `SELECT rowcast.detach('theirs'), rowcast.untrack('tracked'); DROP TABLE rowcast.theirs, rowcast.tracked`,
+    );
   });
 
   test('a table that was dropped and made again takes up its name, attached or tracked', async () => {
