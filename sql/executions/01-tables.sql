@@ -59,14 +59,14 @@ CREATE TABLE @extschema@.venture_members (
 );
 CREATE INDEX ON @extschema@.venture_members (user_id);
 
--- A value beyond what a statement, the driver or a response can carry could be written and never be read. A row value is what
--- makes the size that of the value itself: a stored one may be compressed.
+-- A value beyond what a statement, the driver or a response can carry could be written and never be read. The text is measured,
+-- because the number 1e131071 takes 16 bytes in a stored jsonb, and 128 KiB as text.
 CREATE TABLE @extschema@.agent_executions (
   execution_id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   venture_id   uuid NOT NULL REFERENCES @extschema@.ventures,
   status       rowcast.execution_status NOT NULL DEFAULT 'pending',
   stage_number int,
-  metadata     jsonb CONSTRAINT metadata_within_16_mib CHECK (pg_column_size(ROW(metadata)) <= 16 * 1024 * 1024),
+  metadata     jsonb CONSTRAINT metadata_within_16_mib CHECK (octet_length(metadata::text) <= 16 * 1024 * 1024),
   created_at   timestamptz NOT NULL DEFAULT now(),
   updated_at   timestamptz NOT NULL DEFAULT now()
 );
@@ -84,7 +84,7 @@ CREATE TABLE @extschema@.agent_execution_logs (
   log_level    rowcast.log_level NOT NULL DEFAULT 'info',
   stage_number int,
   message      text CONSTRAINT message_within_16_mib CHECK (octet_length(message) <= 16 * 1024 * 1024),
-  context      jsonb CONSTRAINT context_within_64_mib CHECK (pg_column_size(ROW(context)) <= 64 * 1024 * 1024),
+  context      jsonb CONSTRAINT context_within_64_mib CHECK (octet_length(context::text) <= 64 * 1024 * 1024),
   created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
   request_id   text DEFAULT nullif(current_setting('rowcast.request_id', true), '')
 );

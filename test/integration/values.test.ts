@@ -42,3 +42,17 @@ test('a value counts as it is, also where it comes compressed from another table
     constraint: 'context_within_64_mib',
   });
 });
+
+test('a number counts with all its digits: few bytes of jsonb are text that no response can carry', async () => {
+  const digits = (numbers: number) => `(SELECT jsonb_agg('1e131071'::jsonb) FROM generate_series(1, ${numbers}))`;
+  const { rows } = await writer.query(`SELECT pg_column_size(ROW(${digits(130)})) < 4096 AS small`);
+  expect(rows).toEqual([{ small: true }]);
+  for (const [column, constraint, numbers] of [
+    ['metadata', 'metadata_within_16_mib', 130],
+    ['context', 'context_within_64_mib', 520],
+  ] as const) {
+    const value = digits(numbers);
+    const written = column === 'context' ? logged(column, value) : `UPDATE agent_executions SET ${column} = ${value}`;
+    await expect(writer.query(written)).rejects.toMatchObject({ code: '23514', constraint });
+  }
+});
