@@ -56,9 +56,10 @@ test('I1 I2: what was open when the stream was left out, or began meanwhile, arr
     const readers = clients.flatMap((client) => writers.map((_, key) => follow(client, `${table}:k${key}`)));
     await Promise.all(readers.map((reader) => reader.live()));
     const open = writers.map(() => false);
-    /** One step of each writer: it begins, goes on, or ends. */
-    const step = async () => {
+    /** One step of each writer from `first` on: it begins, goes on, or ends. */
+    const step = async (first = 0) => {
       for (const [key, writer] of writers.entries()) {
+        if (key < first) continue;
         const end = open[key] && r.chance(0.4);
         if (!open[key]) await writer.query('BEGIN');
         await writer.query(`INSERT INTO ${table} (id, v) VALUES ($1, 0)`, [`k${key}`]);
@@ -75,6 +76,9 @@ test('I1 I2: what was open when the stream was left out, or began meanwhile, arr
       what: 'both gateways to leave the stream out',
     });
     for (let steps = r.int(1, 3); steps > 0; steps -= 1) await step();
+    // The first one ends while the stream is out, and nothing of its channel comes later.
+    if (open[0]) await writers[0]?.query('COMMIT');
+    open[0] = false;
     await breaker.query(statement(heals, table));
     if (r.chance(0.5)) {
       await until(async () => !(await Promise.all(gateways.map((one) => isOut(one, table)))).some(Boolean), {
@@ -82,7 +86,7 @@ test('I1 I2: what was open when the stream was left out, or began meanwhile, arr
         what: 'the stream to be back',
       });
     }
-    for (let steps = r.int(0, 2); steps > 0; steps -= 1) await step();
+    for (let steps = r.int(0, 2); steps > 0; steps -= 1) await step(1);
     for (const [key, writer] of writers.entries()) if (open[key]) await writer.query('COMMIT');
     for (const [index, reader] of readers.entries()) {
       const count = counts[index % WRITERS] ?? 0;
