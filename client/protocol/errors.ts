@@ -111,9 +111,9 @@ const explanations: Record<AnyErrorCode, Explanation> = {
   },
   event_too_large: {
     meaning:
-      'An event is larger than the gateway sends, and the subscription has no `onReset` that could be told that it is left out.',
+      'An event is larger than the gateway sends, and the subscription has no `onReset` that could be told that it is left out; or so is a row of a snapshot.',
     action:
-      'Handle `onReset`: its position names the event, which is in the table. ROWCAST_EVENT_BYTES is the limit, up to 64 MiB.',
+      'Handle `onReset`: its position names the event, which is in the table. For a snapshot, leave out the large column. ROWCAST_EVENT_BYTES is the limit, up to 64 MiB.',
   },
   event_unreadable: {
     meaning:

@@ -246,17 +246,19 @@ export const POSITION = 'SELECT rowcast.head_of($1) AS position';
 
 /**
  * Reads the present rows of the channel $1 with the key $2, and its position at the same moment: at most $4 rows with $5 bytes
- * of JSON, and at least one. Of a tracked table those after the identity $3, else the newest events.
+ * of JSON, and at least one. Of a tracked table those after the identity $3, else the newest events. The first row comes without
+ * its text if that has more than $6 bytes, which neither the driver nor V8 may be able to carry; such a row ends the page before it.
  */
 export function rowsStatement(s: Stream): string {
   const rows = s.tracked
-    ? `SELECT f.id, f."row"::text AS json, row_number() OVER () AS nth FROM rowcast."${s.name}_rows"($2, $3, $4) f`
-    : `SELECT t.${s.seq}::text AS id, ${json(s)} AS json, row_number() OVER (ORDER BY t.${s.seq} DESC) AS nth
+    ? `SELECT f.id, CASE WHEN octet_length(f."row"::text) <= $6::bigint THEN f."row"::text END AS json, row_number() OVER () AS nth
+         FROM rowcast."${s.name}_rows"($2, $3, $4) f`
+    : `SELECT t.${s.seq}::text AS id, ${jsonWithin(s, '$6::bigint')} AS json, row_number() OVER (ORDER BY t.${s.seq} DESC) AS nth
          FROM ${s.relation} t WHERE t.${s.key} = $2::${type(s)} AND $3::text IS NULL ORDER BY t.${s.seq} DESC LIMIT $4`;
   return `
     WITH here AS MATERIALIZED (SELECT rowcast.head_of($1) AS position)
     SELECT here.position, r.id, r.json, coalesce(r.total, 0)::int AS total FROM here LEFT JOIN (
-      SELECT q.*, sum(octet_length(q.json)) OVER (ORDER BY q.nth) AS bytes, count(*) OVER () AS total FROM (${rows}) q) r
+      SELECT q.*, sum(coalesce(octet_length(q.json), $5::bigint + 1)) OVER (ORDER BY q.nth) AS bytes, count(*) OVER () AS total FROM (${rows}) q) r
         ON r.nth = 1 OR r.bytes <= $5
      ORDER BY r.nth ${s.tracked ? '' : 'DESC'}`;
 }

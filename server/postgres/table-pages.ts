@@ -110,8 +110,9 @@ export class TablePages implements Pages, Rows {
     if (found === null) return null;
     const { stream, key } = found;
     if (stream.problem !== null) throw new StreamUnreadable(stream.name, { cause: new Error(stream.problem) });
+    const { eventBytes } = this.#options;
     // One more tells whether there are more.
-    const values = [channel, key, after, stream.tracked ? limit + 1 : limit, SNAPSHOT_BYTES];
+    const values = [channel, key, after, stream.tracked ? limit + 1 : limit, SNAPSHOT_BYTES, eventBytes];
     const read = await this.#query(named(rowsStatement(stream)), values, snapshotRow).catch((error: unknown) => {
       if (after !== null && NO_IDENTITY.test(codeOf(error)))
         throw new Refusal('invalid_request', 'after is the identity of no row');
@@ -120,7 +121,12 @@ export class TablePages implements Pages, Rows {
     const rows: string[] = [];
     const ids: string[] = [];
     for (const { id, json } of read.slice(0, limit)) {
-      if (id === null || json === null) continue;
+      if (id === null) continue; // there is no row
+      if (json === null)
+        throw new Refusal(
+          'event_too_large',
+          `the row ${id} of ${stream.name} has more than ${eventBytes} bytes as JSON`,
+        );
       rows.push(json);
       ids.push(id);
     }

@@ -90,4 +90,26 @@ describe('the rows of a channel', () => {
     expect(page).toMatchObject({ ids: ['4', '5'], rows: [{ order_id: 1, note: 'n4' }, { note: 'n5' }], next: null });
     expect(page.position).toMatch(/\.5$/);
   });
+
+  test('a row beyond the limit of an event is named, and the rows before it come', async () => {
+    await writer.query(`
+      CREATE TABLE documents (id int PRIMARY KEY, customer_id int NOT NULL REFERENCES customers, body text);
+      GRANT SELECT ON documents TO authenticated;
+      SELECT rowcast.track('documents', key => 'customer_id');
+      CREATE TABLE letters (customer_id int NOT NULL REFERENCES customers, n int, body text);
+      GRANT SELECT ON letters TO authenticated;
+      SELECT rowcast.attach('letters', 'customer_id');
+      INSERT INTO documents VALUES (1, 1, 'x'), (2, 1, repeat('x', 17 * 1024 * 1024)), (3, 1, 'x');
+      INSERT INTO letters VALUES (1, 1, 'x'), (1, 2, repeat('x', 17 * 1024 * 1024)), (1, 3, 'x')`);
+    const page = (await (await get('documents/1', 'ann')).json()) as Page;
+    expect([page.ids, page.next]).toEqual([['1'], '1']);
+    const refused = await get('documents/1?after=1', 'ann');
+    expect([refused.status, await refused.json()]).toMatchObject([
+      413,
+      { error: { code: 'event_too_large', message: 'the row 2 of documents has more than 16777216 bytes as JSON' } },
+    ]);
+    expect(((await (await get('documents/1?after=2', 'ann')).json()) as Page).ids).toEqual(['3']);
+    // Of a log the newest rows, as far as they can be sent.
+    expect(((await (await get('letters/1', 'ann')).json()) as Page).rows.map(({ n }) => n)).toEqual([3]);
+  });
 });
