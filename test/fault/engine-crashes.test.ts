@@ -144,8 +144,9 @@ test('C9, C10: a cancellation, or the work of the ticker, that was cut has chang
   await client.query('SELECT rowcast.cancel_execution($1)', [execution]);
 });
 
-async function workerProcess(name: string, type: string, work: number): Promise<ChildProcess> {
-  const options = JSON.stringify({ url: database.url, name, work, slots: { [type]: 1 } });
+/** A worker whose agent takes as many milliseconds as `ms` of its task's input. */
+async function workerProcess(name: string): Promise<ChildProcess> {
+  const options = JSON.stringify({ url: database.url, name, slots: { slow: 1 } });
   const child = spawn(process.execPath, [program('test/support/engine-worker-main.ts'), options], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -153,6 +154,8 @@ async function workerProcess(name: string, type: string, work: number): Promise<
   await once(child.stdout as NodeJS.ReadableStream, 'data');
   return child;
 }
+
+const slow = (ms: number): PlannedTask[] => [{ name: 'one', agent_type: 'slow', input: { ms } }];
 
 const runs = (execution: string, worker: string) =>
   until(
@@ -166,8 +169,8 @@ const runs = (execution: string, worker: string) =>
   );
 
 test('C2, C3, E14: after kill -9 of a worker its task runs again within the lease and a second, from its checkpoint', async () => {
-  const victim = await workerProcess('victim', 'slow', 600_000);
-  const execution = await started(client, venture, [{ name: 'one', agent_type: 'slow' }]);
+  const victim = await workerProcess('victim');
+  const execution = await started(client, venture, slow(600_000));
   await runs(execution, 'victim');
   const save = `SELECT rowcast.heartbeat_task(task_id, lease, '{"checkpoint": {"at": 7}}') FROM agent_tasks WHERE execution_id = $1`;
   expect(await value(client, save, [execution])).toBe('continue');
@@ -180,22 +183,15 @@ test('C2, C3, E14: after kill -9 of a worker its task runs again within the leas
 });
 
 test('C13: a worker that was frozen for longer than its lease has lost it, and its report changes nothing', async () => {
-  const zombie = await workerProcess('zombie', 'slow', 1);
-  const execution = await started(client, venture, [{ name: 'one', agent_type: 'slow', needs: [] }]);
-  const frozen = async () => {
-    zombie.kill('SIGSTOP');
-    const running = await value<boolean>(client, `SELECT status = 'running' FROM agent_tasks WHERE execution_id = $1`, [
-      execution,
-    ]);
-    if (!running) zombie.kill('SIGCONT');
-    return running || (await statusOf(client, execution)) !== 'running';
-  };
-  await until(frozen, { what: 'the worker to be frozen within its task' });
-  await workerProcess('heir', 'slow', 1);
+  const zombie = await workerProcess('zombie');
+  const execution = await started(client, venture, slow(500));
+  await runs(execution, 'zombie');
+  zombie.kill('SIGSTOP');
+  await workerProcess('heir');
   await until(async () => (await statusOf(client, execution)) !== 'running', { what: 'the end' });
   const before = await lines(execution);
   zombie.kill('SIGCONT');
-  const marker = await started(client, venture, [{ name: 'one', agent_type: 'slow' }]);
+  const marker = await started(client, venture, slow(1));
   await until(async () => (await statusOf(client, marker)) !== 'running', { what: 'both workers to go on' });
   expect(await lines(execution)).toBe(before);
 });
@@ -228,8 +224,8 @@ test('E15: cancel reaches an agent in the process of a gateway within 100 ms', a
 });
 
 test('E15: cancel reaches an agent in another process within a second', async () => {
-  const child = await workerProcess('elsewhere', 'slow', 600_000);
-  const execution = await started(client, venture, [{ name: 'one', agent_type: 'slow' }]);
+  const child = await workerProcess('elsewhere');
+  const execution = await started(client, venture, slow(600_000));
   await runs(execution, 'elsewhere');
   const aborted = once(child.stdout as NodeJS.ReadableStream, 'data');
   const cancelled = fairNow();

@@ -1,7 +1,8 @@
 /**
  * A worker as a process of its own, for tests that kill it and for the benchmark. The argument is JSON: the URL of the
- * database, and slots by agent type. `work`: agents that take up to so many milliseconds, and sometimes fail, save a checkpoint or wait for
- * the signal `go`; without it they take as long as `ms` in their input says.
+ * database, and slots by agent type. `work`: agents that take up to so many milliseconds, and sometimes fail, save a
+ * checkpoint or wait for the signal `go`, which only a test that sends it can use; without it they do nothing but wait
+ * for `ms` of their input, or for their abort.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
@@ -55,8 +56,9 @@ if (clock !== 0) {
 }
 
 const agent: AgentFunction = async ({ attempt, input, save, signal, progress, waitFor }) => {
-  if (work === 0) return input.ms === undefined ? null : sleep(Number(input.ms), null, { signal });
+  if (work === 0 && input.ms === undefined) return null;
   signal.addEventListener('abort', () => process.stdout.write('aborted\n'));
+  if (work === 0) return sleep(Number(input.ms), null, { signal });
   await new Promise((resolve) => setTimeout(resolve, random.next() * work));
   if (random.chance(0.2)) progress(50);
   if (random.chance(0.1)) await save({ attempt });
