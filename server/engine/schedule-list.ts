@@ -101,10 +101,13 @@ function written([found]: z.output<typeof row>[]): ScheduleView {
   return found.row;
 }
 
-function nextOf(cron: string, timezone: string): string | null {
+function nextOf(cron: string, timezone: string): string {
+  let next: Date | null;
   try {
-    return nextTime(cron, timezone)?.toISOString() ?? null;
+    next = nextTime(cron, timezone);
   } catch (error) {
     throw new Refusal('invalid_request', `cron or timezone: ${(error as Error).message}`);
   }
+  if (next === null) throw new Refusal('invalid_request', `cron: ${cron} never comes`);
+  return next.toISOString();
 }

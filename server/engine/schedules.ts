@@ -3,6 +3,7 @@ import { Cron } from 'croner';
 import { z } from 'zod';
 import { isTransient } from '../executions/rules/retrying.js';
 import type { Logger } from '../ground/logger.js';
+import { Unavailable } from '../ground/refusal.js';
 import type { Database, Sql } from '../ports/database.js';
 import { Calls, nothing } from './calls.js';
 import { Engine } from './engine.js';
@@ -33,9 +34,17 @@ const NEXT = `
 const SET = `UPDATE @extschema@.execution_schedules SET next_at = $2, last_execution_id = coalesce($3, last_execution_id), enabled = enabled AND $4
   WHERE schedule_id = $1`;
 
-/** The next time of a cron expression. Throws if the expression or the time zone is malformed. */
+/** The next time of a cron expression; null if there is none. Throws if the expression or the time zone is malformed. */
 export function nextTime(cron: string, timezone: string, after = new Date()): Date | null {
-  return new Cron(cron, { timezone, paused: true }).nextRun(after);
+  new Intl.DateTimeFormat('en', { timeZone: timezone }); // throws for a zone that is not known
+  const times = new Cron(cron, { timezone, paused: true });
+  try {
+    return times.nextRun(after);
+  } catch (error) {
+    // For some dates that never come, croner searches until the stack is full.
+    if (error instanceof RangeError) return null;
+    throw error;
+  }
 }
 
 export class Schedules {
@@ -49,7 +58,7 @@ export class Schedules {
     this.#logger = logger;
   }
 
-  /** Starts what is due, one after the other. */
+  /** Starts what is due, one after the other. One that fails keeps none of the others from being started. */
   async run(): Promise<void> {
     const done: string[] = [];
     for (;;) {
@@ -59,20 +68,28 @@ export class Schedules {
           [present] = await sql.query(NEXT, [done], schedule);
           if (present !== undefined && !mustCancel(present)) await this.#turn(sql, present);
         });
+        if (present === undefined) return;
+        // A transaction touches one execution: the old one is cancelled here, and then the schedule is still due.
+        if (mustCancel(present))
+          await this.#calls.call('cancel_execution($1, $2)', [present.last, 'its schedule begins anew'], nothing);
+        else done.push(present.schedule_id);
       } catch (error) {
-        if (present === undefined || isTransient(error)) throw error;
-        const { schedule_id } = present;
-        this.#logger.error({ err: error, schedule_id }, 'a schedule cannot be started, and was disabled');
-        await this.#calls.transaction((sql) => sql.query(SET, [schedule_id, null, null, false], z.unknown()));
-      }
-      if (present === undefined) return;
-      // A transaction touches one execution: the old one is cancelled here, and then the schedule is still due.
-      if (mustCancel(present)) {
-        await this.#calls.call('cancel_execution($1, $2)', [present.last, 'its schedule begins anew'], nothing);
-      } else {
+        if (present === undefined || error instanceof Unavailable) throw error;
         done.push(present.schedule_id);
+        await this.#failed(present, error);
       }
     }
+  }
+
+  async #failed(failed: Schedule, error: unknown): Promise<void> {
+    const { schedule_id } = failed;
+    // The next time may be better: the execution that was to be cancelled has ended meanwhile, or the database was busy.
+    if (isTransient(error) || mustCancel(failed)) {
+      this.#logger.warn({ err: error, schedule_id }, 'a schedule could not be started, and is tried again');
+      return;
+    }
+    this.#logger.error({ err: error, schedule_id }, 'a schedule cannot be started, and was disabled');
+    await this.#calls.transaction((sql) => sql.query(SET, [schedule_id, null, null, false], z.unknown()));
   }
 
   async #turn(
@@ -82,7 +99,7 @@ export class Schedules {
     const next = nextTime(cron, timezone)?.toISOString() ?? null;
     const begins = due && !(overlap === 'skip' && last !== null);
     const started = begins ? await this.#engine.startIn(sql, venture_id, plan.parse(request), { schedule_id }) : null;
-    await sql.query(SET, [schedule_id, next, started?.execution_id ?? null, true], z.unknown());
+    await sql.query(SET, [schedule_id, next, started?.execution_id ?? null, next !== null], z.unknown());
   }
 }
 

@@ -77,7 +77,13 @@ test('refusals are those of the table of errors, and nothing is written', async 
     return [status, body.code];
   };
   expect(await code(create({ cron: 'whenever' }))).toEqual([400, 'invalid_request']);
-  expect(await code(create({ timezone: 'Nowhere/Land' }))).toEqual([400, 'invalid_request']);
+  expect(await create({ timezone: 'Nowhere/Land' })).toMatchObject({
+    status: 400,
+    body: { code: 'invalid_request', detail: expect.stringMatching(/time zone specified: Nowhere/) },
+  });
+  for (const cron of ['0 0 30 2 *', '0 0 31 2,4,6,9,11 *']) {
+    expect(await create({ cron })).toMatchObject({ status: 400, body: { detail: `cron: ${cron} never comes` } });
+  }
   expect(await create({ request: cycle })).toMatchObject({ status: 422, body: { detail: 'a cycle: one → two → one' } });
   expect(await code(create({ venture_id: NOWHERE }))).toEqual([404, 'unknown_venture']);
   expect(await value(client, 'SELECT count(*)::int FROM execution_schedules')).toBe(0);
@@ -124,6 +130,31 @@ test('one execution for each time, however many gateways look', async () => {
   await until(() => value(client, done), { what: 'the gateway, which may have one of them locked' });
   expect(await value(client, counts)).toEqual(ids.map(() => 1));
   await client.query('DELETE FROM execution_schedules');
+});
+
+test('a schedule that fails keeps no other from its turn; one whose time never comes is disabled', async () => {
+  const insert = `INSERT INTO execution_schedules (venture_id, name, cron, request, overlap, next_at, last_execution_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)`;
+  const last = await started(client, venture, PLAN.tasks);
+  const soon = new Date(Date.now() - 60_000);
+  await client.query('BEGIN'); // the gateway must not see half of them
+  await client.query(insert, [venture, 'never', '0 0 30 2 *', PLAN, 'skip', null, null]);
+  await client.query(insert, [venture, 'malformed', '0 3 * * *', { tasks: 'none' }, 'skip', soon, null]);
+  await client.query(insert, [venture, 'stuck', '0 3 * * *', PLAN, 'cancel', soon, last]);
+  await client.query(insert, [venture, 'fine', '0 3 * * *', PLAN, 'skip', new Date(), null]);
+  await client.query(`CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+    CREATE TRIGGER no BEFORE UPDATE OF status ON agent_executions FOR EACH ROW WHEN (NEW.status = 'cancelled') EXECUTE FUNCTION no()`);
+  await client.query('COMMIT');
+  const fine = `SELECT last_execution_id FROM execution_schedules WHERE name = 'fine'`;
+  await until(() => value(client, fine), { what: 'the one that is fine' });
+  const { rows } = await client.query('SELECT name, enabled FROM execution_schedules ORDER BY name');
+  expect(rows).toEqual([
+    { name: 'fine', enabled: true },
+    { name: 'malformed', enabled: false },
+    { name: 'never', enabled: false },
+    { name: 'stuck', enabled: true },
+  ]);
+  await client.query('DROP TRIGGER no ON agent_executions; DELETE FROM execution_schedules');
 });
 
 test('an editor cannot have the execution of another venture cancelled by a schedule', async () => {
