@@ -114,6 +114,7 @@ export class Attempt {
 
   /** Gives the task back, and aborts the agent. */
   async release(): Promise<void> {
+    await this.#sayRest().catch(() => {});
     this.lost('stopped');
     await this.#reporting(() => this.#options.leases.release(this.task)).catch(() => {});
   }
@@ -158,11 +159,11 @@ export class Attempt {
     const { leases, complete } = this.#options;
     if ('output' in outcome) return this.#reporting(() => complete(this.task, outcome.output, this.#usage));
     const { error } = outcome;
-    await this.#reporting<unknown>(() =>
-      error instanceof Waits
-        ? leases.wait(this.task, error.signal, error.until)
-        : leases.fail(this.task, errorOf(error), this.#usage),
-    );
+    await this.#reporting<unknown>(async () => {
+      if (!(error instanceof Waits)) return leases.fail(this.task, errorOf(error), this.#usage);
+      await this.#sayRest();
+      return leases.wait(this.task, error.signal, error.until);
+    });
     return null;
   }
 
@@ -175,13 +176,21 @@ export class Attempt {
     this.#timer = setInterval(() => void this.#beat(), this.task.lease_ms * BEAT);
   }
 
-  /** One at a time, each with what was said since the last one. */
+  /** What the agent has used and no heartbeat has carried: the reports that give a task back carry nothing. */
+  async #sayRest(): Promise<void> {
+    if (this.#said.usage !== undefined) await this.#beat();
+  }
+
+  /** One at a time, each with what was said since the last one that arrived. */
   #beat(): Promise<unknown> {
     const next = this.#beating.then(async () => {
       const said = this.#said;
       this.#said = {};
       if (this.#abort.signal.aborted) return;
-      const answer = await this.#options.leases.heartbeat(this.task, said);
+      const answer = await this.#options.leases.heartbeat(this.task, said).catch((error: unknown) => {
+        this.#said = { ...said, ...this.#said };
+        throw error;
+      });
       if (answer !== 'continue') this.lost(answer);
     });
     // A heartbeat that fails is followed by the next; the lease decides.

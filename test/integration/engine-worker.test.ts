@@ -208,6 +208,19 @@ test('an agent waits for a signal without a slot', async () => {
   await ends(execution);
 });
 
+test('what an agent has used before it waits counts against the limit', async () => {
+  await work({
+    a: ({ input, use, waitFor }) => {
+      use({ cost: 5 });
+      return input.signals === undefined ? waitFor('go') : null;
+    },
+  });
+  const execution = await start([{ name: 'dear', agent_type: 'a' }], { cost_limit: 1 });
+  const ended = () => value(client, 'SELECT ended_at FROM strategy_executions WHERE execution_id = $1', [execution]);
+  await until(ended, { what: 'the limit to be reached' });
+  expect(await value(client, 'SELECT spent FROM strategy_executions WHERE execution_id = $1', [execution])).toBe('5');
+});
+
 test('an agent adds tasks: partial results are there when one of them fails', async () => {
   await work({
     a: ({ addTasks }) =>
