@@ -36,6 +36,7 @@ CREATE TABLE @extschema@.strategy_executions (
   execution_id    uuid PRIMARY KEY REFERENCES @extschema@.agent_executions ON DELETE CASCADE,
   strategy_id     text,
   source          jsonb, -- the items or the plan, as they were given
+  stages          jsonb, -- their names, the first one first
   on_failure      text NOT NULL DEFAULT 'continue' CHECK (on_failure IN ('continue', 'hold', 'stop')),
   max_parallel    int CHECK (max_parallel > 0),
   priority        smallint NOT NULL DEFAULT 0,

@@ -161,10 +161,14 @@ DECLARE
 BEGIN
   SELECT e.venture_id, s.concurrency_key AS key INTO own
     FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id) WHERE s.execution_id = execution;
-  RETURN own.key IS NOT NULL AND (
-    NOT pg_try_advisory_xact_lock(hashtextextended('rowcast execution key ' || own.venture_id || own.key, 0))
-    OR EXISTS (SELECT FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
-      WHERE s.concurrency_key = own.key AND s.ended_at IS NULL AND s.started_at IS NOT NULL AND e.venture_id = own.venture_id));
+  IF own.key IS NULL THEN
+    RETURN false;
+  ELSIF NOT pg_try_advisory_xact_lock(hashtextextended('rowcast execution key ' || own.venture_id || own.key, 0)) THEN
+    RETURN true;
+  END IF;
+  -- In a statement of its own, whose snapshot is taken with the lock held: what held it before has committed.
+  RETURN EXISTS (SELECT FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
+    WHERE s.concurrency_key = own.key AND s.ended_at IS NULL AND s.started_at IS NOT NULL AND e.venture_id = own.venture_id);
 END $$;
 
 -- The status of an execution that the engine runs may be changed by any statement, so what has to follow does so here, and

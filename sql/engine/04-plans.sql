@@ -123,9 +123,9 @@ BEGIN
   PERFORM rowcast.check_editor(venture);
   PERFORM rowcast.know_types(venture, request -> 'tasks');
   INSERT INTO @extschema@.agent_executions (execution_id, venture_id, metadata) VALUES (id, venture, request -> 'metadata');
-  INSERT INTO @extschema@.strategy_executions (execution_id, strategy_id, source, on_failure, max_parallel, priority, deadline_at,
+  INSERT INTO @extschema@.strategy_executions (execution_id, strategy_id, source, stages, on_failure, max_parallel, priority, deadline_at,
       concurrency_key, budget, cost_limit, forked_from, schedule_id)
-    VALUES (id, request ->> 'strategy_id', request -> 'source', coalesce(request ->> 'on_failure', 'continue'),
+    VALUES (id, request ->> 'strategy_id', request -> 'source', request -> 'stages', coalesce(request ->> 'on_failure', 'continue'),
       (request ->> 'max_parallel')::int, coalesce((request ->> 'priority')::smallint, 0), (request ->> 'deadline_at')::timestamptz,
       request ->> 'concurrency_key', (request ->> 'budget')::numeric, (request ->> 'cost_limit')::numeric,
       (request ->> 'forked_from')::uuid, (request ->> 'schedule_id')::uuid);

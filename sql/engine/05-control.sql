@@ -254,8 +254,7 @@ BEGIN
     'strategy_id', origin.strategy_id, 'source', origin.source, 'on_failure', origin.on_failure, 'max_parallel', origin.max_parallel,
     'priority', origin.priority, 'concurrency_key', origin.concurrency_key, 'budget', origin.budget,
     'cost_limit', origin.cost_limit, 'forked_from', execution,
-    'stages', (SELECT jsonb_path_query_array(l.context, '$.stages[*].name') FROM @extschema@.agent_execution_logs l
-      WHERE l.execution_id = execution AND l.event_type = 'execution-planned' ORDER BY l.seq LIMIT 1),
+    'stages', origin.stages,
     'tasks', (SELECT jsonb_agg(jsonb_build_object('name', t.name, 'agent_type', t.agent_type, 'kind', t.kind, 'stage', t.stage_number,
         'input', t.input, 'priority', t.priority, 'optional', t.optional, 'concurrency_key', t.concurrency_key,
         'due_seconds', t.due_seconds, 'item_ref', t.item_ref,

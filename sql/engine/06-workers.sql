@@ -46,12 +46,16 @@ AS $$
 DECLARE
   own @extschema@.agent_tasks := (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task);
 BEGIN
-  IF own.concurrency_key IS NOT NULL AND (
-    NOT pg_try_advisory_xact_lock(hashtextextended('rowcast key ' || own.venture_id || own.concurrency_key, 0))
-    OR EXISTS (SELECT FROM @extschema@.agent_tasks t
-      WHERE t.venture_id = own.venture_id AND t.concurrency_key = own.concurrency_key AND t.status = 'running'))
-  THEN
-    RETURN NULL;
+  IF own.concurrency_key IS NOT NULL THEN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('rowcast key ' || own.venture_id || own.concurrency_key, 0)) THEN
+      RETURN NULL;
+    END IF;
+    -- In a statement of its own, whose snapshot is taken with the lock held: what held it before has committed.
+    IF EXISTS (SELECT FROM @extschema@.agent_tasks t
+      WHERE t.venture_id = own.venture_id AND t.concurrency_key = own.concurrency_key AND t.status = 'running')
+    THEN
+      RETURN NULL;
+    END IF;
   END IF;
   UPDATE @extschema@.agent_tasks t
      SET status = 'running', lease = gen_random_uuid(), worker_id = worker, started_at = clock_timestamp(), due_at = NULL, said_at = NULL,

@@ -92,16 +92,21 @@ AS $$
   SELECT count(*) FROM workers
 $$;
 
--- Deletes one execution that ended more than so many days ago, with its tasks and its log: false if there is none. One at a time,
--- because a transaction touches one execution.
-CREATE FUNCTION rowcast.purge_execution(keep_days int) RETURNS boolean
+-- Deletes the next part of the log of an execution that has ended, or the execution itself once nothing of its log is left.
+-- Returns whether there is more of it. Parts, so that no transaction takes long; the log first, because its writers lock its
+-- channel before the row of the execution.
+CREATE FUNCTION rowcast.purge_execution(execution uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  old uuid;
 BEGIN
-  SELECT s.execution_id INTO old FROM @extschema@.strategy_executions s JOIN @extschema@.agent_executions e USING (execution_id)
-   WHERE s.ended_at < now() - make_interval(days => keep_days) ORDER BY s.ended_at LIMIT 1 FOR UPDATE OF e SKIP LOCKED;
-  DELETE FROM @extschema@.agent_executions e WHERE e.execution_id = old;
-  RETURN FOUND;
+  IF NOT EXISTS (SELECT FROM @extschema@.strategy_executions s WHERE s.execution_id = execution AND s.ended_at IS NOT NULL) THEN
+    RETURN false;
+  END IF;
+  DELETE FROM @extschema@.agent_execution_logs l WHERE l.execution_id = execution
+    AND l.seq < (SELECT min(m.seq) FROM @extschema@.agent_execution_logs m WHERE m.execution_id = execution) + 20000;
+  IF FOUND THEN
+    RETURN true;
+  END IF;
+  DELETE FROM @extschema@.agent_executions e WHERE e.execution_id = execution;
+  RETURN false;
 END $$;

@@ -1,9 +1,15 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Ticker } from '../../server/engine/ticker.js';
+import { makeLogger } from '../../server/ground/logger.js';
+import { connectDatabase } from '../../server/postgres/connect-database.js';
 import {
   brokenLaws,
+  claim,
   claimed,
+  complete,
   type EngineDatabase,
   engineDatabase,
+  poolOf,
   started,
   statusOf,
   value,
@@ -63,21 +69,65 @@ test('concurrency key: of a venture one execution is under way, the others wait 
   for (const id of [second, third, elsewhere]) await client.query('SELECT rowcast.cancel_execution($1)', [id]);
 });
 
-test('retention: executions that ended long ago are deleted with all that is theirs, one at a time', async () => {
-  const [old, recent, open] = [
+test('concurrency key: claims of tasks with one key, from many connections and of many types, meet without an error', async () => {
+  const types = ['k1', 'k2', 'k3', 'k4'];
+  const tasks = types.map((type) => ({ name: type, agent_type: type, concurrency_key: 'one' }));
+  const executions = await Promise.all(Array.from({ length: 25 }, () => started(client, venture, tasks)));
+  const pool = poolOf(database.url, 8);
+  let left = executions.length * tasks.length;
+  const work = async (worker: number) => {
+    while (left > 0) {
+      const task = await claim(pool, types, `w${worker}`);
+      if (task === null) continue;
+      await complete(pool, task);
+      left -= 1;
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, (_, worker) => work(worker)));
+  await pool.end();
+});
+
+test('E19: a fork gives its stages the names of the original, also where a stage has no tasks', async () => {
+  const tasks = [
+    { name: 'one', agent_type: 'a', stage: 2 },
+    { name: 'two', agent_type: 'a', stage: 4, needs: ['one'] },
+  ];
+  const request = { stages: ['A', 'B', 'C', 'D'], tasks };
+  const execution = await value<string>(client, 'SELECT rowcast.plan_execution($1, $2)', [venture, request]);
+  await client.query('SELECT rowcast.cancel_execution($1)', [execution]);
+  const fork = await value<string>(client, 'SELECT rowcast.fork_execution($1)', [execution]);
+  const stages = `SELECT context -> 'stages' FROM agent_execution_logs WHERE execution_id = $1 AND event_type = 'execution-planned'`;
+  const named = [
+    { name: 'B', steps: 1 },
+    { name: 'D', steps: 1 },
+  ];
+  expect(await value(client, stages, [execution])).toEqual(named);
+  expect(await value(client, stages, [fork])).toEqual(named);
+  await client.query('SELECT rowcast.cancel_execution($1)', [fork]);
+});
+
+test('retention: what ended long ago is deleted with all that is theirs; what cannot be deleted keeps no other', async () => {
+  const [kept, old, recent, open] = [
+    await started(client, venture, CHAIN),
     await started(client, venture, CHAIN),
     await started(client, venture, CHAIN),
     await started(client, venture, CHAIN),
   ];
-  for (const id of [old, recent]) await client.query('SELECT rowcast.cancel_execution($1)', [id]);
-  await client.query(`UPDATE strategy_executions SET ended_at = now() - interval '31 days' WHERE execution_id = $1`, [
-    old,
-  ]);
-  const purge = () => value(client, 'SELECT rowcast.purge_execution(30)');
-  expect([await purge(), await purge()]).toEqual([true, false]);
+  for (const id of [kept, old, recent]) await client.query('SELECT rowcast.cancel_execution($1)', [id]);
+  const age = `UPDATE strategy_executions SET ended_at = now() - $2::interval WHERE execution_id = $1`;
+  await client.query(age, [kept, '32 days']);
+  await client.query(age, [old, '31 days']);
+  await client.query('CREATE TABLE invoices (execution_id uuid REFERENCES agent_executions)');
+  await client.query('INSERT INTO invoices VALUES ($1)', [kept]);
+  const rows = `INSERT INTO agent_execution_logs (execution_id, event_type, log_level, message)
+    SELECT $1, 'note', 'info', 'one of many' FROM generate_series(1, 20000)`;
+  await client.query(rows, [old]);
+  const services = connectDatabase(database.url);
+  await new Ticker(services, makeLogger('silent'), 30).sweep();
+  await services.close();
   const left = 'SELECT count(*)::int FROM agent_tasks WHERE execution_id = $1';
-  expect(await value(client, left, [old])).toBe(0);
-  expect(await value(client, left, [recent])).toBe(CHAIN.length);
-  expect(await value(client, left, [open])).toBe(CHAIN.length);
+  const counts = [];
+  for (const id of [kept, old, recent, open]) counts.push(await value(client, left, [id]));
+  expect(counts).toEqual([CHAIN.length, 0, CHAIN.length, CHAIN.length]);
   await client.query('SELECT rowcast.cancel_execution($1)', [open]);
 });
