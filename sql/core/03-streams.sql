@@ -100,16 +100,15 @@ $$;
 CREATE FUNCTION rowcast.owner_search_path(relation regclass) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp -- not SQL: that would be planned at every call
 AS $$
-DECLARE
-  owner oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = relation);
-  path  text := (
-    SELECT substr(setting, length('search_path=') + 1)
-      FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) setting
-     WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
-       AND s.setrole IN (0, owner) AND setting LIKE 'search\_path=%'
-     ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1);
 BEGIN
-  RETURN replace(coalesce(path, '"$user", public'), '"$user"', quote_ident(pg_get_userbyid(owner))) || ', pg_temp';
+  RETURN (SELECT replace(coalesce((
+      SELECT substr(setting, length('search_path=') + 1)
+        FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) setting
+       WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+         AND s.setrole IN (0, c.relowner) AND setting LIKE 'search\_path=%'
+       ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), '"$user", public'),
+      '"$user"', quote_ident(pg_get_userbyid(c.relowner))) || ', pg_temp'
+    FROM pg_class c WHERE c.oid = relation);
 END $$;
 
 -- A table, or the partitions that have the rows of one.

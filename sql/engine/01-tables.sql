@@ -137,7 +137,8 @@ CREATE INDEX agent_tasks_running ON @extschema@.agent_tasks (agent_type, venture
 CREATE INDEX agent_tasks_leased ON @extschema@.agent_tasks (lease_until) WHERE status = 'running';
 CREATE INDEX agent_tasks_due ON @extschema@.agent_tasks (due_at) WHERE status = 'ready' AND NOT held AND due_at IS NOT NULL;
 CREATE INDEX agent_tasks_waiting ON @extschema@.agent_tasks (wait_until) WHERE status = 'waiting';
-CREATE UNIQUE INDEX agent_tasks_key ON @extschema@.agent_tasks (venture_id, concurrency_key) WHERE status = 'running';
+CREATE UNIQUE INDEX agent_tasks_key ON @extschema@.agent_tasks (venture_id, concurrency_key)
+  WHERE status = 'running' AND concurrency_key IS NOT NULL;
 CREATE INDEX agent_tasks_open ON @extschema@.agent_tasks (execution_id, status) WHERE status IN ('blocked', 'ready', 'running', 'waiting');
 CREATE INDEX agent_tasks_failed ON @extschema@.agent_tasks (execution_id) WHERE status = 'failed';
 

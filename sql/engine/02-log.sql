@@ -37,30 +37,30 @@ END;
 
 -- The text of an event for people, without anything that is not in its context.
 CREATE FUNCTION rowcast.task_message(event text, name text, error jsonb, because text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT left(CASE event
-    WHEN 'task-failed' THEN format('%s failed: %s', name, coalesce(error ->> 'message', error ->> 'class', 'no reason given'))
-    WHEN 'task-retrying' THEN format('%s will be tried again: %s', name, coalesce(error ->> 'message', error ->> 'class'))
-    WHEN 'task-skipped' THEN format('%s is skipped because of %s', name, because)
-    WHEN 'task-assigned' THEN name
-    ELSE format('%s is %s', name, replace(event, 'task-', '')) END, 1000)
-$$;
+LANGUAGE sql STABLE
+RETURN left(CASE event
+  WHEN 'task-failed' THEN format('%s failed: %s', name, coalesce(error ->> 'message', error ->> 'class', 'no reason given'))
+  WHEN 'task-retrying' THEN format('%s will be tried again: %s', name, coalesce(error ->> 'message', error ->> 'class'))
+  WHEN 'task-skipped' THEN format('%s is skipped because of %s', name, because)
+  WHEN 'task-assigned' THEN name
+  ELSE format('%s is %s', name, replace(event, 'task-', '')) END, 1000);
 
 CREATE FUNCTION rowcast.task_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  event constant text := rowcast.task_event(OLD.status, NEW.status, NEW.attempt > OLD.attempt);
+  event   constant text := rowcast.task_event(OLD.status, NEW.status, NEW.attempt > OLD.attempt);
+  message constant text := rowcast.task_message(event, NEW.name, NEW.error, NEW.because);
+  level   rowcast.log_level := 'info';
+  context jsonb;
+  path    text;
 BEGIN
   IF event IS NULL THEN
     PERFORM rowcast.refuse('state_conflict', format('task %s is %s, and cannot become %s', NEW.name, OLD.status, NEW.status));
+  ELSIF event IN ('task-failed', 'task-retrying', 'task-skipped', 'task-cancelled') THEN
+    level := CASE event WHEN 'task-failed' THEN 'error' ELSE 'warning' END;
   END IF;
-  PERFORM rowcast.add_execution_log(NEW.execution_id, event,
-    CASE WHEN event = 'task-failed' THEN 'error'
-      WHEN event IN ('task-retrying', 'task-skipped', 'task-cancelled') THEN 'warning' ELSE 'info' END::rowcast.log_level,
-    NEW.stage_number, rowcast.task_message(event, NEW.name, NEW.error, NEW.because),
-    jsonb_build_object('step_id', NEW.task_id, 'step', NEW.name, 'agent', NEW.agent_type, 'attempt', NEW.attempt) ||
+  context := jsonb_build_object('step_id', NEW.task_id, 'step', NEW.name, 'agent', NEW.agent_type, 'attempt', NEW.attempt) ||
     CASE event
       WHEN 'task-assigned' THEN jsonb_build_object('worker', NEW.worker_id)
       WHEN 'task-completed' THEN jsonb_build_object('output', NEW.output, 'usage', NEW.usage,
@@ -71,7 +71,11 @@ BEGIN
       WHEN 'task-skipped' THEN jsonb_build_object('because', NEW.because)
       WHEN 'task-waiting' THEN jsonb_build_object('signal', NEW.signal, 'until', NEW.wait_until)
       ELSE '{}'::jsonb
-    END);
+    END;
+  -- As add_execution_log does it: a call of that for each event would cost as much as the INSERT.
+  path := set_config('search_path', rowcast.owner_search_path('@extschema@.agent_execution_logs'), true);
+  INSERT INTO @extschema@.agent_execution_logs (execution_id, event_type, log_level, stage_number, message, context)
+    VALUES (NEW.execution_id, event, level, NEW.stage_number, message, context);
   RETURN NULL;
 END $$;
 CREATE TRIGGER task_changed AFTER UPDATE OF status ON @extschema@.agent_tasks

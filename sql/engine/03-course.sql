@@ -1,11 +1,12 @@
 -- The course of an execution: what follows from the end of a task, and from a change of the status of the execution.
 --
--- Every function here is called with the row of the execution locked. One transaction touches one execution.
+-- Every function here is called with the row of the execution locked. One transaction waits for one execution.
+-- What only other functions call for each task has no search_path of its own: it has theirs, and only the owner may call it.
 
 -- Makes tasks ready: from now on they may be claimed, if the execution is running. A task that no worker takes is given up
 -- at `due_at`; one for a person only if it says so.
 CREATE FUNCTION rowcast.make_ready(tasks uuid[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 DECLARE
   moment constant timestamptz := clock_timestamp(); -- one for all: they begin in the order of the plan
@@ -30,39 +31,47 @@ RETURN CASE
   WHEN rowcast.task_is_over(status) THEN needs = 'ended'
 END;
 
--- Tasks have ended: the next become ready, and those that can no longer run are skipped, wave after wave.
-CREATE FUNCTION rowcast.tasks_ended(execution uuid, ended uuid[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+-- Tasks have ended: what needs them waits for fewer, and is ready when it waits for none. Returns whether anything waited. What
+-- waits for more has its times set again later. One that is pending has its roots made ready by its start, and with them what
+-- is free by then.
+CREATE FUNCTION rowcast.count_down(ended uuid[]) RETURNS boolean
+LANGUAGE plpgsql
 AS $$
 DECLARE
-  -- One that is pending has its roots made ready by its start, and with them what is free by then.
-  pending constant boolean := (SELECT e.status = 'pending' FROM @extschema@.agent_executions e WHERE e.execution_id = execution);
+  moment constant timestamptz := clock_timestamp();
+BEGIN
+  UPDATE @extschema@.agent_tasks t
+     SET waits_for = t.waits_for - m.met,
+         status = CASE WHEN t.waits_for > m.met OR e.status = 'pending' THEN 'blocked' ELSE 'ready' END::rowcast.task_status,
+         held = e.status <> 'running', run_at = greatest(t.run_at, moment),
+         due_at = greatest(t.run_at, moment)
+           + make_interval(secs => coalesce(t.due_seconds, CASE t.kind WHEN 'agent' THEN y.queue_timeout_seconds END))
+    FROM (SELECT d.task_id, count(*) AS met FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
+           WHERE d.depends_on = ANY (ended) AND rowcast.is_met(d.needs, b.status, b.passed) GROUP BY d.task_id) m,
+         @extschema@.agent_executions e, @extschema@.agent_types y
+   WHERE t.task_id = m.task_id AND t.status = 'blocked' AND e.execution_id = t.execution_id AND y.agent_type = t.agent_type;
+  RETURN FOUND;
+END $$;
+
+-- Tasks have ended: the next become ready, and those that can no longer run are skipped, wave after wave.
+CREATE FUNCTION rowcast.tasks_ended(ended uuid[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
   wave    uuid[] := ended;
   skipped uuid[];
-  free    uuid[];
 BEGIN
   WHILE wave <> '{}' LOOP
-    skipped := '{}';
-    IF EXISTS (SELECT FROM @extschema@.agent_tasks b WHERE b.task_id = ANY (wave) AND rowcast.is_met('completed', b.status, b.passed) = false) THEN
-      WITH behind AS (
-        SELECT DISTINCT ON (d.task_id) d.task_id, b.name
-          FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
-         WHERE d.depends_on = ANY (wave) AND NOT rowcast.is_met(d.needs, b.status, b.passed)
-         ORDER BY d.task_id, b.number),
-      gone AS (
-        UPDATE @extschema@.agent_tasks t SET status = 'skipped', because = b.name, ended_at = clock_timestamp()
-          FROM behind b WHERE t.task_id = b.task_id AND t.status = 'blocked' RETURNING t.task_id)
-      SELECT coalesce(array_agg(g.task_id), '{}') INTO skipped FROM gone g;
-    END IF;
-    WITH met AS MATERIALIZED (
-      SELECT t.task_id, t.waits_for - count(*) AS open
+    WITH behind AS (
+      SELECT DISTINCT ON (d.task_id) d.task_id, b.name
         FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
-        JOIN @extschema@.agent_tasks t ON t.task_id = d.task_id
-       WHERE d.depends_on = ANY (wave) AND t.status = 'blocked' AND rowcast.is_met(d.needs, b.status, b.passed) GROUP BY t.task_id),
-    moved AS (
-      UPDATE @extschema@.agent_tasks t SET waits_for = m.open FROM met m WHERE t.task_id = m.task_id AND (m.open > 0 OR pending))
-    SELECT coalesce(array_agg(m.task_id) FILTER (WHERE m.open = 0 AND NOT pending), '{}') INTO free FROM met m;
-    PERFORM rowcast.make_ready(free);
+       WHERE d.depends_on = ANY (wave) AND NOT rowcast.is_met(d.needs, b.status, b.passed)
+       ORDER BY d.task_id, b.number),
+    gone AS (
+      UPDATE @extschema@.agent_tasks t SET status = 'skipped', because = b.name, ended_at = clock_timestamp()
+        FROM behind b WHERE t.task_id = b.task_id AND t.status = 'blocked' RETURNING t.task_id)
+    SELECT coalesce(array_agg(g.task_id), '{}') INTO skipped FROM gone g;
+    PERFORM rowcast.count_down(wave);
     wave := skipped;
   END LOOP;
 END $$;
@@ -98,7 +107,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION rowcast.has_open(execution uuid) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 BEGIN
   RETURN EXISTS (SELECT FROM @extschema@.agent_tasks t WHERE t.execution_id = execution AND t.status IN ('blocked', 'ready', 'running', 'waiting'));
@@ -121,7 +130,7 @@ $$;
 -- Ends an execution whose tasks are all over, and pauses or stops it after a failure if it shall. `hold` is false when a
 -- user has decided to go on.
 CREATE FUNCTION rowcast.settle(execution uuid, hold boolean DEFAULT true) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 DECLARE
   own    record;

@@ -145,7 +145,7 @@ BEGIN
     jsonb_build_object('added', added, 'total', before + added));
   IF status <> 'pending' THEN
     -- What a new task needs may have failed already.
-    PERFORM rowcast.tasks_ended(execution, ARRAY(
+    PERFORM rowcast.tasks_ended(ARRAY(
       SELECT DISTINCT d.depends_on FROM @extschema@.agent_tasks t JOIN @extschema@.agent_task_dependencies d USING (task_id)
         JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
        WHERE t.execution_id = execution AND t.number > before AND rowcast.is_met(d.needs, b.status, b.passed) = false));
@@ -198,7 +198,7 @@ BEGIN
   UPDATE @extschema@.agent_tasks t SET status = 'completed', worker_id = rowcast.actor(), output = finish_task.output,
       started_at = coalesce(t.started_at, t.run_at), ended_at = clock_timestamp()
    WHERE t.task_id = task;
-  PERFORM rowcast.tasks_ended(own.execution_id, ARRAY[task]), rowcast.settle(own.execution_id);
+  PERFORM rowcast.tasks_ended(ARRAY[task]), rowcast.settle(own.execution_id);
 END $$;
 
 -- Sends a signal: tasks that wait for it go on. The first of a name counts; returns whether this was the first.
@@ -271,7 +271,7 @@ BEGIN
   UPDATE @extschema@.agent_tasks t SET checkpoint = o.checkpoint FROM @extschema@.agent_tasks o
    WHERE t.execution_id = fork AND t.status <> 'completed' AND o.execution_id = execution AND o.name = t.name AND o.checkpoint IS NOT NULL
      AND o.name IS DISTINCT FROM again;
-  PERFORM rowcast.tasks_ended(fork, done);
+  PERFORM rowcast.tasks_ended(done);
   PERFORM rowcast.start_execution(fork);
   RETURN fork;
 END $$;

@@ -1,22 +1,23 @@
 -- What workers call: they claim a task, tell how it goes, and report its end with the lease of the claim.
 
--- Whether the caller may work on tasks of a type and a venture: the token of a worker may name those it may take.
+-- Whether the caller may work on tasks of a type and a venture: the token of a worker may name those it may take. Without FROM, so
+-- that it becomes part of the statements that call it.
 CREATE FUNCTION rowcast.may_work(type text, venture uuid) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT (jsonb_typeof(c.claims -> 'agent_types') IS DISTINCT FROM 'array' OR c.claims -> 'agent_types' ? type)
-     AND (jsonb_typeof(c.claims -> 'ventures') IS DISTINCT FROM 'array' OR c.claims -> 'ventures' ? venture::text)
-    FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb AS claims) c
-$$;
+LANGUAGE sql STABLE
+RETURN (jsonb_typeof(nullif(current_setting('request.jwt.claims', true), '')::jsonb -> 'agent_types') IS DISTINCT FROM 'array'
+    OR current_setting('request.jwt.claims', true)::jsonb -> 'agent_types' ? type)
+  AND (jsonb_typeof(nullif(current_setting('request.jwt.claims', true), '')::jsonb -> 'ventures') IS DISTINCT FROM 'array'
+    OR current_setting('request.jwt.claims', true)::jsonb -> 'ventures' ? venture::text);
 
 -- Whether one more task of a type may begin. A type with a limit is locked until the transaction ends, so that no other
 -- transaction counts meanwhile. A caller that holds an execution must not wait: claims take the type first.
 CREATE FUNCTION rowcast.type_admits(type text, wait boolean) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 DECLARE
-  own @extschema@.agent_types := (SELECT y FROM @extschema@.agent_types y WHERE y.agent_type = type);
+  own @extschema@.agent_types;
 BEGIN
+  SELECT * INTO own FROM @extschema@.agent_types y WHERE y.agent_type = type;
   IF own.enabled IS NOT TRUE OR own.max_running IS NULL AND own.rate_count IS NULL THEN
     RETURN coalesce(own.enabled, false);
   END IF;
@@ -33,7 +34,7 @@ END $$;
 
 -- A bucket that holds rate_count, and fills in rate_seconds.
 CREATE FUNCTION rowcast.tokens_of(type @extschema@.agent_types) RETURNS double precision
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE sql
 AS $$
   SELECT CASE WHEN type.rate_at = '-infinity' THEN type.rate_count ELSE least(type.rate_count, type.rate_tokens
     + extract(epoch FROM clock_timestamp() - type.rate_at) * type.rate_count / type.rate_seconds) END
@@ -41,18 +42,21 @@ $$;
 
 -- Begins an attempt, if it may begin: null if not. The execution is locked, and the type admits one more.
 CREATE FUNCTION rowcast.assign_task(task uuid, worker text) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 DECLARE
-  own @extschema@.agent_tasks := (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task);
+  own     record;
+  claimed jsonb;
+  rated   boolean;
 BEGIN
-  IF own.concurrency_key IS NOT NULL THEN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('rowcast key ' || own.venture_id || own.concurrency_key, 0)) THEN
+  SELECT t.venture_id, t.concurrency_key AS key INTO own FROM @extschema@.agent_tasks t WHERE t.task_id = task;
+  IF own.key IS NOT NULL THEN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('rowcast key ' || own.venture_id || own.key, 0)) THEN
       RETURN NULL;
     END IF;
     -- In a statement of its own, whose snapshot is taken with the lock held: what held it before has committed.
     IF EXISTS (SELECT FROM @extschema@.agent_tasks t
-      WHERE t.venture_id = own.venture_id AND t.concurrency_key = own.concurrency_key AND t.status = 'running')
+      WHERE t.venture_id = own.venture_id AND t.concurrency_key = own.key AND t.status = 'running')
     THEN
       RETURN NULL;
     END IF;
@@ -66,122 +70,134 @@ BEGIN
      AND e.execution_id = t.execution_id AND e.status = 'running'
      AND s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.max_parallel >
        (SELECT count(*) FROM @extschema@.agent_tasks r WHERE r.execution_id = t.execution_id AND r.status = 'running'))
-   RETURNING t.* INTO own;
-  IF NOT FOUND THEN
-    RETURN NULL;
+   RETURNING y.rate_count IS NOT NULL, jsonb_build_object('task_id', t.task_id, 'execution_id', t.execution_id,
+     'venture_id', t.venture_id, 'name', t.name, 'agent_type', t.agent_type, 'attempt', t.attempt, 'input', t.input,
+     'checkpoint', t.checkpoint, 'lease', t.lease, 'lease_ms', (extract(epoch FROM t.lease_until - clock_timestamp()) * 1000)::int,
+     'timeout_ms', (extract(epoch FROM t.timeout_at - clock_timestamp()) * 1000)::int,
+     'results', (SELECT coalesce(jsonb_object_agg(b.name, b.output), '{}') FROM @extschema@.agent_task_dependencies d
+       JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on WHERE d.task_id = t.task_id AND b.status = 'completed'))
+    INTO rated, claimed;
+  IF rated THEN
+    UPDATE @extschema@.agent_types y SET rate_tokens = rowcast.tokens_of(y) - 1, rate_at = clock_timestamp()
+     WHERE y.agent_type = claimed ->> 'agent_type';
   END IF;
-  UPDATE @extschema@.agent_types y SET rate_tokens = rowcast.tokens_of(y) - 1, rate_at = clock_timestamp()
-   WHERE y.agent_type = own.agent_type AND y.rate_count IS NOT NULL;
-  RETURN jsonb_build_object('task_id', own.task_id, 'execution_id', own.execution_id, 'venture_id', own.venture_id, 'name', own.name,
-    'agent_type', own.agent_type, 'attempt', own.attempt, 'input', own.input, 'checkpoint', own.checkpoint, 'lease', own.lease,
-    'lease_ms', (extract(epoch FROM own.lease_until - clock_timestamp()) * 1000)::int,
-    'timeout_ms', (extract(epoch FROM own.timeout_at - clock_timestamp()) * 1000)::int,
-    'results', (SELECT coalesce(jsonb_object_agg(b.name, b.output), '{}') FROM @extschema@.agent_task_dependencies d
-      JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on WHERE d.task_id = own.task_id AND b.status = 'completed'));
+  RETURN claimed;
 END $$;
 
 -- The ventures that have work for a type, the one that was served longest ago first. Skips from one to the next in the index.
-CREATE FUNCTION rowcast.ventures_in_turn(type text) RETURNS SETOF uuid
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION rowcast.ventures_in_turn(type text) RETURNS uuid[]
+LANGUAGE plpgsql
 AS $$
 BEGIN
-  RETURN QUERY WITH RECURSIVE waiting AS (
+  RETURN (WITH RECURSIVE waiting AS (
     (SELECT t.venture_id FROM @extschema@.agent_tasks t WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type
       ORDER BY t.venture_id LIMIT 1)
     UNION ALL
     SELECT (SELECT t.venture_id FROM @extschema@.agent_tasks t WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent'
         AND t.agent_type = type AND t.venture_id > w.venture_id ORDER BY t.venture_id LIMIT 1)
       FROM waiting w WHERE w.venture_id IS NOT NULL)
-  SELECT w.venture_id FROM waiting w
+  SELECT array_agg(w.venture_id ORDER BY a.served_at NULLS FIRST, w.venture_id) FROM waiting w
     LEFT JOIN @extschema@.agent_turns a ON a.agent_type = type AND a.venture_id = w.venture_id
-   WHERE w.venture_id IS NOT NULL ORDER BY a.served_at NULLS FIRST, w.venture_id;
+   WHERE w.venture_id IS NOT NULL);
 END $$;
 
--- The tasks of a type and a venture that could begin now, the first ones.
-CREATE FUNCTION rowcast.candidates(type text, venture uuid, moment timestamptz) RETURNS TABLE (task_id uuid, execution_id uuid)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-BEGIN
-  RETURN QUERY SELECT t.task_id, t.execution_id FROM @extschema@.agent_tasks t
-   WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type AND t.venture_id = venture AND t.run_at <= moment
-     AND (t.concurrency_key IS NULL OR NOT EXISTS (SELECT FROM @extschema@.agent_tasks r
-       WHERE r.venture_id = venture AND r.concurrency_key = t.concurrency_key AND r.status = 'running'))
-     AND EXISTS (SELECT FROM @extschema@.strategy_executions s
-       WHERE s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.max_parallel >
-         (SELECT count(*) FROM @extschema@.agent_tasks r WHERE r.execution_id = t.execution_id AND r.status = 'running')))
-   ORDER BY t.priority DESC, t.run_at, t.number LIMIT 16;
-END $$;
-
--- Claims the next task of one of these types, or null. Ventures take turns; within one the highest priority comes first.
+-- Begins the next task of a type. Ventures take turns; within one the highest priority comes first.
 --
--- First it looks only at what no other claim holds. If something was held, it looks again and waits for it: else a worker
--- would sleep although there is work. It never waits with two executions locked, so claims cannot wait for each other.
+-- It passes over what other transactions have locked, and waits for nothing, so that a transaction that has one execution locked
+-- may take a task of another. The channel of the log is locked as well, because a writer of the application may have it.
+-- `wait`: the caller has nothing locked that comes after an execution. It waits for the execution of the first task that could
+-- begin, once, and says so in `waited`.
+CREATE FUNCTION rowcast.take_task(worker text, type text, wait boolean, OUT claimed jsonb, OUT waited boolean)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  moment    constant timestamptz := clock_timestamp();
+  stream    constant int := (SELECT s.stream_id FROM rowcast.streams s WHERE s.relation = '@extschema@.agent_execution_logs'::regclass);
+  ventures  constant uuid[] := rowcast.ventures_in_turn(type);
+  alone     constant boolean := cardinality(ventures) = 1; -- nothing to be fair to
+  venture   uuid;
+  others    uuid[] := '{}';
+  candidate record;
+BEGIN
+  waited := false;
+  -- Those that another claim is serving come last.
+  FOR nth IN 1 .. 2 * coalesce(cardinality(ventures), 0) LOOP
+    venture := (ventures || others)[nth];
+    EXIT WHEN venture IS NULL;
+    CONTINUE WHEN NOT rowcast.may_work(type, venture);
+    IF NOT alone AND nth <= cardinality(ventures) THEN
+      PERFORM FROM @extschema@.agent_turns a WHERE a.agent_type = type AND a.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED;
+      IF NOT FOUND THEN
+        others := others || venture;
+        CONTINUE;
+      END IF;
+    END IF;
+    FOR candidate IN
+      SELECT t.task_id, t.execution_id FROM @extschema@.agent_tasks t
+       WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type AND t.venture_id = venture AND t.run_at <= moment
+         AND (t.concurrency_key IS NULL OR NOT EXISTS (SELECT FROM @extschema@.agent_tasks r
+           WHERE r.venture_id = venture AND r.concurrency_key = t.concurrency_key AND r.status = 'running'))
+         AND EXISTS (SELECT FROM @extschema@.strategy_executions s
+           WHERE s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.max_parallel >
+             (SELECT count(*) FROM @extschema@.agent_tasks r WHERE r.execution_id = t.execution_id AND r.status = 'running')))
+       ORDER BY t.priority DESC, t.run_at, t.number LIMIT 16
+    LOOP
+      IF wait THEN
+        PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE;
+        -- Again, because others may have taken what it has found.
+        claimed := (SELECT n.claimed FROM rowcast.take_task(worker, type, false) n);
+        waited := true;
+        RETURN;
+      END IF;
+      PERFORM FROM @extschema@.agent_executions e JOIN rowcast.channels c ON c.stream_id = stream AND c.key = e.execution_id::text
+        WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE SKIP LOCKED;
+      CONTINUE WHEN NOT FOUND;
+      claimed := rowcast.assign_task(candidate.task_id, worker);
+      IF claimed IS NOT NULL THEN
+        UPDATE @extschema@.agent_turns a SET served_at = clock_timestamp()
+         WHERE NOT alone AND (a.agent_type, a.venture_id) IN (SELECT n.agent_type, n.venture_id FROM @extschema@.agent_turns n
+           WHERE n.agent_type = type AND n.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED);
+        RETURN;
+      END IF;
+    END LOOP;
+  END LOOP;
+END $$;
+
+-- Claims the next task of one of these types, or null.
+--
+-- First it looks only at what no other transaction has locked. If it finds nothing, it looks again and waits for what is locked: else
+-- a worker would sleep although there is work. It never waits with two executions locked, so claims cannot wait for each other.
 CREATE FUNCTION rowcast.claim_task(worker text, types text[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  moment    constant timestamptz := clock_timestamp();
-  asked     text[] := '{}';
-  admitted  text[] := '{}';
-  type      text;
-  venture   uuid;
-  candidate record;
-  busy      boolean := false;
-  in_vain   boolean := false;
-  claimed   jsonb;
+  moment   constant timestamptz := clock_timestamp();
+  asked    text[] := '{}';
+  admitted text[] := '{}';
+  type     text;
+  claimed  jsonb;
+  waited   boolean;
 BEGIN
   PERFORM rowcast.worker_seen(worker, types);
-  FOR pass IN 1 .. 2 LOOP
-    EXIT WHEN pass = 2 AND (in_vain OR NOT busy);
-    -- In any order: else the last of them would starve.
-    FOR type IN SELECT t FROM unnest(types) t WHERE t IS NOT NULL ORDER BY random() LOOP
-      CONTINUE WHEN NOT EXISTS (SELECT FROM @extschema@.agent_tasks t
-        WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type AND t.run_at <= moment);
-      -- It waits for the lock of the first type only: claims that wait with one type locked for another could meet.
-      IF type <> ALL (asked) THEN
-        IF rowcast.type_admits(type, asked = '{}') THEN
-          admitted := admitted || type;
-        END IF;
-        asked := asked || type;
+  -- In any order: else the last of them would starve.
+  FOR type IN SELECT t FROM unnest(types) t WHERE t IS NOT NULL ORDER BY random() LOOP
+    CONTINUE WHEN NOT EXISTS (SELECT FROM @extschema@.agent_tasks t
+      WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type AND t.run_at <= moment);
+    -- It waits for the lock of the first type only: claims that wait with one type locked for another could meet.
+    IF rowcast.type_admits(type, asked = '{}') THEN
+      admitted := admitted || type;
+      SELECT * INTO claimed, waited FROM rowcast.take_task(worker, type, false);
+      IF claimed IS NOT NULL THEN
+        RETURN claimed;
       END IF;
-      CONTINUE WHEN type <> ALL (admitted);
-      FOR venture IN SELECT v FROM rowcast.ventures_in_turn(type) v WHERE rowcast.may_work(type, v) LOOP
-        PERFORM FROM @extschema@.agent_turns a WHERE a.agent_type = type AND a.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED;
-        IF NOT FOUND AND pass = 1 THEN
-          busy := true;
-          CONTINUE;
-        END IF;
-        FOR candidate IN SELECT c.task_id, c.execution_id FROM rowcast.candidates(type, venture, moment) c LOOP
-          IF pass = 1 THEN
-            PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE SKIP LOCKED;
-          ELSE
-            PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE;
-          END IF;
-          IF NOT FOUND THEN
-            busy := true;
-            CONTINUE;
-          END IF;
-          claimed := rowcast.assign_task(candidate.task_id, worker);
-          IF claimed IS NULL THEN -- while this waited for the lock, another has taken it: the next of this execution
-            claimed := rowcast.assign_task((SELECT c.task_id FROM rowcast.candidates(type, venture, clock_timestamp()) c
-              WHERE c.execution_id = candidate.execution_id LIMIT 1), worker);
-          END IF;
-          IF claimed IS NOT NULL THEN
-            UPDATE @extschema@.agent_turns a SET served_at = clock_timestamp()
-             WHERE (a.agent_type, a.venture_id) IN (SELECT n.agent_type, n.venture_id FROM @extschema@.agent_turns n
-               WHERE n.agent_type = type AND n.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED);
-            RETURN claimed;
-          END IF;
-          in_vain := true;
-          EXIT WHEN pass = 2;
-        END LOOP;
-        EXIT WHEN pass = 2 AND in_vain;
-      END LOOP;
-      EXIT WHEN pass = 2 AND in_vain;
-    END LOOP;
+    END IF;
+    asked := asked || type;
   END LOOP;
-  RETURN NULL;
+  FOREACH type IN ARRAY admitted LOOP
+    SELECT * INTO claimed, waited FROM rowcast.take_task(worker, type, true);
+    EXIT WHEN waited;
+  END LOOP;
+  RETURN claimed;
 END $$;
 
 -- Remembers that a worker is alive; at most every few seconds, because the calls of a worker must not wait for each other.
@@ -223,20 +239,22 @@ END $$;
 
 -- Locks the execution of a task, and returns the task if the lease is its present one; else null.
 CREATE FUNCTION rowcast.lock_lease(task uuid, lease uuid) RETURNS @extschema@.agent_tasks
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
+DECLARE
+  own @extschema@.agent_tasks;
 BEGIN
   PERFORM FROM @extschema@.agent_executions e JOIN @extschema@.agent_tasks t USING (execution_id)
     WHERE t.task_id = task AND rowcast.may_work(t.agent_type, t.venture_id) FOR NO KEY UPDATE OF e;
-  IF NOT FOUND THEN
-    RETURN NULL;
+  IF FOUND THEN
+    SELECT t.* INTO own FROM @extschema@.agent_tasks t WHERE t.task_id = task AND t.lease = lock_lease.lease;
   END IF;
-  RETURN (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task AND t.lease = lock_lease.lease);
+  RETURN own;
 END $$;
 
 -- What an attempt has used so far. Its cost counts against the budget and the cost limit of the execution.
 CREATE FUNCTION rowcast.spend(task @extschema@.agent_tasks, usage jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 DECLARE
   more numeric := coalesce(CASE jsonb_typeof(usage -> 'cost') WHEN 'number' THEN (usage ->> 'cost')::numeric END, 0)
@@ -265,7 +283,7 @@ END $$;
 
 -- Refuses what is too large for a row that every reader of the log gets.
 CREATE FUNCTION rowcast.check_size(what text, value jsonb, most int) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 BEGIN
   IF octet_length(value::text) > most THEN
@@ -304,57 +322,58 @@ BEGIN
   RETURN 'continue';
 END $$;
 
--- Reports that the task is done: false if the lease was lost. The same report again is answered as the first time.
-CREATE FUNCTION rowcast.complete_task(task uuid, lease uuid, output jsonb DEFAULT NULL, usage jsonb DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Ends an attempt that has succeeded. `own`: its task, if the lease is the present one; the execution is locked.
+CREATE FUNCTION rowcast.end_well(own @extschema@.agent_tasks, output jsonb, usage jsonb) RETURNS boolean
+LANGUAGE plpgsql
 AS $$
-DECLARE
-  own @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
 BEGIN
   IF own.status IS DISTINCT FROM 'running' THEN
     RETURN coalesce(own.status = 'completed', false);
   END IF;
-  PERFORM rowcast.check_size('output', output, 262144);
+  IF output IS NOT NULL THEN
+    PERFORM rowcast.check_size('output', output, 262144);
+  END IF;
   IF usage IS NOT NULL THEN
     PERFORM rowcast.spend(own, usage);
   END IF;
-  UPDATE @extschema@.agent_tasks t SET status = 'completed', output = complete_task.output, error = NULL, ended_at = clock_timestamp()
-   WHERE t.task_id = task;
-  PERFORM rowcast.tasks_ended(own.execution_id, ARRAY[task]), rowcast.settle(own.execution_id);
+  UPDATE @extschema@.agent_tasks t SET status = 'completed', output = end_well.output, error = NULL, ended_at = clock_timestamp()
+   WHERE t.task_id = own.task_id;
+  IF NOT rowcast.count_down(ARRAY[own.task_id]) THEN -- else something is open
+    PERFORM rowcast.settle(own.execution_id);
+  END IF;
   IF usage IS NOT NULL THEN
     PERFORM rowcast.hold_spent(own.execution_id);
   END IF;
   RETURN true;
 END $$;
 
--- Completes, and hands over the next task of the same type: the one that a claim would get, if it is of the same execution,
--- which is locked already. Else `next` is null, and the worker claims.
+-- Reports that the task is done: false if the lease was lost. The same report again is answered as the first time.
+CREATE FUNCTION rowcast.complete_task(task uuid, lease uuid, output jsonb DEFAULT NULL, usage jsonb DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN rowcast.end_well(rowcast.lock_lease(task, lease), output, usage);
+END $$;
+
+-- Completes, and hands over the next task of the same type: what a claim would get that finds nothing locked. `next` is null if there is
+-- none, and the worker claims.
 CREATE FUNCTION rowcast.complete_and_claim(task uuid, lease uuid, output jsonb, usage jsonb, worker text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  done    constant boolean := rowcast.complete_task(task, lease, output, usage);
-  own     @extschema@.agent_tasks := (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task);
-  venture uuid;
-  turn    record;
+  own     constant @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
+  done    constant boolean := rowcast.end_well(own, output, usage);
   claimed jsonb;
 BEGIN
-  IF done THEN
-    venture := (SELECT v FROM rowcast.ventures_in_turn(own.agent_type) v LIMIT 1);
-    SELECT c.* INTO turn FROM rowcast.candidates(own.agent_type, venture, clock_timestamp()) c LIMIT 1;
-    IF turn.execution_id = own.execution_id AND rowcast.type_admits(own.agent_type, false) THEN
-      claimed := rowcast.assign_task(turn.task_id, worker);
-      UPDATE @extschema@.agent_turns a SET served_at = clock_timestamp()
-       WHERE claimed IS NOT NULL AND (a.agent_type, a.venture_id) IN (SELECT n.agent_type, n.venture_id FROM @extschema@.agent_turns n
-         WHERE n.agent_type = own.agent_type AND n.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED);
-    END IF;
+  IF done AND rowcast.type_admits(own.agent_type, false) THEN
+    claimed := (SELECT n.claimed FROM rowcast.take_task(worker, own.agent_type, false) n);
   END IF;
   RETURN jsonb_build_object('done', done, 'next', claimed);
 END $$;
 
 -- Ends an attempt that did not succeed: again after a delay, if its class of error and its attempts allow that; else failed.
 CREATE FUNCTION rowcast.end_attempt(own @extschema@.agent_tasks, error jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 DECLARE
   policy @extschema@.agent_types := (SELECT y FROM @extschema@.agent_types y WHERE y.agent_type = own.agent_type);
@@ -372,7 +391,7 @@ BEGIN
     RETURN;
   END IF;
   UPDATE @extschema@.agent_tasks t SET status = 'failed', error = end_attempt.error, ended_at = clock_timestamp() WHERE t.task_id = own.task_id;
-  PERFORM rowcast.tasks_ended(own.execution_id, ARRAY[own.task_id]), rowcast.settle(own.execution_id);
+  PERFORM rowcast.tasks_ended(ARRAY[own.task_id]), rowcast.settle(own.execution_id);
 END $$;
 
 -- Reports a failure: `error` holds class, code, message and retry_after_ms. False if the lease was lost.

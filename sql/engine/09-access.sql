@@ -51,15 +51,16 @@ GRANT SELECT ON @extschema@.execution_events TO authenticated, service_role;
 
 -- What runs for each task is planned once, for indexes: a plan for the arrays of one call costs more than the call, and one
 -- that was made while the tables were small would read all of a table that has grown. Without JIT, because PostgreSQL before 18
--- gives a scan that is off an enormous cost, for which it would compile each statement.
+-- gives a scan that is off an enormous cost, for which it would compile each statement. What a function calls has its settings, so
+-- that only those have them that are called from outside: to set and restore them costs as much as a statement.
 DO $$
 DECLARE
   f       regprocedure;
   setting text;
 BEGIN
   FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = ANY (ARRAY[
-    'make_ready', 'tasks_ended', 'has_open', 'settle', 'type_admits', 'assign_task', 'ventures_in_turn', 'candidates', 'claim_task',
-    'lock_lease', 'heartbeat_task', 'complete_task', 'complete_and_claim', 'end_attempt'])
+    'make_ready', 'tasks_ended', 'settle', 'claim_task', 'begin_task', 'heartbeat_task', 'complete_task', 'complete_and_claim', 'fail_task',
+    'release_task', 'wait_task', 'attend'])
   LOOP
     FOREACH setting IN ARRAY ARRAY['plan_cache_mode = force_generic_plan', 'enable_seqscan = off', 'enable_hashjoin = off',
       'enable_mergejoin = off', 'jit = off'] LOOP
@@ -75,12 +76,12 @@ DECLARE
   f regprocedure;
 BEGIN
   FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'rowcast'::regnamespace AND p.proname = ANY (ARRAY[
-    'refuse', 'task_event', 'task_message', 'task_changed', 'make_ready', 'has_open', 'has_cancelled', 'tasks_ended', 'reopen_behind', 'cancel_open',
+    'refuse', 'task_event', 'task_message', 'task_changed', 'make_ready', 'has_open', 'has_cancelled', 'count_down', 'tasks_ended', 'reopen_behind', 'cancel_open',
     'settle', 'execution_checks', 'execution_followed', 'execution_moved', 'insert_tasks', 'know_types', 'plan_execution', 'is_trusted',
     'check_editor', 'lock_execution', 'lock_task', 'move_execution', 'start_execution', 'resume_execution', 'cancel_execution',
     'pause_execution', 'add_tasks', 'retry_task', 'skip_task', 'finish_task', 'signal_execution', 'wake_tasks', 'fork_execution', 'may_work',
-    'type_admits', 'tokens_of', 'assign_task', 'ventures_in_turn', 'candidates', 'claim_task', 'worker_seen', 'begin_task', 'lock_lease',
-    'spend', 'hold_spent', 'check_size', 'heartbeat_task', 'complete_task', 'complete_and_claim', 'end_attempt', 'fail_task', 'release_task',
+    'type_admits', 'tokens_of', 'assign_task', 'ventures_in_turn', 'take_task', 'claim_task', 'worker_seen', 'begin_task', 'lock_lease',
+    'spend', 'hold_spent', 'check_size', 'heartbeat_task', 'end_well', 'complete_task', 'complete_and_claim', 'end_attempt', 'fail_task', 'release_task',
     'wait_task', 'lost_leases', 'overdue', 'attend', 'sweep_engine', 'purge_execution', 'key_is_taken', 'broken_laws', 'needs_of', 'cycle_in', 'is_stalled'])
   LOOP
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, anon, authenticated, service_role', f);

@@ -92,7 +92,7 @@ BEGIN
     room := least(most, rowcast.room_to_send(served.type, served.slots));
     WHILE room > 0 LOOP
       before := room;
-      FOR venture IN SELECT v FROM rowcast.ventures_in_turn((served.type).agent_type) v LOOP
+      FOR venture IN SELECT v FROM unnest(rowcast.ventures_in_turn((served.type).agent_type)) WITH ORDINALITY v(v, nth) ORDER BY nth LOOP
         EXIT WHEN room = 0;
         RETURN QUERY UPDATE @extschema@.agent_tasks t SET sent_at = moment, sendings = t.sendings + 1
          WHERE t.task_id = (SELECT rowcast.next_to_send((served.type).agent_type, venture, moment))

@@ -36,12 +36,12 @@ BEGIN
 END $$;
 
 DROP FUNCTION IF EXISTS rowcast.refuse, rowcast.task_event, rowcast.task_message, rowcast.task_changed, rowcast.make_ready,
-  rowcast.tasks_ended, rowcast.reopen_behind, rowcast.cancel_open, rowcast.has_open, rowcast.has_cancelled, rowcast.settle, rowcast.execution_checks, rowcast.execution_followed,
+  rowcast.count_down, rowcast.tasks_ended, rowcast.reopen_behind, rowcast.cancel_open, rowcast.has_open, rowcast.has_cancelled, rowcast.settle, rowcast.execution_checks, rowcast.execution_followed,
   rowcast.execution_moved, rowcast.needs_of, rowcast.cycle_in, rowcast.insert_tasks, rowcast.know_types, rowcast.plan_execution,
   rowcast.is_trusted, rowcast.check_editor, rowcast.lock_execution, rowcast.move_execution, rowcast.start_execution, rowcast.resume_execution,
   rowcast.cancel_execution, rowcast.pause_execution, rowcast.add_tasks, rowcast.retry_task, rowcast.skip_task, rowcast.finish_task,
   rowcast.signal_execution, rowcast.wake_tasks, rowcast.fork_execution, rowcast.may_work, rowcast.type_admits, rowcast.assign_task,
-  rowcast.ventures_in_turn, rowcast.candidates, rowcast.claim_task, rowcast.worker_seen, rowcast.worker_carries, rowcast.next_to_send,
+  rowcast.ventures_in_turn, rowcast.take_task, rowcast.end_well, rowcast.claim_task, rowcast.worker_seen, rowcast.worker_carries, rowcast.next_to_send,
   rowcast.send_tasks, rowcast.begin_task, rowcast.hold_spent,
   rowcast.check_size, rowcast.heartbeat_task, rowcast.complete_task, rowcast.complete_and_claim, rowcast.fail_task, rowcast.release_task,
   rowcast.wait_task, rowcast.lost_leases, rowcast.overdue, rowcast.is_stalled, rowcast.attend, rowcast.sweep_engine, rowcast.purge_execution, rowcast.key_is_taken, rowcast.broken_laws,

@@ -4,6 +4,7 @@ import {
   brokenLaws,
   type Claimed,
   claim,
+  claimed,
   type EngineDatabase,
   engineDatabase,
   poolOf,
@@ -94,22 +95,55 @@ test('a disabled type is not claimed', async () => {
   expect(await claim(client, ['off'])).toBeNull();
 });
 
-test('complete hands over the next task of the execution, unless another venture is at the turn', async () => {
-  const hand = async ({ task_id, lease }: Claimed) =>
-    (
-      await value<{ done: boolean; next: Claimed | null }>(
-        client,
-        'SELECT rowcast.complete_and_claim($1, $2, NULL, NULL, $3)',
-        [task_id, lease, 'w'],
-      )
-    ).next;
-  await started(client, database.venture, many(3, 'handed'));
-  const first = (await claim(client, ['handed'])) as Claimed;
-  const second = (await hand(first)) as Claimed;
-  expect(second).toMatchObject({ execution_id: first.execution_id, name: 't1' });
-  await started(client, await newVenture(client), many(1, 'handed'));
-  expect(await hand(second)).toBeNull();
-  expect((await claim(client, ['handed']))?.execution_id).not.toBe(first.execution_id);
+const hand = async (client: pg.Client, { task_id, lease }: Claimed) =>
+  (
+    await value<{ done: boolean; next: Claimed | null }>(
+      client,
+      'SELECT rowcast.complete_and_claim($1, $2, NULL, NULL, $3)',
+      [task_id, lease, 'w'],
+    )
+  ).next;
+
+test('E13: complete hands over the next task of the type, of whichever execution and venture is at the turn', async () => {
+  const own = await started(client, database.venture, many(4, 'handed'));
+  let task: Claimed | null = await claimed(client, 'handed');
+  const other = await started(client, await newVenture(client), many(2, 'handed'));
+  const served: string[] = [];
+  while (task !== null) {
+    task = await hand(client, task);
+    if (task !== null) served.push(task.execution_id);
+  }
+  // Which of the two is first is not said: neither has been served while the other had work.
+  expect(served.slice(0, 4)).toEqual(served[0] === own ? [own, other, own, other] : [other, own, other, own]);
+  expect(served.slice(4)).toEqual([own]);
+});
+
+test('E21: what is handed over waits for no lock of another execution, of its log, or of its type', async () => {
+  await client.query(`INSERT INTO agent_types (agent_type, max_running) VALUES ('limit', 9)`);
+  const held = {
+    execution: 'SELECT FROM agent_executions WHERE execution_id = $1 FOR NO KEY UPDATE',
+    log: `INSERT INTO agent_execution_logs (execution_id, message) VALUES ($1, 'of the application')`,
+    type: `SELECT FROM agent_types WHERE agent_type = 'limit' AND $1::uuid IS NOT NULL FOR NO KEY UPDATE`,
+  };
+  const other = await pool.connect();
+  await client.query(`SET lock_timeout = '1s'`);
+  try {
+    for (const lock of Object.values(held)) {
+      await started(client, database.venture, many(1, 'limit'));
+      const first = await claimed(client, 'limit');
+      const execution = await started(client, database.venture, many(1, 'limit'));
+      await other.query('BEGIN');
+      await other.query(lock, [execution]);
+      expect(await hand(client, first)).toBeNull();
+      await other.query('COMMIT');
+      const next = await claimed(client, 'limit');
+      expect(next.execution_id).toBe(execution);
+      expect(await hand(client, next)).toBeNull();
+    }
+  } finally {
+    await client.query('RESET lock_timeout');
+    other.release(true);
+  }
 });
 
 test('a carrier begins an attempt once', async () => {
