@@ -6,6 +6,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
 import { bareAnswer, Refusal } from '../ground/refusal.js';
+import { Bucket } from '../limits/bucket.js';
 import { PlainSockets } from './plain-sockets.js';
 
 /** Interval at which connections without a complete request are closed, in milliseconds. */
@@ -26,6 +27,14 @@ const MAX_HEADER_COUNT = 100;
 /** How long a client may take to read the response to a malformed or unfinished request, in milliseconds. */
 const LEAVE_TIMEOUT = 1_000;
 
+/**
+ * A body that is refused is read all the same, because many clients look at the response only after they have sent it: up to one
+ * chunk always, more at this rate in bytes, of all clients together. One that is longer, or of unknown length, stays unread. Reading
+ * a body costs more than refusing it.
+ */
+const DISCARDED_ALWAYS = 64 * 1024;
+const DISCARDED = { perSecond: 1024 * 1024, burst: 2 * 1024 * 1024 };
+
 export interface HttpServer {
   readonly server: Server;
   /** Refuses new requests, and waits up to `timeout` milliseconds for the responses of earlier ones, which may have taken effect. */
@@ -39,6 +48,11 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
     keepAliveTimeout: KEEP_ALIVE,
     requestTimeout,
     connectionsCheckingInterval: Math.min(CHECK_INTERVAL, requestTimeout),
+  };
+  const discarded = new Bucket(DISCARDED);
+  const isDiscarded = ({ headers }: IncomingMessage) => {
+    const bytes = Number(headers['content-length'] ?? Number.POSITIVE_INFINITY);
+    return bytes <= DISCARDED_ALWAYS || (bytes <= DISCARDED.burst && discarded.take(performance.now(), bytes) === 0);
   };
   let stopping = false;
   const server = createServer(options, (request, response) => {
@@ -60,7 +74,7 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
     const { socket } = request;
     open.add(response);
     endWithSocket(socket, response);
-    response.on('finish', () => request.complete || outlive(request));
+    response.on('finish', () => request.complete || outlive(request, isDiscarded(request)));
     // Admitted as a client, it is not counted until the response has ended.
     response.on('admitted', () => plain.delete(socket));
     response.once('close', () => {
@@ -141,11 +155,12 @@ function refuse(socket: Socket, answer: string): void {
 /** Sockets whose request got a response before its body had arrived. */
 const outlived = new WeakSet<Socket>();
 
-/** Discards the rest of a request that has its response already, for a while, without a second response. */
-function outlive(request: IncomingMessage): void {
+/** Discards the rest of a request that has its response already, or leaves it unread, for a while and without a second response. */
+function outlive(request: IncomingMessage, isDiscarded: boolean): void {
   const { socket } = request;
   outlived.add(socket);
-  request.resume();
+  if (isDiscarded) request.resume();
+  else setImmediate(() => socket.pause()); // Node resumes it at the end of this turn
   const late = setTimeout(() => socket.destroy(), LEAVE_TIMEOUT);
   request.once('close', () => {
     clearTimeout(late);

@@ -149,5 +149,6 @@ test.each(['/v1/poll', EXECUTIONS])(
     socket.on('drain', send);
     send();
     await until(() => socket.destroyed, { what: 'the end', deadlineMs: 5_000 }); // a whole request may take ten seconds
+    expect(socket.bytesWritten).toBeLessThan(32 * 1024 * 1024); // what the buffers of the kernel hold
   },
 );
