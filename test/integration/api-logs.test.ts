@@ -137,7 +137,7 @@ test('filters: level, text, status of the execution, time', async () => {
 test('rows too large for one page come with the next', async () => {
   const { venture, executions } = await ventureOf([['first', 0]]);
   const big = `INSERT INTO agent_execution_logs (execution_id, message, context)
-    SELECT $1, 'big ' || n, jsonb_build_object('text', repeat('x', 1500000)) FROM generate_series(1, 4) n`;
+    SELECT $1, 'big ' || n, jsonb_build_object('text', repeat('x', 375000)) FROM generate_series(1, 4) n`;
   await writer.query(big, [executions[0]]);
   const pages = await walk(venture, 'limit=50');
   expect(pages.map(messages)).toEqual([

@@ -148,7 +148,7 @@ test('a log longer than an answer is read on at `next`, and its progress is that
 
 test('rows too large for one answer come with the next', async () => {
   const id = await createExecution(writer, venture);
-  const big = `INSERT INTO agent_execution_logs (execution_id, context) SELECT $1, jsonb_build_object('text', repeat('x', 1500000)) FROM generate_series(1, 4)`;
+  const big = `INSERT INTO agent_execution_logs (execution_id, context) SELECT $1, jsonb_build_object('text', repeat('x', 375000)) FROM generate_series(1, 4)`;
   await writer.query(big, [id]);
   const first = (await ask(gateway, `${EXECUTIONS}/${id}?logs=all`, ann)).body;
   expect(first.logs.map(({ seq }: Row) => seq)).toEqual([1, 2, 3]);

@@ -73,7 +73,7 @@ export function executionRoutes(progresses: Progresses): Route[] {
           counts: z.record(status, z.int()).optional().meta({ description: 'Only with `counts=1`.' }),
           remaining: z
             .array(z.guid())
-            .meta({ description: 'Those of `ids` that did not fit: a response has up to 4 MiB. Ask for them again.' }),
+            .meta({ description: 'Those of `ids` that did not fit: a response has up to 1 MiB. Ask for them again.' }),
           position: position.nullable().meta({
             description:
               'The position of the channel `venture:<venture_id>` at the moment of the page. Subscribe from that of the first page. Null with `ids`, and if you may not read that channel.',

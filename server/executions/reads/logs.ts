@@ -9,7 +9,7 @@ import { findVenture } from '../rules/existence.js';
 import { LOG_COLUMNS, type LogRow, log } from '../rules/rows.js';
 
 /** Maximum size of the rows of a page, in bytes. The first row is included whatever its size. */
-export const PAGE_BYTES = 4 * 1024 * 1024;
+export const PAGE_BYTES = 1024 * 1024;
 
 /** Maximum total that is counted. Beyond it, counting would cost more than reading the page. */
 export const MAX_TOTAL = 10_000;
