@@ -150,6 +150,7 @@ export function makeDoors(options: DoorsOptions): Doors {
     maxBodyBytes: config.apiBodyBytes,
     charge,
     delivery,
+    users,
     logger,
   });
   const page = config.dashboard === 'off' ? null : dashboard;
@@ -164,7 +165,7 @@ export function makeDoors(options: DoorsOptions): Doors {
       api,
       eventRoutes(eventOptions),
       ticketRoutes({ ...eventOptions, tickets }),
-      rowsRoutes({ ...eventOptions, rows: sources.rows, access }),
+      rowsRoutes({ ...eventOptions, rows: sources.rows, access, delivery, users }),
       ...extensions.flatMap((extension) => extension.routes?.(context) ?? []),
     ],
     limit: limitedBy(spender(config.addressRequestRate)),

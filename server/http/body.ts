@@ -1,5 +1,5 @@
 /**
- * Reads the bodies of requests as JSON, whatever their Content-Type. What a body may cost depends on who sends it: until the
+ * Reads the bodies of requests, which are JSON whatever their Content-Type. What a body may cost depends on who sends it: until the
  * client is known it is small, then its bytes count as requests and are bounded for each user.
  */
 import type { IncomingMessage } from 'node:http';
@@ -30,8 +30,8 @@ export interface BodyOptions {
   readonly charge: Charge;
 }
 
-/** Rejects with `Refusal`. */
-export type BodyReader = (request: IncomingMessage, identify: Identify) => Promise<unknown>;
+/** Resolves to the text of a body, for `parseBody`. Rejects with `Refusal`. */
+export type BodyReader = (request: IncomingMessage, identify: Identify) => Promise<string>;
 
 export function bodyReader({ maxBytes, unreadable, charge }: BodyOptions): BodyReader {
   const reading = new HeldBytes(READING, 'other requests of this user are being read');
@@ -58,15 +58,19 @@ export function bodyReader({ maxBytes, unreadable, charge }: BodyOptions): BodyR
       throw new Refusal(unreadable, 'a request with a body must not have an Upgrade header');
     }
     if (!/^(identity)?$/i.test(encoding)) throw new Refusal(unreadable, 'a body must not be compressed');
-    const text = await readAll(request, identify);
-    if (text === '') throw new Refusal('invalid_json', 'the body is empty');
-    try {
-      return JSON.parse(text);
-    } catch (error) {
-      if (error instanceof SyntaxError) throw new Refusal('invalid_json', 'the body is not JSON');
-      throw error instanceof RangeError ? new Refusal(unreadable, 'the body is nested too deeply') : error;
-    }
+    return readAll(request, identify);
   };
+}
+
+/** Parses the text of a body. Throws `Refusal`. */
+export function parseBody(text: string, unreadable: BodyOptions['unreadable']): unknown {
+  if (text === '') throw new Refusal('invalid_json', 'the body is empty');
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new Refusal('invalid_json', 'the body is not JSON');
+    throw error instanceof RangeError ? new Refusal(unreadable, 'the body is nested too deeply') : error;
+  }
 }
 
 /** A body that is read as far as it is wanted; the rest waits in the socket. */

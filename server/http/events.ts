@@ -7,7 +7,7 @@ import { type Request, type RequestHandler, type Response, Router } from 'expres
 import { type ConnectRequest, type Door, type PollAnswer, type Positions, textOf } from '../ports/door.js';
 import { EventsFrame } from '../ports/events-frame.js';
 import type { PrincipalOf } from '../ports/principal.js';
-import { bodyReader, type Charge, type Identify } from './body.js';
+import { bodyReader, type Charge, type Identify, parseBody } from './body.js';
 import { type CacheScope, isNotModified, setCacheControl } from './caching.js';
 import { endCompressed } from './compression.js';
 import { refuseMethod } from './methods.js';
@@ -37,7 +37,9 @@ export function eventRoutes(options: EventRoutesOptions): Router {
   const { door, principalOf, maxFrameBytes, maxSubscriptions, cache, compression, limit, identify, charge } = options;
   // One `connect`, and for each subscription a `subscribe` and an `unsubscribe`.
   const most = 2 * maxSubscriptions + 1;
-  const bodyOf = bodyReader({ maxBytes: BODY_FRAMES * maxFrameBytes, unreadable: 'invalid_frame', charge });
+  const textOfBody = bodyReader({ maxBytes: BODY_FRAMES * maxFrameBytes, unreadable: 'invalid_frame', charge });
+  const bodyOf = async (request: Request, identify: Identify) =>
+    parseBody(await textOfBody(request, identify), 'invalid_frame');
   const router = Router();
   const stream = async (request: Request, response: Response, connect: ConnectRequest) => {
     await door.stream(request, response, connect);

@@ -34,10 +34,11 @@ export class Shares {
 
   /** The same database, whose transactions take turns. They also reject with `Refusal` (rate_limited). */
   of(name: string, database: Database, gone: Gone): Database {
-    return { transaction: (work) => this.#take(name, gone, () => database.transaction(work)) };
+    return { transaction: (work) => this.run(name, gone, () => database.transaction(work)) };
   }
 
-  async #take<T>(name: string, gone: Gone, run: () => Promise<T>): Promise<T> {
+  /** Runs a task in the turn of its name. Rejects with `Refusal` (rate_limited), and with `Unavailable` if its client has gone. */
+  async run<T>(name: string, gone: Gone, run: () => Promise<T>): Promise<T> {
     const line = this.#lines.get(name) ?? { running: 0, waiting: [] };
     this.#lines.set(name, line);
     if (line.running < this.#width) line.running += 1;

@@ -4,7 +4,7 @@ import type { Principal } from '../ports/principal.js';
 import { Bucket } from './bucket.js';
 import type { Limiter, Rejection } from './limiter.js';
 
-/** Bytes of events that are sent to one user, on all its connections. Beyond it, the user's cursors wait. */
+/** Bytes that are sent to one user, on all its connections. Beyond it, the user's cursors wait, and its other reads are refused. */
 const SENT = { perSecond: 8 * 1024 * 1024, burst: 32 * 1024 * 1024 };
 const MAX_USERS = 10_000;
 
@@ -31,7 +31,13 @@ export class UserLimits {
     if (role === 'authenticated') throwIfRejected(this.#limiter.spend(subject, requests));
   }
 
-  /** Counts bytes of events that were sent; returns how long nothing more is sent to this user, in milliseconds. */
+  /** Throws `Refusal` (rate_limited) while this user has been sent more than one may be. */
+  refuseInDebt(principal: Principal): void {
+    const wait = this.send(principal, 0);
+    if (wait > 0) throw new Refusal('rate_limited', 'too much was sent to this user', wait);
+  }
+
+  /** Counts bytes that were sent; returns how long nothing more is sent to this user, in milliseconds. */
   send({ role, subject }: Principal, bytes: number): number {
     if (role !== 'authenticated') return 0;
     const bucket = this.#sent.get(subject) ?? new Bucket(SENT);

@@ -200,6 +200,7 @@ test('the document has every route that is served, and no other', async () => {
     maxBodyBytes: 1024,
     charge: () => {},
     delivery: new Delivery(),
+    users: { send: () => 0, refuseInDebt() {} },
     logger: makeLogger('silent'),
   });
   const served = mounted(router.stack as unknown as Layer[]).filter(

@@ -78,6 +78,20 @@ test('I6: users whose requests wait for a locked row, or search, wait behind the
   await Promise.all(asked);
 });
 
+test('I6: large bodies of a user are taken one at a time, and those of others beside them', async () => {
+  const body = JSON.stringify({ message: 'x', context: 'x'.repeat(100_000) });
+  const large = (id: string, token: string) =>
+    ask(gateway, `${EXECUTIONS}/${id}/logs`, token, { method: 'PATCH', body }).then(({ status }) => status);
+  const asked = await locked(annas, async (waiting) => {
+    const asked = [large(annas, ann), large(annas, ann), large(annas, ann)];
+    await waiting(1);
+    expect(await large(bobs, bob)).toBe(200);
+    await waiting(1);
+    return asked;
+  });
+  expect(await Promise.all(asked)).toEqual([200, 200, 200]);
+});
+
 test('I6: more than may wait for one user is refused, and told when to come back', async () => {
   const refused: ApiAnswer[] = [];
   const asked = await locked(annas, async (waiting) => {

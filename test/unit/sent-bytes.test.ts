@@ -16,6 +16,8 @@ test('I6: what is sent to one user is bounded over all its connections; others a
   const wait = users.send(who('ann'), 8 * MIB);
   expect(wait).toBeGreaterThan(900);
   expect(wait).toBeLessThanOrEqual(1_001);
+  expect(() => users.refuseInDebt(who('ann'))).toThrow(expect.objectContaining({ code: 'rate_limited' }));
+  for (const other of [who('bob'), who('svc', 'service_role')]) users.refuseInDebt(other);
   expect(users.send(who('bob'), 8 * MIB)).toBe(0);
   expect(users.send(who('svc', 'service_role'), 999 * MIB)).toBe(0);
 });

@@ -19,7 +19,11 @@ export const text = (longest: number) =>
   z.string().max(longest).refine(isStorable, 'contains a character that cannot be stored');
 const name = text(NAME).min(1);
 const stageNumber = z.int().min(0).max(MAX_INT).nullable();
-const metadata = z.record(z.string(), z.unknown()).nullable();
+/** Its size is bounded later, and no schema looks at its names: there may be a hundred thousand. */
+const metadata = z
+  .custom<Record<string, unknown>>((value) => Object(value) === value && !Array.isArray(value), 'must be an object')
+  .meta({ override: { type: 'object', additionalProperties: {} } })
+  .nullable();
 
 /** The plan of an execution: its stages in order. The first one has the number 1. */
 export const plan = z.strictObject({

@@ -26,19 +26,30 @@ export const problem = z
     request_id: z
       .string()
       .meta({ description: 'The value of the header X-Request-Id, which is also in the log of the gateway.' }),
-    errors: z.array(fault).optional().meta({ description: 'Every invalid field, if the code is `invalid_request`.' }),
+    errors: z
+      .array(fault)
+      .optional()
+      .meta({ description: 'The invalid fields, up to 100, if the code is `invalid_request`.' }),
   })
   .meta({ id: 'Problem' });
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** The refusal of a request with invalid fields. It lists all of them. */
+/** Maximum number of invalid fields in a response, and of characters about each. A body may have many, and long names. */
+const MOST_FAULTS = 100;
+const LONGEST = 300;
+
+/** The refusal of a request with invalid fields. It lists them. */
 export class InvalidRequest extends Refusal {
   readonly faults: readonly Fault[];
 
   constructor(faults: readonly Fault[]) {
-    super('invalid_request', faults.map(({ path, message }) => `${path}: ${message}`).join('; '));
-    this.faults = faults;
+    const listed = faults.slice(0, MOST_FAULTS).map(({ path, message }) => ({
+      path: path.slice(0, LONGEST),
+      message: message.slice(0, LONGEST),
+    }));
+    super('invalid_request', listed.map(({ path, message }) => `${path}: ${message}`).join('; '));
+    this.faults = listed;
   }
 }
 

@@ -6,12 +6,14 @@
 import { type Request, type RequestHandler, type Response, Router } from 'express';
 import type { z } from 'zod';
 import type { Logger } from '../../ground/logger.js';
+import { OneAtATime } from '../../ground/one-at-a-time.js';
 import { Refusal } from '../../ground/refusal.js';
 import type { Delivery } from '../../limits/delivery.js';
+import type { UserLimits } from '../../limits/users.js';
 import type { DatabaseFor, Use } from '../../ports/database.js';
-import type { PrincipalOf } from '../../ports/principal.js';
+import type { Principal, PrincipalOf } from '../../ports/principal.js';
 import type { Api, Route } from '../../ports/route.js';
-import { type BodyReader, bodyReader, type Charge } from '../body.js';
+import { type BodyReader, bodyReader, type Charge, parseBody } from '../body.js';
 import { isNotModified } from '../caching.js';
 import { refuseMethod } from '../methods.js';
 import { docsPage } from './docs-page.js';
@@ -32,8 +34,15 @@ export interface ApiOptions {
   readonly charge: Charge;
   /** Bounds the responses that wait to be read. */
   readonly delivery: Delivery;
+  /** Bounds the bytes that are sent to a user. */
+  readonly users: Pick<UserLimits, 'send' | 'refuseInDebt'>;
   readonly logger: Logger;
 }
+
+/** Bodies with more characters than these are taken one at a time for each user. */
+const LARGE = 64 * 1024;
+/** Maximum number of fields of a body. Counted before anything else is done with them. */
+const MOST_FIELDS = 100;
 
 /** Paths match exactly: `/API` and a trailing slash are other paths, which do not exist. */
 const EXACT = { caseSensitive: true, strict: true };
@@ -57,6 +66,7 @@ export function apiRoutes(options: ApiOptions): Router {
   const serving: Serving = {
     ...options,
     bodyOf: bodyReader({ maxBytes: maxBodyBytes, unreadable: 'invalid_request', charge }),
+    largeBodies: new OneAtATime(),
   };
   for (const path of new Set(routes.map((route) => route.path))) {
     const resource = router.route(path);
@@ -71,9 +81,13 @@ export function apiRoutes(options: ApiOptions): Router {
   return Router(EXACT).use('/api', router);
 }
 
-interface Serving extends Pick<ApiOptions, 'principalOf' | 'databaseFor' | 'delivery' | 'logger'> {
+interface Serving extends Pick<ApiOptions, 'principalOf' | 'databaseFor' | 'delivery' | 'users' | 'logger'> {
   readonly bodyOf: BodyReader;
+  readonly largeBodies: OneAtATime;
 }
+
+/** Leaves a turn of the event loop to others. */
+const othersFirst = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 async function serve(route: Route, request: Request, response: Response, options: Serving): Promise<void> {
   const requestId = requestIdOf(request, response);
@@ -84,9 +98,36 @@ async function serve(route: Route, request: Request, response: Response, options
   const short = () => options.databaseFor({ principal, requestId, use: 'short', gone: () => response.destroyed });
   if (target?.success) await route.admit?.({ params: target.data, principal, database: short() });
   // After that: a client without a token, or without a right, cannot make the gateway read a body.
-  const json = route.body === undefined ? undefined : await options.bodyOf(request, async () => principal);
-  if (json !== undefined) refuseLossy(json);
+  const text = route.body === undefined ? undefined : await options.bodyOf(request, async () => principal);
+  const exchange = { route, request, response, options, principal, requestId };
+  if (text === undefined) return respond(exchange, undefined);
+  if (text.length <= LARGE) return respond(exchange, accepted(parseBody(text, 'invalid_request')));
+  // What a large body costs, here and in the database, delays the other large bodies of its user, and nobody for long.
+  const line = principal.role === 'service_role' ? requestId : principal.subject; // services are trusted
+  return options.largeBodies.run(line, async () => {
+    if (response.destroyed) return;
+    await othersFirst();
+    const json = parseBody(text, 'invalid_request');
+    await othersFirst();
+    accepted(json);
+    await othersFirst();
+    await respond(exchange, json);
+  });
+}
+
+interface Exchange {
+  readonly route: Route;
+  readonly request: Request;
+  readonly response: Response;
+  readonly options: Serving;
+  readonly principal: Principal;
+  readonly requestId: string;
+}
+
+/** Calls the handler and sends its response. */
+async function respond({ route, request, response, options, principal, requestId }: Exchange, json: unknown) {
   const gone = () => response.destroyed;
+  if (route.method === 'get') options.users.refuseInDebt(principal);
   const parts = read(route, request, json);
   const tenant = route.tenantOf?.(parts);
   const databaseFor = (use: Use) => options.databaseFor({ principal, requestId, use, tenant, gone });
@@ -113,6 +154,7 @@ async function serve(route: Route, request: Request, response: Response, options
     // Not for writes: they are committed, and a client that gets an error would repeat them.
     if (route.method === 'get') options.delivery.refuse(bytes.length, principal.subject);
     options.delivery.give(response, bytes.length, principal.subject);
+    options.users.send(principal, bytes.length);
     response.end(bytes);
   }
 }
@@ -146,8 +188,14 @@ function read(route: Route, request: Request, json: unknown) {
   return parts;
 }
 
-/** Refuses values that are valid JSON, and that JavaScript would lose silently. A loop: JSON may be nested deeper than calls. */
-function refuseLossy(json: unknown): void {
+/**
+ * Returns a parsed body. Refuses one with many fields, and values that are valid JSON but that JavaScript would lose silently. A loop:
+ * JSON may be nested deeper than calls.
+ */
+function accepted(json: unknown): unknown {
+  if (Object.keys(Object(json)).length > MOST_FIELDS && !Array.isArray(json)) {
+    throw new InvalidRequest([{ path: 'body', message: `must have at most ${MOST_FIELDS} fields` }]);
+  }
   const nested: object[] = [];
   const look = (value: unknown) => {
     if (value === Infinity || value === -Infinity) throw new Refusal('invalid_request', 'a number is too large');
@@ -159,4 +207,5 @@ function refuseLossy(json: unknown): void {
     if (Array.isArray(value)) for (const part of value) look(part);
     else for (const name in value) look((value as Record<string, unknown>)[name]);
   }
+  return json;
 }
