@@ -9,16 +9,16 @@ import type { Metrics } from '../ground/metrics.js';
 import { Once } from '../ground/once.js';
 import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { PageLimits } from '../hub/channel-pages.js';
-import type { RunOfRows, StoredRow, Withheld } from '../ports/feed.js';
+import type { RunOfRows, Withheld } from '../ports/feed.js';
 import { isLockTimeout } from './session.js';
-import { ofStream, pageStatement, seqStatement } from './statements.js';
+import { ofStream, pageStatement, runOf, seqStatement } from './statements.js';
 import { codeOf } from './stream-health.js';
 import type { Stream } from './streams.js';
 import type { Ask } from './tail-reads.js';
 
 const statementOfPage = ofStream(pageStatement);
 const statementOfSeq = ofStream(seqStatement);
-const pageRow = z.object({ at: z.number(), epoch: z.string(), seq: z.number(), json: z.string().nullable() });
+const pageRow = z.object({ at: z.number(), epoch: z.string(), seq: z.number(), texts: z.string() });
 const seqRow = z.object({ seq: z.number(), epoch: z.string() });
 
 /** The factor by which the number of rows is reduced after a page has failed. */
@@ -138,22 +138,15 @@ export class PageReads {
     const upTos = requests.map(({ upTo }) => upTo);
     this.#metrics.pageStatements.inc();
     this.#metrics.pages.inc(requests.length);
-    const pages = requests.map(() => ({
-      epoch: '',
-      rows: [] as StoredRow[],
-      withheld: undefined as Withheld | undefined,
-    }));
+    const pages: RunOfRows[] = requests.map(() => ({ epoch: '', rows: [] }));
     const values = [keys, afters, upTos, this.#limits.bytes, rows, this.#eventBytes];
-    for (const { at, epoch, seq, json } of await this.#ask(statementOfPage(stream), values, pageRow)) {
-      const page = pages[at - 1];
-      if (page === undefined) continue;
-      page.epoch = epoch;
-      if (json !== null) page.rows.push({ seq, json });
-      else if (page.rows.length === 0) {
-        page.withheld = this.#withhold(`${stream.name}:${requests[at - 1]?.key}`, seq, null, true);
-      }
+    for (const { at, epoch, seq, texts } of await this.#ask(statementOfPage(stream), values, pageRow)) {
+      const sent = runOf(seq, texts);
+      const withheld =
+        sent.length > 0 ? {} : { withheld: this.#withhold(`${stream.name}:${requests[at - 1]?.key}`, seq, null, true) };
+      pages[at - 1] = { epoch, rows: sent, ...withheld };
     }
-    return pages.map(({ withheld, ...page }) => (withheld === undefined ? page : { ...page, withheld }));
+    return pages;
   }
 
   #withhold(channel: string, seq: number, error: unknown, tooLong: boolean): Withheld {

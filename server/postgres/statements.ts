@@ -3,6 +3,7 @@
  * for the columns of each table. PostgreSQL encodes the rows as JSON, and each statement bounds how much it reads and encodes.
  */
 import { createHash } from 'node:crypto';
+import type { StoredRow } from '../ports/feed.js';
 import type { Statement } from './rows.js';
 import type { Stream } from './streams.js';
 
@@ -43,6 +44,23 @@ const LARGE_VALUE = 64 * KIB;
 
 /** The JSON text of a value has at least its stored size divided by this: the densest are arrays of short numbers. */
 const DENSEST = 4;
+
+/** Counts as the size of an event that is not sent, so that it ends its page: more than a page may have, and few enough to add up. */
+const ENDS_A_PAGE = 2 ** 30;
+
+/** Between the texts of events: a control character, which JSON does not contain unless it is escaped. */
+const SEPARATOR = '\x1e';
+const SEPARATOR_SQL = String.raw`E'\x1e'`;
+
+/** Takes apart the texts that a statement has joined: the rows from `seq` on, up to the first that is not sent, whose text is empty. */
+export function runOf(seq: number, texts: string): StoredRow[] {
+  const rows: StoredRow[] = [];
+  for (const json of texts.split(SEPARATOR)) {
+    if (json === '') break;
+    rows.push({ seq: seq + rows.length, json });
+  }
+  return rows;
+}
 
 /** Returns an alias that is not the name of a column: in a subquery the column would take precedence over the alias of the row. */
 function aliasFor(columns: readonly string[]): string {
@@ -200,28 +218,29 @@ export function openStatement(s: Stream): string {
 }
 
 /**
- * Reads one page for each requested channel: key $1[i], after seq $2[i], up to seq $3[i]. A page has at least one row, and then
- * up to $4 bytes and $5 rows. The recursion goes from row to row, so that no row is encoded that is not returned. A row
- * whose text has more than $6 bytes is returned without it and ends its page, because the sum of bytes becomes NULL.
+ * Reads one page for each requested channel: key $1[i], after seq $2[i], up to seq $3[i]. A page is one row, with the seq of its
+ * first event and the texts of all of them. It has at least one event, and then up to $4 bytes and $5 events with consecutive
+ * seqs. An event whose text has more than $6 bytes has an empty one, and ends its page. PostgreSQL stops at the first event for
+ * which `stops` is not 0. Each level keeps the order of the index: a sort would encode all events first.
  */
 export function pageStatement(s: Stream): string {
-  const text = jsonWithin(s, '$6::bigint');
   return `
-    SELECT w.at::int AS at, (SELECT epoch FROM rowcast.streams WHERE stream_id = ${s.id}) AS epoch, page.seq, page.json
+    SELECT w.at::int AS at, (SELECT epoch FROM rowcast.streams WHERE stream_id = ${s.id}) AS epoch, first.seq, page.texts
       FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY w(text, after, up_to, at)
       CROSS JOIN LATERAL (SELECT w.text::${type(s)} AS key) k
+      CROSS JOIN LATERAL (SELECT t.${s.seq} AS seq FROM ${s.relation} t
+        WHERE t.${s.key} = k.key AND t.${s.seq} > w.after AND t.${s.seq} <= w.up_to ORDER BY t.${s.seq} LIMIT 1) first
       CROSS JOIN LATERAL (
-        WITH RECURSIVE page AS (
-          SELECT first.seq, first.json, octet_length(first.json)::bigint AS bytes FROM (
-            SELECT t.${s.seq} AS seq, ${text} AS json FROM ${s.relation} t
-              WHERE t.${s.key} = k.key AND t.${s.seq} > w.after AND t.${s.seq} <= w.up_to ORDER BY t.${s.seq} LIMIT 1) first
-          UNION ALL
-          SELECT next.seq, next.json, page.bytes + octet_length(next.json) FROM page, LATERAL (
-            SELECT t.${s.seq} AS seq, ${text} AS json FROM ${s.relation} t
-              WHERE t.${s.key} = k.key AND t.${s.seq} = page.seq + 1 OFFSET 0) next
-            WHERE page.bytes < $4 AND page.seq < w.up_to)
-        SELECT page.seq, page.json FROM page LIMIT $5) page
-     ORDER BY w.at, page.seq`;
+        SELECT string_agg(coalesce(json, ''), ${SEPARATOR_SQL}) AS texts FROM (
+          SELECT seq, json, count(*) FILTER (WHERE step > 1 OR before >= $4) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS stops FROM (
+            SELECT seq, json, seq - lag(seq) OVER sofar AS step, sum(bytes) OVER sofar - bytes AS before FROM (
+              SELECT seq, json, coalesce(octet_length(json), ${ENDS_A_PAGE}) AS bytes FROM (
+                SELECT t.${s.seq} AS seq, ${jsonWithin(s, '$6::bigint')} AS json FROM (
+                  SELECT * FROM ${s.relation} t
+                   WHERE t.${s.key} = k.key AND t.${s.seq} >= first.seq AND t.${s.seq} <= w.up_to AND t.${s.seq} < first.seq + $5
+                   ORDER BY t.${s.seq} OFFSET 0) t ORDER BY t.${s.seq} OFFSET 0) made) sized
+            WINDOW sofar AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)) page) counted WHERE stops < 1) page
+     ORDER BY w.at`;
 }
 
 /** Reads the seq of the first row of the channel $1 after the seq $2, and the epoch. It works for rows that cannot be encoded. */

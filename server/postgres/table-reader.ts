@@ -4,10 +4,10 @@ import type { ChannelState, Pages, RunOfRows } from '../ports/feed.js';
 import { Catalog } from './catalog.js';
 import { connectOptions } from './connect-options.js';
 import { CONNECT_TIMEOUT, READ_SETTINGS, SESSION_DEFAULTS, types } from './session.js';
-import { named, openStatement, pageStatement } from './statements.js';
+import { named, openStatement, pageStatement, runOf } from './statements.js';
 
 const openRow = z.object({ epoch: z.string(), floor: z.number(), head: z.number() });
-const pageRow = z.object({ epoch: z.string(), seq: z.number(), json: z.string().nullable() });
+const pageRow = z.object({ epoch: z.string(), seq: z.number(), texts: z.string() });
 
 /** Maximum number of rows and bytes in a page. */
 const PAGE_ROWS = 1_000;
@@ -66,13 +66,13 @@ export class TableReader implements Pages {
     const found = await this.#catalog.find(channel);
     if (found === null) return { epoch: '', rows: [] };
     const values = [[found.key], [after], [upTo], PAGE_BYTES, PAGE_ROWS, EVENT_BYTES];
-    const rows = await this.#query(named(pageStatement(found.stream)), values, pageRow);
-    const epoch = rows[0]?.epoch ?? '';
-    const sent = rows.flatMap(({ seq, json }) => (json === null ? [] : [{ seq, json }]));
-    const [first] = rows;
-    if (first === undefined || sent.length > 0) return { epoch, rows: sent };
+    const [page] = await this.#query(named(pageStatement(found.stream)), values, pageRow);
+    if (page === undefined) return { epoch: '', rows: [] };
+    const { epoch, seq } = page;
+    const rows = runOf(seq, page.texts);
+    if (rows.length > 0) return { epoch, rows };
     const message = `the row has more than ${EVENT_BYTES} bytes as JSON`;
-    return { epoch, rows: [], withheld: { seq: first.seq, reason: 'too_large', message } };
+    return { epoch, rows: [], withheld: { seq, reason: 'too_large', message } };
   }
 
   async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {
