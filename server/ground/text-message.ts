@@ -5,9 +5,13 @@ const LONGER = 65_536;
 /** The first byte of the header: a text message that is one frame, neither compressed nor fragmented. */
 const TEXT = 0x81;
 
-/** Encodes a text as a WebSocket message of a server, whose messages are not masked. `text` is the part after the header. */
-export function textMessage(json: string): { readonly message: Buffer; readonly text: Buffer } {
-  const length = Buffer.byteLength(json);
+/** Makes a WebSocket message of a server, which is not masked, of the parts of a text. `text` is the message after its header. */
+export function textMessage(...parts: readonly (string | Buffer)[]): {
+  readonly message: Buffer;
+  readonly text: Buffer;
+} {
+  let length = 0;
+  for (const part of parts) length += typeof part === 'string' ? Buffer.byteLength(part) : part.length;
   const header = length < LONG ? 2 : length < LONGER ? 4 : 10;
   const message = Buffer.allocUnsafe(header + length);
   message[0] = TEXT;
@@ -19,6 +23,7 @@ export function textMessage(json: string): { readonly message: Buffer; readonly 
     message[1] = LONG + 1;
     message.writeBigUInt64BE(BigInt(length), 2);
   }
-  message.write(json, header);
+  let at = header;
+  for (const part of parts) at += typeof part === 'string' ? message.write(part, at) : part.copy(message, at);
   return { message, text: message.subarray(header) };
 }

@@ -1,13 +1,7 @@
 import type { EventsFrame } from '../ports/events-frame.js';
-import type { StoredRow } from '../ports/feed.js';
+import type { RowTexts } from '../ports/row-texts.js';
 import type { PageCache, PageOwner } from './cache.js';
-import { Page } from './page.js';
-
-/** The maximum size of a page, in rows and bytes. */
-export interface PageLimits {
-  readonly rows: number;
-  readonly bytes: number;
-}
+import { Page, type PageLimits } from './page.js';
 
 /** The pages of one channel that are in memory, sorted. */
 export class ChannelPages implements PageOwner {
@@ -41,27 +35,25 @@ export class ChannelPages implements PageOwner {
   }
 
   /**
-   * Adds consecutive rows. Those that are in memory already are skipped, so that pages never overlap: the rows of a movement may
-   * begin before a page that was loaded, and end after it.
+   * Adds rows. Those that are in memory already are skipped, so that pages never overlap: the rows of a movement may begin before
+   * a page that was loaded, and end after it.
    */
-  keep(rows: readonly StoredRow[]): void {
-    const grown = new Set<Page>();
-    let page: Page | undefined;
-    let next = Number.NEGATIVE_INFINITY;
+  keep(rows: RowTexts): void {
+    const grown: Page[] = [];
     this.#latest = null;
-    for (const row of rows) {
-      if (row.seq >= next) {
-        const at = this.#pages.findLastIndex(({ from }) => from <= row.seq);
-        page = this.#pages[at];
-        next = this.#pages[at + 1]?.from ?? Number.POSITIVE_INFINITY;
+    for (let seq = rows.from; seq <= rows.to; ) {
+      const at = this.#pages.findLastIndex(({ from }) => from <= seq);
+      let page = this.#pages[at];
+      if (page === undefined || page.to < seq) {
+        const next = this.#pages[at + 1]?.from ?? Number.POSITIVE_INFINITY;
+        if (page === undefined || page.to + 1 < seq || page.full) {
+          page = new Page(this.#channel, seq, this.#limits);
+          this.#pages.splice(at + 1, 0, page);
+        }
+        page.append(rows, next - 1);
+        grown.push(page);
       }
-      if (page !== undefined && row.seq <= page.to) continue;
-      const follows = page !== undefined && page.to + 1 === row.seq;
-      if (page === undefined || !follows || page.rows >= this.#limits.rows || page.rowBytes >= this.#limits.bytes) {
-        page = this.#insert(row.seq);
-      }
-      page.append(row);
-      grown.add(page);
+      seq = page.to + 1;
     }
     // Not before the last row: the cache may evict a page that was recorded earlier.
     for (const each of grown) this.#cache.use(each, this);
@@ -77,12 +69,5 @@ export class ChannelPages implements PageOwner {
     for (const page of this.#pages) this.#cache.drop(page);
     this.#pages = [];
     this.#latest = null;
-  }
-
-  #insert(from: number): Page {
-    const page = new Page(this.#channel, from);
-    const at = this.#pages.findLastIndex((other) => other.from < from) + 1;
-    this.#pages.splice(at, 0, page);
-    return page;
   }
 }

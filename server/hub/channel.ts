@@ -10,7 +10,8 @@ import type { Clock } from '../ports/clock.js';
 import type { EventsFrame } from '../ports/events-frame.js';
 import type { ChannelState, Feed, Movement, Pages, RunOfRows, Withheld } from '../ports/feed.js';
 import type { PageCache } from './cache.js';
-import { ChannelPages, type PageLimits } from './channel-pages.js';
+import { ChannelPages } from './channel-pages.js';
+import type { PageLimits } from './page.js';
 import { type PageRead, ReadAhead } from './read-ahead.js';
 import type { Reader } from './reader.js';
 import { pause, waitAfter } from './waiting.js';
@@ -98,7 +99,7 @@ export class Channel {
     // Another epoch: the readers must get a reset first.
     if (epoch !== this.#state.epoch) return this.recheck();
     if (head <= this.#state.head) return;
-    this.#pages.keep(rows);
+    if (rows !== null) this.#pages.keep(rows);
     this.#state = { ...this.#state, head };
     for (const reader of this.#readers) reader.advance();
   }
@@ -246,14 +247,14 @@ export class Channel {
     const { epoch } = this.#state;
     const numbering = this.#numbering;
     const read = this.#ahead?.take(after) ?? this.#readAfter(after);
-    const run = read === null ? { epoch, rows: [] } : await read.run;
+    const run = read === null ? { epoch, rows: null } : await read.run;
     const { upTo } = read ?? { upTo: after };
     // All readers that waited have left, or these rows may belong to the old numbering.
     if (this.#waiting.size === 0 || numbering !== this.#numbering) return NO_PAGE;
-    const first = run.rows[0]?.seq;
+    const first = run.rows?.from;
     if (run.epoch === epoch && run.withheld?.seq === after + 1) this.#withhold(run.withheld);
     else if (run.epoch === epoch && (upTo === after || first === after + 1)) {
-      return { to: this.#serveFrom(after, run), rows: run.rows.length };
+      return { to: this.#serveFrom(after, run), rows: run.rows?.length ?? 0 };
     } else await this.#missing(after, first ?? run.withheld?.seq ?? upTo + 1);
     return NO_PAGE;
   }
@@ -264,7 +265,7 @@ export class Channel {
       (after) => this.#readAfter(after),
       (read, run) => {
         // What is wrong with a page is found by the reader that wants it.
-        if (run.epoch === this.#state.epoch && run.rows[0]?.seq === read.after + 1) this.#pages.keep(run.rows);
+        if (run.epoch === this.#state.epoch && run.rows?.from === read.after + 1) this.#pages.keep(run.rows);
       },
     );
     return this.#ahead;
@@ -278,8 +279,8 @@ export class Channel {
 
   /** Keeps the rows after `after`, and serves the readers that wait for them. Returns the seq of the last one. */
   #serveFrom(after: number, { rows }: RunOfRows): number {
-    this.#pages.keep(rows);
-    const to = rows.at(-1)?.seq ?? after;
+    if (rows !== null) this.#pages.keep(rows);
+    const to = rows?.to ?? after;
     for (const reader of [...this.#waiting]) {
       if (reader.after >= after && (reader.after < to || to === after)) this.#serve(reader);
     }

@@ -8,7 +8,7 @@ import type { Clock } from '../ports/clock.js';
 import type { Feed, Movement, Movements, Pages } from '../ports/feed.js';
 import { PageCache } from './cache.js';
 import { Channel, type ChannelContext } from './channel.js';
-import type { PageLimits } from './channel-pages.js';
+import type { PageLimits } from './page.js';
 import { Waiting } from './waiting.js';
 
 export interface HubOptions {

@@ -17,19 +17,25 @@ export class EventsFrame {
   /** Its JSON text: the end of `message`. */
   readonly text: Buffer;
 
-  constructor(from: number, to: number, json: string) {
+  /** The JSON text in one part, or in several. */
+  constructor(from: number, to: number, ...json: readonly (string | Buffer)[]) {
     this.from = from;
     this.to = to;
-    const { message, text } = textMessage(json);
+    const { message, text } = textMessage(...json);
     this.message = message;
     this.text = text;
   }
 }
 
-/** Returns the frame of consecutive rows. `from` is the seq of the first row. */
-export function eventsFrame(channel: string, from: number, rows: readonly string[]): EventsFrame {
-  const head = `{"type":"events","channel":${JSON.stringify(channel)},"from":${from},`;
-  return new EventsFrame(from, from + rows.length - 1, `${head}${ROWS}${rows.join(',')}${END}`);
+/** Returns the frame of the rows `from` to `to`, whose texts are joined by commas. */
+export function eventsFrame(channel: string, from: number, to: number, texts: Buffer): EventsFrame {
+  return new EventsFrame(
+    from,
+    to,
+    `{"type":"events","channel":${JSON.stringify(channel)},"from":${from},${ROWS}`,
+    texts,
+    END,
+  );
 }
 
 /** Returns a copy of a frame with one more field, at its end. */

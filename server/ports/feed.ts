@@ -3,11 +3,7 @@
  * Both are implemented with PostgreSQL: by the tail, and by a pool.
  */
 
-/** A row of a channel: its number and its columns as JSON text. */
-export interface StoredRow {
-  readonly seq: number;
-  readonly json: string;
-}
+import type { RowTexts } from './row-texts.js';
 
 /** The state of a channel: the events from floor to head can be read. There are none if floor is head + 1. */
 export interface ChannelState {
@@ -16,10 +12,10 @@ export interface ChannelState {
   readonly head: number;
 }
 
-/** Consecutive rows of one channel, and the epoch of their numbers. */
+/** Consecutive rows of one channel, null if there are none, and the epoch of their numbers. */
 export interface RunOfRows {
   readonly epoch: string;
-  readonly rows: readonly StoredRow[];
+  readonly rows: RowTexts | null;
   /** Set instead of rows if the first one cannot be sent. */
   readonly withheld?: Withheld;
 }
@@ -32,7 +28,7 @@ export interface Withheld {
   readonly message: string;
 }
 
-/** The head of a channel has risen. `rows` are the first of the new rows, or empty if there are too many. */
+/** The head of a channel has risen. `rows` are the first of the new rows, or null if there are too many. */
 export interface Movement extends RunOfRows {
   readonly channel: string;
   readonly head: number;

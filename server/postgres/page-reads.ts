@@ -8,10 +8,10 @@ import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
 import { Once } from '../ground/once.js';
 import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
-import type { PageLimits } from '../hub/channel-pages.js';
+import type { PageLimits } from '../hub/page.js';
 import type { RunOfRows, Withheld } from '../ports/feed.js';
 import { isLockTimeout } from './session.js';
-import { ofStream, pageStatement, runOf, seqStatement } from './statements.js';
+import { ofStream, pageStatement, rowsFrom, seqStatement } from './statements.js';
 import { codeOf } from './stream-health.js';
 import type { Stream } from './streams.js';
 import type { Ask } from './tail-reads.js';
@@ -104,7 +104,7 @@ export class PageReads {
       try {
         const [page] = await this.#pages(stream, [request], rows);
         if (rows < this.#limits.rows) this.#rowsAtOnce.set(stream.id, rows);
-        return page ?? { epoch: '', rows: [] };
+        return page ?? { epoch: '', rows: null };
       } catch (reason) {
         if (reason instanceof Unavailable && !isSlow(reason)) throw reason;
         error = reason;
@@ -113,13 +113,13 @@ export class PageReads {
     this.#rowsAtOnce.set(stream.id, 1);
     // If the seq of the row can be read, its text is what fails.
     const [row] = await this.#ask(statementOfSeq(stream), [request.key, request.after], seqRow);
-    if (row === undefined || row.seq > request.upTo) return { epoch: row?.epoch ?? '', rows: [] };
+    if (row === undefined || row.seq > request.upTo) return { epoch: row?.epoch ?? '', rows: null };
     const code = codeOf(error);
     const tooLong = TOO_LONG.test(code) || (error as Error).message.startsWith('invalid memory alloc request size');
     const channel = `${stream.name}:${request.key}`;
     const givenUp = isSlow(error) && this.#slow(`${channel} ${row.seq}`);
     if (!tooLong && !givenUp && NOT_OF_A_ROW.test(code || NO_CODE)) throw error;
-    return { epoch: row.epoch, rows: [], withheld: this.#withhold(channel, row.seq, error, tooLong) };
+    return { epoch: row.epoch, rows: null, withheld: this.#withhold(channel, row.seq, error, tooLong) };
   }
 
   /** Counts a timeout of a row. Returns whether the row must be reported as unreadable. */
@@ -138,12 +138,12 @@ export class PageReads {
     const upTos = requests.map(({ upTo }) => upTo);
     this.#metrics.pageStatements.inc();
     this.#metrics.pages.inc(requests.length);
-    const pages: RunOfRows[] = requests.map(() => ({ epoch: '', rows: [] }));
+    const pages: RunOfRows[] = requests.map(() => ({ epoch: '', rows: null }));
     const values = [keys, afters, upTos, this.#limits.bytes, rows, this.#eventBytes];
     for (const { at, epoch, seq, texts } of await this.#ask(statementOfPage(stream), values, pageRow)) {
-      const sent = runOf(seq, texts);
+      const sent = rowsFrom(seq, texts);
       const withheld =
-        sent.length > 0 ? {} : { withheld: this.#withhold(`${stream.name}:${requests[at - 1]?.key}`, seq, null, true) };
+        sent !== null ? {} : { withheld: this.#withhold(`${stream.name}:${requests[at - 1]?.key}`, seq, null, true) };
       pages[at - 1] = { epoch, rows: sent, ...withheld };
     }
     return pages;

@@ -3,7 +3,7 @@
  * for the columns of each table. PostgreSQL encodes the rows as JSON, and each statement bounds how much it reads and encodes.
  */
 import { createHash } from 'node:crypto';
-import type { StoredRow } from '../ports/feed.js';
+import { RowTexts } from '../ports/row-texts.js';
 import type { Statement } from './rows.js';
 import type { Stream } from './streams.js';
 
@@ -53,13 +53,8 @@ const SEPARATOR = '\x1e';
 const SEPARATOR_SQL = String.raw`E'\x1e'`;
 
 /** Takes apart the texts that a statement has joined: the rows from `seq` on, up to the first that is not sent, whose text is empty. */
-export function runOf(seq: number, texts: string): StoredRow[] {
-  const rows: StoredRow[] = [];
-  for (const json of texts.split(SEPARATOR)) {
-    if (json === '') break;
-    rows.push({ seq: seq + rows.length, json });
-  }
-  return rows;
+export function rowsFrom(seq: number, texts: string): RowTexts | null {
+  return RowTexts.split(seq, texts, SEPARATOR);
 }
 
 /** Returns an alias that is not the name of a column: in a subquery the column would take precedence over the alias of the row. */

@@ -8,7 +8,7 @@ import { Batch } from '../ground/batch.js';
 import type { Logger } from '../ground/logger.js';
 import type { Metrics } from '../ground/metrics.js';
 import { Refusal, StreamUnreadable, Unavailable } from '../ground/refusal.js';
-import type { PageLimits } from '../hub/channel-pages.js';
+import type { PageLimits } from '../hub/page.js';
 import type { Pages, RunOfRows } from '../ports/feed.js';
 import type { Rows, RowsPage, RowsRequest } from '../ports/rows.js';
 import type { DatabaseUrl } from '../settings/database-url.js';
@@ -94,7 +94,7 @@ export class TablePages implements Pages, Rows {
 
   async #ask(channel: string, after: number, upTo: number): Promise<RunOfRows | StreamUnreadable> {
     const found = await this.#options.catalog.find(channel);
-    if (found === null) return { epoch: '', rows: [] };
+    if (found === null) return { epoch: '', rows: null };
     return this.#batchOf(found.stream).ask({ key: found.key, after, upTo });
   }
 

@@ -4,7 +4,7 @@ import type { ChannelState, Pages, RunOfRows } from '../ports/feed.js';
 import { Catalog } from './catalog.js';
 import { connectOptions } from './connect-options.js';
 import { CONNECT_TIMEOUT, READ_SETTINGS, SESSION_DEFAULTS, types } from './session.js';
-import { named, openStatement, pageStatement, runOf } from './statements.js';
+import { named, openStatement, pageStatement, rowsFrom } from './statements.js';
 
 const openRow = z.object({ epoch: z.string(), floor: z.number(), head: z.number() });
 const pageRow = z.object({ epoch: z.string(), seq: z.number(), texts: z.string() });
@@ -64,15 +64,15 @@ export class TableReader implements Pages {
 
   async page(channel: string, after: number, upTo: number): Promise<RunOfRows> {
     const found = await this.#catalog.find(channel);
-    if (found === null) return { epoch: '', rows: [] };
+    if (found === null) return { epoch: '', rows: null };
     const values = [[found.key], [after], [upTo], PAGE_BYTES, PAGE_ROWS, EVENT_BYTES];
     const [page] = await this.#query(named(pageStatement(found.stream)), values, pageRow);
-    if (page === undefined) return { epoch: '', rows: [] };
+    if (page === undefined) return { epoch: '', rows: null };
     const { epoch, seq } = page;
-    const rows = runOf(seq, page.texts);
-    if (rows.length > 0) return { epoch, rows };
+    const rows = rowsFrom(seq, page.texts);
+    if (rows !== null) return { epoch, rows };
     const message = `the row has more than ${EVENT_BYTES} bytes as JSON`;
-    return { epoch, rows: [], withheld: { seq, reason: 'too_large', message } };
+    return { epoch, rows, withheld: { seq, reason: 'too_large', message } };
   }
 
   async #query<T>(query: { name: string; text: string }, values: unknown[], row: z.ZodType<T>): Promise<T[]> {

@@ -13,7 +13,8 @@ import { Once } from '../ground/once.js';
 import { StreamUnreadable, Unavailable } from '../ground/refusal.js';
 import type { Clock } from '../ports/clock.js';
 import type { ReadableTail, TailRead } from '../ports/doorbell.js';
-import type { ChannelState, Feed, Movement, Movements, StoredRow } from '../ports/feed.js';
+import type { ChannelState, Feed, Movement, Movements } from '../ports/feed.js';
+import { RowTexts } from '../ports/row-texts.js';
 import type { DatabaseUrl } from '../settings/database-url.js';
 import { Catalog } from './catalog.js';
 import { ConnectionHealth } from './connection-health.js';
@@ -330,15 +331,17 @@ function orThrow(state: ChannelState | null | StreamUnreadable): ChannelState | 
   return state;
 }
 
-/** Makes a movement from the events of one channel in any order. They have consecutive seqs; rows are taken up to the first without a text. */
+/** Makes a movement from the events of one channel in any order. Rows are taken up to a gap, or the first without a text. */
 function toMovement(channel: string, events: ReadRow[]): Movement {
   events.sort((a, b) => (a.seq ?? 0) - (b.seq ?? 0));
-  const rows: StoredRow[] = [];
+  const from = events[0]?.seq ?? 0;
+  const texts: string[] = [];
   for (const { seq, json } of events) {
-    if (seq === null || json === null) break;
-    rows.push({ seq, json });
+    if (json === null || seq !== from + texts.length) break;
+    texts.push(json);
   }
-  return { channel, epoch: events[0]?.epoch ?? '', head: events.at(-1)?.seq ?? 0, rows };
+  const head = events.at(-1)?.seq ?? 0;
+  return { channel, epoch: events[0]?.epoch ?? '', head, rows: RowTexts.of(from, texts) };
 }
 
 function parseSnapshot(text: string): { xmin: bigint; xmax: bigint } {

@@ -97,8 +97,8 @@ export class Contents {
     for (let after = index * BLOCK_ROWS; after < upTo; ) {
       const run = await this.#tables.page(name, after, upTo);
       if (run.withheld !== undefined) after = run.withheld.seq;
-      else if (run.rows.length === 0) break;
-      for (const { seq, json } of run.rows) {
+      else if (run.rows === null) break;
+      for (const { seq, json } of run.rows ?? []) {
         rows.set(seq, { kind: 'row', digest: digestOf(JSON.parse(json)) });
         after = seq;
       }

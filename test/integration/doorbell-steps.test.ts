@@ -59,7 +59,7 @@ describe.each(clusters())('the steps of the doorbell on PostgreSQL $version', (c
       metrics: new Metrics(),
     });
     await tail.start({
-      moved: ({ rows }) => found.push(...rows.map(({ json }) => JSON.parse(json).data.row as string)),
+      moved: ({ rows }) => found.push(...[...(rows ?? [])].map(({ json }) => JSON.parse(json).data.row as string)),
       recheckAll: () => {},
       recheck: () => {},
     });

@@ -222,7 +222,7 @@ test('an event stream ends after its lifetime, whatever is sent meanwhile, so th
 });
 
 test('I2: a reset between two pages is told also to who reads from the start', async () => {
-  const page = (from: number) => eventsFrame('orders:ann', from, ['{}']);
+  const page = (from: number) => eventsFrame('orders:ann', from, from, Buffer.from('{}'));
   const reset: Frame = { type: 'reset', channel: 'orders:ann', reason: 'pruned', position: 'k3x9.8' };
   const frames: (Frame | EventsFrame)[] = [reset, page(9)];
   const positions = [['orders:ann', 'k3x9.9']] as const;

@@ -2,6 +2,7 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { PageCache } from '../../server/hub/cache.js';
 import { ChannelPages } from '../../server/hub/channel-pages.js';
+import { RowTexts } from '../../server/ports/row-texts.js';
 import { runs, seed } from './seed.js';
 
 const HIGHEST = 40;
@@ -12,7 +13,10 @@ interface Sent {
 }
 
 const rowsOf = (from: number, to: number) =>
-  Array.from({ length: to - from + 1 }, (_, index) => ({ seq: from + index, json: `{"seq":${from + index}}` }));
+  RowTexts.of(
+    from,
+    Array.from({ length: to - from + 1 }, (_, index) => `{"seq":${from + index}}`),
+  ) as RowTexts;
 
 /** The pages of a channel after runs of rows were kept, in any order: a run may begin before a page and end after it. */
 test('I1: whatever runs of rows are kept, a frame has the next events, and what is not in memory is read', () => {

@@ -5,7 +5,7 @@ import { type Frame, type Position, parsePosition, type ResetReason } from '../.
 import { type Owner, Subscription } from '../../server/connection/subscription.js';
 import { PageCache } from '../../server/hub/cache.js';
 import { Channel } from '../../server/hub/channel.js';
-import type { PageLimits } from '../../server/hub/channel-pages.js';
+import type { PageLimits } from '../../server/hub/page.js';
 import { SERVICE } from '../../server/ports/principal.js';
 import { FakeLog, type LoggedRow } from '../support/fake-log.js';
 import { FakeClock, settle, silent } from '../support/fakes.js';

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { RowTexts } from '../../server/ports/row-texts.js';
 import { settle } from '../support/fakes.js';
 import { apply, CACHE, MAX_PAGE, NAME, step, World } from './channel-world.js';
 import { runs, seed } from './seed.js';
@@ -86,8 +87,10 @@ describe('rows are read once for all who need them', () => {
   test('a movement that is known in part adds only what is new', async () => {
     const world = new World(0, roomy);
     const reader = world.join(0);
-    const row = (seq: number) => ({ seq, json: JSON.stringify({ epoch: 'e1', seq }) });
-    const movement = (rows: number[]) => ({ channel: NAME, epoch: 'e1', head: rows.at(-1) ?? 0, rows: rows.map(row) });
+    const movement = (rows: number[]) => {
+      const texts = rows.map((seq) => JSON.stringify({ epoch: 'e1', seq }));
+      return { channel: NAME, epoch: 'e1', head: rows.at(-1) ?? 0, rows: RowTexts.of(rows[0] ?? 0, texts) };
+    };
     world.channel.moved(movement([1, 2, 3]));
     world.channel.moved(movement([2, 3]));
     world.channel.moved(movement([2, 3, 4, 5]));
@@ -172,9 +175,9 @@ test('I2: rows of a new numbering never come before the reset that tells it', as
   const world = new World(5, { prompt: true });
   const reader = world.join(5);
   // After a TRUNCATE the tail reads the new rows before it has read the new epoch.
-  const rows = [1, 2, 3, 4, 5, 6, 7].map((seq) => ({ seq, json: JSON.stringify({ epoch: 'e2', seq }) }));
+  const texts = [1, 2, 3, 4, 5, 6, 7].map((seq) => JSON.stringify({ epoch: 'e2', seq }));
   world.log.renumber(NAME, 7);
-  const movement = { channel: NAME, epoch: 'e2', head: 7, rows };
+  const movement = { channel: NAME, epoch: 'e2', head: 7, rows: RowTexts.of(1, texts) };
   world.channel.moved(movement);
   await world.calm();
   expect([reader.epoch, reader.place, reader.frames]).toEqual(['e2', 7, 0]);

@@ -1,7 +1,8 @@
 /** The tables of the database, and a tail over them, as the hub sees both. The test decides what is answered, and when. */
 import { Unavailable } from '../../server/ground/refusal.js';
-import type { PageLimits } from '../../server/hub/channel-pages.js';
-import type { ChannelState, Feed, Movement, Pages, RunOfRows, StoredRow } from '../../server/ports/feed.js';
+import type { PageLimits } from '../../server/hub/page.js';
+import type { ChannelState, Feed, Movement, Pages, RunOfRows } from '../../server/ports/feed.js';
+import { RowTexts, type StoredRow } from '../../server/ports/row-texts.js';
 
 interface Table {
   epoch: string;
@@ -29,6 +30,12 @@ interface OpenQuestion {
   readonly resolve: (state: ChannelState | null) => void;
   readonly reject: (error: Error) => void;
 }
+
+const asTexts = (rows: readonly StoredRow[]) =>
+  RowTexts.of(
+    rows[0]?.seq ?? 0,
+    rows.map(({ json }) => json),
+  );
 
 /** A row as the fake log keeps it: it says where it belongs. */
 export interface LoggedRow {
@@ -146,8 +153,7 @@ export class FakeLog implements Pick<Feed, 'open' | 'leave'>, Pages {
     if (last === undefined) return null;
     const gap = fresh.findIndex(({ seq }, index) => seq !== (fresh[0]?.seq ?? 0) + index);
     const rows = fresh.slice(0, Math.min(carry, gap === -1 ? fresh.length : gap));
-    const movement = { channel, epoch: table.epoch, head: last.seq, rows };
-    return movement;
+    return { channel, epoch: table.epoch, head: last.seq, rows: asTexts(rows) };
   }
 
   open(channel: string): Promise<ChannelState | null> {
@@ -202,7 +208,7 @@ export class FakeLog implements Pick<Feed, 'open' | 'leave'>, Pages {
       rows.push(row);
       bytes += row.json.length;
     }
-    return { epoch: rows.length === 0 ? '' : (table?.epoch ?? ''), rows };
+    return { epoch: rows.length === 0 ? '' : (table?.epoch ?? ''), rows: asTexts(rows) };
   }
 
   #table(channel: string): Table {

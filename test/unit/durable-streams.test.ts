@@ -7,8 +7,7 @@ import { parseReadRequest } from '../../server/durable-streams/read-request.js';
 import { refusalOf } from '../../server/durable-streams/refusal-of.js';
 import { nextStreamCursor } from '../../server/durable-streams/stream-cursor.js';
 import { Refusal } from '../../server/ground/refusal.js';
-import { Page } from '../../server/hub/page.js';
-import { arrayOf, rowsOf } from '../../server/ports/events-frame.js';
+import { arrayOf, eventsFrame, rowsOf } from '../../server/ports/events-frame.js';
 import { seed } from '../property/seed.js';
 
 const parameters = { seed: seed('durable-streams'), numRuns: 500 };
@@ -16,13 +15,8 @@ const parameters = { seed: seed('durable-streams'), numRuns: 500 };
 const seq = fc.oneof(fc.nat(1000), fc.maxSafeInteger().map(Math.abs));
 const epoch = fc.stringMatching(/^[a-z0-9]{1,16}$/);
 
-const frame = (channel: string, from: number, rows: readonly string[]) => {
-  const page = new Page(channel, from);
-  rows.forEach((json, index) => {
-    page.append({ seq: from + index, json });
-  });
-  return page.frame(from - 1);
-};
+const frame = (channel: string, from: number, rows: readonly string[]) =>
+  eventsFrame(channel, from, from + rows.length - 1, Buffer.from(rows.join(',')));
 
 describe('offsets', () => {
   test('say where a reader stands, in the order of the events, in characters that a URL takes', () => {
