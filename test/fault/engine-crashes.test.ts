@@ -184,15 +184,21 @@ test('C2, C3, E14: after kill -9 of a worker its task runs again within the leas
 
 test('C13: a worker that was frozen for longer than its lease has lost it, and its report changes nothing', async () => {
   const zombie = await workerProcess('zombie');
-  const execution = await started(client, venture, slow(500));
+  const execution = await started(client, venture, slow(1_500));
   await runs(execution, 'zombie');
   zombie.kill('SIGSTOP');
-  await workerProcess('heir');
+  const heir = await workerProcess('heir');
   await until(async () => (await statusOf(client, execution)) !== 'running', { what: 'the end' });
+  const worker = 'SELECT worker_id FROM agent_tasks WHERE execution_id = $1';
+  expect(await value(client, worker, [execution])).toBe('heir');
   const before = await lines(execution);
+  heir.kill('SIGKILL');
+  await once(heir, 'close');
   zombie.kill('SIGCONT');
+  // It has one slot, which is free after its report.
   const marker = await started(client, venture, slow(1));
-  await until(async () => (await statusOf(client, marker)) !== 'running', { what: 'both workers to go on' });
+  await until(async () => (await statusOf(client, marker)) !== 'running', { what: 'the worker to go on' });
+  expect(await value(client, worker, [marker])).toBe('zombie');
   expect(await lines(execution)).toBe(before);
 });
 
