@@ -134,11 +134,12 @@ export function predict(open: readonly Task[], agents: readonly Agent[], now: nu
   const measured = known.length > 0;
   const { names, length } = criticalPath(open, order, (name) => (measured ? (left.get(name) ?? 0) : 1));
   if (now === null || !measured || open.length === 0) return { path: names, end: null };
-  const load = agents.map(({ agent_type, slots }) => {
-    const own = open.filter((one) => one.agent_type === agent_type);
-    return own.reduce((sum, { name }) => sum + (left.get(name) ?? 0), 0) / Math.max(1, slots);
-  });
-  const busiest = Math.max(0, ...load);
+  const work = new Map<string, number>();
+  for (const { name, agent_type } of open) work.set(agent_type, (work.get(agent_type) ?? 0) + (left.get(name) ?? 0));
+  const busiest = agents.reduce(
+    (most, { agent_type, slots }) => Math.max(most, (work.get(agent_type) ?? 0) / Math.max(1, slots)),
+    0,
+  );
   const at = (ms: number) => new Date(now + ms).toISOString();
   const end = { low: at(length), expected: at(Math.max(length, busiest)), high: at(length + busiest) };
   return { path: names, end };

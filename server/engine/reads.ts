@@ -1,9 +1,11 @@
 /** What the tables say of an execution, its tasks, and the workers. Each is one query with the rights of the reader. */
 import { z } from 'zod';
+import { PAGE_BYTES } from '../executions/reads/logs.js';
 import { refuseUnseen } from '../executions/rules/existence.js';
 import { POSITION } from '../executions/rules/position.js';
 import { position, status } from '../executions/rules/rows.js';
 import { ofExecutions } from '../executions/schema.js';
+import { Refusal } from '../ground/refusal.js';
 import type { Database, Sql } from '../ports/database.js';
 
 const time = z.string().nullable();
@@ -87,24 +89,44 @@ export const taskView = z
   })
   .meta({ id: 'AgentTask' });
 
+/** `values`: an SQL condition for whether their input and output are read. */
+const taskColumns = (values: string) => `
+  t.task_id, t.name, t.agent_type, t.kind, t.status, t.stage_number AS stage, t.attempt, t.max_attempts, t.priority, t.worker_id AS worker,
+  t.because, CASE WHEN ${values} THEN t.input END AS input, CASE WHEN ${values} THEN t.output END AS output, t.error, t.usage,
+  nullif(t.run_at, '-infinity') AS run_at, t.started_at, t.ended_at,
+  ARRAY(SELECT b.name FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
+         WHERE d.task_id = t.task_id ORDER BY b.number) AS needs`;
+const TASK = `SELECT row_to_json(x) AS row FROM (
+  SELECT ${taskColumns('true')} FROM @extschema@.agent_tasks t WHERE t.execution_id = $1 AND t.task_id = $2) x`;
 const TASKS = `
-  SELECT row_to_json(x) AS row FROM (
-    SELECT t.task_id, t.name, t.agent_type, t.kind, t.status, t.stage_number AS stage, t.attempt, t.max_attempts, t.priority, t.worker_id AS worker,
-           t.because, t.input, t.output, t.error, t.usage, nullif(t.run_at, '-infinity') AS run_at, t.started_at, t.ended_at,
-           ARRAY(SELECT b.name FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
-                  WHERE d.task_id = t.task_id ORDER BY b.number) AS needs
-      FROM @extschema@.agent_tasks t WHERE t.execution_id = $1 AND t.number > $2 ORDER BY t.number LIMIT $3) x`;
+  SELECT row FROM (
+    SELECT row, row_number() OVER w AS nth, sum(octet_length(row::text)) OVER w AS bytes FROM (
+      SELECT t.number, (SELECT row_to_json(x) FROM (SELECT ${taskColumns('$4')}) x) AS row
+        FROM @extschema@.agent_tasks t WHERE t.execution_id = $1 AND t.number > $2 ORDER BY t.number LIMIT $3) listed
+    WINDOW w AS (ORDER BY number)) page
+   WHERE nth = 1 OR bytes <= ${PAGE_BYTES} ORDER BY nth`;
+
+/** Rejects with `Refusal` if the execution, or the task, is unknown. */
+export function readTask(database: Database, id: string, taskId: string) {
+  return ofExecutions(database).transaction(async (sql) => {
+    await statusIn(sql, id);
+    const [found] = await sql.query(TASK, [id, taskId], z.object({ row: taskView }));
+    if (found === undefined) throw new Refusal('unknown_task');
+    return found.row;
+  });
+}
 
 /** The tasks after the place `after` of the plan. An execution that the engine does not run has none. */
-export function readTasks(database: Database, id: string, after: number, limit: number) {
+export function readTasks(database: Database, id: string, after: number, limit: number, values: boolean) {
   return ofExecutions(database).transaction(async (sql) => {
     const execution = await foundIn(sql, id);
     if (execution === undefined) {
       const [seen] = await sql.query(SEEN, [id], z.object({ position }));
       return { execution: null, tasks: [], next: null, ...(seen ?? (await refuseUnseen(sql, 'execution', id))) };
     }
-    const rows = await sql.query(TASKS, [id, after, limit], z.object({ row: taskView }));
-    const next = rows.length === limit && after + limit < execution.tasks.total ? after + limit : null;
+    const rows = await sql.query(TASKS, [id, after, limit, values], z.object({ row: taskView }));
+    const last = after + rows.length;
+    const next = rows.length > 0 && last < execution.tasks.total ? last : null;
     return { execution, tasks: rows.map(({ row }) => row), next, position: execution.position };
   });
 }

@@ -29,6 +29,9 @@ export const scheduleView = z
   .meta({ id: 'Schedule' });
 export type ScheduleView = z.output<typeof scheduleView>;
 
+/** Without the plan, which may be large. */
+export const listedSchedule = scheduleView.omit({ request: true }).meta({ id: 'ListedSchedule' });
+
 export interface NewSchedule {
   readonly name: string;
   readonly cron: string;
@@ -41,9 +44,10 @@ export interface NewSchedule {
 const MOST = 1_000;
 
 const row = z.object({ row: scheduleView });
-const SHOWN = `(SELECT row_to_json(x) FROM (SELECT s.schedule_id, s.venture_id, s.name, s.cron, s.timezone, s.overlap, s.enabled,
-  CASE WHEN s.enabled THEN s.next_at END AS next_at, s.last_execution_id, s.request) x) AS row`;
-const LIST = `SELECT ${SHOWN} FROM @extschema@.execution_schedules s WHERE s.venture_id = $1 ORDER BY s.name LIMIT ${MOST}`;
+const LISTED = `s.schedule_id, s.venture_id, s.name, s.cron, s.timezone, s.overlap, s.enabled,
+  CASE WHEN s.enabled THEN s.next_at END AS next_at, s.last_execution_id`;
+const SHOWN = `(SELECT row_to_json(x) FROM (SELECT ${LISTED}, s.request) x) AS row`;
+const LIST = `SELECT (SELECT row_to_json(x) FROM (SELECT ${LISTED}) x) AS row FROM @extschema@.execution_schedules s WHERE s.venture_id = $1 ORDER BY s.name LIMIT ${MOST}`;
 const CREATE = `INSERT INTO @extschema@.execution_schedules AS s (venture_id, name, cron, timezone, overlap, request, next_at)
   SELECT $1, $2, $3, $4, $5, $6, $7 WHERE (SELECT count(*) FROM @extschema@.execution_schedules WHERE venture_id = $1) < ${MOST}
   ON CONFLICT DO NOTHING RETURNING ${SHOWN}`;
@@ -51,11 +55,16 @@ const FIND = `SELECT ${SHOWN} FROM @extschema@.execution_schedules s WHERE s.sch
 const CHANGE = `UPDATE @extschema@.execution_schedules s SET enabled = $2, next_at = $3 WHERE s.schedule_id = $1 RETURNING ${SHOWN}`;
 const REMOVE = `DELETE FROM @extschema@.execution_schedules s WHERE s.schedule_id = $1 RETURNING ${SHOWN}`;
 
-export function listSchedules(database: Database, venture: string): Promise<ScheduleView[]> {
+export function listSchedules(database: Database, venture: string): Promise<z.output<typeof listedSchedule>[]> {
   return ofExecutions(database).transaction(async (sql) => {
     await findVenture(sql, venture);
-    return (await sql.query(LIST, [venture], row)).map(({ row }) => row);
+    return (await sql.query(LIST, [venture], z.object({ row: listedSchedule }))).map(({ row }) => row);
   });
+}
+
+/** Rejects with `Refusal` if it is unknown. */
+export function readSchedule(database: Database, id: string): Promise<ScheduleView> {
+  return ofExecutions(database).transaction((sql) => find(sql, id));
 }
 
 /** Rejects with `Refusal`: invalid_request for the cron expression, plan_invalid, state_conflict for a name that is taken. */

@@ -1,7 +1,16 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { LocalGateway } from '../../server/gateway.js';
 import { ask, JWT_SECRET, tokenFor } from '../support/api.js';
-import { brokenLaws, type Claimed, type EngineDatabase, engineDatabase, events, statuses } from '../support/engine.js';
+import {
+  brokenLaws,
+  type Claimed,
+  claimed,
+  complete,
+  type EngineDatabase,
+  engineDatabase,
+  events,
+  statuses,
+} from '../support/engine.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import { newVenture } from '../support/writer.js';
 
@@ -258,6 +267,7 @@ test('E23: who may use which route', async () => {
   const routes: Record<string, (name: string) => ReturnType<typeof post>> = {
     status: (name) => get(`${ENGINE}/${id}/status`, name),
     tasks: (name) => get(`${ENGINE}/${id}/tasks`, name),
+    task: (name) => get(`${ENGINE}/${id}/tasks/${task}`, name),
     health: (name) => get(`${ENGINE}/${id}/health`, name),
     propagation: (name) => get(`${ENGINE}/${id}/propagation`, name),
     types: (name) => get('/api/agents/types', name),
@@ -282,6 +292,7 @@ test('E23: who may use which route', async () => {
   expect(found).toEqual({
     status: read,
     tasks: read,
+    task: read,
     health: read,
     propagation: read,
     types: { ...read, stranger: 200, neighbour: 200 },
@@ -297,6 +308,28 @@ test('E23: who may use which route', async () => {
   expect(
     (await post(`${TASKS}/claim`, { worker: 'w', agent_types: ['a'], wait: 0 }, 'other worker')).body.task,
   ).toBeNull();
+});
+
+test('a page of tasks is bounded in bytes; without values it is small, and one task has them', async () => {
+  const id = await start({ tasks: Array.from({ length: 8 }, (_, n) => ({ name: `t${n}`, agent_type: 'large' })) });
+  for (let n = 0; n < 8; n += 1)
+    await complete(client, await claimed(client, 'large'), { text: `${n}`.repeat(200_000) });
+  const path = `${ENGINE}/${id}/tasks`;
+  const pages = [];
+  for (let next: number | null = 0; next !== null; ) {
+    const { body } = await get(`${path}?after=${next}`);
+    pages.push(body.tasks.length);
+    next = body.next;
+  }
+  expect(pages).toEqual([5, 3]);
+  const { tasks, next } = (await get(`${path}?values=0`)).body;
+  expect([tasks.length, next]).toEqual([8, null]);
+  expect(tasks[3]).toMatchObject({ name: 't3', input: null, output: null });
+  expect((await get(`${path}/${tasks[3].task_id}`)).body).toMatchObject({
+    name: 't3',
+    output: { text: '3'.repeat(200_000) },
+  });
+  expect(await get(`${path}/${NOWHERE}`)).toMatchObject({ status: 404, body: { code: 'unknown_task' } });
 });
 
 test('all routes are in the OpenAPI document', async () => {

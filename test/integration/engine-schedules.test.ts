@@ -58,7 +58,9 @@ test('a schedule is created with the time of its next execution, listed, paused,
   expect(next.toLocaleTimeString('en-GB', { timeZone: 'Europe/Berlin' })).toBe('03:00:00');
   const path = `${PATH}/${made.body.schedule_id}`;
   const list = await send('GET', `${PATH}?venture_id=${venture}`, undefined, 'viewer');
-  expect(list.body.schedules).toEqual([made.body]);
+  const { request, ...listed } = made.body;
+  expect(list.body.schedules).toEqual([listed]);
+  expect((await send('GET', path, undefined, 'viewer')).body).toEqual({ ...listed, request });
   expect((await send('PATCH', path, { enabled: false })).body).toMatchObject({ enabled: false, next_at: null });
   expect((await send('PATCH', path, { enabled: true })).body).toEqual(made.body);
   expect((await send('DELETE', path)).body).toEqual(made.body);
@@ -99,19 +101,20 @@ test('E23: members see schedules, editors write them', async () => {
   for (const name of ['nobody', 'stranger', 'neighbour', 'worker', 'viewer', 'editor', 'service']) {
     const answers = [
       await send('GET', `${PATH}?venture_id=${venture}`, undefined, name),
+      await send('GET', path, undefined, name),
       await create({ name: `by ${name}` }, name),
       await send('PATCH', path, { enabled: true }, name),
     ];
     found[name] = answers.map(({ status }) => status);
   }
   expect(found).toEqual({
-    nobody: [401, 401, 401],
-    stranger: [403, 403, 404],
-    neighbour: [403, 403, 404],
-    worker: [403, 403, 403],
-    viewer: [200, 403, 403],
-    editor: [200, 201, 200],
-    service: [200, 201, 200],
+    nobody: [401, 401, 401, 401],
+    stranger: [403, 404, 403, 404],
+    neighbour: [403, 404, 403, 404],
+    worker: [403, 403, 403, 403],
+    viewer: [200, 200, 403, 403],
+    editor: [200, 200, 201, 200],
+    service: [200, 200, 201, 200],
   });
   expect((await send('DELETE', path, undefined, 'viewer')).status).toBe(403);
   expect((await send('DELETE', path, undefined, 'neighbour')).status).toBe(404);

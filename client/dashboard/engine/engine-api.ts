@@ -22,7 +22,6 @@ export interface Task {
   readonly max_attempts: number;
   readonly worker: string | null;
   readonly because: string | null;
-  readonly output: unknown;
   readonly error: { readonly class?: string; readonly message?: string } | null;
 }
 

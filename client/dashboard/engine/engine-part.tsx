@@ -33,7 +33,9 @@ export function EnginePart({ id }: { readonly id: string }): ReactElement | null
   const { data: seq } = useProgressTracking(id, ({ progress }) => progress.seq);
   const change = useThrottled(seq, EVERY);
   const found = useKept(
-    useAsked<Tasks>(`tasks ${id} ${change}`, (signal) => askJson(`/api/executions/${id}/tasks?limit=${SHOWN}`, signal)),
+    useAsked<Tasks>(`tasks ${id} ${change}`, (signal) =>
+      askJson(`/api/executions/${id}/tasks?limit=${SHOWN}&values=0`, signal),
+    ),
   );
   if (found === undefined || found.execution === null) return null;
   return <Run id={id} change={change} execution={found.execution} tasks={found.tasks} />;

@@ -2,8 +2,9 @@
 import { type ReactElement, useId, useState } from 'react';
 import { cut } from '../../react/ui/format.js';
 import { Icon } from '../../react/ui/icon.js';
-import { sendJson } from '../access.js';
+import { askJson, sendJson } from '../access.js';
 import { go } from '../places.js';
+import { useAsked } from '../use-asked.js';
 import { type Act, type RunExecution, SIGNS, type Started, type Task } from './engine-api.js';
 
 interface TaskDetailProps {
@@ -35,7 +36,7 @@ export function TaskDetail({ execution, task, acts: { act, busy } }: TaskDetailP
         {task.needs.length > 0 && <Fact name="Needs" value={task.needs.join(', ')} />}
         {task.because !== null && <Fact name="Because of" value={task.because} />}
         {task.error !== null && <Fact name="Error" value={`${task.error.message ?? ''} (${task.error.class})`} />}
-        {task.output !== null && <Fact name="Output" value={JSON.stringify(task.output)} />}
+        {task.status === 'completed' && <Output path={`${path}/tasks/${task.task_id}`} />}
       </dl>
       <div className="task__actions">
         {open && task.status === 'failed' && (
@@ -62,6 +63,13 @@ export function TaskDetail({ execution, task, acts: { act, busy } }: TaskDetailP
       </div>
     </section>
   );
+}
+
+/** Read for the task that is looked at, because outputs may be large. */
+function Output({ path }: { readonly path: string }): ReactElement | null {
+  const { data } = useAsked<{ readonly output: unknown }>(path, (signal) => askJson(path, signal));
+  if (data === undefined || data.output === null) return null;
+  return <Fact name="Output" value={JSON.stringify(data.output)} />;
 }
 
 function Fact({ name, value }: { readonly name: string; readonly value: string }): ReactElement {

@@ -5,7 +5,7 @@ import { Progresses } from '../../executions/reads/progress.js';
 import { type Route, route } from '../../ports/route.js';
 import { health, readHealth } from '../health.js';
 import * as reads from '../reads.js';
-import { params } from './inputs.js';
+import { params, taskParams } from './inputs.js';
 
 /** The maximum and the default number of tasks on a page. */
 const MAX_TASKS = 1_000;
@@ -51,10 +51,11 @@ const tasks = route({
       .default(0)
       .meta({ description: 'The `next` of the page before.' }),
     limit: z.coerce.number().int().min(1).max(MAX_TASKS).default(TASKS),
+    values: z.enum(['0', '1']).default('1').meta({ description: '`0`: inputs and outputs are not read, and null.' }),
   }),
   responses: {
     200: {
-      description: 'In the order of the plan.',
+      description: 'In the order of the plan. A page has up to 1 MiB, and at least one task.',
       body: z.object({
         execution: reads.executionStatus.nullable().meta({ description: 'Null: the engine does not run it.' }),
         tasks: z.array(reads.taskView),
@@ -64,8 +65,22 @@ const tasks = route({
     },
   },
   refusals: ['unknown_execution'],
-  async handle({ params: { execution_id: id }, query: { after, limit }, database }) {
-    return { status: 200, body: await reads.readTasks(database, id, after, limit) };
+  async handle({ params: { execution_id: id }, query: { after, limit, values }, database }) {
+    return { status: 200, body: await reads.readTasks(database, id, after, limit, values === '1') };
+  },
+});
+
+const task = route({
+  method: 'get',
+  path: '/executions/:execution_id/tasks/:task_id',
+  id: 'getTask',
+  tag: 'Engine',
+  summary: 'One task of an execution',
+  params: taskParams,
+  responses: { 200: { description: 'The task.', body: reads.taskView } },
+  refusals: ['unknown_execution', 'unknown_task'],
+  async handle({ params: { execution_id: id, task_id }, database }) {
+    return { status: 200, body: await reads.readTask(database, id, task_id) };
   },
 });
 
@@ -151,6 +166,7 @@ const deadLetters = route({
 export const readRoutes = (): Route[] => [
   status,
   tasks,
+  task,
   propagation,
   healthRoute(new Progresses()),
   workers,

@@ -17,10 +17,26 @@ const listRoute = route({
   tag: TAG,
   summary: 'The schedules of a venture',
   query: z.strictObject({ venture_id: ventureId }),
-  responses: { 200: { description: 'By name.', body: z.object({ schedules: z.array(list.scheduleView) }) } },
+  responses: {
+    200: { description: 'By name, without the plans.', body: z.object({ schedules: z.array(list.listedSchedule) }) },
+  },
   refusals: ['unknown_venture'],
   async handle({ query: { venture_id }, database }) {
     return { status: 200, body: { schedules: await list.listSchedules(database, venture_id) } };
+  },
+});
+
+const read = route({
+  method: 'get',
+  path: `${PATH}/:schedule_id`,
+  id: 'getSchedule',
+  tag: TAG,
+  summary: 'One schedule',
+  params,
+  responses: changed,
+  refusals: ['unknown_schedule'],
+  async handle({ params: { schedule_id }, database }) {
+    return { status: 200, body: await list.readSchedule(database, schedule_id) };
   },
 });
 
@@ -87,4 +103,4 @@ const remove = route({
   },
 });
 
-export const scheduleRoutes = (): Route[] => [listRoute, create, change, remove];
+export const scheduleRoutes = (): Route[] => [listRoute, read, create, change, remove];
