@@ -1,20 +1,19 @@
 #!/usr/bin/env node
-/** The command line interface: declares the commands and their options, reads the settings, and maps errors to exit codes. */
+/**
+ * The command line interface: declares the commands and their options, reads the settings, and maps errors to exit codes. A
+ * command loads its own part only: the gateway with all that it needs takes half a second.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { parsePosition } from '@rowcast/client/protocol';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { listChannels } from './cli/channels.js';
-import { type AttachOptions, attach, runMigrations, runUninstall } from './cli/database.js';
-import { doctor } from './cli/doctor.js';
+import type { AttachOptions } from './cli/database.js';
 import { complain, endWithReader, flushed, table } from './cli/output.js';
 import { withFiles } from './cli/secret-files.js';
-import { printTypes } from './cli/stream-types.js';
-import { makeToken, type TokenOptions } from './cli/token.js';
-import { up } from './cli/up.js';
-import { type VerifyOptions, verify } from './cli/verify.js';
-import { type WatchOptions, watch } from './cli/watch.js';
+import type { TokenOptions } from './cli/token.js';
+import type { VerifyOptions } from './cli/verify.js';
+import type { WatchOptions } from './cli/watch.js';
 import { packageRoot } from './ground/package-root.js';
 import { ROLES } from './ports/principal.js';
 import { fixOf, messageOf } from './postgres/connect-errors.js';
@@ -74,21 +73,24 @@ function makeProgram(): Command {
     .option('--no-demo', 'do not write the demo execution')
     .option('--workers <n>', 'gateway processes that share the port (default: ROWCAST_WORKERS)')
     .addHelpText('after', settingsHelp())
-    .action(({ demo, workers = process.env.ROWCAST_WORKERS }: { demo: boolean; workers?: string }) =>
-      up(readConfig({ ...withFiles(process.env), ROWCAST_WORKERS: workers }), { demo }),
-    );
+    .action(async ({ demo, workers = process.env.ROWCAST_WORKERS }: { demo: boolean; workers?: string }) => {
+      const settled = readConfig({ ...withFiles(process.env), ROWCAST_WORKERS: workers });
+      const { up } = await import('./cli/up.js');
+      await up(settled, { demo });
+    });
   program
     .command('migrate')
     .description('bring the database up to date: the schema rowcast, and the extensions that are installed')
     .addOption(withExtensions('install an extension as well'))
     .option('--schema <name>', 'the schema for the tables of the extensions named with --with (default: public)')
-    .action((options: { with?: string[]; schema?: string }) => {
+    .action(async (options: { with?: string[]; schema?: string }) => {
       if (options.schema !== undefined && options.with === undefined) {
         throw new InvalidArgumentError(
           '--schema requires --with: it is the schema for the tables of those extensions.',
         );
       }
-      return runMigrations(options, config());
+      const { runMigrations } = await import('./cli/database.js');
+      await runMigrations(options, config());
     });
   program
     .command('uninstall')
@@ -97,6 +99,7 @@ function makeProgram(): Command {
     .option('--drop-data', 'also drop tables of extensions that contain rows', false)
     .option('--yes', 'remove it', false)
     .action(async ({ yes, ...options }: { yes: boolean; dropData: boolean; with?: string[] }) => {
+      const { runUninstall } = await import('./cli/database.js');
       if (!(await runUninstall({ ...options, confirmed: yes }, config()))) process.exitCode = FAILED;
     });
   program
@@ -107,9 +110,10 @@ function makeProgram(): Command {
     .option('--json', 'one JSON object per line', false)
     .option('--record <file>', 'also record the events in a new file, for `rowcast verify`')
     .option('--url <url>', 'the gateway (default: ROWCAST_URL)', parseUrl)
-    .action((channel: string, options: Omit<WatchOptions, 'url'> & { url?: string }) => {
+    .action(async (channel: string, options: Omit<WatchOptions, 'url'> & { url?: string }) => {
       const settled = config();
-      return watch(channel, { ...options, url: options.url ?? settled.url }, settled);
+      const { watch } = await import('./cli/watch.js');
+      await watch(channel, { ...options, url: options.url ?? settled.url }, settled);
     });
   program
     .command('verify')
@@ -118,6 +122,7 @@ function makeProgram(): Command {
     .option('--complete', 'require that every channel was read to its head', false)
     .option('--json', 'as JSON', false)
     .action(async (paths: string[], options: VerifyOptions) => {
+      const { verify } = await import('./cli/verify.js');
       if (!(await verify(paths, options, config()))) process.exitCode = FAILED;
     });
   program
@@ -128,19 +133,26 @@ function makeProgram(): Command {
     .option('--name <stream>', 'the name of the stream (default: the name of the table)')
     .option('--seq <column>', 'the column that it adds for the number of the event (default: seq)')
     .option('--tx <column>', 'the column that it adds for the transaction (default: tx)')
-    .action((table: string, options: AttachOptions) => attach(table, options, config()));
+    .action(async (table: string, options: AttachOptions) => {
+      const { attach } = await import('./cli/database.js');
+      await attach(table, options, config());
+    });
   program
     .command('types')
     .description('print the TypeScript types of the streams, for createClient<Streams>()')
-    .action(() => printTypes(config()));
+    .action(async () => {
+      const { printTypes } = await import('./cli/stream-types.js');
+      await printTypes(config());
+    });
   program
     .command('channels')
     .description('list the channels, their heads, and how many subscribers each has on this gateway')
     .option('--json', 'as JSON', false)
     .option('--url <url>', 'the gateway (default: ROWCAST_URL)', parseUrl)
-    .action((options: { url?: string; json: boolean }) => {
+    .action(async (options: { url?: string; json: boolean }) => {
       const settled = config();
-      return listChannels({ json: options.json, url: options.url ?? settled.url }, settled);
+      const { listChannels } = await import('./cli/channels.js');
+      await listChannels({ json: options.json, url: options.url ?? settled.url }, settled);
     });
   program
     .command('token')
@@ -148,12 +160,16 @@ function makeProgram(): Command {
     .argument('<subject>', 'the claim sub')
     .addOption(new Option('--role <role>', 'the role of the token').choices(ROLES).default('authenticated'))
     .option('--for <time>', 'how long the token is valid, such as 90s, 15m or 2h', '1h')
-    .action((subject: string, options: TokenOptions) => makeToken(subject, options, config()));
+    .action(async (subject: string, options: TokenOptions) => {
+      const { makeToken } = await import('./cli/token.js');
+      await makeToken(subject, options, config());
+    });
   program
     .command('doctor')
     .description('check the database and the connection to it, and tell you how to fix problems')
     .option('--json', 'as JSON', false)
     .action(async (options: { json: boolean }) => {
+      const { doctor } = await import('./cli/doctor.js');
       if (!(await doctor(options, config()))) process.exitCode = FAILED;
     });
   return program;

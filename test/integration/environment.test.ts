@@ -104,7 +104,7 @@ test.each(['LATIN1', 'SQL_ASCII', 'EUC_JP'])(
     try {
       const url = new URL(`/${name}`, database.url).href;
       for (const command of [['migrate'], ['up', '--no-demo']]) {
-        const { exited, errors } = runRowcast(command, { DATABASE_URL: url });
+        const { exited, errors } = runRowcast(command, { DATABASE_URL: url, ROWCAST_PORT: '0' });
         expect(await exited).toBe(1);
         expect(errors()).toMatch(
           /^rowcast: the encoding of the database must be UTF8, and is \w+: .*ENCODING 'UTF8'.*\n$/,

@@ -337,7 +337,7 @@ test('the page of the HTTP API is in the package', async () => {
 
 test('without DATABASE_URL one line says how to get a PostgreSQL, and nothing is made', async () => {
   const data = join(folder, 'data');
-  expect(await run(service, [ROWCAST, 'up'], { ROWCAST_DATA_DIR: data })).toEqual({
+  expect(await run(service, [ROWCAST, 'up'], { ROWCAST_DATA_DIR: data, ROWCAST_PORT: '0' })).toEqual({
     code: 1,
     output: '',
     errors: `rowcast: no database: set DATABASE_URL, or get an embedded PostgreSQL with npm install --save-dev ${FAMILY}\n`,

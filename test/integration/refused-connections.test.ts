@@ -156,7 +156,11 @@ test.each(Object.entries(REFUSALS))(
     const [change, undo, reason, fix] = refusal;
     await admin.query(change);
     try {
-      const { exited, errors } = runRowcast(['up', '--no-demo'], { DATABASE_URL: url, ROWCAST_LOG_LEVEL: 'silent' });
+      const { exited, errors } = runRowcast(['up', '--no-demo'], {
+        DATABASE_URL: url,
+        ROWCAST_PORT: '0',
+        ROWCAST_LOG_LEVEL: 'silent',
+      });
       expect(await exited).toBe(1);
       expect(errors()).toMatch(/^rowcast: .+\n$/);
       // Without the role it does not even come to taking it.
