@@ -27,12 +27,15 @@ const FEW = ['with its indexes', 'Rowcast', 'NOTIFY per row'];
 
 const run = promisify(execFile);
 
+/** Each turn begins after as many seconds of the same: until the gateway is awake, each commit rings, and waits for the one before. */
+const WARM_UP = 1;
+
 export const writers: Scenario = {
   name: 'B4',
   title: 'Writers, single-row commits',
   about: `pgbench, one INSERT a transaction, ${KEYS} keys, a live gateway with one subscriber. The table that Rowcast is compared with has a primary
 key and an index on (key, created_at), as a table has that is read by key and time. Once attached, the index (key, seq) serves for both; a
-table that keeps the two beside it is measured as well. NOTIFY: the same table with a trigger that sends each row, and one listener.`,
+table that keeps the two beside it is measured as well. Each turn begins after ${WARM_UP} s of the same. NOTIFY: the same table with a trigger that sends each row, and one listener.`,
   seconds: 2,
   rounds: 3,
   shapes: [
@@ -67,19 +70,13 @@ table that keeps the two beside it is measured as well. NOTIFY: the same table w
       writeFileSync(script, pgbenchScript(table, keys));
       await admin.query('CHECKPOINT');
       if (table === 'notify') await listener.query('LISTEN rows');
+      const write = (forSeconds: number) => {
+        const options = ['-n', '-M', 'prepared', '-j', '2', '-c', `${Number.parseInt(name, 10)}`, '-f', script];
+        return run(pgbench, [...options, '-T', `${forSeconds}`, database.url]);
+      };
+      await write(WARM_UP);
       const read = meter({ postgres: database.cpu, server: gateway.cpu, client: load.cpu });
-      const options = [
-        '-n',
-        '-M',
-        'prepared',
-        '-c',
-        `${Number.parseInt(name, 10)}`,
-        '-j',
-        '2',
-        '-T',
-        `${Math.ceil(seconds)}`,
-      ];
-      const { stdout } = await run(pgbench, [...options, '-f', script, database.url]);
+      const { stdout } = await write(Math.ceil(seconds));
       const { cores, seconds: took } = read();
       if (table === 'notify') await listener.query('UNLISTEN rows');
       const commits = Number(/tps = ([\d.]+) \(without/.exec(stdout)?.[1]);
