@@ -33,6 +33,8 @@ const BODY_FRAMES = 4;
 
 const REFUSED = refuseMethod('GET, POST');
 
+const NO_LOCALS = Object.freeze({});
+
 export function eventRoutes(options: EventRoutesOptions): Router {
   const { door, principalOf, maxFrameBytes, maxSubscriptions, cache, compression, limit, identify, charge } = options;
   // One `connect`, and for each subscription a `subscribe` and an `unsubscribe`.
@@ -43,8 +45,9 @@ export function eventRoutes(options: EventRoutesOptions): Router {
   const router = Router();
   const stream = async (request: Request, response: Response, connect: ConnectRequest) => {
     await door.stream(request, response, connect);
-    // The request lives as long as the stream, and with it the state of the router, which is of no more use.
+    // The request lives as long as the stream, and with it the state of the router and of Express, which is of no more use.
     request.next = undefined;
+    response.locals = NO_LOCALS;
   };
   const send = async (request: Request, response: Response, answer: Pick<PollAnswer, 'frames' | 'positions'>) => {
     const text = asJson(answer);

@@ -3,10 +3,12 @@
  * connections), refuses malformed requests with an error of the table, and stops gracefully: requests that it has
  * received are answered, new ones are refused. It owns all sockets until a response is `admitted` or a socket is upgraded.
  */
-import { createServer, type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Server as NetServer, type Socket } from 'node:net';
+import type { Express } from 'express';
 import { bareAnswer, Refusal } from '../ground/refusal.js';
 import { Bucket } from '../limits/bucket.js';
+import { messagesOf } from './messages.js';
 import { PlainSockets } from './plain-sockets.js';
 
 /** Interval at which connections without a complete request are closed, in milliseconds. */
@@ -42,8 +44,10 @@ export interface HttpServer {
 }
 
 /** `requestTimeout`: how long a client may take to send a request with its headers and body, in milliseconds. */
-export function makeServer(app: RequestListener, requestTimeout: number): HttpServer {
+export function makeServer(app: Express, requestTimeout: number): HttpServer {
+  const messages = messagesOf(app);
   const options = {
+    ...messages,
     maxHeaderSize: MAX_HEADERS,
     keepAliveTimeout: KEEP_ALIVE,
     requestTimeout,
@@ -77,14 +81,15 @@ export function makeServer(app: RequestListener, requestTimeout: number): HttpSe
     response.on('finish', () => request.complete || outlive(request, isDiscarded(request)));
     // Admitted as a client, it is not counted until the response has ended.
     response.on('admitted', () => plain.delete(socket));
-    response.once('close', () => {
+    response.on('close', () => {
       open.delete(response);
       unanswered.get(socket)?.delete(response);
       if (!socket.destroyed) plain.add(socket);
     });
   });
   server.on('upgrade', (request, socket, head) => {
-    if (request.headers.upgrade?.toLowerCase() !== 'websocket') return answer(server, request);
+    if (request.headers.upgrade?.toLowerCase() !== 'websocket')
+      return answer(server, new messages.ServerResponse(request));
     if (hasTooManyHeaders(request)) return refuse(request.socket, TOO_LARGE);
     if (isAmbiguous(request)) return refuse(request.socket, MALFORMED);
     plain.delete(request.socket);
@@ -188,9 +193,9 @@ function endWithSocket(socket: Socket, response: ServerResponse): void {
 }
 
 /** Ignores an Upgrade header for anything but WebSocket: clients that offer HTTP/2 continue with HTTP/1.1. */
-function answer(server: Server, request: IncomingMessage): void {
+function answer(server: Server, response: ServerResponse): void {
+  const { req: request } = response;
   const { socket } = request;
-  const response = new ServerResponse(request);
   response.shouldKeepAlive = false; // Node has detached its parser from this connection
   response.assignSocket(socket);
   response.once('finish', () => {

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
+import express from 'express';
 import { type HttpServer, makeServer } from '../../server/http/server.js';
 import { until } from '../support/until.js';
 
@@ -16,8 +17,8 @@ afterEach(() => {
   http.server.close();
 });
 
-async function start(app: RequestListener): Promise<void> {
-  http = makeServer(app, TIMEOUT);
+async function start(listener: RequestListener): Promise<void> {
+  http = makeServer(express().use(listener), TIMEOUT);
   http.server.listen(0, '127.0.0.1');
   await once(http.server, 'listening');
 }
