@@ -6,6 +6,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { WebSocket } from 'ws';
@@ -101,8 +102,8 @@ export async function makeWorld(databaseUrl: string, writer: pg.Client): Promise
   return { target, gateway, writer };
 }
 
-/** The healthy tenant: an event each 50 ms, `/status` each 100 ms, a new subscription each 200 ms. */
-export async function feel(world: World, end: AbortSignal): Promise<Felt> {
+/** The healthy tenant, for so long from its first subscription on: an event each 50 ms, `/status` each 100 ms, a new subscription each 200 ms. */
+export async function feel(world: World, milliseconds: number): Promise<Felt> {
   const felt = fresh();
   const { gateway, writer } = world;
   const { execution, tokens } = world.target;
@@ -134,6 +135,7 @@ export async function feel(world: World, end: AbortSignal): Promise<Felt> {
       sent.delete(message);
     }
   });
+  const end = AbortSignal.timeout(milliseconds);
   let over = false;
   reader.on('close', () => over || felt.refused.push('lost'));
   const loop = async (pause: number, task: () => Promise<unknown>) => {
@@ -144,8 +146,7 @@ export async function feel(world: World, end: AbortSignal): Promise<Felt> {
   };
   const timed = async (into: number[], task: () => Promise<unknown>) => {
     const began = performance.now();
-    await task();
-    into.push(performance.now() - began);
+    await task().finally(() => into.push(performance.now() - began));
   };
   await Promise.all([
     loop(50, async () => {
@@ -169,18 +170,26 @@ export async function feel(world: World, end: AbortSignal): Promise<Felt> {
     ),
   ]);
   await until(() => sent.size === 0, { deadlineMs: 1_000, what: 'the last events' }).catch(() => {});
-  for (const at of sent.values()) if (performance.now() - at > 1_000) felt.event.push(performance.now() - at);
+  for (const at of sent.values()) felt.event.push(performance.now() - at);
   over = true;
   reader.terminate();
   return felt;
 }
 
+/** The time in seconds that a process has used processors. */
+async function processorTime(pid: number): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** `processors`: how many the gateway and the attacker used. */
+interface Phase extends Felt {
+  readonly memory: number;
+  readonly processors: readonly number[];
+}
+
 /** Runs one attack, or none, for so many milliseconds beside the tenant. */
-export async function phase(
-  world: World,
-  milliseconds: number,
-  attack: AttackName | null,
-): Promise<Felt & { readonly memory: number }> {
+export async function phase(world: World, milliseconds: number, attack: AttackName | null): Promise<Phase> {
   const attacker =
     attack === null
       ? null
@@ -189,8 +198,14 @@ export async function phase(
         });
   try {
     if (attacker?.stdout) await once(attacker.stdout, 'data'); // it has begun
-    const felt = await feel(world, AbortSignal.timeout(milliseconds));
-    return { ...felt, memory: await world.gateway.memory() };
+    const pids = [world.gateway.pid, attacker?.pid ?? world.gateway.pid];
+    const used = () => Promise.all(pids.map(processorTime));
+    const [began, before] = [performance.now(), await used()];
+    const felt = await feel(world, milliseconds);
+    const seconds = (performance.now() - began) / 1_000;
+    const processors = (await used()).map((after, index) => (after - (before[index] ?? 0)) / seconds);
+    if (attacker === null) processors.length = 1;
+    return { ...felt, memory: await world.gateway.memory(), processors };
   } finally {
     attacker?.kill('SIGKILL');
   }
