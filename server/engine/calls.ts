@@ -18,8 +18,13 @@ const CONTENTION = {
 export const json = (value: unknown): string | null =>
   value === undefined || value === null ? null : JSON.stringify(value);
 
-/** Calls one function within a transaction, and returns its value. */
-export async function callIn<T>(sql: Sql, call: string, values: readonly unknown[], result: z.ZodType<T>): Promise<T> {
+/** Calls one function, and returns its value. */
+export async function callIn<T>(
+  sql: Pick<Sql, 'query'>,
+  call: string,
+  values: readonly unknown[],
+  result: z.ZodType<T>,
+): Promise<T> {
   const [row] = await sql.query(`SELECT rowcast.${call} AS result`, values, z.object({ result }));
   if (row === undefined) throw new Error(`${call} returned no row`);
   return row.result as T;
@@ -37,7 +42,7 @@ export class Calls {
   }
 
   call<T>(call: string, values: readonly unknown[], result: z.ZodType<T>): Promise<T> {
-    return this.transaction((sql) => callIn(sql, call, values, result));
+    return retrying(() => callIn({ query: this.#database.statement }, call, values, result), CONTENTION);
   }
 }
 

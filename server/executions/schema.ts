@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { inSchema } from '../ground/in-schema.js';
-import type { Database } from '../ports/database.js';
+import type { Database, Sql } from '../ports/database.js';
 
 export const EXTENSION = 'executions';
 
@@ -18,14 +18,19 @@ export function ofExecutions(database: Database, known?: string): Database {
   const present = wrapped.get(database);
   if (present !== undefined) return present;
   let schema = known;
+  const find = async (query: Sql['query']): Promise<string> => {
+    schema ??= (await query(SCHEMA, [EXTENSION], row))[0]?.schema;
+    if (schema === undefined) {
+      throw new Error('executions are not installed in this database: npx rowcast migrate --with executions');
+    }
+    return schema;
+  };
   const own: Database = {
+    statement: async (text, values, row) =>
+      database.statement(inSchema(text, await find((...query) => database.statement(...query))), values, row),
     transaction: (work) =>
       database.transaction(async (sql) => {
-        schema ??= (await sql.query(SCHEMA, [EXTENSION], row))[0]?.schema;
-        if (schema === undefined) {
-          throw new Error('executions are not installed in this database: npx rowcast migrate --with executions');
-        }
-        const there = schema;
+        const there = await find((...query) => sql.query(...query));
         return work({
           query: (text, values, row) => sql.query(inSchema(text, there), values, row),
           asService: (text, values, row) => sql.asService(inSchema(text, there), values, row),

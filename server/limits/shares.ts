@@ -34,7 +34,10 @@ export class Shares {
 
   /** The same database, whose transactions take turns. They also reject with `Refusal` (rate_limited). */
   of(name: string, database: Database, gone: Gone): Database {
-    return { transaction: (work) => this.run(name, gone, () => database.transaction(work)) };
+    return {
+      transaction: (work) => this.run(name, gone, () => database.transaction(work)),
+      statement: (...query) => this.run(name, gone, () => database.statement(...query)),
+    };
   }
 
   /** Runs a task in the turn of its name. Rejects with `Refusal` (rate_limited), and with `Unavailable` if its client has gone. */

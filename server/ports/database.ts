@@ -12,6 +12,8 @@ export interface Sql {
 export interface Database {
   /** Runs one transaction, READ COMMITTED or of one snapshot if it only reads. It is rolled back if `work` rejects. Rejects with `Unavailable` while the database cannot be reached. */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
+  /** Runs one statement in a transaction of its own, READ COMMITTED: in one round trip, where the clients of the pool pipeline. */
+  statement: Sql['query'];
 }
 
 /** What a request of the API uses the database for: each use has its own limits. `short`: reads that take milliseconds. */

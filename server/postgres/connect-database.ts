@@ -26,6 +26,7 @@ export function connectDatabase(from: string | pg.Pool): ConnectedDatabase {
     connectionTimeoutMillis: CONNECT_TIMEOUT,
     query_timeout: QUERY_TIMEOUT,
     keepAlive: true,
+    pipeline: true,
     types,
   });
   pool.on('error', () => {}); // an idle connection was lost; the next use opens another one

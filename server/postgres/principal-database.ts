@@ -47,7 +47,8 @@ const as = ({ role, claims }: Principal) => ({ role, 'request.jwt.claims': claim
 /** Returns a database whose transactions have the rights of the login of the pool. */
 export function poolDatabase(pool: pg.Pool): Database {
   // The settings make values have the same text as subscribers get, whatever the defaults of the login.
-  return database(pool, () => `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${localSettings(TEXT_SETTINGS)}`);
+  const begin = `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT ${localSettings(TEXT_SETTINGS)}`;
+  return database(pool, () => begin);
 }
 
 /**
@@ -65,59 +66,83 @@ function localSettings(settings: Readonly<Record<string, string>>): string {
     .join(', ');
 }
 
-/** `begin` is sent as one query, so that a transaction costs two round trips besides its statements. */
+/** A query on the connection of a transaction. */
+type Ask = (query: pg.QueryConfig) => Promise<pg.QueryResult>;
+
+/**
+ * `begin` is sent as one query, so that a transaction costs two round trips besides its statements. One that is a single statement costs
+ * one in all, if the pool has the option `pipeline`: between its messages it would keep its locks for as long as this process is busy.
+ */
 function database(
   pool: pg.Pool,
   begin: () => string,
   prepared: (text: string) => { name?: string } = () => ({}),
   principal: Principal | null = null,
 ): Database {
-  return {
-    async transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
-      const client = await pool.connect().catch((error: Error) => {
-        throw translated(error);
-      });
-      let broken: Error | undefined;
-      // Between two statements only this listener gets the loss of the connection; without a listener it would end the process.
-      const onLost = (error: Error) => {
-        broken = error;
-      };
-      client.on('error', onLost);
-      const ask = async (query: pg.QueryConfig) => {
-        try {
-          return await client.query(query);
-        } catch (error) {
-          // The connection is discarded, because the next one may lead to the new primary.
-          if (isConnectionLoss(error) || codeOf(error) === READ_ONLY) broken = error as Error;
-          throw translated(error as Error);
-        }
-      };
+  /** Runs `work` on a connection, which is left without a transaction. */
+  async function connected<T>(work: (ask: Ask) => Promise<T>): Promise<T> {
+    const client = await pool.connect().catch((error: Error) => {
+      throw translated(error);
+    });
+    let broken: Error | undefined;
+    // Between two statements only this listener gets the loss of the connection; without a listener it would end the process.
+    const onLost = (error: Error) => {
+      broken = error;
+    };
+    client.on('error', onLost);
+    const ask: Ask = async (query) => {
       try {
-        await ask({ text: begin() });
-        const query: Sql['query'] = async (text, values, row) => {
-          const { rows } = await ask({ ...prepared(text), text, values: [...values] });
-          return rows.map((one) => row.parse(one));
-        };
-        const become = (who: Principal) => ask({ text: `SELECT ${localSettings(as(who))}` });
-        const asService: Sql['asService'] = async (text, values, row) => {
-          if (principal === null || principal.role === SERVICE.role) return query(text, values, row);
-          await become(SERVICE);
-          const rows = await query(text, values, row);
-          await become(principal);
-          return rows;
-        };
-        const result = await work({ query, asService });
-        // COMMIT of a failed transaction is a silent ROLLBACK, even if `work` has caught the error.
-        if ((await ask({ text: 'COMMIT' })).command !== 'COMMIT')
-          throw new Error('the transaction was rolled back because one of its statements had failed');
-        return result;
+        return await client.query(query);
       } catch (error) {
-        if (broken === undefined) await ask({ text: 'ROLLBACK' }).catch(() => {});
-        throw error;
-      } finally {
-        client.off('error', onLost);
-        client.release(broken);
+        // The connection is discarded, because the next one may lead to the new primary.
+        if (isConnectionLoss(error) || codeOf(error) === READ_ONLY) broken = error as Error;
+        throw translated(error as Error);
       }
+    };
+    try {
+      return await work(ask);
+    } catch (error) {
+      if (broken === undefined) await ask({ text: 'ROLLBACK' }).catch(() => {});
+      throw error;
+    } finally {
+      client.off('error', onLost);
+      client.release(broken);
+    }
+  }
+
+  const config = (text: string, values: readonly unknown[]) => ({ ...prepared(text), text, values: [...values] });
+
+  const transaction: Database['transaction'] = (work) =>
+    connected(async (ask) => {
+      await ask({ text: begin() });
+      const query: Sql['query'] = async (text, values, row) =>
+        (await ask(config(text, values))).rows.map((one) => row.parse(one));
+      const become = (who: Principal) => ask({ text: `SELECT ${localSettings(as(who))}` });
+      const asService: Sql['asService'] = async (text, values, row) => {
+        if (principal === null || principal.role === SERVICE.role) return query(text, values, row);
+        await become(SERVICE);
+        const rows = await query(text, values, row);
+        await become(principal);
+        return rows;
+      };
+      const result = await work({ query, asService });
+      // COMMIT of a failed transaction is a silent ROLLBACK, even if `work` has caught the error.
+      if ((await ask({ text: 'COMMIT' })).command !== 'COMMIT')
+        throw new Error('the transaction was rolled back because one of its statements had failed');
+      return result;
+    });
+
+  return {
+    transaction,
+    async statement(text, values, row) {
+      if (!pool.options.pipeline) return transaction((sql) => sql.query(text, values, row));
+      return connected(async (ask) => {
+        const sent = [{ text: begin() }, config(text, values), { text: 'COMMIT' }].map(ask);
+        // All of it, so that nothing is under way when the connection is given back. The first failure is the cause of the others.
+        await Promise.allSettled(sent);
+        const [, result] = await Promise.all(sent);
+        return (result?.rows ?? []).map((one) => row.parse(one));
+      });
     },
   };
 }

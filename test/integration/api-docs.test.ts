@@ -160,7 +160,7 @@ test('an example that is answered in another way is found', () => {
 const unused = () => Promise.reject(new Error('nobody asks'));
 const used = {
   access: { hold: unused },
-  databaseFor: () => ({ transaction: unused }),
+  databaseFor: () => ({ transaction: unused, statement: unused }),
   bounds: { metadataBytes: 1, contextBytes: 1 },
 };
 const apis = makeExtensions(['executions', 'engine'].map((name) => ({ name, schema: 'public' }))).flatMap(

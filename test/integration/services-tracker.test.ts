@@ -113,6 +113,7 @@ test('a commit whose answer is lost is tried again, and writes nothing twice', a
   const heard = new Set<unknown>();
   /** Each piece of work is committed twice before that is heard of. */
   const deaf: Database = {
+    statement: (...query) => connected.statement(...query),
     async transaction(work) {
       const answer = await connected.transaction(work);
       const known = JSON.stringify(answer);

@@ -69,7 +69,7 @@ const agent: AgentFunction = async ({ attempt, input, save, signal, progress, wa
   return { attempt };
 };
 
-const pool = new pg.Pool({ connectionString: url, max: 6, application_name: TEST_SESSION });
+const pool = new pg.Pool({ connectionString: url, max: 6, pipeline: true, application_name: TEST_SESSION });
 pool.on('error', () => {});
 
 async function carrierOf(url: string): Promise<Carrier> {
