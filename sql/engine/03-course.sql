@@ -31,25 +31,25 @@ RETURN CASE
   WHEN rowcast.task_is_over(status) THEN needs = 'ended'
 END;
 
--- Tasks have ended: what needs them waits for fewer, and is ready when it waits for none. Returns whether anything waited. What
--- waits for more has its times set again later. One that is pending has its roots made ready by its start, and with them what
--- is free by then.
-CREATE FUNCTION rowcast.count_down(ended uuid[]) RETURNS boolean
+-- A task has ended: what needs it waits for one fewer, and is ready when it waits for none. `well`: what needs it completed may
+-- run. Returns whether anything waited. What waits for more has its times set again later. An execution that is pending has its
+-- roots made ready by its start, and with them what is free by then.
+CREATE FUNCTION rowcast.count_down(ended uuid, well boolean) RETURNS boolean
 LANGUAGE plpgsql
 AS $$
 DECLARE
   moment constant timestamptz := clock_timestamp();
 BEGIN
+  -- The status as text: the plan would read an index of all that is blocked.
   UPDATE @extschema@.agent_tasks t
-     SET waits_for = t.waits_for - m.met,
-         status = CASE WHEN t.waits_for > m.met OR e.status = 'pending' THEN 'blocked' ELSE 'ready' END::rowcast.task_status,
+     SET waits_for = t.waits_for - 1,
+         status = CASE WHEN t.waits_for > 1 OR e.status = 'pending' THEN 'blocked' ELSE 'ready' END::rowcast.task_status,
          held = e.status <> 'running', run_at = greatest(t.run_at, moment),
          due_at = greatest(t.run_at, moment)
            + make_interval(secs => coalesce(t.due_seconds, CASE t.kind WHEN 'agent' THEN y.queue_timeout_seconds END))
-    FROM (SELECT d.task_id, count(*) AS met FROM @extschema@.agent_task_dependencies d JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on
-           WHERE d.depends_on = ANY (ended) AND rowcast.is_met(d.needs, b.status, b.passed) GROUP BY d.task_id) m,
-         @extschema@.agent_executions e, @extschema@.agent_types y
-   WHERE t.task_id = m.task_id AND t.status = 'blocked' AND e.execution_id = t.execution_id AND y.agent_type = t.agent_type;
+    FROM @extschema@.agent_task_dependencies d, @extschema@.agent_executions e, @extschema@.agent_types y
+   WHERE d.depends_on = ended AND (well OR d.needs = 'ended') AND t.task_id = d.task_id AND t.status::text = 'blocked'
+     AND e.execution_id = t.execution_id AND y.agent_type = t.agent_type;
   RETURN FOUND;
 END $$;
 
@@ -71,7 +71,8 @@ BEGIN
       UPDATE @extschema@.agent_tasks t SET status = 'skipped', because = b.name, ended_at = clock_timestamp()
         FROM behind b WHERE t.task_id = b.task_id AND t.status = 'blocked' RETURNING t.task_id)
     SELECT coalesce(array_agg(g.task_id), '{}') INTO skipped FROM gone g;
-    PERFORM rowcast.count_down(wave);
+    PERFORM rowcast.count_down(b.task_id, rowcast.is_met('completed', b.status, b.passed))
+      FROM @extschema@.agent_tasks b WHERE b.task_id = ANY (wave);
     wave := skipped;
   END LOOP;
 END $$;

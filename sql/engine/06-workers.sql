@@ -9,27 +9,30 @@ RETURN (jsonb_typeof(nullif(current_setting('request.jwt.claims', true), '')::js
   AND (jsonb_typeof(nullif(current_setting('request.jwt.claims', true), '')::jsonb -> 'ventures') IS DISTINCT FROM 'array'
     OR current_setting('request.jwt.claims', true)::jsonb -> 'ventures' ? venture::text);
 
--- Whether one more task of a type may begin. A type with a limit is locked until the transaction ends, so that no other
--- transaction counts meanwhile. A caller that holds an execution must not wait: claims take the type first.
-CREATE FUNCTION rowcast.type_admits(type text, wait boolean) RETURNS boolean
+-- The policy of a type, if one more task of it may begin; else null. A type with a limit is locked until the transaction ends, so
+-- that no other transaction counts meanwhile. A caller that holds an execution must not wait: claims take the type first.
+CREATE FUNCTION rowcast.admit_type(type text, wait boolean) RETURNS @extschema@.agent_types
 LANGUAGE plpgsql
 AS $$
 DECLARE
   own @extschema@.agent_types;
 BEGIN
   SELECT * INTO own FROM @extschema@.agent_types y WHERE y.agent_type = type;
-  IF own.enabled IS NOT TRUE OR own.max_running IS NULL AND own.rate_count IS NULL THEN
-    RETURN coalesce(own.enabled, false);
+  IF own.max_running IS NOT NULL OR own.rate_count IS NOT NULL THEN
+    IF wait THEN
+      SELECT * INTO own FROM @extschema@.agent_types y WHERE y.agent_type = type FOR NO KEY UPDATE;
+    ELSE
+      SELECT * INTO own FROM @extschema@.agent_types y WHERE y.agent_type = type FOR NO KEY UPDATE SKIP LOCKED;
+    END IF;
   END IF;
-  IF wait THEN
-    SELECT * INTO own FROM @extschema@.agent_types y WHERE y.agent_type = type FOR NO KEY UPDATE;
-  ELSE
-    SELECT * INTO own FROM @extschema@.agent_types y WHERE y.agent_type = type FOR NO KEY UPDATE SKIP LOCKED;
-  END IF;
-  RETURN FOUND AND own.enabled
+  IF own.enabled
     AND (own.max_running IS NULL
       OR (SELECT count(*) FROM @extschema@.agent_tasks t WHERE t.agent_type = type AND t.status = 'running') < own.max_running)
-    AND (own.rate_count IS NULL OR rowcast.tokens_of(own) >= 1);
+    AND (own.rate_count IS NULL OR rowcast.tokens_of(own) >= 1)
+  THEN
+    RETURN own;
+  END IF;
+  RETURN NULL;
 END $$;
 
 -- A bucket that holds rate_count, and fills in rate_seconds.
@@ -40,46 +43,45 @@ AS $$
     + extract(epoch FROM clock_timestamp() - type.rate_at) * type.rate_count / type.rate_seconds) END
 $$;
 
--- Begins an attempt, if it may begin: null if not. The execution is locked, and the type admits one more.
-CREATE FUNCTION rowcast.assign_task(task uuid, worker text) RETURNS jsonb
+-- Begins an attempt, if it may begin: null if not. The execution is locked, and its type admits one more. A task that is ready
+-- is held exactly while its execution is not running.
+CREATE FUNCTION rowcast.assign_task(task uuid, worker text, policy @extschema@.agent_types) RETURNS jsonb
 LANGUAGE plpgsql
 AS $$
 DECLARE
   own     record;
   claimed jsonb;
-  rated   boolean;
 BEGIN
-  SELECT t.venture_id, t.concurrency_key AS key INTO own FROM @extschema@.agent_tasks t WHERE t.task_id = task;
-  IF own.key IS NOT NULL THEN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('rowcast key ' || own.venture_id || own.key, 0)) THEN
-      RETURN NULL;
-    END IF;
-    -- In a statement of its own, whose snapshot is taken with the lock held: what held it before has committed.
-    IF EXISTS (SELECT FROM @extschema@.agent_tasks t
+  SELECT t.status, t.held, t.kind, t.run_at, t.execution_id, t.venture_id, t.concurrency_key AS key, s.max_parallel INTO own
+    FROM @extschema@.agent_tasks t JOIN @extschema@.strategy_executions s USING (execution_id) WHERE t.task_id = task;
+  -- Not in the UPDATE, whose plan could read the index of all that is ready.
+  IF own.status <> 'ready' OR own.held OR own.kind <> 'agent' OR own.run_at > clock_timestamp()
+    OR own.key IS NOT NULL AND NOT pg_try_advisory_xact_lock(hashtextextended('rowcast key ' || own.venture_id || own.key, 0))
+  THEN
+    RETURN NULL;
+  END IF;
+  -- In a statement of its own, whose snapshot is taken with the lock held: what held it before has committed.
+  IF own.key IS NOT NULL AND EXISTS (SELECT FROM @extschema@.agent_tasks t
       WHERE t.venture_id = own.venture_id AND t.concurrency_key = own.key AND t.status = 'running')
-    THEN
-      RETURN NULL;
-    END IF;
+    OR own.max_parallel <= (SELECT count(*) FROM @extschema@.agent_tasks t WHERE t.execution_id = own.execution_id AND t.status = 'running')
+  THEN
+    RETURN NULL;
   END IF;
   UPDATE @extschema@.agent_tasks t
      SET status = 'running', lease = gen_random_uuid(), worker_id = worker, started_at = clock_timestamp(), due_at = NULL, said_at = NULL,
-         usage = NULL, timeout_at = clock_timestamp() + make_interval(secs => y.timeout_seconds),
-         lease_until = clock_timestamp() + make_interval(secs => least(y.lease_seconds, y.timeout_seconds))
-    FROM @extschema@.agent_types y, @extschema@.agent_executions e, @extschema@.strategy_executions s
-   WHERE t.task_id = task AND t.status = 'ready' AND t.kind = 'agent' AND t.run_at <= clock_timestamp() AND y.agent_type = t.agent_type
-     AND e.execution_id = t.execution_id AND e.status = 'running'
-     AND s.execution_id = t.execution_id AND (s.max_parallel IS NULL OR s.max_parallel >
-       (SELECT count(*) FROM @extschema@.agent_tasks r WHERE r.execution_id = t.execution_id AND r.status = 'running'))
-   RETURNING y.rate_count IS NOT NULL, jsonb_build_object('task_id', t.task_id, 'execution_id', t.execution_id,
-     'venture_id', t.venture_id, 'name', t.name, 'agent_type', t.agent_type, 'attempt', t.attempt, 'input', t.input,
-     'checkpoint', t.checkpoint, 'lease', t.lease, 'lease_ms', (extract(epoch FROM t.lease_until - clock_timestamp()) * 1000)::int,
+         usage = NULL, timeout_at = clock_timestamp() + make_interval(secs => policy.timeout_seconds),
+         lease_until = clock_timestamp() + make_interval(secs => least(policy.lease_seconds, policy.timeout_seconds))
+   WHERE t.task_id = task
+   RETURNING jsonb_build_object('task_id', t.task_id, 'execution_id', t.execution_id, 'venture_id', t.venture_id, 'name', t.name,
+     'agent_type', t.agent_type, 'attempt', t.attempt, 'input', t.input, 'checkpoint', t.checkpoint, 'lease', t.lease,
+     'lease_ms', (extract(epoch FROM t.lease_until - clock_timestamp()) * 1000)::int,
      'timeout_ms', (extract(epoch FROM t.timeout_at - clock_timestamp()) * 1000)::int,
      'results', (SELECT coalesce(jsonb_object_agg(b.name, b.output), '{}') FROM @extschema@.agent_task_dependencies d
        JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on WHERE d.task_id = t.task_id AND b.status = 'completed'))
-    INTO rated, claimed;
-  IF rated THEN
+    INTO claimed;
+  IF policy.rate_count IS NOT NULL THEN
     UPDATE @extschema@.agent_types y SET rate_tokens = rowcast.tokens_of(y) - 1, rate_at = clock_timestamp()
-     WHERE y.agent_type = claimed ->> 'agent_type';
+     WHERE y.agent_type = policy.agent_type;
   END IF;
   RETURN claimed;
 END $$;
@@ -107,12 +109,13 @@ END $$;
 -- may take a task of another. The channel of the log is locked as well, because a writer of the application may have it.
 -- `wait`: the caller has nothing locked that comes after an execution. It waits for the execution of the first task that could
 -- begin, once, and says so in `waited`.
-CREATE FUNCTION rowcast.take_task(worker text, type text, wait boolean, OUT claimed jsonb, OUT waited boolean)
+CREATE FUNCTION rowcast.take_task(worker text, policy @extschema@.agent_types, wait boolean, OUT claimed jsonb, OUT waited boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   moment    constant timestamptz := clock_timestamp();
   stream    constant int := (SELECT s.stream_id FROM rowcast.streams s WHERE s.relation = '@extschema@.agent_execution_logs'::regclass);
+  type      constant text := policy.agent_type;
   ventures  constant uuid[] := rowcast.ventures_in_turn(type);
   alone     constant boolean := cardinality(ventures) = 1; -- nothing to be fair to
   venture   uuid;
@@ -145,14 +148,14 @@ BEGIN
       IF wait THEN
         PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE;
         -- Again, because others may have taken what it has found.
-        claimed := (SELECT n.claimed FROM rowcast.take_task(worker, type, false) n);
+        claimed := (SELECT n.claimed FROM rowcast.take_task(worker, policy, false) n);
         waited := true;
         RETURN;
       END IF;
       PERFORM FROM @extschema@.agent_executions e JOIN rowcast.channels c ON c.stream_id = stream AND c.key = e.execution_id::text
         WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE SKIP LOCKED;
       CONTINUE WHEN NOT FOUND;
-      claimed := rowcast.assign_task(candidate.task_id, worker);
+      claimed := rowcast.assign_task(candidate.task_id, worker, policy);
       IF claimed IS NOT NULL THEN
         UPDATE @extschema@.agent_turns a SET served_at = clock_timestamp()
          WHERE NOT alone AND (a.agent_type, a.venture_id) IN (SELECT n.agent_type, n.venture_id FROM @extschema@.agent_turns n
@@ -172,9 +175,10 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   moment   constant timestamptz := clock_timestamp();
-  asked    text[] := '{}';
-  admitted text[] := '{}';
+  asked    boolean := false;
+  admitted @extschema@.agent_types[] := '{}';
   type     text;
+  policy   @extschema@.agent_types;
   claimed  jsonb;
   waited   boolean;
 BEGIN
@@ -184,17 +188,17 @@ BEGIN
     CONTINUE WHEN NOT EXISTS (SELECT FROM @extschema@.agent_tasks t
       WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.agent_type = type AND t.run_at <= moment);
     -- It waits for the lock of the first type only: claims that wait with one type locked for another could meet.
-    IF rowcast.type_admits(type, asked = '{}') THEN
-      admitted := admitted || type;
-      SELECT * INTO claimed, waited FROM rowcast.take_task(worker, type, false);
-      IF claimed IS NOT NULL THEN
-        RETURN claimed;
-      END IF;
+    policy := rowcast.admit_type(type, NOT asked);
+    asked := true;
+    CONTINUE WHEN policy.agent_type IS NULL;
+    SELECT * INTO claimed, waited FROM rowcast.take_task(worker, policy, false);
+    IF claimed IS NOT NULL THEN
+      RETURN claimed;
     END IF;
-    asked := asked || type;
+    admitted := admitted || policy;
   END LOOP;
-  FOREACH type IN ARRAY admitted LOOP
-    SELECT * INTO claimed, waited FROM rowcast.take_task(worker, type, true);
+  FOREACH policy IN ARRAY admitted LOOP
+    SELECT * INTO claimed, waited FROM rowcast.take_task(worker, policy, true);
     EXIT WHEN waited;
   END LOOP;
   RETURN claimed;
@@ -225,16 +229,21 @@ CREATE FUNCTION rowcast.begin_task(task uuid, attempt int, worker text) RETURNS 
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  own @extschema@.agent_tasks := (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task);
+  own    @extschema@.agent_tasks := (SELECT t FROM @extschema@.agent_tasks t WHERE t.task_id = task);
+  policy @extschema@.agent_types;
 BEGIN
-  IF own.task_id IS NULL OR NOT rowcast.may_work(own.agent_type, own.venture_id) OR NOT rowcast.type_admits(own.agent_type, true) THEN
+  IF own.task_id IS NULL OR NOT rowcast.may_work(own.agent_type, own.venture_id) THEN
+    RETURN NULL;
+  END IF;
+  policy := rowcast.admit_type(own.agent_type, true);
+  IF policy.agent_type IS NULL THEN
     RETURN NULL;
   END IF;
   PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = own.execution_id FOR NO KEY UPDATE;
   IF NOT EXISTS (SELECT FROM @extschema@.agent_tasks t WHERE t.task_id = task AND t.attempt = begin_task.attempt AND t.status = 'ready') THEN
     RETURN NULL;
   END IF;
-  RETURN rowcast.assign_task(task, worker);
+  RETURN rowcast.assign_task(task, worker, policy);
 END $$;
 
 -- Locks the execution of a task, and returns the task if the lease is its present one; else null.
@@ -338,7 +347,7 @@ BEGIN
   END IF;
   UPDATE @extschema@.agent_tasks t SET status = 'completed', output = end_well.output, error = NULL, ended_at = clock_timestamp()
    WHERE t.task_id = own.task_id;
-  IF NOT rowcast.count_down(ARRAY[own.task_id]) THEN -- else something is open
+  IF NOT rowcast.count_down(own.task_id, true) THEN -- else something is open
     PERFORM rowcast.settle(own.execution_id);
   END IF;
   IF usage IS NOT NULL THEN
@@ -363,10 +372,14 @@ AS $$
 DECLARE
   own     constant @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
   done    constant boolean := rowcast.end_well(own, output, usage);
+  policy  @extschema@.agent_types;
   claimed jsonb;
 BEGIN
-  IF done AND rowcast.type_admits(own.agent_type, false) THEN
-    claimed := (SELECT n.claimed FROM rowcast.take_task(worker, own.agent_type, false) n);
+  IF done THEN
+    policy := rowcast.admit_type(own.agent_type, false);
+    IF policy.agent_type IS NOT NULL THEN
+      claimed := (SELECT n.claimed FROM rowcast.take_task(worker, policy, false) n);
+    END IF;
   END IF;
   RETURN jsonb_build_object('done', done, 'next', claimed);
 END $$;
