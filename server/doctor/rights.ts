@@ -24,7 +24,7 @@ const login = z.object({
 const LOGIN = `
   SELECT quote_ident(current_user) AS name, r.rolsuper AS superuser,
          ARRAY(SELECT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-                WHERE t.tgname = 'zz_rowcast_number' AND NOT c.relispartition AND pg_has_role(r.oid, c.relowner, 'USAGE')
+                WHERE t.tgname = 'zz_rowcast_keep' AND NOT c.relispartition AND pg_has_role(r.oid, c.relowner, 'USAGE')
                 ORDER BY 1) AS owns,
          ARRAY(SELECT w FROM unnest($1::text[]) w WHERE to_regrole(w) IS NULL) AS unmade
     FROM pg_roles r WHERE r.rolname = current_user`;

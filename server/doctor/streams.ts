@@ -9,6 +9,8 @@ import { COPIES, copy, FACTS, type Facts, stream } from './stream-facts.js';
 /** The triggers that attach creates, and the additional ones on a partitioned table. */
 export const TRIGGERS = ['floor', 'keep', 'number', 'ring', 'truncated'].map((name) => `zz_rowcast_${name}`);
 export const PARTITION_TRIGGERS = ['zz_rowcast_delete'];
+/** What `rowcast.number_changes` does for the events of a tracked table. */
+const UNTRACKED_TRIGGERS = ['zz_rowcast_number', 'zz_rowcast_ring'];
 
 /** One outcome for each problem of a stream, or one for a stream without problems. */
 export const streams: Check = {
@@ -66,7 +68,9 @@ function problems(facts: Facts): Outcome[] {
     bad(`${relation} does not have the columns ${seq} and ${tx} any more: INSERTs fail`, renamed);
   } else if (facts.renamed) bad('the table or its key was renamed: INSERTs fail', attach);
 
-  const expected = facts.partitioned ? [...TRIGGERS, ...PARTITION_TRIGGERS] : TRIGGERS;
+  const general = facts.partitioned ? [...TRIGGERS, ...PARTITION_TRIGGERS] : TRIGGERS;
+  const expected =
+    facts.trackAgain === null ? general : general.filter((trigger) => !UNTRACKED_TRIGGERS.includes(trigger));
   const missing = expected.filter(
     (wanted) => !triggers.some((found) => found.table === relation && found.name === wanted),
   );

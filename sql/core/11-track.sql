@@ -40,10 +40,9 @@ DECLARE
   streams text := (
     SELECT string_agg(format($sql$
           WHEN %1$s THEN
-            WITH numbered AS (DELETE FROM rowcast.changes c WHERE c.tx = NEW.tx AND c.nth = NEW.nth)
-              INSERT INTO %2$s (key, seq, tx, op, event_type, id, "row", old) VALUES (NEW.key::%3$s, greatest(channel.gone,
-                (SELECT e.seq FROM %2$s e WHERE e.key = NEW.key::%3$s ORDER BY e.seq DESC LIMIT 1)) + 1,
-                NEW.tx, NEW.op, NEW.op, NEW.id, NEW."row", NEW.old);$sql$,
+            INSERT INTO %2$s (key, seq, tx, op, event_type, id, "row", old) VALUES (NEW.key::%3$s, greatest(gone,
+              (SELECT e.seq FROM %2$s e WHERE e.key = NEW.key::%3$s ORDER BY e.seq DESC LIMIT 1)) + 1,
+              NEW.tx, NEW.op, NEW.op, NEW.id, NEW."row", NEW.old);$sql$,
       s.stream_id, s.relation, a.atttypid::regtype), '')
       FROM rowcast.tracks t JOIN rowcast.streams s USING (stream_id) JOIN pg_attribute a ON a.attrelid = s.relation AND a.attname = 'key');
 BEGIN
@@ -51,40 +50,44 @@ BEGIN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off AS %L', format($sql$
     DECLARE
-      channel record;
-      stream  int;
+      gone   bigint; -- the highest number of an event that is no more
+      stream int;
     BEGIN
-      -- One statement for three questions: the first and the last change of the transaction, and if this is the only one, its
-      -- channel, which that locks. `gone`: the highest number of an event that is no more.
-      SELECT t.first, t.last, (
-          SELECT k.floor - 1 FROM rowcast.channels k
-            WHERE t.first = NEW.nth AND t.last = NEW.nth AND k.stream_id = NEW.stream_id AND k.key = NEW.key
-              AND current_setting('transaction_isolation') = 'read committed' FOR NO KEY UPDATE) AS gone
-        INTO channel
-        FROM (SELECT (SELECT c.nth FROM rowcast.changes c WHERE c.tx = NEW.tx ORDER BY c.nth LIMIT 1) AS first,
-                     (SELECT c.nth FROM rowcast.changes c WHERE c.tx = NEW.tx ORDER BY c.nth DESC LIMIT 1) AS last OFFSET 0) t;
-      -- A later one numbers all; or one has, for a trigger that ran in between.
-      IF channel.last IS DISTINCT FROM NEW.nth THEN
-        RETURN NULL;
-      END IF;
-      IF channel.gone IS NOT NULL THEN
+      -- The only change of the transaction leaves the stage, and its channel is locked.
+      DELETE FROM rowcast.changes c
+        WHERE c.tx = NEW.tx AND c.nth = NEW.nth AND current_setting('transaction_isolation') = 'read committed'
+          AND NOT EXISTS (SELECT FROM rowcast.changes o WHERE o.tx = NEW.tx AND o.nth <> NEW.nth)
+        RETURNING (SELECT k.floor - 1 FROM rowcast.channels k WHERE k.stream_id = c.stream_id AND k.key = c.key FOR NO KEY UPDATE) INTO gone;
+      IF FOUND THEN
+        IF gone IS NULL THEN
+          INSERT INTO rowcast.channels AS k (stream_id, key) VALUES (NEW.stream_id, NEW.key)
+            ON CONFLICT (stream_id, key) DO UPDATE SET floor = k.floor RETURNING k.floor - 1 INTO gone;
+        END IF;
         -- The snapshot of this statement is taken after the lock was granted.
         CASE NEW.stream_id%s
         END CASE;
-        RETURN NULL;
+      ELSE
+        -- A later one numbers all; or one has, for a trigger that ran in between.
+        IF (SELECT c.nth FROM rowcast.changes c WHERE c.tx = NEW.tx ORDER BY c.nth DESC LIMIT 1) IS DISTINCT FROM NEW.nth THEN
+          RETURN NULL;
+        END IF;
+        -- Every channel before the first number, in one order, or two transactions could wait for each other. The snapshot
+        -- of REPEATABLE READ and SERIALIZABLE may be older than the last writer of a channel: the update makes PostgreSQL
+        -- say so (40001).
+        INSERT INTO rowcast.channels AS c (stream_id, key, written_by)
+          SELECT s.stream_id, s.key, NEW.tx FROM (SELECT DISTINCT c.stream_id, c.key FROM rowcast.changes c WHERE c.tx = NEW.tx) s
+            ORDER BY s.stream_id, s.key COLLATE "C"
+          ON CONFLICT (stream_id, key) DO UPDATE SET written_by = excluded.written_by
+            WHERE current_setting('transaction_isolation') <> 'read committed';
+        FOR stream IN SELECT DISTINCT c.stream_id FROM rowcast.changes c WHERE c.tx = NEW.tx LOOP
+          EXECUTE format('SELECT rowcast.write_changes_%%s($1)', stream) USING NEW.tx;
+        END LOOP;
+        DELETE FROM rowcast.changes c WHERE c.tx = NEW.tx;
       END IF;
-      -- Every channel before the first number, in one order, or two transactions could wait for each other. The snapshot
-      -- of REPEATABLE READ and SERIALIZABLE may be older than the last writer of a channel: the update makes PostgreSQL
-      -- say so (40001).
-      INSERT INTO rowcast.channels AS c (stream_id, key, written_by)
-        SELECT s.stream_id, s.key, NEW.tx FROM (SELECT DISTINCT c.stream_id, c.key FROM rowcast.changes c WHERE c.tx = NEW.tx) s
-          ORDER BY s.stream_id, s.key COLLATE "C"
-        ON CONFLICT (stream_id, key) DO UPDATE SET written_by = excluded.written_by
-          WHERE current_setting('transaction_isolation') <> 'read committed';
-      FOR stream IN SELECT DISTINCT c.stream_id FROM rowcast.changes c WHERE c.tx = NEW.tx LOOP
-        EXECUTE format('SELECT rowcast.write_changes_%%s($1)', stream) USING NEW.tx;
-      END LOOP;
-      DELETE FROM rowcast.changes c WHERE c.tx = NEW.tx;
+      -- As rowcast.ring does, without a trigger of its own on each stream.
+      IF pg_try_advisory_lock_shared(1919907683, 1) AND pg_advisory_unlock_shared(1919907683, 1) THEN
+        PERFORM pg_notify('rowcast', '');
+      END IF;
       RETURN NULL;
     END $sql$, coalesce(streams, ' WHEN 0 THEN NULL;')));
 END $make$;
@@ -128,17 +131,19 @@ AS $$
 $$;
 
 
--- In SQL: the old values of the columns in which OLD and NEW differ, as JSON. Types without an equality are compared as text.
-CREATE FUNCTION rowcast.changed_columns(relation regclass, numbers int2[]) RETURNS text
+-- In SQL: the old values of the columns in which OLD and NEW differ, as JSON, for a row that has kept its key and identity. Types
+-- without an equality are compared as text.
+CREATE FUNCTION rowcast.changed_columns(track rowcast.tracks) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format($sql$'{' || concat_ws(',', %s) || '}'$sql$, string_agg(format(
+  SELECT format($sql$'{' || concat_ws(',', %s) || '}'$sql$, coalesce(string_agg(format(
       CASE WHEN EXISTS (SELECT FROM pg_operator o WHERE o.oprname = '=' AND o.oprleft = a.atttypid AND o.oprright = a.atttypid
           AND o.oprnamespace = 'pg_catalog'::regnamespace)
         THEN 'CASE WHEN OLD.%1$I IS DISTINCT FROM NEW.%1$I THEN %2$L || coalesce(to_json(OLD.%1$I)::text, ''null'') END'
         ELSE 'CASE WHEN to_json(OLD.%1$I)::text IS DISTINCT FROM to_json(NEW.%1$I)::text THEN %2$L || coalesce(to_json(OLD.%1$I)::text, ''null'') END' END,
-      a.attname, to_json(a.attname) || ':'), ', ' ORDER BY a.attnum))
-    FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND (numbers IS NULL OR a.attnum = ANY (numbers))
+      a.attname, to_json(a.attname) || ':'), ', ' ORDER BY a.attnum), 'NULL'))
+    FROM pg_attribute a WHERE a.attrelid = track.relation AND a.attnum > 0 AND NOT a.attisdropped
+     AND (track.columns IS NULL OR a.attnum = ANY (track.columns)) AND a.attnum IS DISTINCT FROM track.key AND a.attnum <> ALL (track.identity)
 $$;
 
 -- Writes the functions of a track for its table as it is now.
@@ -157,6 +162,12 @@ DECLARE
   id_of    text := CASE cardinality(identity) WHEN 1 THEN format('%%1$s.%I', identity[1])
     ELSE format('json_build_array(%s)', (SELECT string_agg(format('%%1$s.%I::text', i.i), ', ' ORDER BY i.nth)
       FROM unnest(identity) WITH ORDINALITY i(i, nth))) END;
+  -- No reader can name the channel of a longer key.
+  longest  int := CASE WHEN key_type IN ('text'::regtype, 'varchar'::regtype) AND track.key IS NOT NULL THEN rowcast.longest_key(stream.name) END;
+  -- Whether OLD and NEW have the same key and identity. Equal values of other types may differ in their text.
+  same     text := (SELECT string_agg(format(CASE WHEN a.atttypid IN ('smallint'::regtype, 'int'::regtype, 'bigint'::regtype, 'uuid'::regtype)
+      THEN 'OLD.%1$I = NEW.%1$I' ELSE 'OLD.%1$I::text = NEW.%1$I::text' END, a.attname), ' AND ')
+    FROM pg_attribute a WHERE a.attrelid = track.relation AND a.attnum = ANY (track.key || track.identity));
   there    text := 'CASE WHEN TG_OP <> %L THEN (%s)::text END';
   row_of   text := CASE WHEN columns IS NULL THEN 'row_to_json(%1$s)' ELSE format(
     '(SELECT json_object_agg(e.key, e.value) FROM json_each(row_to_json(%%1$s)) e WHERE e.key = ANY (%L::text[]))', columns) END;
@@ -170,24 +181,35 @@ BEGIN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp %s AS %L', stream.name || '_change',
     rowcast.text_settings(track.relation), format($sql$
     DECLARE
-      -- The channel and the identity of the old row, and of the new one; the old values.
-      was text[];
+      was     text[]; -- the channel and the identity of the old row, and of the new one; null if they are the same
+      changed text;   -- old values
     BEGIN
-      -- A block that writes nothing costs no transaction number. One expression: each is set up anew in each transaction.
+      -- A block that writes nothing costs no transaction number. PL/pgSQL sets up each expression anew in each transaction, so
+      -- the usual change has few of them.
       BEGIN
-        was := ARRAY[%2$s, %3$s, %4$s, %5$s, %9$s];
+        IF TG_OP = 'UPDATE' AND %6$s THEN
+          %9$s
+        ELSE
+          was := ARRAY[%2$s, %3$s, %4$s, %5$s];
+        END IF;
       EXCEPTION WHEN undefined_column OR datatype_mismatch THEN
         -- A column was renamed, or changed its type.
         PERFORM rowcast.renew_track(%1$s);
         was := ARRAY[(rowcast.identify(%1$s, row_to_json(OLD))).key, (rowcast.identify(%1$s, row_to_json(OLD))).id,
-          (rowcast.identify(%1$s, row_to_json(NEW))).key, (rowcast.identify(%1$s, row_to_json(NEW))).id, NULL];
-      END;%6$s
-      IF was[1] = was[3] AND was[2] = was[4] THEN
-        IF %7$s THEN
-          RETURN NULL;
+          (rowcast.identify(%1$s, row_to_json(NEW))).key, (rowcast.identify(%1$s, row_to_json(NEW))).id];
+      END;
+      IF was IS NULL THEN
+        IF NOT %7$s THEN
+          INSERT INTO rowcast.changes (tx, stream_id, key, op, id, "row", old)
+            VALUES (pg_current_xact_id(), %1$s, %11$s, 'update', %12$s, %8$s, changed::json);
         END IF;
-        INSERT INTO rowcast.changes (tx, stream_id, key, op, id, "row", old)
-          VALUES (pg_current_xact_id(), %1$s, was[3], 'update', was[4], %8$s, was[5]::json);
+        RETURN NULL;
+      END IF;%13$s
+      IF was[1] = was[3] AND was[2] = was[4] THEN
+        IF NOT %7$s THEN
+          INSERT INTO rowcast.changes (tx, stream_id, key, op, id, "row")
+            VALUES (pg_current_xact_id(), %1$s, was[3], 'update', was[4], %8$s);
+        END IF;
         RETURN NULL;
       END IF;
       IF was[1] IS NOT NULL THEN
@@ -201,16 +223,17 @@ BEGIN
       RETURN NULL;
     END $sql$, track.stream_id, format(there, 'INSERT', format(key_of, 'OLD')), format(there, 'INSERT', format(id_of, 'OLD')),
       format(there, 'DELETE', format(key_of, 'NEW')), format(there, 'DELETE', format(id_of, 'NEW')),
-      -- No reader can name the channel of a longer key.
-      CASE WHEN key_type IN ('text'::regtype, 'varchar'::regtype) AND track.key IS NOT NULL THEN format($sql$
-      IF length(was[1]) NOT BETWEEN 1 AND %1$s THEN was[1] := NULL; END IF;
-      IF length(was[3]) NOT BETWEEN 1 AND %1$s THEN was[3] := NULL; END IF;$sql$, rowcast.longest_key(stream.name)) END,
+      same || CASE WHEN longest IS NULL THEN '' ELSE format(' AND length(NEW.%I) BETWEEN 1 AND %s', key, longest) END,
       -- Compares the bytes: not every type has an equality, and equal values may differ in their text.
-      CASE WHEN columns IS NULL THEN 'OLD *= NEW' ELSE format('%s::text = %s::text', format(row_of, 'OLD'), format(row_of, 'NEW')) END,
+      CASE WHEN columns IS NULL THEN '(OLD *= NEW)' ELSE format('(%s::text = %s::text)', format(row_of, 'OLD'), format(row_of, 'NEW')) END,
       format(row_of, 'NEW'),
-      CASE track.old WHEN 'none' THEN 'NULL' ELSE format('CASE TG_OP WHEN ''UPDATE'' THEN %s END',
-        CASE track.old WHEN 'all' THEN format(row_of, 'OLD') || '::text' ELSE rowcast.changed_columns(track.relation, track.columns) END) END,
-      CASE track.old WHEN 'none' THEN 'NULL' ELSE format(row_of, 'OLD') END));
+      CASE track.old WHEN 'none' THEN 'NULL;' WHEN 'all' THEN format('changed := %s;', format(row_of, 'OLD'))
+        ELSE format('changed := %s;', rowcast.changed_columns(track)) END,
+      CASE track.old WHEN 'none' THEN 'NULL' ELSE format(row_of, 'OLD') END,
+      format('(%s)::text', format(key_of, 'NEW')), format('(%s)::text', format(id_of, 'NEW')),
+      CASE WHEN longest IS NOT NULL THEN format($sql$
+      IF length(was[1]) NOT BETWEEN 1 AND %1$s THEN was[1] := NULL; END IF;
+      IF length(was[3]) NOT BETWEEN 1 AND %1$s THEN was[3] := NULL; END IF;$sql$, longest) END));
 
   -- Without joins: a plan of a few rows would take very long for many.
   EXECUTE format('CREATE OR REPLACE FUNCTION rowcast.%I(xid8) RETURNS void

@@ -233,9 +233,8 @@ BEGIN
     UPDATE rowcast.tracks t SET columns = new.columns, old = new.old, shape = new.shape WHERE t.stream_id = stream.stream_id;
     PERFORM rowcast.attach(events::regclass, 'key', wanted), rowcast.new_epoch(wanted);
   END IF;
-  -- Rows come with their numbers.
-  EXECUTE format('CREATE OR REPLACE TRIGGER zz_rowcast_number BEFORE INSERT ON %s FOR EACH ROW WHEN (NEW.seq IS NULL)
-    EXECUTE FUNCTION rowcast.%I()', events, wanted || '_number');
+  -- rowcast.number_changes does what these do.
+  EXECUTE format('DROP TRIGGER zz_rowcast_number ON %1$s; DROP TRIGGER zz_rowcast_ring ON %1$s', events);
   PERFORM rowcast.make_track(stream), rowcast.make_numbering(), rowcast.make_track_triggers(stream);
   PERFORM rowcast.retain(wanted, track.keep);
   IF track.guard IS NOT NULL THEN

@@ -143,7 +143,7 @@ test('a tracked table whose triggers are missing or off, or that is no longer as
     ['DROP TRIGGER rowcast_truncated ON early', /missing: rowcast_truncated of early$/],
     ['DROP TRIGGER rowcast_orders ON orders', /missing: rowcast_orders of early, rowcast_orders of orders$/],
     ['ALTER TABLE early DISABLE TRIGGER rowcast_orders', /the trigger rowcast_orders of early does not fire/],
-    ['DROP TRIGGER zz_rowcast_ring ON rowcast_streams.orders', /^streams fault: orders: the triggers zz_rowcast_ring/],
+    ['DROP TRIGGER zz_rowcast_keep ON rowcast_streams.orders', /^streams fault: orders: the triggers zz_rowcast_keep/],
     ['DROP FUNCTION rowcast.orders_can_read', /^access fault: orders: its access function is missing/],
     ['ALTER TABLE orders ADD note text', /^tracks warning: orders: public.orders has other columns or partitions/],
     ['ALTER TABLE orders DROP shop', /^tracks fault: orders: a column of the key or of the identity was dropped/],
