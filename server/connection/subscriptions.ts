@@ -4,10 +4,8 @@
  * and no more (I6).
  */
 import type { Frame } from '@rowcast/client/protocol';
-import { nothing } from '../ground/nothing.js';
 import { asRefusal, Refusal, StreamUnreadable } from '../ground/refusal.js';
 import type { Hub } from '../hub/hub.js';
-import type { Clock } from '../ports/clock.js';
 import type { Positions, Transport } from '../ports/door.js';
 import type { EventsFrame } from '../ports/events-frame.js';
 import type { Principal, Rights } from '../ports/principal.js';
@@ -22,15 +20,21 @@ export interface PrincipalLimits {
   enter(principal: Principal): () => void;
   /** Counts a request. Throws `Refusal` if the rate of the principal is exceeded. */
   spend(principal: Principal): void;
-  /** Counts bytes of events that were sent. Returns how long nothing more is sent to the principal, in milliseconds. */
-  send(principal: Principal, bytes: number): number;
+  /** Counts bytes of events that were sent. */
+  send(principal: Principal, bytes: number): void;
+  /**
+   * Whether a frame may be sent to the principal now. If not, `turn` is called once when one may be: the connections of a
+   * principal that was sent too much take turns.
+   */
+  admits(principal: Principal, turn: () => void): boolean;
+  /** A turn that is not wanted any more. */
+  waive(principal: Principal, turn: () => void): void;
 }
 
 export interface SubscriptionsOptions {
   readonly transport: Pick<Transport, 'writable' | 'send'>;
   readonly hub: Pick<Hub, 'hold' | 'release' | 'whenReadable'>;
   readonly access: Rights;
-  readonly clock: Clock;
   readonly maxSubscriptions: number;
   readonly fresh: boolean;
   /** Whether a subscription to a stream that cannot be read waits until it can, because the client cannot subscribe again to a single channel. */
@@ -52,33 +56,17 @@ export class Subscriptions implements Owner {
   readonly #principalLimits: PrincipalLimits | undefined;
   readonly #times: boolean;
   readonly #delivered: SubscriptionsOptions['delivered'];
-  readonly #clock: Clock;
   readonly #all = new Map<string, Subscription>();
   readonly #turns = new Turns();
   #principal: Principal;
   #opening = 0;
   #paused = false;
-  /** The user was sent too much lately. */
-  #paced = false;
-  #cancelPace: () => void = nothing;
   #closed = false;
 
   constructor(
     principal: Principal,
-    {
-      transport,
-      hub,
-      access,
-      clock,
-      maxSubscriptions,
-      fresh,
-      waits,
-      principalLimits,
-      times,
-      delivered,
-    }: SubscriptionsOptions,
+    { transport, hub, access, maxSubscriptions, fresh, waits, principalLimits, times, delivered }: SubscriptionsOptions,
   ) {
-    this.#clock = clock;
     this.#principal = principal;
     this.#transport = transport;
     this.hub = hub;
@@ -197,7 +185,7 @@ export class Subscriptions implements Owner {
   /** Closes all subscriptions. Nothing is sent after this. */
   close(): void {
     this.#closed = true;
-    this.#cancelPace();
+    this.#principalLimits?.waive(this.#principal, this.#turn);
     for (const subscription of [...this.#all.values()]) subscription.close();
   }
 
@@ -210,34 +198,36 @@ export class Subscriptions implements Owner {
     this.pump();
   }
 
-  /** Sends one frame of each subscription in turn, while the transport is writable. */
+  /** Sends one frame of each subscription in turn, while the transport is writable and the principal is not in debt. */
   pump(): void {
-    for (;;) {
-      const subscription = this.#turns.first;
-      if (subscription === null || this.#paused || this.#paced || !this.#transport.writable || this.#pace()) return;
-      this.#turns.remove(subscription);
-      const frame = subscription.take();
-      if (frame === null) continue;
-      const { age } = subscription;
-      this.send(this.#times && age !== null ? withTimes(frame, age) : frame);
-      this.#delivered?.(frame.to - frame.from + 1, age);
-      this.#principalLimits?.send(this.#principal, frame.text.length);
-      this.#toEnd(subscription);
-      // Its next turn is after those of the others.
-      if (subscription.behind) this.#turns.add(subscription);
+    for (let next = this.#next; next !== null; next = this.#next) {
+      if (this.#principalLimits?.admits(this.#principal, this.#turn) === false) return;
+      this.#sendOf(next);
     }
   }
 
-  /** A user that was sent too much waits, on all its connections: a new one sends nothing before its turn either. */
-  #pace(): boolean {
-    const wait = this.#principalLimits?.send(this.#principal, 0) ?? 0;
-    this.#paced = wait > 0;
-    if (!this.#paced) return false;
-    this.#cancelPace = this.#clock.after(wait, () => {
-      this.#paced = false;
-      this.pump();
-    });
-    return true;
+  /** The turn of this connection among those of a principal that is in debt. */
+  readonly #turn = (): void => {
+    const next = this.#next;
+    if (next !== null) this.#sendOf(next);
+    this.pump();
+  };
+
+  get #next(): Subscription | null {
+    return this.#paused || !this.#transport.writable ? null : this.#turns.first;
+  }
+
+  #sendOf(subscription: Subscription): void {
+    this.#turns.remove(subscription);
+    const frame = subscription.take();
+    if (frame === null) return;
+    const { age } = subscription;
+    this.send(this.#times && age !== null ? withTimes(frame, age) : frame);
+    this.#delivered?.(frame.to - frame.from + 1, age);
+    this.#principalLimits?.send(this.#principal, frame.text.length);
+    this.#toEnd(subscription);
+    // Its next turn is after those of the others.
+    if (subscription.behind) this.#turns.add(subscription);
   }
 
   remove(subscription: Subscription): void {

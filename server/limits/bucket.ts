@@ -28,7 +28,8 @@ export class Bucket {
   /** Takes `tokens`, on credit if there are too few; returns the time until the debt is paid. */
   spend(now: number, tokens: number): number {
     this.#fullAt = Math.max(this.#fullAt, now) + tokens * this.#interval;
-    return Math.max(0, this.#fullAt - this.#depth - now);
+    const debt = this.#fullAt - this.#depth - now;
+    return debt < ROUNDING ? 0 : debt;
   }
 
   /**

@@ -1,11 +1,12 @@
 import { LRUCache } from 'lru-cache';
 import { Refusal } from '../ground/refusal.js';
+import { type Clock, systemClock } from '../ports/clock.js';
 import type { Principal } from '../ports/principal.js';
-import { Bucket } from './bucket.js';
 import type { Limiter, Rejection } from './limiter.js';
+import { Pace } from './pace.js';
 
-/** Bytes that are sent to one user, on all its connections. Beyond it, the user's cursors wait, and its other reads are refused. */
-const SENT = { perSecond: 8 * 1024 * 1024, burst: 32 * 1024 * 1024 };
+/** Of the process: it never goes back. */
+const STEADY: Clock = { ...systemClock, now: () => performance.now() };
 const MAX_USERS = 10_000;
 
 const MESSAGES: Readonly<Record<Rejection['code'], string>> = {
@@ -20,10 +21,12 @@ const MESSAGES: Readonly<Record<Rejection['code'], string>> = {
  */
 export class UserLimits {
   readonly #limiter: Limiter;
-  readonly #sent = new LRUCache<string, Bucket>({ max: MAX_USERS });
+  readonly #clock: Clock;
+  readonly #paces = new LRUCache<string, Pace>({ max: MAX_USERS });
 
-  constructor(limiter: Limiter) {
+  constructor(limiter: Limiter, clock = STEADY) {
     this.#limiter = limiter;
+    this.#clock = clock;
   }
 
   /** Counts one request, or the body of one as several. Throws `Refusal` (rate_limited). */
@@ -38,11 +41,18 @@ export class UserLimits {
   }
 
   /** Counts bytes that were sent; returns how long nothing more is sent to this user, in milliseconds. */
-  send({ role, subject }: Principal, bytes: number): number {
-    if (role !== 'authenticated') return 0;
-    const bucket = this.#sent.get(subject) ?? new Bucket(SENT);
-    this.#sent.set(subject, bucket);
-    return bucket.spend(performance.now(), bytes);
+  send(principal: Principal, bytes: number): number {
+    return this.#paceOf(principal)?.spend(bytes) ?? 0;
+  }
+
+  /** Whether a frame may be sent to this user now. If not, `turn` is called once when one may be. */
+  admits(principal: Principal, turn: () => void): boolean {
+    return this.#paceOf(principal)?.admits(turn) ?? true;
+  }
+
+  /** A turn that is not wanted any more. */
+  waive(principal: Principal, turn: () => void): void {
+    this.#paceOf(principal)?.leave(turn);
   }
 
   /** Counts one connection, which is a request as well; returns how to end it. Throws `Refusal` (rate_limited, too_many_connections). */
@@ -50,6 +60,15 @@ export class UserLimits {
     if (role !== 'authenticated') return () => {};
     throwIfRejected(this.#limiter.enter(subject));
     return () => this.#limiter.leave(subject);
+  }
+
+  #paceOf({ role, subject }: Principal): Pace | undefined {
+    if (role !== 'authenticated') return undefined;
+    const known = this.#paces.get(subject);
+    if (known !== undefined) return known;
+    const pace = new Pace(this.#clock);
+    this.#paces.set(subject, pace);
+    return pace;
   }
 }
 

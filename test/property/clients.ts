@@ -2,6 +2,7 @@ import { expect } from '@jest/globals';
 import { type Frame, parseFrame, parsePosition } from '../../client/protocol/index.js';
 import { Access } from '../../server/access/access.js';
 import { Connection } from '../../server/connection/connection.js';
+import type { PrincipalLimits } from '../../server/connection/subscriptions.js';
 import { Hub } from '../../server/hub/hub.js';
 import type { PageLimits } from '../../server/hub/page.js';
 import type { AccessQuestion, Authenticator, Principal } from '../../server/ports/principal.js';
@@ -73,6 +74,7 @@ interface ConnectionSettings {
   readonly authenticate?: Authenticator['authenticate'];
   /** In milliseconds. */
   readonly connectTimeout?: number;
+  readonly principalLimits?: PrincipalLimits;
 }
 
 export interface ClientOptions extends ConnectionSettings {
@@ -90,7 +92,12 @@ export const anybody = async (): Promise<Principal> => ({
 export function openConnection(
   { hub, access, clock }: World,
   transport: FakeTransport,
-  { maxSubscriptions = 100, authenticate = anybody, connectTimeout = CONNECT_TIMEOUT }: ConnectionSettings = {},
+  {
+    maxSubscriptions = 100,
+    authenticate = anybody,
+    connectTimeout = CONNECT_TIMEOUT,
+    ...limits
+  }: ConnectionSettings = {},
 ): Connection {
   const connection = new Connection({
     id: 'session',
@@ -104,6 +111,7 @@ export function openConnection(
     heartbeat: 25_000,
     connectTimeout,
     refreshTimeout: REFRESH_TIMEOUT,
+    ...limits,
   });
   transport.onDrained = () => connection.drained();
   return connection;
