@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { AgentError, type AgentFunction } from '../../server/engine/attempt.js';
+import { openCarrier } from '../../server/engine/carriers/open.js';
 import type { LocalGateway } from '../../server/gateway.js';
+import { makeLogger } from '../../server/ground/logger.js';
 import { seed } from '../property/seed.js';
 import { type CarrierWorld, type CarrierWorlds, carrierWorlds, onAll } from '../support/carriers.js';
 import {
@@ -108,6 +110,27 @@ test('E20, E12: limits of types, keys and slots are exact', async () => {
     expect(most).toEqual(limits);
   });
 }, 60_000);
+
+test('E20: BullMQ has one job for a task that waits, however often it is sent, and another one once that was taken', async () => {
+  await onAll(carriers, async ({ name, url }) => {
+    if (name !== 'bullmq' || url === null) return;
+    const carrier = await openCarrier(url, makeLogger('silent'));
+    const ready = () => ({ taskId: crypto.randomUUID(), attempt: 1, agentType: 'sent twice', priority: 0 });
+    const [task, last] = [ready(), ready()];
+    for (let i = 0; i < 3; i++) await carrier.send([task]);
+    const carried: string[] = [];
+    const carry = async (taskId: string) => {
+      carried.push(taskId);
+      if (carried.length === 1) await carrier.send([task, last]);
+    };
+    const slots = new Map([[task.agentType, 1]]);
+    const consumer = await carrier.consume({ name: 'w', slots, carry, run: async () => null });
+    await until(() => carried.includes(last.taskId), { what: 'the last job' });
+    expect(carried).toEqual([task.taskId, task.taskId, last.taskId]);
+    await consumer.stop();
+    await carrier.close();
+  });
+});
 
 test('E20, E13: ventures take turns, whatever another has queued', async () => {
   const [large, small] = [await newVenture(client), await newVenture(client)];

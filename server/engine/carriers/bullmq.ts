@@ -59,8 +59,10 @@ export async function bullmqCarrier(url: string, logger: Logger): Promise<Carrie
       const workers = [...slots].map(([type, concurrency]) => {
         const worker = new Worker(
           queueOf(type),
-          async ({ data }) => {
-            const { taskId, attempt } = job.parse(data);
+          async (news) => {
+            const { taskId, attempt } = job.parse(news.data);
+            // What is sent from now on is another job: this one may be too early or too late for it.
+            await news.removeDeduplicationKey();
             await carry(taskId, attempt);
           },
           // A job whose worker is gone is dropped: if its task has not begun, it is sent again.
@@ -85,5 +87,7 @@ export async function bullmqCarrier(url: string, logger: Logger): Promise<Carrie
 }
 
 function jobOf({ taskId, attempt, priority }: ReadyTask) {
-  return { name: 'task', data: { taskId, attempt }, opts: { priority: FIRST - priority, ...FORGET } };
+  // While it waits, what is sent again is the same job: a long queue would hold each task many times.
+  const deduplication = { id: `${taskId} ${attempt}` };
+  return { name: 'task', data: { taskId, attempt }, opts: { priority: FIRST - priority, deduplication, ...FORGET } };
 }

@@ -97,8 +97,8 @@ export async function dbosCarrier(url: string, logger: Logger): Promise<Carrier>
       if (!registered)
         DBOS.registerWorkflow((...news: Parameters<typeof carryHere>) => carryHere(...news), { name: WORKFLOW });
       registered = true;
-      await DBOS.launch();
       try {
+        await DBOS.launch();
         for (const [type, workerConcurrency] of slots) {
           await DBOS.registerQueue(queueOf(type), {
             workerConcurrency,
