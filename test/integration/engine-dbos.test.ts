@@ -3,7 +3,6 @@ import type { Carrier } from '../../server/engine/carrier.js';
 import { openCarrier } from '../../server/engine/carriers/open.js';
 import { makeLogger } from '../../server/ground/logger.js';
 import { type EngineDatabase, engineDatabase, value } from '../support/engine.js';
-import { until } from '../support/until.js';
 
 let database: EngineDatabase;
 const carriers: Carrier[] = [];
@@ -49,25 +48,10 @@ test('what was sent has been sent, also when what is over cannot be removed', as
   expect(await left()).toBe(1);
 });
 
-test('a worker that cannot be launched leaves no connection open', async () => {
-  await database.client.query('CREATE ROLE launcher LOGIN');
-  const url = new URL(database.url);
-  url.username = 'launcher';
-  try {
-    const carrier = await openCarrier(url.href, makeLogger('silent'));
-    carriers.push(carrier);
-    await expect(carrier.consume(place)).rejects.toThrow();
-    const open = `SELECT count(*)::int FROM pg_stat_activity WHERE usename = 'launcher'`;
-    await until(async () => (await value(database.client, open)) === 0, { what: 'its connections to be closed' });
-  } finally {
-    await database.client.query('DROP ROLE launcher');
-  }
-});
-
-test('a worker whose queues cannot be registered may start again', async () => {
-  await database.client.query('ALTER TABLE dbos.queues ADD CONSTRAINT no CHECK (false) NOT VALID');
+test.each(['application_versions', 'queues'])('a worker whose %s cannot be written may start again', async (table) => {
+  await database.client.query(`ALTER TABLE dbos.${table} ADD CONSTRAINT no CHECK (false) NOT VALID`);
   const carrier = await open();
   await expect(carrier.consume(place)).rejects.toThrow();
-  await database.client.query('ALTER TABLE dbos.queues DROP CONSTRAINT no');
+  await database.client.query(`ALTER TABLE dbos.${table} DROP CONSTRAINT no`);
   await (await carrier.consume(place)).stop();
 });
