@@ -26,6 +26,9 @@ const MAX_HEADERS = 32 * 1024;
 /** Maximum number of headers; browsers and proxies send about thirty. Node would drop the rest silently, including those that a proxy appends. */
 const MAX_HEADER_COUNT = 100;
 
+/** Maximum number of requests on a connection without a response. A packet holds more than a thousand. */
+const MAX_PIPELINED = 128;
+
 /** How long a client may take to read the response to a malformed or unfinished request, in milliseconds. */
 const LEAVE_TIMEOUT = 1_000;
 
@@ -60,11 +63,18 @@ export function makeServer(app: Express, requestTimeout: number): HttpServer {
   };
   let stopping = false;
   const server = createServer(options, (request, response) => {
-    if (hasTooManyHeaders(request)) refuse(request.socket, TOO_LARGE);
-    else if (isAmbiguous(request)) refuse(request.socket, MALFORMED);
-    else if (!stopping) app(request, response);
+    const { socket } = request;
+    const due = unanswered.get(socket);
+    if (due === undefined || !due.has(response)) return;
     // A pipelined request is dropped: the connection closes after the last response that is still due.
-    else if (unanswered.get(request.socket)?.size === 1) refuse(request.socket, STOPPING);
+    if (stopping) return void (due.size === 1 && refuse(socket, STOPPING));
+    const handle = () => {
+      if (hasTooManyHeaders(request)) refuse(socket, TOO_LARGE);
+      else if (isAmbiguous(request)) refuse(socket, MALFORMED);
+      else app(request, response);
+    };
+    if (due.size === 1) handle();
+    else inTurn(socket, handle);
   });
   server.maxHeadersCount = MAX_HEADER_COUNT + 1;
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => refuse(socket, answerTo(error)));
@@ -76,6 +86,8 @@ export function makeServer(app: Express, requestTimeout: number): HttpServer {
   });
   server.prependListener('request', (request, response) => {
     const { socket } = request;
+    if ((unanswered.get(socket)?.size ?? 0) > MAX_PIPELINED) socket.destroy();
+    if (socket.destroyed) return;
     open.add(response);
     endWithSocket(socket, response);
     response.on('finish', () => request.complete || outlive(request, isDiscarded(request)));
@@ -175,6 +187,23 @@ function outlive(request: IncomingMessage, isDiscarded: boolean): void {
 
 /** The responses that are due on each socket; several if requests are pipelined. */
 const unanswered = new WeakMap<Socket, Set<ServerResponse>>();
+
+/** What is to be done with the pipelined requests of each socket. */
+const pipelined = new WeakMap<Socket, (() => void)[]>();
+
+/** Handles one pipelined request in each turn of the event loop: those of a whole packet at once would hold up all other clients. */
+function inTurn(socket: Socket, handle: () => void): void {
+  const queue = pipelined.get(socket) ?? [];
+  pipelined.set(socket, queue);
+  if (queue.push(handle) > 1) return;
+  const next = () => {
+    if (socket.destroyed) return;
+    queue[0]?.();
+    queue.shift();
+    if (queue.length > 0) setImmediate(next);
+  };
+  setImmediate(next);
+}
 
 /** Closes the queued responses of pipelined requests with their socket. Node emits `close` only for the current one. */
 function endWithSocket(socket: Socket, response: ServerResponse): void {

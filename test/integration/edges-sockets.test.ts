@@ -133,6 +133,27 @@ test('requests that come before the answer are answered in their order, and limi
   expect(statuses.filter((status) => status === 429).length).toBeGreaterThan(70);
 });
 
+test('I6: of the requests in one packet one is handled at a time, and too many end the connection', async () => {
+  const { hostname, port } = new URL(gateway.url);
+  const [many, one] = [connect(Number(port), hostname), connect(Number(port), hostname)];
+  for (const socket of [many, one]) socket.on('error', () => {});
+  let answers = 0;
+  many.on('data', (data) => {
+    answers += String(data).split('HTTP/1.1 200').length - 1;
+  });
+  const before = new Promise<number>((resolve) => one.once('data', () => resolve(answers)));
+  const request = `GET /healthz HTTP/1.1\r\n${HEAD}\r\n`;
+  many.write(request.repeat(100));
+  one.write(request);
+  expect(await before).toBeLessThan(100);
+  await until(() => answers === 100, { what: 'all answers' });
+  const ended = new Promise((resolve) => many.once('close', resolve));
+  many.write(request.repeat(1_000));
+  await ended;
+  expect(answers).toBeLessThan(250);
+  one.destroy();
+});
+
 test('a connection is kept for the next request, and what cannot be read behind an answer that goes on ends it', async () => {
   const { hostname, port } = new URL(gateway.url);
   const socket = connect(Number(port), hostname);
