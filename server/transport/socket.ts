@@ -67,8 +67,8 @@ export class SocketTransport implements Transport {
     socket.on('message', () => this.#spend(1, 0));
     socket.on('ping', (data) => {
       this.#spend(1, 0);
-      // A client that sends pings but does not read gets no pongs, which would accumulate in memory.
-      if (this.writable) socket.pong(data, false, () => this.#flushed());
+      // A client that sends pings but does not read, or sends too many, gets no pongs, which would accumulate in memory.
+      if (this.writable && this.#throttled === undefined) socket.pong(data, false, () => this.#flushed());
     });
     socket.on('error', nothing); // a close event follows
     socket.on('close', () => clearTimeout(this.#throttled));

@@ -21,6 +21,9 @@ import { LEAVE_TIMEOUT, type SocketLimits, SocketTransport } from './socket.js';
 /** A frame above this multiple of the limit is not read to its end: the connection is closed with code 1009. */
 const HARD_LIMIT = 16;
 
+/** Maximum number of fragments of a message. The parser handles all that are in a packet at once. */
+const MAX_FRAGMENTS = 1_024;
+
 /**
  * Each message is compressed by itself: a context that is kept between messages would cost each connection as much
  * memory as its send buffer. The concurrency limit applies to all connections together; further messages queue.
@@ -93,7 +96,15 @@ export class WebSocketDoor {
       frames: { perSecond: frameRate, burst: frameRate + 2 * maxSubscriptions },
       bytes: { perSecond: byteRate, burst: byteRate + HARD_LIMIT * maxFrameBytes },
     };
-    const common = { noServer: true, clientTracking: false, perMessageDeflate: false, autoPong: false };
+    const common = {
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      autoPong: false,
+      // A packet holds ten thousand empty frames: one is handled in each turn of the event loop, and only so many fragments of a message.
+      allowSynchronousEvents: false,
+      maxFragments: MAX_FRAGMENTS,
+    };
     const perMessageDeflate = options.compression && DEFLATE;
     const whole = { maxPayload: HARD_LIMIT * maxFrameBytes, closeTimeout: CLOSE_TIMEOUT }; // @types/ws lacks closeTimeout
     this.#sockets = new WebSocketServer({ ...common, perMessageDeflate, ...whole });
