@@ -50,15 +50,21 @@ BEGIN
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off AS %L', format($sql$
     DECLARE
+      alone  boolean;
       gone   bigint; -- the highest number of an event that is no more
       stream int;
     BEGIN
-      -- The only change of the transaction leaves the stage, and its channel is locked.
-      DELETE FROM rowcast.changes c
-        WHERE c.tx = NEW.tx AND c.nth = NEW.nth AND current_setting('transaction_isolation') = 'read committed'
-          AND NOT EXISTS (SELECT FROM rowcast.changes o WHERE o.tx = NEW.tx AND o.nth <> NEW.nth)
-        RETURNING (SELECT k.floor - 1 FROM rowcast.channels k WHERE k.stream_id = c.stream_id AND k.key = c.key FOR NO KEY UPDATE) INTO gone;
-      IF FOUND THEN
+      -- Most changes of many are neither the only one nor the last. No savepoint takes back what currval returns, so the last
+      -- change that is left may be another than the last one that was staged.
+      IF currval('rowcast.changes_nth_seq') = NEW.nth THEN
+        -- The only change of the transaction leaves the stage, and its channel is locked.
+        DELETE FROM rowcast.changes c
+          WHERE c.tx = NEW.tx AND c.nth = NEW.nth AND current_setting('transaction_isolation') = 'read committed'
+            AND NOT EXISTS (SELECT FROM rowcast.changes o WHERE o.tx = NEW.tx AND o.nth <> NEW.nth)
+          RETURNING (SELECT k.floor - 1 FROM rowcast.channels k WHERE k.stream_id = c.stream_id AND k.key = c.key FOR NO KEY UPDATE) INTO gone;
+        alone := FOUND;
+      END IF;
+      IF alone THEN
         IF gone IS NULL THEN
           INSERT INTO rowcast.channels AS k (stream_id, key) VALUES (NEW.stream_id, NEW.key)
             ON CONFLICT (stream_id, key) DO UPDATE SET floor = k.floor RETURNING k.floor - 1 INTO gone;
