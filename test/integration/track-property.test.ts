@@ -99,8 +99,10 @@ async function ddl(r: Random): Promise<void> {
   const what = r.pick([
     'TRUNCATE orders',
     'TRUNCATE orders_1',
-    `INSERT INTO orders_more VALUES (${r.int(200, 220)}, 2, 1, 0) ON CONFLICT DO NOTHING; ALTER TABLE orders ATTACH PARTITION orders_more FOR VALUES IN (2)`,
+    `CREATE TABLE IF NOT EXISTS orders_more (LIKE orders);
+     INSERT INTO orders_more VALUES (${r.int(200, 220)}, 2, 1, 0) ON CONFLICT DO NOTHING; ALTER TABLE orders ATTACH PARTITION orders_more FOR VALUES IN (2)`,
     'ALTER TABLE orders DETACH PARTITION orders_more',
+    'DROP TABLE orders_more',
     'ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text',
     'ALTER TABLE orders DROP COLUMN IF EXISTS note',
   ]);
