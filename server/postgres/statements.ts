@@ -152,7 +152,7 @@ const EPOCH = '(SELECT s.epoch FROM rowcast.streams s WHERE s.stream_id = f.stre
 export function tailStatement(readings: readonly Reading[], { rows, bytes, rowBytes }: TailSize): string {
   return `
     WITH ${ENDED}
-    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, ${EPOCH}, f.key, f.seq, f.tx,
+    SELECT (SELECT pg_current_snapshot()::text) AS snapshot, c.revision, f.stream_id, ${EPOCH}, f.key, f.seq, f.tx,
            CASE WHEN f.bytes <= ${bytes} THEN f.json END AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT *, sum(octet_length(json)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes FROM (
@@ -164,7 +164,7 @@ export function tailStatement(readings: readonly Reading[], { rows, bytes, rowBy
 export function headsStatement(readings: readonly Reading[]): string {
   return `
     WITH ${ENDED}
-    SELECT pg_current_snapshot()::text AS snapshot, c.revision, f.stream_id, ${EPOCH}, f.key, f.seq, f.tx, NULL AS json
+    SELECT (SELECT pg_current_snapshot()::text) AS snapshot, c.revision, f.stream_id, ${EPOCH}, f.key, f.seq, f.tx, NULL AS json
       FROM rowcast.catalog c LEFT JOIN (
         SELECT stream_id, key, max(seq) AS seq, NULL AS tx FROM (
     ${fresh(
