@@ -70,6 +70,7 @@ export class AgentWorker {
   #consumer: Promise<Consumer> | undefined;
   #silence: (() => void) | undefined;
   readonly #timers: NodeJS.Timeout[] = [];
+  #saying: Promise<void> | undefined;
   #checking = false;
   #checkSoon: NodeJS.Timeout | undefined;
 
@@ -94,7 +95,7 @@ export class AgentWorker {
    */
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new Error('a worker is started once');
-    await this.#seen();
+    await this.#say();
     if (this.#stopping.signal.aborted) return this.#leaveCarrier();
     this.#state = 'running';
     this.#silence = this.#options.gateway?.onRows('execution', () => {
@@ -104,7 +105,7 @@ export class AgentWorker {
       }, CHECK_SOON);
     });
     this.#timers.push(
-      setInterval(() => void this.#seen().catch(() => {}), SEEN),
+      setInterval(() => void this.#say().catch(() => {}), SEEN),
       setInterval(() => void this.#check(), CHECK),
     );
     try {
@@ -146,11 +147,20 @@ export class AgentWorker {
     const said = (error: unknown) => {
       this.#logger.warn({ err: error, worker: this.name }, 'the carrier could not be left');
     };
-    // Nothing more is sent to one that stops.
-    const carriesNothing = this.#leases.carries(this.name, this.#carrier.name, new Map()).catch(said);
+    // Nothing more is sent to one that stops. What it says meanwhile, on another connection, could be committed after this.
+    const heard = this.#saying?.catch(() => {}) ?? Promise.resolve();
+    const carriesNothing = heard.then(() => this.#leases.carries(this.name, this.#carrier.name, new Map())).catch(said);
     // One that is still connecting is stopped when it has connected; `start` rejects with what it fails in.
     const consumer = await this.#consumer?.catch(() => undefined);
     await Promise.all([carriesNothing, consumer?.stop().catch(said)]);
+  }
+
+  /** Says that it is alive, and what it carries; once at a time. */
+  #say(): Promise<void> {
+    this.#saying ??= this.#seen().finally(() => {
+      this.#saying = undefined;
+    });
+    return this.#saying;
   }
 
   async #seen(): Promise<void> {
