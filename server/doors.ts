@@ -120,6 +120,7 @@ export function makeDoors(options: DoorsOptions): Doors {
     charge,
   };
   const inProcess = new InProcessDoor({
+    logger,
     sendBufferBytes: config.sendBufferBytes,
     connect: (id, transport, principal) =>
       new Connection({ ...common, id, transport, heartbeat, authenticator: { authenticate: async () => principal } }),

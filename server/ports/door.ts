@@ -95,7 +95,7 @@ export interface InProcessSubscription {
   readonly principal: Principal;
   readonly channel: string;
   readonly since: Since;
-  /** Called with each frame after `connected`. The next frame waits until it resolves, which stops the cursor (backpressure). Must not reject. */
+  /** Called with each frame after `connected`. The next frame waits until it resolves, which stops the cursor (backpressure). If it rejects, the subscription ends with `internal`. */
   onFrame(frame: Frame): Promise<void> | void;
   /** The gateway has ended the subscription. No frame follows. */
   onEnd(code: string): void;

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { codeOfClose, type ErrorCode, type Frame, isErrorCode, PROTOCOL } from '@rowcast/client/protocol';
 import type { Connection } from '../connection/connection.js';
+import type { Logger } from '../ground/logger.js';
 import { Refusal } from '../ground/refusal.js';
 import { type InProcess, type InProcessSubscription, type Transport, textOf } from '../ports/door.js';
 import { EventsFrame } from '../ports/events-frame.js';
@@ -78,6 +79,7 @@ class InProcessTransport implements Transport {
 export interface InProcessDoorOptions {
   readonly sendBufferBytes: number;
   readonly connect: (id: string, transport: Transport, principal: Principal) => Connection;
+  readonly logger: Logger;
 }
 
 /** Accepts subscriptions of this process. Each is a connection of its own, so that a slow subscriber does not delay others. */
@@ -94,7 +96,7 @@ export class InProcessDoor implements InProcess {
   }
 
   async subscribe(subscription: InProcessSubscription): Promise<() => void> {
-    const { sendBufferBytes, connect } = this.#options;
+    const { sendBufferBytes, connect, logger } = this.#options;
     const { principal, channel, since } = subscription;
     const leave = () => {
       this.#open.delete(connection);
@@ -105,7 +107,15 @@ export class InProcessDoor implements InProcess {
       leave();
       subscription.onEnd(code);
     };
-    const onFrame = (frame: Frame) => (frame.type === 'unsubscribed' ? onEnd(frame.code) : subscription.onFrame(frame));
+    const onFrame = async (frame: Frame) => {
+      if (frame.type === 'unsubscribed') return onEnd(frame.code);
+      try {
+        await subscription.onFrame(frame);
+      } catch (error) {
+        logger.error({ err: error, channel }, 'a subscriber in this process failed');
+        if (this.#open.has(connection)) onEnd('internal');
+      }
+    };
     const transport: InProcessTransport = new InProcessTransport(sendBufferBytes, { ...subscription, onFrame, onEnd });
     const connection: Connection = connect(randomUUID(), transport, principal);
     transport.onDrained = () => connection.drained();

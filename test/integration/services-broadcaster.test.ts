@@ -169,6 +169,29 @@ test('I5 nothing comes after the token of a given principal has expired', async 
   expect([events, ends]).toEqual([[1], ['token_expired']]);
 });
 
+test('a subscriber whose onFrame rejects is ended with an error; others go on', async () => {
+  const id = await newExecution(writer);
+  const ends: string[] = [];
+  let frames = 0;
+  await gateway.inProcess.subscribe({
+    principal: { ...ANN, role: 'service_role' },
+    channel: `execution:${id}`,
+    since: 'start',
+    async onFrame({ type }) {
+      frames += 1;
+      if (type === 'events') throw new Error('not today');
+    },
+    onEnd: (code) => void ends.push(code),
+  });
+  const others: number[] = [];
+  await broadcaster.subscribe(`execution:${id}`, { since: 'start', onEvent: ({ seq }) => void others.push(seq) });
+  for (let row = 1; row <= 2; row += 1) {
+    await log(writer, id, 1);
+    await until(() => others.length === row, { what: 'the other subscriber' });
+  }
+  expect([ends, frames]).toEqual([['internal'], 2]);
+});
+
 test('a gateway that stops says so', async () => {
   const other = await startTestGateway(database.url);
   const ends: string[] = [];
