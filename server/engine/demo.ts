@@ -55,6 +55,15 @@ const open = z.object({ id: z.guid(), status: z.string(), kind: z.string().nulla
 export async function startDemo(databaseUrl: DatabaseUrl, schema: string, logger: Logger): Promise<Demo> {
   const pool = new pg.Pool({ ...connectOptions(databaseUrl), application_name: 'rowcast demo', max: 4, types });
   pool.on('error', () => {}); // the next query connects again, or fails
+  try {
+    return await startIn(pool, schema, logger);
+  } catch (error) {
+    await pool.end();
+    throw error;
+  }
+}
+
+async function startIn(pool: pg.Pool, schema: string, logger: Logger): Promise<Demo> {
   const database = ofExecutions(principalDatabase(pool, SERVICE, 'demo'), schema);
   const ask = <T>(text: string, values: readonly unknown[], row: z.ZodType<T>) =>
     database.transaction((sql) => sql.query(text, values, row));

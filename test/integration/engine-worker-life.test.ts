@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import type { Consumer, Workplace } from '../../server/engine/carrier.js';
+import { startDemo } from '../../server/engine/demo.js';
 import { Engine } from '../../server/engine/engine.js';
 import { Leases } from '../../server/engine/leases.js';
 import { AgentWorker } from '../../server/engine/worker.js';
@@ -108,4 +109,13 @@ test('E25: a worker that is stopped before it connects to its carrier does not',
   expect(connecting).toBe(false);
   expect(await carried(worker)).toEqual({});
   await expect(worker.start()).rejects.toThrow('once');
+});
+
+test('a demo that cannot start leaves no connection', async () => {
+  await expect(startDemo(database.url, 'nowhere', makeLogger('silent'))).rejects.toThrow();
+  const text = `SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'rowcast demo' AND datname = current_database()`;
+  await until(async () => (await value(database.client, text)) === 0, {
+    what: 'its connections to end',
+    deadlineMs: 2_000,
+  });
 });
