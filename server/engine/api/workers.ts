@@ -1,5 +1,6 @@
 /** The routes for workers in any language: claim by long poll, and reports with the lease as a header. */
 import { z } from 'zod';
+import { nothing } from '../../ground/nothing.js';
 import { Refusal } from '../../ground/refusal.js';
 import type { ExtensionContext } from '../../ports/extension.js';
 import { type Route, type RouteResponse, route } from '../../ports/route.js';
@@ -13,15 +14,23 @@ const LOOK = 1_000;
 const SOON = 10;
 
 function claimRoute({ onRows, clock }: Pick<ExtensionContext, 'onRows' | 'clock'>): Route {
-  /** Resolves when rows of executions arrive, or after the time. */
-  const rows = (time: number) =>
-    new Promise<void>((resolve) => {
-      const stops = [onRows('execution', () => clock.after(SOON, done)), clock.after(time, () => done())];
-      const done = () => {
-        for (const stop of stops) stop();
-        resolve();
-      };
+  /** `arrival` resolves when rows of executions arrive, after the time, or at `stop`. */
+  const rows = (time: number) => {
+    const stops: (() => void)[] = [];
+    let resolveArrival = nothing;
+    const arrival = new Promise<void>((resolve) => {
+      resolveArrival = resolve;
     });
+    const stop = () => {
+      for (const each of stops.splice(0)) each();
+      resolveArrival();
+    };
+    stops.push(
+      clock.after(time, stop),
+      onRows('execution', () => void stops.push(clock.after(SOON, stop))),
+    );
+    return { arrival, stop };
+  };
   return route({
     method: 'post',
     path: '/agents/tasks/claim',
@@ -40,11 +49,15 @@ before \`lease_ms\` have passed, or send heartbeats: a task whose lease is over 
       if (slots !== undefined) await leases.seen(worker, agent_types, slots, version);
       for (;;) {
         // Before it looks: what arrives meanwhile must not be missed.
-        const arrival = rows(Math.max(0, Math.min(LOOK, ends - clock.now())));
-        const task = await leases.claim(worker, agent_types);
-        if (task !== null && gone()) await leases.release(task);
-        if (task !== null || gone() || clock.now() >= ends) return { status: 200, body: { task } };
-        await arrival;
+        const { arrival, stop } = rows(Math.max(0, Math.min(LOOK, ends - clock.now())));
+        try {
+          const task = await leases.claim(worker, agent_types);
+          if (task !== null && gone()) await leases.release(task);
+          if (task !== null || gone() || clock.now() >= ends) return { status: 200, body: { task } };
+          await arrival;
+        } finally {
+          stop();
+        }
       }
     },
   });
