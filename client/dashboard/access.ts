@@ -49,7 +49,10 @@ export const sendJson = <T>(method: string, path: string, body?: unknown): Promi
 
 async function jsonOf<T>(asked: Promise<Response>): Promise<T> {
   const response = await asked;
-  const body = await response.json().catch(() => ({}));
+  const body = await response.json().catch((cause: unknown) => {
+    if (response.ok) throw new RowcastError('unavailable', `the response broke off: ${String(cause)}`);
+    return {};
+  });
   if (response.ok) return body as T;
   const { code = 'unavailable', message, detail } = body.error ?? body;
   throw new RowcastError(code, message ?? detail ?? response.statusText);

@@ -149,7 +149,9 @@ function Health({ id, change }: Pick<RunProps, 'id' | 'change'>): ReactElement |
 type RunControlsProps = { readonly execution: RunExecution } & ReturnType<typeof useAct>;
 
 function RunControls({ execution, act, busy }: RunControlsProps): ReactElement {
-  const { execution_id, status, pause_reason, budget, tasks } = execution;
+  const { execution_id, status, pause_reason, budget, spent, tasks } = execution;
+  // A budget that is spent already is refused, and one task may have cost more than all of it.
+  const raised = 2 * Math.max(budget ?? 0, spent);
   const path = `/api/executions/${execution_id}`;
   const change = (verb: string, body: unknown) => act(() => sendJson('POST', `${path}/${verb}`, body));
   const button = (label: string, onClick: () => unknown) => (
@@ -163,7 +165,7 @@ function RunControls({ execution, act, busy }: RunControlsProps): ReactElement {
       {status === 'paused' &&
         pause_reason === 'budget' &&
         budget !== null &&
-        button(`Resume with ${measured(2 * budget)}`, () => change('resume', { budget: 2 * budget }))}
+        button(`Resume with ${measured(raised)}`, () => change('resume', { budget: raised }))}
       {(status === 'failed' || status === 'cancelled') &&
         button('Run the rest again', () =>
           act(async () => go(`/e/${(await sendJson<Started>('POST', `${path}/fork`, {})).execution_id}`)),

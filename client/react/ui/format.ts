@@ -24,6 +24,11 @@ export function roughly(milliseconds: number): string {
   return hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} d`;
 }
 
+/** `42 s ago`, `in 3 m`. What is less than a second ahead has just happened: the clocks of pages tick once a second. */
+export function ago(milliseconds: number): string {
+  return milliseconds <= -1_000 ? `in ${roughly(-milliseconds)}` : `${roughly(milliseconds)} ago`;
+}
+
 /** The time of day: `12:03:09`, or `12:03:09.114`; in UTC with a `Z`. */
 export function timeOfDay(at: number, { utc = false, precise = false } = {}): string {
   const date = new Date(utc ? at : at - new Date(at).getTimezoneOffset() * 60_000);

@@ -1,7 +1,7 @@
 'use client';
 import { createContext, type ReactElement, useContext } from 'react';
 import { useNow } from '../connection.js';
-import { roughly, timeOfDay } from './format.js';
+import { ago, timeOfDay } from './format.js';
 
 /** `local`: in the time zone of the reader. `relative`: how long ago, or in how long. */
 export type TimeFormat = 'local' | 'utc' | 'relative';
@@ -28,8 +28,7 @@ export function Time({ at, precise = false }: TimeProps): ReactElement {
 }
 
 function Distance({ at }: { readonly at: number }): string {
-  const seconds = Math.round((useNow(1_000) - at) / 1_000);
-  return seconds < 0 ? `in ${roughly(-seconds * 1_000)}` : `${roughly(seconds * 1_000)} ago`;
+  return ago(useNow(1_000) - at);
 }
 
 /** A prediction may be beyond the range of dates. */
