@@ -48,7 +48,8 @@ export function dashboardRoutes(folder: string, extensions: readonly string[]): 
     response.set({ 'Content-Type': type, 'Cache-Control': `public, max-age=${FOREVER}, immutable` });
     await endCompressed(request, response, body);
   });
-  router.get('/{*path}', async (request, response, next) => {
+  // No parameter: one that cannot be decoded would be an error of its own.
+  router.get(/^\//, async (request, response, next) => {
     if (RESERVED.test(request.path)) return next();
     if ((request.get('Accept') ?? '').includes('text/html')) return sendPage(response, page, request.path);
     if (request.path !== '/') return next();

@@ -4,6 +4,7 @@ import type { Environment } from '../../client/session/environment.js';
 import type { Link, LinkEvents, Rung, TransportName } from '../../client/transport/rung.js';
 import { makeLogger } from '../../server/ground/logger.js';
 import type { Clock } from '../../server/ports/clock.js';
+import type { Database, Sql } from '../../server/ports/database.js';
 import { type Transport, textOf } from '../../server/ports/door.js';
 import type { EventsFrame } from '../../server/ports/events-frame.js';
 
@@ -181,4 +182,9 @@ export class FakeTransport implements Transport {
     this.waiting = Math.max(0, this.waiting - bytes);
     if (stood && this.writable && this.closed === null) this.onDrained();
   }
+}
+
+/** A database whose statements a function answers. */
+export function databaseOf(query: Sql['query']): Database {
+  return { transaction: (work) => work({ query, asService: async () => [] }), statement: query };
 }

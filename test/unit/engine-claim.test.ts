@@ -1,7 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { workerRoutes } from '../../server/engine/api/workers.js';
-import type { Database } from '../../server/ports/database.js';
-import { FakeClock, settle } from '../support/fakes.js';
+import { databaseOf, FakeClock, settle } from '../support/fakes.js';
 
 const BODY = { worker: 'w', agent_types: ['a'], wait: 5 };
 
@@ -13,12 +12,10 @@ test('I6: a claim leaves neither a timer nor a listener, whether it fails or end
     return () => listeners.delete(listener);
   };
   let fails = true;
-  const database: Database = {
-    async transaction() {
-      if (fails) throw new Error('the database is away');
-      return null as never;
-    },
-  };
+  const database = databaseOf(async () => {
+    if (fails) throw new Error('the database is away');
+    return [{ schema: 'public', result: null }] as never;
+  });
   const claim = () => {
     const input = { params: {}, query: {}, headers: {}, body: BODY, path: '', database, searching: database };
     const principal = { subject: 's', role: 'service_role', claims: '{}', expiresAt: null } as const;

@@ -1,7 +1,6 @@
 import { afterEach, expect, jest, test } from '@jest/globals';
 import { AgentWorker } from '../../server/engine/worker.js';
-import type { Database } from '../../server/ports/database.js';
-import { silent } from '../support/fakes.js';
+import { databaseOf, silent } from '../support/fakes.js';
 
 afterEach(() => void jest.useRealTimers());
 
@@ -10,23 +9,17 @@ test('E25: a worker that stops says so last: what it is still saying is committe
   const committed: unknown[] = [];
   let commit: (() => void) | undefined;
   let slow = false;
-  const database: Database = {
-    transaction: (work) =>
-      work({
-        query: async (text, values) => {
-          if (!text.includes('worker_carries')) return [{ schema: 'public', result: null }] as never;
-          if (slow) {
-            slow = false;
-            await new Promise<void>((resolve) => {
-              commit = resolve;
-            });
-          }
-          committed.push(values[2]);
-          return [{ result: null }] as never;
-        },
-        asService: async () => [],
-      }),
-  };
+  const database = databaseOf(async (text, values) => {
+    if (!text.includes('worker_carries')) return [{ schema: 'public', result: null }] as never;
+    if (slow) {
+      slow = false;
+      await new Promise<void>((resolve) => {
+        commit = resolve;
+      });
+    }
+    committed.push(values[2]);
+    return [{ result: null }] as never;
+  });
   const worker = new AgentWorker(database, {
     agents: { a: { run: () => null } },
     carrier: {
