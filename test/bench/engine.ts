@@ -1,6 +1,7 @@
 /**
  * The engine: tasks a second with two worker processes, from the end of a task to the assignment of the next one, and the
- * price of a claim with 30,000 ready tasks of 50 ventures. PostgreSQL with fsync, a gateway, and the workers share this machine.
+ * price of a claim with 30,000 ready tasks of 50 ventures; beside it jobs a second of graphile-worker and pg-boss. PostgreSQL
+ * with fsync, a gateway, and the workers share this machine.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,8 +16,10 @@ import { migrate } from '../../server/postgres/migrate.js';
 import { type Claimed, claim, type PlannedTask, planned, value } from '../support/engine.js';
 import { NO_RATES, startTestGateway } from '../support/gateway.js';
 import { program } from '../support/programs.js';
+import { queueHome } from '../support/queue-packages.mjs';
 import { until } from '../support/until.js';
 import { newVenture } from '../support/writer.js';
+import { LIBRARIES, queueRate } from './queues.js';
 
 /** Executions, their tasks, and how many of them wait for nothing. */
 const EXECUTIONS = 40;
@@ -111,6 +114,14 @@ for (let pass = 1; pass <= PASSES; pass++) {
   console.log(`pass ${pass}: ${rate.toFixed(0)} tasks/s, ${(rate * 3).toFixed(0)} events/s, two worker processes`);
 }
 await Promise.all(workers.map(ended));
+
+// Queues of jobs, which have the same number of jobs in one pass.
+const home = queueHome();
+if (home === null) throw new Error('graphile-worker and pg-boss cannot be installed');
+for (const library of LIBRARIES) {
+  const rate = await queueRate(library, home, cluster.url, client, EXECUTIONS * TASKS * PASSES);
+  console.log(`${library}: ${rate.toFixed(0)} jobs/s without dependencies and without a log, two worker processes`);
+}
 
 // Handing over.
 const database = connectDatabase(cluster.url);
