@@ -19,7 +19,7 @@ const state = z.object({
 const STATE = `
   SELECT (SELECT count(*)::int FROM @extschema@.strategy_executions WHERE ended_at IS NULL) AS open,
          (SELECT count(*)::int FROM @extschema@.agent_tasks WHERE status = 'running') AS running,
-         (SELECT count(*)::int FROM @extschema@.agent_workers WHERE seen_at > now() - interval '30 seconds') AS workers,
+         (SELECT count(*)::int FROM @extschema@.agent_workers WHERE rowcast.is_alive(seen_at)) AS workers,
          (SELECT count(*)::int FROM @extschema@.agent_executions e JOIN @extschema@.strategy_executions USING (execution_id)
            WHERE e.status = 'running' AND rowcast.is_stalled(execution_id)) AS stalled,
          (SELECT count(*)::int FROM @extschema@.agent_tasks WHERE status = 'running' AND lease_until < now() - interval '30 seconds') AS overdue,
@@ -27,7 +27,7 @@ const STATE = `
 const waiting = z.object({ agent_type: z.string(), waits: z.int(), alive: z.boolean(), limited: z.boolean() });
 const WAITING = `
   SELECT t.agent_type, max(extract(epoch FROM now() - t.run_at))::int AS waits, y.max_running IS NOT NULL OR y.rate_count IS NOT NULL AS limited,
-         EXISTS (SELECT FROM @extschema@.agent_workers w WHERE t.agent_type = ANY (w.agent_types) AND w.seen_at > now() - interval '30 seconds') AS alive
+         EXISTS (SELECT FROM @extschema@.agent_workers w WHERE t.agent_type = ANY (w.agent_types) AND rowcast.is_alive(w.seen_at)) AS alive
     FROM @extschema@.agent_tasks t JOIN @extschema@.agent_types y USING (agent_type)
    WHERE t.status = 'ready' AND NOT t.held AND t.kind = 'agent' AND t.run_at < now() - interval '${WAITS} seconds'
    GROUP BY 1, y.max_running, y.rate_count ORDER BY 2 DESC LIMIT 20`;

@@ -10,8 +10,7 @@ import type { Database } from '../ports/database.js';
 import { criticalPath, orderOf } from './graph.js';
 import { type ExecutionStatusView, statusIn } from './reads.js';
 
-/** How recently a worker must have asked for work to be alive, and how long a ready task may wait for one, in seconds. */
-const ALIVE = 30;
+/** How long a ready task may wait for a worker, in seconds. */
 const WAITS = 60;
 /** The part of a budget from which on it is an issue. */
 const NEARLY = 0.8;
@@ -28,7 +27,7 @@ const agent = z.object({
   failed: z.int(),
   mean_ms: z.number().nullable().meta({ description: 'Of the completed tasks.' }),
   waits: z.number().meta({ description: 'How long a ready task has waited for a worker, in seconds.' }),
-  workers: z.int().meta({ description: `Those that asked for work in the last ${ALIVE} s.` }),
+  workers: z.int().meta({ description: 'Those that are alive.' }),
   slots: z.int().meta({ description: 'How many tasks of the type they and its limit let run at the same time.' }),
 });
 type Agent = z.output<typeof agent>;
@@ -66,7 +65,7 @@ const AGENTS = `
               FROM @extschema@.agent_tasks WHERE execution_id = $1 AND kind = 'agent' GROUP BY 1) t
       JOIN @extschema@.agent_types y USING (agent_type)
       CROSS JOIN LATERAL (SELECT count(*)::int AS workers, coalesce(sum(coalesce(a.slots, 1)), 0)::int AS slots FROM @extschema@.agent_workers a
-        WHERE t.agent_type = ANY (a.agent_types) AND a.seen_at > now() - interval '${ALIVE} seconds') w
+        WHERE t.agent_type = ANY (a.agent_types) AND rowcast.is_alive(a.seen_at)) w
      ORDER BY 1) x`;
 
 const task = z.object({

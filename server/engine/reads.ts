@@ -159,7 +159,7 @@ export const workerView = z.object({
 
 export function readWorkers(database: Database) {
   const text = `SELECT row_to_json(x) AS row FROM (SELECT worker_id, agent_types, slots, version, seen_at,
-      seen_at > now() - interval '30 seconds' AS alive FROM @extschema@.agent_workers ORDER BY seen_at DESC LIMIT 1000) x`;
+      rowcast.is_alive(seen_at) AS alive FROM @extschema@.agent_workers ORDER BY seen_at DESC LIMIT 1000) x`;
   return ofExecutions(database).transaction((sql) => sql.query(text, [], z.object({ row: workerView })));
 }
 

@@ -29,13 +29,10 @@ export const review = z
   .meta({ id: 'PlanReview' });
 export type Review = z.output<typeof review>;
 
-/** How recently a worker must have asked for work to be alive, in seconds. */
-const ALIVE = 30;
-
 const TYPES = `
   SELECT w.agent_type, y.agent_type IS NOT NULL AS known, coalesce(y.enabled, true) AS enabled,
          (SELECT count(*)::int FROM @extschema@.agent_workers a
-           WHERE w.agent_type = ANY (a.agent_types) AND a.seen_at > now() - make_interval(secs => ${ALIVE})) AS workers
+           WHERE w.agent_type = ANY (a.agent_types) AND rowcast.is_alive(a.seen_at)) AS workers
     FROM unnest($1::text[]) w(agent_type) LEFT JOIN @extschema@.agent_types y USING (agent_type) ORDER BY 1`;
 const type = z.object({ agent_type: z.string(), known: z.boolean(), enabled: z.boolean(), workers: z.int() });
 
@@ -102,7 +99,7 @@ function checksOf(agents: Review['agents'], { items = [], options: { deadline_at
     agentsCheck(
       'agents alive',
       agents.filter(({ workers }) => workers === 0),
-      `no worker in the last ${ALIVE} s`,
+      'no worker is alive',
     ),
     {
       check: 'inputs',

@@ -213,3 +213,7 @@ CREATE UNLOGGED TABLE @extschema@.agent_workers (
   version     text,
   seen_at     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- Whether a worker that was seen then is alive. One says so each 10 s.
+CREATE FUNCTION rowcast.is_alive(seen_at timestamptz) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+RETURN seen_at > now() - interval '30 seconds';

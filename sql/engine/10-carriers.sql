@@ -80,7 +80,7 @@ BEGIN
   FOR served IN
     SELECT y AS type, a.slots FROM (
       SELECT c.key, sum(c.value::int)::int AS slots FROM @extschema@.agent_workers w, jsonb_each_text(w.carried) c
-       WHERE w.carrier = send_tasks.carrier AND w.seen_at > moment - interval '30 seconds' GROUP BY 1) a
+       WHERE w.carrier = send_tasks.carrier AND rowcast.is_alive(w.seen_at) GROUP BY 1) a
       JOIN @extschema@.agent_types y ON y.agent_type = a.key WHERE y.enabled
   LOOP
     RETURN QUERY UPDATE @extschema@.agent_tasks t SET sent_at = moment, sendings = t.sendings + 1

@@ -45,7 +45,7 @@ DROP FUNCTION IF EXISTS rowcast.refuse, rowcast.task_event, rowcast.task_message
   rowcast.send_tasks, rowcast.begin_task, rowcast.hold_spent,
   rowcast.check_size, rowcast.heartbeat_task, rowcast.complete_task, rowcast.complete_and_claim, rowcast.fail_task, rowcast.release_task,
   rowcast.wait_task, rowcast.lost_leases, rowcast.overdue, rowcast.is_stalled, rowcast.attend, rowcast.sweep_engine, rowcast.purge_execution, rowcast.key_is_taken, rowcast.broken_laws,
-  rowcast.is_met, rowcast.task_is_over;
+  rowcast.is_alive, rowcast.is_met, rowcast.task_is_over;
 DROP TYPE rowcast.task_status;
 
 -- The role belongs to the cluster: another database may use it, or a login be a member of it.
