@@ -188,7 +188,7 @@ function explained(error: unknown): string {
 }
 
 // Rows become garbage soon after they are sent. By default V8 lets the heap double before it collects: about 100 MB more (decision 0017).
-setFlagsFromString('--heap-growing-percent=10');
+setFlagsFromString('--heap-growing-percent=50');
 endWithReader();
 try {
   await makeProgram().parseAsync();
