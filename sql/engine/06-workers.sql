@@ -43,9 +43,22 @@ AS $$
     + extract(epoch FROM clock_timestamp() - type.rate_at) * type.rate_count / type.rate_seconds) END
 $$;
 
+-- What a worker gets of a task that it runs.
+CREATE FUNCTION rowcast.claim_of(t @extschema@.agent_tasks) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  RETURN jsonb_build_object('task_id', t.task_id, 'execution_id', t.execution_id, 'venture_id', t.venture_id, 'name', t.name,
+    'agent_type', t.agent_type, 'attempt', t.attempt, 'input', t.input, 'checkpoint', t.checkpoint, 'lease', t.lease,
+    'lease_ms', (extract(epoch FROM t.lease_until - clock_timestamp()) * 1000)::int,
+    'timeout_ms', (extract(epoch FROM t.timeout_at - clock_timestamp()) * 1000)::int,
+    'results', (SELECT coalesce(jsonb_object_agg(b.name, b.output), '{}') FROM @extschema@.agent_task_dependencies d
+      JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on WHERE d.task_id = t.task_id AND b.status = 'completed'));
+END $$;
+
 -- Begins an attempt, if it may begin: null if not. The execution is locked, and its type admits one more. A task that is ready
 -- is held exactly while its execution is not running.
-CREATE FUNCTION rowcast.assign_task(task uuid, worker text, policy @extschema@.agent_types) RETURNS jsonb
+CREATE FUNCTION rowcast.assign_task(task uuid, worker text, policy @extschema@.agent_types, lease uuid) RETURNS jsonb
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -68,17 +81,11 @@ BEGIN
     RETURN NULL;
   END IF;
   UPDATE @extschema@.agent_tasks t
-     SET status = 'running', lease = gen_random_uuid(), worker_id = worker, started_at = clock_timestamp(), due_at = NULL, said_at = NULL,
+     SET status = 'running', lease = assign_task.lease, worker_id = worker, started_at = clock_timestamp(), due_at = NULL, said_at = NULL,
          usage = NULL, timeout_at = clock_timestamp() + make_interval(secs => policy.timeout_seconds),
          lease_until = clock_timestamp() + make_interval(secs => least(policy.lease_seconds, policy.timeout_seconds))
    WHERE t.task_id = task
-   RETURNING jsonb_build_object('task_id', t.task_id, 'execution_id', t.execution_id, 'venture_id', t.venture_id, 'name', t.name,
-     'agent_type', t.agent_type, 'attempt', t.attempt, 'input', t.input, 'checkpoint', t.checkpoint, 'lease', t.lease,
-     'lease_ms', (extract(epoch FROM t.lease_until - clock_timestamp()) * 1000)::int,
-     'timeout_ms', (extract(epoch FROM t.timeout_at - clock_timestamp()) * 1000)::int,
-     'results', (SELECT coalesce(jsonb_object_agg(b.name, b.output), '{}') FROM @extschema@.agent_task_dependencies d
-       JOIN @extschema@.agent_tasks b ON b.task_id = d.depends_on WHERE d.task_id = t.task_id AND b.status = 'completed'))
-    INTO claimed;
+   RETURNING rowcast.claim_of(t) INTO claimed;
   IF policy.rate_count IS NOT NULL THEN
     UPDATE @extschema@.agent_types y SET rate_tokens = rowcast.tokens_of(y) - 1, rate_at = clock_timestamp()
      WHERE y.agent_type = policy.agent_type;
@@ -107,9 +114,9 @@ END $$;
 --
 -- It passes over what other transactions have locked, and waits for nothing, so that a transaction that has one execution locked
 -- may take a task of another. The channel of the log is locked as well, because a writer of the application may have it.
--- `wait`: the caller has nothing locked that comes after an execution. It waits for the execution of the first task that could
--- begin, once, and says so in `waited`.
-CREATE FUNCTION rowcast.take_task(worker text, policy @extschema@.agent_types, wait boolean, OUT claimed jsonb, OUT waited boolean)
+-- `wait`: the caller has no execution locked. It waits for that of the first task that could begin, once. `locked`: without having
+-- begun a task it has locked an execution, so that no other may be waited for in this transaction.
+CREATE FUNCTION rowcast.take_task(worker text, policy @extschema@.agent_types, wait boolean, lease uuid, OUT claimed jsonb, OUT locked boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -122,7 +129,7 @@ DECLARE
   others    uuid[] := '{}';
   candidate record;
 BEGIN
-  waited := false;
+  locked := false;
   -- Those that another claim is serving come last.
   FOR nth IN 1 .. 2 * coalesce(cardinality(ventures), 0) LOOP
     venture := (ventures || others)[nth];
@@ -148,20 +155,21 @@ BEGIN
       IF wait THEN
         PERFORM FROM @extschema@.agent_executions e WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE;
         -- Again, because others may have taken what it has found.
-        claimed := (SELECT n.claimed FROM rowcast.take_task(worker, policy, false) n);
-        waited := true;
+        claimed := (SELECT n.claimed FROM rowcast.take_task(worker, policy, false, lease) n);
+        locked := true;
         RETURN;
       END IF;
       PERFORM FROM @extschema@.agent_executions e JOIN rowcast.channels c ON c.stream_id = stream AND c.key = e.execution_id::text
         WHERE e.execution_id = candidate.execution_id FOR NO KEY UPDATE SKIP LOCKED;
       CONTINUE WHEN NOT FOUND;
-      claimed := rowcast.assign_task(candidate.task_id, worker, policy);
+      claimed := rowcast.assign_task(candidate.task_id, worker, policy, lease);
       IF claimed IS NOT NULL THEN
         UPDATE @extschema@.agent_turns a SET served_at = clock_timestamp()
          WHERE NOT alone AND (a.agent_type, a.venture_id) IN (SELECT n.agent_type, n.venture_id FROM @extschema@.agent_turns n
            WHERE n.agent_type = type AND n.venture_id = venture FOR NO KEY UPDATE SKIP LOCKED);
         RETURN;
       END IF;
+      locked := true;
     END LOOP;
   END LOOP;
 END $$;
@@ -180,7 +188,8 @@ DECLARE
   type     text;
   policy   @extschema@.agent_types;
   claimed  jsonb;
-  waited   boolean;
+  locked   boolean;
+  in_vain  boolean := false;
 BEGIN
   PERFORM rowcast.worker_seen(worker, types);
   -- In any order: else the last of them would starve.
@@ -191,15 +200,19 @@ BEGIN
     policy := rowcast.admit_type(type, NOT asked);
     asked := true;
     CONTINUE WHEN policy.agent_type IS NULL;
-    SELECT * INTO claimed, waited FROM rowcast.take_task(worker, policy, false);
+    SELECT * INTO claimed, locked FROM rowcast.take_task(worker, policy, false, gen_random_uuid());
     IF claimed IS NOT NULL THEN
       RETURN claimed;
     END IF;
+    in_vain := in_vain OR locked;
     admitted := admitted || policy;
   END LOOP;
+  IF in_vain THEN -- it holds an execution, and may wait for no other
+    RETURN NULL;
+  END IF;
   FOREACH policy IN ARRAY admitted LOOP
-    SELECT * INTO claimed, waited FROM rowcast.take_task(worker, policy, true);
-    EXIT WHEN waited;
+    SELECT * INTO claimed, locked FROM rowcast.take_task(worker, policy, true, gen_random_uuid());
+    EXIT WHEN locked;
   END LOOP;
   RETURN claimed;
 END $$;
@@ -243,7 +256,7 @@ BEGIN
   IF NOT EXISTS (SELECT FROM @extschema@.agent_tasks t WHERE t.task_id = task AND t.attempt = begin_task.attempt AND t.status = 'ready') THEN
     RETURN NULL;
   END IF;
-  RETURN rowcast.assign_task(task, worker, policy);
+  RETURN rowcast.assign_task(task, worker, policy, gen_random_uuid());
 END $$;
 
 -- Locks the execution of a task, and returns the task if the lease is its present one; else null.
@@ -372,13 +385,17 @@ AS $$
 DECLARE
   own     constant @extschema@.agent_tasks := rowcast.lock_lease(task, lease);
   done    constant boolean := rowcast.end_well(own, output, usage);
+  follows constant uuid := md5(lease::text)::uuid; -- the lease of the next task: so a repeated call finds what was handed over
   policy  @extschema@.agent_types;
   claimed jsonb;
 BEGIN
-  IF done THEN
+  IF done AND own.status = 'completed' THEN
+    claimed := (SELECT rowcast.claim_of(t) FROM @extschema@.agent_tasks t
+      WHERE t.status = 'running' AND t.worker_id = worker AND t.lease = follows);
+  ELSIF done THEN
     policy := rowcast.admit_type(own.agent_type, false);
     IF policy.agent_type IS NOT NULL THEN
-      claimed := (SELECT n.claimed FROM rowcast.take_task(worker, policy, false) n);
+      claimed := (SELECT n.claimed FROM rowcast.take_task(worker, policy, false, follows) n);
     END IF;
   END IF;
   RETURN jsonb_build_object('done', done, 'next', claimed);

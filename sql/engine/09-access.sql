@@ -80,7 +80,7 @@ BEGIN
     'settle', 'execution_checks', 'execution_followed', 'execution_moved', 'insert_tasks', 'know_types', 'plan_execution', 'is_trusted',
     'check_editor', 'lock_execution', 'lock_task', 'move_execution', 'start_execution', 'resume_execution', 'cancel_execution',
     'pause_execution', 'add_tasks', 'retry_task', 'skip_task', 'finish_task', 'signal_execution', 'wake_tasks', 'fork_execution', 'may_work',
-    'admit_type', 'tokens_of', 'assign_task', 'ventures_in_turn', 'take_task', 'claim_task', 'worker_seen', 'begin_task', 'lock_lease',
+    'admit_type', 'tokens_of', 'claim_of', 'assign_task', 'ventures_in_turn', 'take_task', 'claim_task', 'worker_seen', 'begin_task', 'lock_lease',
     'spend', 'hold_spent', 'check_size', 'heartbeat_task', 'end_well', 'complete_task', 'complete_and_claim', 'end_attempt', 'fail_task', 'release_task',
     'wait_task', 'lost_leases', 'overdue', 'attend', 'sweep_engine', 'purge_execution', 'key_is_taken', 'broken_laws', 'needs_of', 'cycle_in', 'is_stalled'])
   LOOP

@@ -40,7 +40,7 @@ DROP FUNCTION IF EXISTS rowcast.refuse, rowcast.task_event, rowcast.task_message
   rowcast.execution_moved, rowcast.needs_of, rowcast.cycle_in, rowcast.insert_tasks, rowcast.know_types, rowcast.plan_execution,
   rowcast.is_trusted, rowcast.check_editor, rowcast.lock_execution, rowcast.move_execution, rowcast.start_execution, rowcast.resume_execution,
   rowcast.cancel_execution, rowcast.pause_execution, rowcast.add_tasks, rowcast.retry_task, rowcast.skip_task, rowcast.finish_task,
-  rowcast.signal_execution, rowcast.wake_tasks, rowcast.fork_execution, rowcast.may_work, rowcast.admit_type, rowcast.assign_task,
+  rowcast.signal_execution, rowcast.wake_tasks, rowcast.fork_execution, rowcast.may_work, rowcast.admit_type, rowcast.claim_of, rowcast.assign_task,
   rowcast.ventures_in_turn, rowcast.take_task, rowcast.end_well, rowcast.claim_task, rowcast.worker_seen, rowcast.worker_carries, rowcast.next_to_send,
   rowcast.send_tasks, rowcast.begin_task, rowcast.hold_spent,
   rowcast.check_size, rowcast.heartbeat_task, rowcast.complete_task, rowcast.complete_and_claim, rowcast.fail_task, rowcast.release_task,

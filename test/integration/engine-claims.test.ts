@@ -118,6 +118,19 @@ test('E13: complete hands over the next task of the type, of whichever execution
   expect(served.slice(4)).toEqual([own]);
 });
 
+test('C5: a completion that is repeated hands over the same task again, while that runs', async () => {
+  await started(client, database.venture, many(3, 'repeated'));
+  const first = await claimed(client, 'repeated');
+  const next = await hand(client, first);
+  if (next === null) throw new Error('nothing was handed over');
+  const again = await hand(client, first);
+  expect([again?.task_id, again?.lease, again?.attempt]).toEqual([next.task_id, next.lease, next.attempt]);
+  const last = await hand(client, next);
+  expect(last?.task_id).not.toBe(next.task_id);
+  expect(await hand(client, first)).toBeNull();
+  expect((await hand(client, next))?.task_id).toBe(last?.task_id);
+});
+
 test('E21: what is handed over waits for no lock of another execution, of its log, or of its type', async () => {
   await client.query(`INSERT INTO agent_types (agent_type, max_running) VALUES ('limit', 9)`);
   const held = {
