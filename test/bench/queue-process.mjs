@@ -30,7 +30,13 @@ const libraries = {
       const { run } = load('graphile-worker');
       const taskList = Object.fromEntries(QUEUES.map((name) => [name, async () => {}]));
       const concurrency = SLOTS * QUEUES.length;
-      const runner = await run({ connectionString, concurrency, maxPoolSize: concurrency, noHandleSignals: true, taskList });
+      const runner = await run({
+        connectionString,
+        concurrency,
+        maxPoolSize: concurrency,
+        noHandleSignals: true,
+        taskList,
+      });
       return () => runner.stop();
     },
   },
