@@ -57,8 +57,9 @@ async function completeAndClaim({ pool, claims }: World, random: Random) {
   if (next !== null) claims.push(next);
 }
 
-/** A task of the execution, whatever its status. */
-const TASK = '(SELECT task_id FROM agent_tasks WHERE execution_id = $1 ORDER BY random() LIMIT 1)';
+/** A task of an execution, whatever its status. The second value chooses it. */
+const TASK = '(SELECT task_id FROM agent_tasks WHERE execution_id = $1 ORDER BY md5(number || $2::text) LIMIT 1)';
+const anyTask = (world: World, random: Random) => [execution(world, random), random.int(0, 1e6)];
 
 const ACTS: readonly (readonly [weight: number, act: Act])[] = [
   [3, startOne],
@@ -88,8 +89,8 @@ const ACTS: readonly (readonly [weight: number, act: Act])[] = [
   ],
   [3, call('SELECT rowcast.resume_execution($1)', (...args) => [execution(...args)])],
   [1, call('SELECT rowcast.cancel_execution($1)', (...args) => [execution(...args)])],
-  [2, call(`SELECT rowcast.retry_task(${TASK})`, (...args) => [execution(...args)])],
-  [2, call(`SELECT rowcast.skip_task(${TASK})`, (...args) => [execution(...args)])],
+  [2, call(`SELECT rowcast.retry_task(${TASK})`, anyTask)],
+  [2, call(`SELECT rowcast.skip_task(${TASK})`, anyTask)],
   [1, call('SELECT rowcast.fork_execution($1)', (...args) => [execution(...args)])],
   [
     1,

@@ -91,16 +91,16 @@ async function stormIn(options: StormOptions, atEnd: (end: () => unknown) => voi
     return true;
   };
   for (const index of [0, 1]) await startGateway(index);
+  const counts = { kills: 0, crashes: 0 };
   const workers: ChildProcess[] = [];
   atEnd(() => workers.map((child) => child.kill('SIGKILL')));
   const startOne = async (index: number) => {
-    workers[index] = spawnWorker(url, index);
+    workers[index] = spawnWorker(url, index, random.branch(`worker ${index}, after ${counts.kills} kills`));
     await isReady(workers[index]);
   };
   for (const index of [0, 1, 2]) await startOne(index);
   const clients = await StormClients.start(join(dataDir, 'histories'), ports, random);
   atEnd(() => clients.close());
-  const counts = { kills: 0, crashes: 0 };
   const began = performance.now();
   const over = () => performance.now() - began > duration;
 
@@ -190,11 +190,12 @@ const ventureIds = (pool: pg.Pool): Promise<string[]> =>
      SELECT array_agg(venture_id) FROM v`,
   );
 
-function spawnWorker(url: string, index: number): ChildProcess {
+function spawnWorker(url: string, index: number, random: Random): ChildProcess {
   const options = {
     url,
     name: `worker ${index}`,
     work: 120,
+    seed: random.int(0, 2 ** 31),
     slots: Object.fromEntries(TYPES.map((type) => [type, 3])),
   };
   const args = [program('test/support/engine-worker-main.ts'), JSON.stringify(options)];
@@ -212,7 +213,9 @@ async function act(
   random: Random,
   follow: (execution: string) => void,
 ): Promise<void> {
-  const one = '(SELECT execution_id FROM strategy_executions WHERE ended_at IS NULL ORDER BY random() LIMIT 1)';
+  const open = `strategy_executions JOIN agent_executions USING (execution_id) WHERE ended_at IS NULL`;
+  const nth = random.int(0, 1e6);
+  const one = `(SELECT (array_agg(execution_id ORDER BY created_at))[1 + ${nth} % count(*)] FROM ${open})`;
   const acts: readonly (() => Promise<unknown>)[] = [
     () => pool.query(`SELECT rowcast.pause_execution(${one}, $1)`, [random.pick(['drain', 'stop'])]),
     () => pool.query(`SELECT rowcast.resume_execution(${one})`),

@@ -21,6 +21,8 @@ interface Options {
   readonly name: string;
   readonly slots: Readonly<Record<string, number>>;
   readonly work?: number;
+  /** Of what the agents of `work` do. */
+  readonly seed?: number;
   readonly version?: string;
   /** The URL of a carrier, which it takes tasks from. */
   readonly carrier?: string | null;
@@ -35,12 +37,13 @@ const {
   name,
   slots,
   work = 0,
+  seed = 0,
   version,
   carrier: carrierUrl = null,
   dies = false,
   clock = 0,
 } = JSON.parse(process.argv[2] ?? '{}') as Options;
-const random = makeRandom(process.pid);
+const random = makeRandom(seed);
 
 if (clock !== 0) {
   const RealDate = Date;
