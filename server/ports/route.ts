@@ -75,6 +75,9 @@ export interface Route extends Description {
   readonly handle: (input: RouteInput<unknown, unknown, unknown, unknown>) => Promise<RouteResponse>;
 }
 
+/** Whether a request without a body means `{}`: no field of the body is required. */
+export const bodyIsOptional = ({ body }: Route): boolean => body?.safeParse({}).success === true;
+
 type Declaration<P, Q, H, B> = Omit<Description, 'params' | 'query' | 'headers' | 'body'> & {
   readonly params?: P;
   readonly query?: Q;

@@ -14,7 +14,7 @@ import {
 } from 'zod-openapi';
 import { packageRoot } from '../../ground/package-root.js';
 import { Refusal } from '../../ground/refusal.js';
-import type { Api, Route } from '../../ports/route.js';
+import { type Api, bodyIsOptional, type Route } from '../../ports/route.js';
 import { STATUS } from '../status.js';
 import { PROBLEM_TYPE, problem, problemOf } from './problem.js';
 import { securityOf, type Tokens } from './security.js';
@@ -83,7 +83,9 @@ function operation(route: Route): ZodOpenApiOperationObject {
       ...(query === undefined ? {} : { query }),
       ...(headers === undefined ? {} : { header: headers }),
     },
-    ...(body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': json } } }),
+    ...(body === undefined
+      ? {}
+      : { requestBody: { required: !bodyIsOptional(route), content: { 'application/json': json } } }),
     responses: { ...responsesOf(route), ...refusalsOf(route) },
   };
 }

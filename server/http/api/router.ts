@@ -12,7 +12,7 @@ import type { Delivery } from '../../limits/delivery.js';
 import type { UserLimits } from '../../limits/users.js';
 import type { DatabaseFor, Use } from '../../ports/database.js';
 import type { Principal, PrincipalOf } from '../../ports/principal.js';
-import type { Api, Route } from '../../ports/route.js';
+import { type Api, bodyIsOptional, type Route } from '../../ports/route.js';
 import { type BodyReader, bodyReader, type Charge, parseBody } from '../body.js';
 import { isNotModified } from '../caching.js';
 import { refuseMethod } from '../methods.js';
@@ -101,6 +101,7 @@ async function serve(route: Route, request: Request, response: Response, options
   const text = route.body === undefined ? undefined : await options.bodyOf(request, async () => principal);
   const exchange = { route, request, response, options, principal, requestId };
   if (text === undefined) return respond(exchange, undefined);
+  if (text === '' && bodyIsOptional(route)) return respond(exchange, {});
   if (text.length <= LARGE) return respond(exchange, accepted(parseBody(text, 'invalid_request')));
   // What a large body costs, here and in the database, delays the other large bodies of its user, and nobody for long.
   const line = principal.role === 'service_role' ? requestId : principal.subject; // services are trusted
