@@ -307,7 +307,7 @@ END $$;
 
 -- Undoes attach: the table and its rows stay.
 CREATE FUNCTION rowcast.detach(stream text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 AS $$
 DECLARE
   target   rowcast.streams;

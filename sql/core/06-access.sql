@@ -77,8 +77,9 @@ END $$;
 -- one. Otherwise the duration of a refusal would depend on the length of the channel, which it would tell, and would delay the
 -- questions after it. The range has both ends because PostgreSQL takes one with only a start for a third of the table, or for
 -- nearly all of it, and reads the whole table instead of the index.
+-- Without notices: DROP IF EXISTS would tell the caller of what was never there.
 CREATE FUNCTION rowcast.make_access(stream rowcast.streams) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 AS $make$
 DECLARE
   -- The changes of a tracked table may be read like its rows.
