@@ -70,7 +70,7 @@ function makeProgram(): Command {
   program
     .command('up')
     .description('start the gateway, with an embedded PostgreSQL unless DATABASE_URL is set')
-    .option('--no-demo', 'do not write the demo execution')
+    .option('--no-demo', 'do not run the demo')
     .option('--workers <n>', 'gateway processes that share the port (default: ROWCAST_WORKERS)')
     .addHelpText('after', settingsHelp())
     .action(async ({ demo, workers = process.env.ROWCAST_WORKERS }: { demo: boolean; workers?: string }) => {

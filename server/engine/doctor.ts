@@ -45,7 +45,7 @@ export const engineCheck: Check = {
     const problems = [...standing(now), ...waits.map(waitingOutcome)];
     return problems.length > 0
       ? problems
-      : ok(`${now.open} executions are open, ${now.running} tasks run, ${now.workers} workers are alive`);
+      : ok(`open executions: ${now.open}, running tasks: ${now.running}, live workers: ${now.workers}`);
   },
 };
 

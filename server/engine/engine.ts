@@ -35,7 +35,7 @@ export interface EngineOptions {
 /** The last level that is given a stage of its own, as progress reads no more. */
 const STAGES = 100;
 
-const guid = z.guid().toLowerCase();
+const guid = z.guid('must be an id: a UUID').toLowerCase();
 const key = idempotencyKey.optional();
 const mode = z.enum(['drain', 'stop']);
 

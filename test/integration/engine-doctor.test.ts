@@ -22,7 +22,7 @@ async function found(): Promise<string[]> {
 
 test('the doctor names tasks that no worker takes, and leases that nothing ends', async () => {
   const { client, venture } = database;
-  expect(await found()).toEqual(['ok: 0 executions are open, 0 tasks run, 0 workers are alive']);
+  expect(await found()).toEqual(['ok: open executions: 0, running tasks: 0, live workers: 0']);
   await started(client, venture, [
     { name: 'x', agent_type: 'lonely' },
     { name: 'y', agent_type: 'taken' },
