@@ -70,7 +70,7 @@ export class RowsReader<R extends object> implements Reader<Rows<R>> {
   readonly #keep: number;
   readonly #schema: RowSchema<R> | undefined;
   #kept: Kept<R>[] = [];
-  /** Events at its front that no view shows any more. */
+  /** Events at its front that have been dropped. Older views may still show them. */
   #skip = 0;
   #bytes = 0;
   #dropped = 0;

@@ -20,7 +20,7 @@ export function shared<T>(before: T | undefined, next: T): T {
 /** Whether two values are the same, or lists or plain objects with the same entries. */
 export function isShallowEqual(one: unknown, other: unknown): boolean {
   if (Object.is(one, other)) return true;
-  // Others are not what their entries are: a Map, for example, has none.
+  // Other objects cannot be compared by their own properties: a Map, for example, has none.
   if (!isPlain(one) || !isPlain(other) || Array.isArray(one) !== Array.isArray(other)) return false;
   const entries = Object.entries(one);
   return (

@@ -28,7 +28,10 @@ const agent = z.object({
   mean_ms: z.number().nullable().meta({ description: 'Of the completed tasks.' }),
   waits: z.number().meta({ description: 'How long a ready task has waited for a worker, in seconds.' }),
   workers: z.int().meta({ description: 'Those that are alive.' }),
-  slots: z.int().meta({ description: 'How many tasks of the type they and its limit let run at the same time.' }),
+  slots: z.int().meta({
+    description:
+      'The maximum number of tasks of the type that can run at the same time: their slots, or the limit of the type.',
+  }),
 });
 type Agent = z.output<typeof agent>;
 
@@ -159,8 +162,8 @@ function issuesOf({ execution, agents, tasks, open, end }: Found): Issue[] {
   const names = (some: readonly Task[]) => some.slice(0, NAMED).map(({ name }) => name);
   for (const { agent_type, open, enabled, workers, waits } of agents) {
     if (open === 0) continue;
-    if (!enabled) say('agent_disabled', `${agent_type} is disabled, and ${open} tasks need it`);
-    else if (workers === 0) say('agent_missing', `no worker for ${agent_type} is alive, and ${open} tasks need one`);
+    if (!enabled) say('agent_disabled', `${agent_type} is disabled; tasks that need it: ${open}`);
+    else if (workers === 0) say('agent_missing', `no worker for ${agent_type} is alive; tasks that need one: ${open}`);
     else if (waits > WAITS) say('waiting', `a task for ${agent_type} has been ready for ${Math.round(waits)} s`);
   }
   const failed = tasks.filter(({ status, optional }) => status === 'failed' && !optional);

@@ -21,7 +21,9 @@ export const scheduleView = z
     cron: z.string(),
     timezone: z.string(),
     overlap,
-    enabled: z.boolean().meta({ description: 'False: it starts nothing. So is one that could not be started.' }),
+    enabled: z
+      .boolean()
+      .meta({ description: 'False if it is paused, or an execution could not be started: it starts nothing.' }),
     next_at: z.string().nullable().meta({ description: 'When it starts the next execution.' }),
     last_execution_id: z.guid().nullable(),
     request: z.unknown().meta({ description: 'The plan.' }),

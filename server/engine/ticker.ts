@@ -1,5 +1,5 @@
 /**
- * What the time brings to executions: leases that run out, tasks that no worker takes, deadlines, waits that end, and
+ * What becomes due in executions: leases that run out, tasks that no worker takes, deadlines, waits that end, and
  * schedules. It runs in every gateway; each execution is attended to in a transaction of its own, by the first that locks it.
  */
 import { z } from 'zod';

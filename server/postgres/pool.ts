@@ -44,7 +44,7 @@ export function makePool({
     onConnect: (client) => health.watch(name, client.query(`${AS_GATEWAY};${prepare}`)).catch(notConnected),
   });
   pool.on('error', (error) => {
-    // A pool that ends lets its last connections go after `end`: where the database stops with the gateway, it may be faster.
+    // A pool that ends closes its last connections after `end`: a database that stops with the gateway may have closed them before.
     if (!pool.ending) logger.warn({ session: name, err: error }, 'an idle connection to the database was lost');
   });
   return pool;

@@ -21,7 +21,7 @@ AS $$
    ORDER BY t.tgname
 $$;
 
--- Whether a table is one of those that keep the books. Tables of the application may be in the schema as well: the search_path of
+-- Whether a table is one of Rowcast's own. Tables of the application may be in the schema as well: the search_path of
 -- a login that is called rowcast begins there.
 CREATE FUNCTION rowcast.is_own(relation regclass) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -30,7 +30,7 @@ AS $$
     'changes', 'channels', 'extensions', 'granted', 'idempotency_keys', 'migrations', 'retention', 'streams', 'tickets', 'tracks'))
 $$;
 
--- Says why a stream that is new cannot have a name. A table that was dropped and made again takes up its name, under a new epoch.
+-- Refuses a name that a new stream cannot have. A table that was dropped and made again takes up its name, under a new epoch.
 CREATE FUNCTION rowcast.take_name(wanted text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

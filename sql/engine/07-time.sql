@@ -1,4 +1,4 @@
--- What the time brings. Gateways call `overdue` and then `attend`, in a transaction for each execution.
+-- What becomes due. Gateways call `overdue` and then `attend`, in a transaction for each execution.
 
 CREATE FUNCTION rowcast.is_stalled(execution uuid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -233,7 +233,7 @@ test('I5: each role does with each table what is said here, and nothing else', a
   expect(found).toEqual(Object.fromEntries(wanted));
 });
 
-test('I5: nobody uses a sequence, makes a thing in a schema, or hangs a trigger on a table', async () => {
+test('I5: no role uses a sequence, creates an object in a schema, or puts a trigger on a table', async () => {
   const { rows } = await admin.query(
     `
     SELECT r.rolname, 'sequence ' || c.oid::regclass AS what FROM pg_class c, pg_roles r
@@ -311,7 +311,7 @@ test('I5: how many events a channel has had is told to those that have a right t
   });
 });
 
-test('I5: a trigger of Rowcast does nothing for the table of somebody else', async () => {
+test('I5: a trigger of Rowcast does nothing for the table of another owner', async () => {
   const { rows } = await admin.query<{ name: string }>(`
     SELECT p.oid::regprocedure::text AS name FROM pg_proc p
      WHERE p.pronamespace = 'rowcast'::regnamespace AND p.prosecdef AND p.prorettype = 'trigger'::regtype`);

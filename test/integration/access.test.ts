@@ -86,7 +86,7 @@ function attempt(user: string, channel: string, transport: 'websocket' | 'sse' =
 }
 
 describe('I5: the executions of a venture', () => {
-  test('are read by its members, and by nobody else', async () => {
+  test('are read by its members, and by no other user', async () => {
     await join('ann');
     await log(writer, execution, 3);
     await follow(clientOf('ann'), `execution:${execution}`).count(3);
@@ -163,7 +163,7 @@ describe('I5: any table', () => {
   const attach = (name: string, key: string) =>
     writer.query('SELECT rowcast.attach($1::regclass, $2, $3)', [`app.${name}`, key, name]);
 
-  test('without a foreign key: whoever sees a row of the channel by its policies', async () => {
+  test('without a foreign key: users that see a row of the channel by its policies', async () => {
     await writer.query(`
       CREATE TABLE app.notes (owner text NOT NULL, body text);
       ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY;
@@ -177,7 +177,7 @@ describe('I5: any table', () => {
     expect(await attempt('cid', 'notes:cid')).toBe('forbidden'); // no row, nothing to see
   });
 
-  test('with a guard: whoever it admits, also to a channel that has no row yet', async () => {
+  test('with a guard: users that it admits, also to a channel that has no row yet', async () => {
     await writer.query(`
       CREATE FUNCTION app.may_read_message(key text) RETURNS boolean LANGUAGE sql STABLE
       RETURN key = 'lobby' OR key = 'user-' || rowcast.subject()`);
@@ -200,7 +200,7 @@ describe('I5: any table', () => {
     await expect(writer.query(`SELECT rowcast.guard('nothing', NULL)`)).rejects.toThrow("there is no stream 'nothing'");
   });
 
-  test('a policy that fails lets nobody in, is in the log, and mends itself', async () => {
+  test('a policy that fails admits no user, is in the log, and mends itself', async () => {
     await writer.query(`
       CREATE TABLE app.fragile (owner text NOT NULL, allowed text NOT NULL);
       ALTER TABLE app.fragile ENABLE ROW LEVEL SECURITY;

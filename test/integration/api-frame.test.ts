@@ -190,7 +190,7 @@ async function askUnread(port: number, head: string): Promise<Socket> {
   return socket;
 }
 
-test('I6: who does not read large answers gets no more of them, and others do', async () => {
+test('I6: a client that does not read large answers gets no more of them, and others do', async () => {
   const own = await createVenture(writer, 'ann', 'bob');
   const large = await createExecution(writer, own);
   await writer.query(
@@ -247,7 +247,7 @@ test('I6: answers of all together have a bound, and a deadline to be taken by', 
   server.closeAllConnections();
 });
 
-test('I6: an answer for somebody who has left meanwhile waits for nobody', async () => {
+test('I6: the answer for a client that has left meanwhile keeps nothing waiting', async () => {
   const delivery = new Delivery({ small: 10, ofOne: 100, ofAll: 100 });
   const body = Buffer.alloc(1_000);
   let given: () => void = () => {};

@@ -232,7 +232,7 @@ test('progress outlives a new numbering', async () => {
   expect([before.percent, after.percent, after.position]).toEqual([50, 50, `${rows[0]?.epoch}.2`]);
 });
 
-test('I5: what is kept in memory is shown to nobody who may not see it, and to nobody any more who lost the right', async () => {
+test('I5: what is kept in memory is shown to no user without the right, also after it was lost', async () => {
   const own = await createVenture(writer, 'ann', 'cleo');
   const id = await createExecution(writer, own);
   const cleo = await tokenFor('cleo');
@@ -310,7 +310,7 @@ test('a page of any time that PostgreSQL holds has a cursor that is taken back',
   }
 });
 
-test('I5: what was folded of rows is forgotten when they are deleted, also for whoever takes their id', async () => {
+test('I5: what was folded of rows is forgotten when they are deleted, also for others that take their id', async () => {
   const ours = await createVenture(writer, 'ann');
   const id = await createExecution(writer, await createVenture(writer, 'bob'));
   const step = (name: string) =>

@@ -66,7 +66,7 @@ test('I5: tokens with unknown keys do not make the gateway flood the issuer, and
   expect(await outcome(authenticator, foreign)).toBe('unauthorized: the signature of the token is not valid');
 });
 
-test('while the issuer is away known keys are good for their time, and nobody is told that a token is wrong', async () => {
+test('while the issuer is away known keys are good for their time, and no token is called wrong', async () => {
   issuer = await Issuer.start([old]);
   const [patient, brief] = [trusting(), trusting({ jwksCooldown: 0, jwksRefresh: 1, jwksMaxAge: 2 })];
   for (const authenticator of [patient, brief]) expect(await outcome(authenticator, old)).toBe('ann');
@@ -101,7 +101,7 @@ test('an answer that is no set of keys takes nothing away, and the gateway asks 
   await until(back, { deadlineMs: 4_000, what: 'the issuer to be asked again' });
 });
 
-test('I5: a set that holds a secret or a private key lets nobody in by it', async () => {
+test('I5: a set that holds a secret or a private key admits no client by it', async () => {
   issuer = await Issuer.start([]);
   const secret = Buffer.from('0123456789abcdef0123456789abcdef');
   const oct = { kty: 'oct', k: secret.toString('base64url'), kid: 'o', alg: 'HS256' };

@@ -114,7 +114,7 @@ test('I5: a token of 1 MB is not even read, at any door', async () => {
   expect(await asking('/v1/tickets', 'POST')).toMatch(/^(HTTP\/1.1 431 |$)/);
 });
 
-test('who shows nothing is nobody, where nobody is admitted, and gets no further than that', async () => {
+test('a client without a token is refused where a token is needed', async () => {
   const open = await startLoggingGateway(database.url, { ROWCAST_JWT_SECRET: SECRET, ROWCAST_ANONYMOUS: 'on' }, lines);
   try {
     expect(await connectWith(open.url, {})).toBe('in');
@@ -129,7 +129,7 @@ test('who shows nothing is nobody, where nobody is admitted, and gets no further
   }
 });
 
-test('an issuer that is away makes nobody a stranger', async () => {
+test('an issuer that is away makes no user a stranger', async () => {
   const { url: keys } = issuer;
   const late = await startLoggingGateway(database.url, { ROWCAST_JWT_JWKS_URL: keys }, lines);
   try {

@@ -72,7 +72,7 @@ test('a body of a known client may be as long as before, wherever its token is',
   }
 });
 
-test('without the right to see an execution nobody makes the gateway read a body for it', async () => {
+test('a client without the right to see an execution cannot make the gateway read a body for it', async () => {
   const head = `PATCH ${EXECUTIONS}/${execution}/logs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${eve}\r\n`;
   expect(await talk(gateway.url, `${head}Content-Length: 1000000\r\n\r\n{`)).toMatch(/^HTTP\/1.1 403 /);
 });
@@ -263,7 +263,7 @@ test('I6: a slow policy delays the users that it is about, and no other', async 
   expect((await Promise.all(slow)).every(({ status }) => status === 200)).toBe(true);
 });
 
-test('progress is folded from all rows, whoever asks first, and what was folded is right', async () => {
+test('progress is folded from all rows, whichever request is first, and what was folded is right', async () => {
   const id = await createExecution(writer, venture);
   await writer.query(
     `INSERT INTO agent_execution_logs (execution_id, event_type, context)

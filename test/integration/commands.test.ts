@@ -129,7 +129,7 @@ test('a poll that waits takes commands as well, and answers with what they bring
   expect(await command('poll', [{ type: 'ping', id: 1 }])).toBe('404 unknown_session'); // nothing is kept between polls
 });
 
-test('I5: nobody else finds a session, and none is left when it has ended', async () => {
+test('I5: no other user finds a session, and none is left when it has ended', async () => {
   const stream = await open('channel=message:s&session=mine');
   await stream.frame('subscribed');
   const ping = [{ type: 'ping', id: 1 }];

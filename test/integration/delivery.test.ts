@@ -34,7 +34,7 @@ afterAll(async () => {
 const message = (channel: string, data: unknown = null, by = writer) =>
   by.query('SELECT rowcast.publish($1, $2, $3)', [`message:${channel}`, 'note', JSON.stringify(data)]);
 
-test('I9: a transaction that stays open delays nobody, and its own events come when it commits', async () => {
+test('I9: a transaction that stays open delays no other, and its own events come when it commits', async () => {
   const [slow, quick] = [await newExecution(writer), await newExecution(writer)];
   const [slowly, quickly] = [follow(client, `execution:${slow}`), follow(client, `execution:${quick}`)];
   await Promise.all([slowly.live(), quickly.live()]);

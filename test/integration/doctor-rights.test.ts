@@ -57,7 +57,7 @@ test('the login of a gateway: a member of rowcast_gateway is enough, and is what
   expect(complaints(await findingsAs(role))).toEqual([]);
 });
 
-test('rights that a migration gave and somebody took away', async () => {
+test('rights that a migration gave and that were taken away', async () => {
   const gone = /rights that the migrations granted are missing: INSERT ON rowcast.tickets TO rowcast_gateway/;
   await breaksAndMends('REVOKE INSERT ON rowcast.tickets FROM rowcast_gateway', gone);
   await breaksAndMends(

@@ -122,7 +122,7 @@ describe('the server', () => {
     await slow.end();
   });
 
-  test('has somebody at the gate, or at the lock of migrations, who has no business there', async () => {
+  test('has a foreign session at the gate, or at the lock of migrations', async () => {
     const thief = await connectWriter(database.url);
     thief.on('error', () => {});
     await thief.query('SELECT pg_advisory_lock(1919907683, 2)');

@@ -165,7 +165,7 @@ test('what is wrong is refused with a code of the table', async () => {
   expect(page.headers.get('Access-Control-Expose-Headers')).toContain('Stream-Next-Offset');
 });
 
-test('I5: with a secret nobody reads without a token', async () => {
+test('I5: with a secret no client reads without a token', async () => {
   const secret = 'a secret of thirty-two characters';
   const closed = await startTestGateway(database.url, { ...NO_RATES, ROWCAST_JWT_SECRET: secret });
   for (const query of ['', '?offset=-1&live=long-poll', '?offset=-1&live=sse']) {

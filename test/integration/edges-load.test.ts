@@ -57,7 +57,7 @@ async function locked<T>(id: string, work: (waiting: (count: number) => Promise<
   }
 }
 
-test('I6: users whose requests wait for a locked row, or search, wait behind themselves and in front of nobody', async () => {
+test('I6: users whose requests wait for a locked row, or search, wait behind themselves and delay no other user', async () => {
   const search = (of: string, token: string) => ask(gateway, `/api/agents/execution-logs/${of}?q=line`, token);
   const asked = await locked(annas, async (waiting) => {
     let answered = 0;
@@ -108,7 +108,7 @@ test('I6: more than may wait for one user is refused, and told when to come back
   expect(seen).toEqual(Array(8).fill([429, 'rate_limited', '1']));
 });
 
-test('I6: whoever has gone leaves the line, and what was asked is not done', async () => {
+test('I6: a client that has gone leaves the line, and its request is not run', async () => {
   const rows = async () =>
     (await writer.query(`SELECT FROM agent_execution_logs WHERE execution_id = $1`, [annas])).rowCount;
   const before = (await rows()) ?? 0;

@@ -109,7 +109,7 @@ describe.each(Object.entries(DOORS))('%s', (_, ask) => {
     expect(await ask(open, { ...bearer(), origin: STRANGER })).toContain(EVENT);
   });
 
-  test('I5: a cookie counts for the pages that are listed, and for nobody else', async () => {
+  test('I5: a cookie counts for the pages that are listed, and for no others', async () => {
     expect(await ask(cookies, { ...cookie(), origin: APP })).toContain(EVENT);
     // Cross-site WebSocket hijacking, and cross-site request forgery: the browser of a user shows the cookie for any page.
     expect(await ask(cookies, { ...cookie(), origin: STRANGER })).toContain(REFUSED);

@@ -66,7 +66,7 @@ test('the server runs with UTF-8, the settings asked for, and the version it tel
   expect(shown).toEqual(['UTF8', 'logical', "it's, fine", server.version, '']);
 });
 
-test('another port is taken when somebody else listens on the last one, unless that one was asked for', async () => {
+test('another port is taken when another program listens on the last one, unless that one was asked for', async () => {
   const settings = { listen_addresses: '127.0.0.1' };
   const { port, stop } = await start({ settings });
   await stop();

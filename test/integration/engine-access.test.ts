@@ -107,7 +107,7 @@ test('E23: members see what is of their ventures; strangers, workers and those w
   expect(await user('stranger')('SELECT count(*)::int FROM execution_events')).toBe(0);
 });
 
-test('E23: nobody but the engine writes its tables', async () => {
+test('E23: only the engine writes its tables', async () => {
   for (const table of Object.keys(TABLES).filter((name) => !/rules|schedules/.test(name))) {
     for (const role of ['authenticated', 'service_role', 'agent_worker', 'rowcast_gateway', 'anon']) {
       const rights = await value(
@@ -123,7 +123,7 @@ test('E23: nobody but the engine writes its tables', async () => {
   expect(await user('editor')(schedule)).toBe('t');
 });
 
-test('E23: editors control the executions of their ventures, and nobody else does', async () => {
+test('E23: editors control the executions of their ventures, and no other user does', async () => {
   const calls: readonly (readonly [string, readonly unknown[]])[] = [
     ['plan_execution($1, $2)', [database.venture, '{"tasks":[]}']],
     ['start_execution($1)', [execution]],

@@ -194,7 +194,7 @@ test('E24: health says what is in the way, and when it will end by the critical 
     critical_path: ['one', 'two', 'three'],
     predicted_end: null,
     issues: [
-      { code: 'agent_missing', message: 'no worker for nowhere is alive, and 1 tasks need one' },
+      { code: 'agent_missing', message: 'no worker for nowhere is alive; tasks that need one: 1' },
       { code: 'decision', message: 'a person has to decide: decide' },
     ],
   });

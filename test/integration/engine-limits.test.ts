@@ -33,7 +33,7 @@ afterAll(async () => {
   await database.drop();
 });
 
-test('cost limit: what has cost so much is cancelled, whoever reports it', async () => {
+test('cost limit: what has cost so much is cancelled, on every way of reporting', async () => {
   const execution = await started(client, venture, CHAIN, { cost_limit: 1, budget: 1 });
   const { task_id, lease } = await claimed(client, 'a');
   const report = JSON.stringify({ usage: { cost: 1 } });

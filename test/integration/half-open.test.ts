@@ -110,7 +110,7 @@ describe('between the gateway and the database', () => {
     },
   );
 
-  test('I9: a gateway that is cut off while it holds the gate keeps nobody from ringing for long', async () => {
+  test('I9: a gateway that is cut off while it holds the gate keeps no writer from ringing for long', async () => {
     const awake = await gatewayOn(proxy.via(database.url), { ROWCAST_WAKE_RATE: '1' }, { sleepRate: 1 });
     const other = await gatewayOn(database.url, { ROWCAST_WAKE_RATE: '1000000' }, { safetyInterval: 3_600_000 });
     const execution = await newExecution(writer);

@@ -77,7 +77,7 @@ test('an answer that is on its way arrives whole', async () => {
   expect(bytes()).toBeGreaterThan(LARGE);
 });
 
-test('whoever declines to leave, or does not read, is not waited for longer than said', async () => {
+test('a client that does not leave, or does not read, is not waited for longer than said', async () => {
   await start((_request, response) => response.end(Buffer.alloc(LARGE)));
   const [unread, declined] = [await dial(), await dial()];
   for (const { socket } of [unread, declined]) socket.once('data', () => socket.pause());

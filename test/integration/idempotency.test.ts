@@ -66,7 +66,7 @@ test('of 50 equal requests at once, to two gateways, one writes, and all get its
   expect(rows.map(({ message }) => message)).toEqual(['execution is running', 'one', 'two', 'tokens = 1', 'stage 3']);
 });
 
-test('another request with the same key is refused; the same key of somebody else is another key', async () => {
+test('another request with the same key is refused; the same key of another user is another key', async () => {
   const first = await send('POST', EXECUTIONS, { venture_id: venture }, 'mine');
   expect(first.status).toBe(201);
   for (const body of [

@@ -110,7 +110,7 @@ test('I6: one that is turned away and does not leave is put out', async () => {
   expect(fairNow() - began).toBeLessThan(5_000);
 });
 
-test('an address that knocks without end keeps nobody else out', async () => {
+test('an address that knocks without end keeps no other out', async () => {
   const url = await gatewayWith({
     ROWCAST_ADDRESS_CONNECT_RATE: '5',
     ROWCAST_CONNECT_RATE: '100',
@@ -160,7 +160,7 @@ test('I6: connections at once, of one address and of all; a place that is left i
   await until(async () => admitted(await from('1.1.1.1')), { what: 'the place that was left' });
 });
 
-test('an address of which nobody trusted tells is no address', async () => {
+test('an address of which no trusted proxy tells is no address', async () => {
   const url = await gatewayWith({ ROWCAST_ADDRESS_CONNECTIONS: '1', ROWCAST_LOG_LEVEL: 'silent', ...FOR_ALL });
   expect(await admitted(await visit(url, { 'x-forwarded-for': '1.1.1.1' }))).toBe(true);
   const second = await visit(url, { 'x-forwarded-for': '2.2.2.2' });
@@ -181,7 +181,7 @@ test('I6: an upgrade that fails half-way holds no place', async () => {
 
 const say = (frame: object) => encodeFrame(TEXT, Buffer.from(JSON.stringify(frame)));
 
-test('frames: one that sends too many is read no faster than it may send; nobody else waits, and none is lost', async () => {
+test('frames: one that sends too many is read no faster than it may send; no other client waits, and none is lost', async () => {
   const settings = { ROWCAST_FRAME_RATE: '200', ROWCAST_MAX_SUBSCRIPTIONS: '10', ROWCAST_HEARTBEAT: '100' };
   const url = await gatewayWith(settings);
   let answers = 0;
@@ -271,7 +271,7 @@ test('I6: a connection that never asks for anything, or never comes to the end o
   expect(await talk(url, `GET /healthz HTTP/1.1\r\nX-Huge: ${'x'.repeat(40_000)}\r\n\r\n`)).toMatch(/^HTTP\/1.1 431/);
 });
 
-test('I6: thousands that open a connection and say nothing keep nobody out', async () => {
+test('I6: thousands that open a connection and say nothing keep no client out', async () => {
   const url = await gatewayWith({});
   const { hostname, port } = new URL(url);
   const idle: Socket[] = [];

@@ -183,7 +183,7 @@ describe.each(clusters())('seq on PostgreSQL $version', (cluster) => {
     expect(await seqsOf(execution)).toEqual([1, 2, 3]);
   });
 
-  test('nobody may renumber an event, or move it to another channel', async () => {
+  test('an event cannot be renumbered, or moved to another channel', async () => {
     const [one, two] = [await newExecution(writer), await newExecution(writer)];
     await log(writer, one);
     for (const change of ['seq = 9', `tx = '9'`, `execution_id = '${two}'`]) {

@@ -72,7 +72,7 @@ async function writeDuring(execution: string, work: () => Promise<unknown>): Pro
   return count;
 }
 
-test('I1 I2 I3: tokens expire while events come: on every way each comes once, and whoever reads does not notice', async () => {
+test('I1 I2 I3: tokens expire while events come: on every way each comes once, and the reader does not notice', async () => {
   const execution = await newExecution(writer);
   const asked = WAYS.map(() => 0);
   const readers = WAYS.map((way, index) =>
@@ -103,7 +103,7 @@ test('I2 I5: until there is a fresh token nothing comes, and then all that was m
   let broken = false;
   const readers = WAYS.map((way) =>
     read(way, `execution:${execution}`, async () => {
-      if (broken) throw new Error('nobody gives a token');
+      if (broken) throw new Error('there is no token');
       expires = Math.max(expires, Date.now() + 1_000 * LIFETIME);
       return sign({ role: 'service_role', exp: LIFETIME });
     }),
@@ -120,7 +120,7 @@ test('I2 I5: until there is a fresh token nothing comes, and then all that was m
   for (const { follower } of readers) expect(follower.events.map(({ seq }) => seq)).toEqual(seqs(1, 105));
 });
 
-test('I5: on every way who loses the right reads no more, and who has none begins nothing', async () => {
+test('I5: on every way a client that loses the right reads no more, and one without it begins nothing', async () => {
   const venture = await newVenture(writer);
   const execution = await newExecution(writer, venture);
   await writer.query(`INSERT INTO venture_members VALUES ($1, 'ann', 'viewer')`, [venture]);

@@ -71,7 +71,7 @@ test('I1 I2 I3 a subscriber in the process gets what was there and what comes, e
   resumed.close();
 });
 
-test('I2 I4 a slow subscriber holds up nobody, misses nothing, and hears nothing after close', async () => {
+test('I2 I4 a slow subscriber delays no other, misses nothing, and hears nothing after close', async () => {
   const id = await newExecution(writer);
   const slow: number[] = [];
   const fast: number[] = [];

@@ -164,7 +164,7 @@ describe.each([
   });
 });
 
-test('I5 a viewer sees and cannot write, a stranger neither, and nobody what is not there', async () => {
+test('I5 a viewer sees and cannot write, a stranger neither, and none what is not there', async () => {
   const id = await create();
   for (const subject of ['vic', 'eve']) {
     const executions = new Executions(as(subject));

@@ -200,7 +200,7 @@ describe('I5: with tokens', () => {
     expect(await metric('rowcast_connections', guarded)).toBe(3);
   });
 
-  test('when somebody else logs in in the leading tab, the others are not served with that token', async () => {
+  test('when another user logs in in the leading tab, the others are not served with that token', async () => {
     let sub = 'ann';
     const first = open(() => token({ sub }));
     await first.follower.live();
@@ -217,7 +217,7 @@ describe('I5: with tokens', () => {
     await until(async () => (await metric('rowcast_connections', guarded)) === 2, { what: 'two connections' });
   });
 
-  test('the leading tab brings fresh tokens and no other has to; when somebody else logs in there, another one leads', async () => {
+  test('the leading tab brings fresh tokens and no other has to; when another user logs in there, another one leads', async () => {
     let sub = 'ann';
     const asked = [0, 0];
     const tabOf = (tab: number) =>

@@ -93,7 +93,7 @@ describe.each(clusters())('a row that cannot be sent, on PostgreSQL $version', (
   });
 
   test.each(sorts.filter(({ since = 0 }) => since <= version))(
-    'I2: $name is named to its readers, who go on behind it, and nobody else notices',
+    'I2: $name is named to its readers, who go on behind it, and no other reader notices',
     async ({ queryTimeout, setUp, good, bad }) => {
       const hasOwn = queryTimeout !== undefined;
       const by = hasOwn

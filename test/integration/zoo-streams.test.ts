@@ -55,7 +55,7 @@ describe.each(clusters())('a stream that cannot be read, on PostgreSQL $version'
   };
 
   test.each(streamTroubles)(
-    'I2 I9: $name stops nobody else, and the stream is complete when it is mended',
+    'I2 I9: $name stops no other stream, and the stream is complete when it is mended',
     async ({ breaks, heals, noWrites = false }) => {
       made += 1;
       const table = `troubled_${made}`;
@@ -84,7 +84,7 @@ describe.each(clusters())('a stream that cannot be read, on PostgreSQL $version'
       expect(reader.events).toHaveLength(1);
       // The catalog is read every ten seconds, and when a client names a stream that is not known.
       await poll(gateway.url, [['unknown:a', 'start']], 0);
-      // What the stream says of itself: to who reads it, to who comes, and to who runs the gateway.
+      // What the stream says of itself: to present readers, to new ones, and to the operator.
       await until(() => said.includes('stream_unreadable'), { what: 'the reader to be told' });
       const polled = await poll(
         gateway.url,

@@ -124,7 +124,7 @@ describe('asking', () => {
     expect(lost).toEqual(['ann execution:a forbidden']);
   });
 
-  test('I5: a policy that fails lets nobody in', async () => {
+  test('I5: a policy that fails admits no user', async () => {
     const first = hold(ANN);
     await authorizer.answer(null);
     await expect(first).rejects.toEqual(refusal('policy_failed'));
@@ -139,7 +139,7 @@ describe('asking', () => {
 });
 
 describe('losing', () => {
-  test('I5: on a schedule, by whoever holds it then, and once', async () => {
+  test('I5: on a schedule, by its holders of that time, and once', async () => {
     await held(ANN);
     const released = await held(BOB);
     released.release();
@@ -206,7 +206,7 @@ describe('losing', () => {
     expect(lost).toEqual(['ann execution:a unavailable']);
   });
 
-  test('I5: what is remembered and held by nobody is forgotten by a change', async () => {
+  test('I5: what is remembered and not held is forgotten by a change', async () => {
     (await held(ANN)).release();
     access.changed(hashOfSubject('ann'));
     expect(authorizer.asked).toHaveLength(0);
@@ -215,7 +215,7 @@ describe('losing', () => {
     await authorizer.answer(false);
   });
 
-  test('I5: while the database is away nobody loses a right or gets one; it is asked until it answers', async () => {
+  test('I5: while the database is away no user loses a right or gets one; it is asked until it answers', async () => {
     await held(ANN);
     access.changed(hashOfSubject('ann'));
     await authorizer.fail(new Unavailable('away'));
@@ -240,7 +240,7 @@ describe('losing', () => {
   });
 });
 
-test('I6: what nobody holds is forgotten with time, and there is a bound to it', async () => {
+test('I6: what is not held is forgotten with time, and there is a bound to it', async () => {
   for (let index = 0; index < 60_000; index += 1) {
     const holding = hold(principal(`user ${index}`));
     authorizer.asked.splice(0)[0]?.answer(true);

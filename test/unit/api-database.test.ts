@@ -47,7 +47,7 @@ test.each<[Use, number]>([
   expect(connects()).toBe(most);
 });
 
-test('I6: whoever has gone makes room in the line', async () => {
+test('I6: a client that has gone makes room in the line', async () => {
   const { times, codes, connects } = ask();
   let left = false;
   await times(102, 'ann', 'authenticated', 'read', () => left);

@@ -289,7 +289,7 @@ describe('admission', () => {
   });
 });
 
-test('I9: of two channels with much to send, the one that was served comes last in the positions: whoever asks by them is fair', async () => {
+test('I9: of two channels with much to send, the one that was served comes last in the positions: a client that asks by them is fair', async () => {
   const world = new World();
   world.create('message:a', 40);
   world.create('message:b', 1);

@@ -27,7 +27,7 @@ test('a channel that was left is there for the next who comes: one open and one 
   expect([here.hub.channels.size, here.hub.readers]).toEqual([0, 0]);
 });
 
-test('I9: what is written while nobody reads is there as well', async () => {
+test('I9: what is written while no client reads is there as well', async () => {
   const here = world();
   await visit(here);
   here.write(CHANNEL, 2);

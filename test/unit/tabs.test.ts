@@ -197,7 +197,7 @@ describe('the wire', () => {
     expect(carrier.said()).toEqual(['e.3']);
   });
 
-  test('a refusal goes to the tab that asked, and a channel that nobody follows is forgotten', () => {
+  test('a refusal goes to the tab that asked, and a channel that no tab follows is forgotten', () => {
     const tab = openTab();
     tab.subscribe('now');
     tab.follower.receive({ type: 'subscribe', id: 2, channel: CHANNEL });
@@ -300,7 +300,7 @@ describe('identity', () => {
     expect(identityOf(jwt(one))).not.toBe(identityOf(undefined));
   });
 
-  test.each(['', 'opaque', 'a.b.c', 'a..c', jwt(null), jwt('text')])('I5: %j stands for nobody', (token) => {
+  test.each(['', 'opaque', 'a.b.c', 'a..c', jwt(null), jwt('text')])('I5: %j stands for no user', (token) => {
     expect(identityOf(token)).toBeNull();
   });
 });

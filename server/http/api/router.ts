@@ -103,7 +103,7 @@ async function serve(route: Route, request: Request, response: Response, options
   if (text === undefined) return respond(exchange, undefined);
   if (text === '' && bodyIsOptional(route)) return respond(exchange, {});
   if (text.length <= LARGE) return respond(exchange, accepted(parseBody(text, 'invalid_request')));
-  // What a large body costs, here and in the database, delays the other large bodies of its user, and nobody for long.
+  // What a large body costs, here and in the database, delays the other large bodies of its user, and no other user for long.
   const line = principal.role === 'service_role' ? requestId : principal.subject; // services are trusted
   return options.largeBodies.run(line, async () => {
     if (response.destroyed) return;
