@@ -240,6 +240,12 @@ test('the document is sound: references lead somewhere, parameters are in their 
   }
 });
 
+test('a body is optional in the document where {} is a body', async () => {
+  const { paths } = (await ask(gateway, '/api/openapi.json')).body;
+  expect(paths['/api/executions/{execution_id}/pause'].post.requestBody.required).toBe(false);
+  expect(paths['/api/executions/start'].post.requestBody.required).toBe(true);
+});
+
 const KEY = { ROWCAST_JWT_SECRET: JWT_SECRET };
 const COOKIE = { ROWCAST_COOKIE: 'session', ROWCAST_ORIGINS: 'https://app.example' };
 
