@@ -177,7 +177,8 @@ function outlive(request: IncomingMessage, isDiscarded: boolean): void {
   const { socket } = request;
   outlived.add(socket);
   if (isDiscarded) request.resume();
-  else setImmediate(() => socket.pause()); // Node resumes it at the end of this turn
+  // Node resumes it at the end of this turn. The request may have ended in it: the next one is to be read then.
+  else setImmediate(() => request.complete || socket.pause());
   const late = setTimeout(() => socket.destroy(), LEAVE_TIMEOUT);
   request.once('close', () => {
     clearTimeout(late);

@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { WebSocket } from 'ws';
@@ -190,6 +191,22 @@ describe('what breaks on the inside is not shown outside', () => {
     await writer.query(`
       GRANT SELECT ON rowcast.channels TO rowcast_gateway;
       ALTER TABLE agent_executions RENAME COLUMN state TO status`);
+  });
+
+  test('a connection goes on after an expectation that is refused', async () => {
+    const { hostname, port } = new URL(gateway.url);
+    const socket = connect(Number(port), hostname);
+    let read = '';
+    socket.on('data', (data) => {
+      read += data;
+    });
+    socket.write('GET / HTTP/1.1\r\nHost: x\r\nExpect: nonsense\r\n\r\n');
+    await until(() => read.startsWith('HTTP/1.1 417'), { what: 'the refusal' });
+    // Not in the turn of the first request, after which a body that is left unread is no longer waited for.
+    await fetch(`${gateway.url}/healthz`);
+    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until(() => read.includes('HTTP/1.1 200'), { what: 'the next response' });
+    socket.destroy();
   });
 
   test('addresses and bodies that cannot be read', async () => {
