@@ -95,6 +95,7 @@ test('a plan is checked and started, a failed task is retried, a person decides,
   await press(page, 'approve');
   await press(page, 'Approve');
   await shows(page, '4 of 4 completed');
+  await shows(page, '"approved":true', '.task');
   await shows(page, 'completed', '.rc-execution .rc-status');
   await press(page, 'Attempts');
   await page.waitForSelector('.attempts__bar');
