@@ -83,7 +83,7 @@ CREATE TABLE @extschema@.agent_execution_logs (
   event_type   text NOT NULL DEFAULT 'log',
   log_level    rowcast.log_level NOT NULL DEFAULT 'info',
   stage_number int,
-  message      text CONSTRAINT message_within_16_mib CHECK (octet_length(message) <= 16 * 1024 * 1024),
+  message      text,
   context      jsonb CONSTRAINT context_within_64_mib CHECK (octet_length(context::text) <= 64 * 1024 * 1024),
   created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
   request_id   text DEFAULT nullif(current_setting('rowcast.request_id', true), '')

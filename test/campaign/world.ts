@@ -20,6 +20,8 @@ const SETTINGS = {
   ROWCAST_WAKE_RATE: '50',
   ROWCAST_ADDRESS_REQUEST_RATE: '2000',
   ROWCAST_ADDRESS_POLL_RATE: '10000',
+  // Full before the memory is measured for the first time, so that what grows afterwards is no cache; and it must evict.
+  ROWCAST_CACHE_BYTES: '4194304',
 };
 
 /** How long a row waited for the gateway that it reached last, and what may explain it; in milliseconds. */

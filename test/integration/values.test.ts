@@ -1,8 +1,9 @@
-/** A value that could be written and never be read is refused when it is written. */
+/** A value that could be written and never be read is refused when it is written, or read in part. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { createExecution, createVenture } from '../support/api.js';
+import { ask, createExecution, createVenture, JWT_SECRET, tokenFor } from '../support/api.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { startTestGateway } from '../support/gateway.js';
 import { connectWriter } from '../support/writer.js';
 
 const MIB = 1024 * 1024;
@@ -28,10 +29,25 @@ const logged = (column: string, value: string) =>
 test.each([
   ['metadata_within_16_mib', (mib: number) => `UPDATE agent_executions SET metadata = ${json(mib)}`, 15, 17],
   ['context_within_64_mib', (mib: number) => logged('context', json(mib)), 63, 65],
-  ['message_within_16_mib', (mib: number) => logged('message', text(mib)), 15, 17],
 ])('%s', async (constraint, statement, fits, tooMuch) => {
   await writer.query(statement(fits));
   await expect(writer.query(statement(tooMuch))).rejects.toMatchObject({ code: '23514', constraint });
+});
+
+test('a message that no response can carry is written, and read as its beginning', async () => {
+  await writer.query(logged('message', `repeat(chr(1), 90 * ${MIB})`)); // 540 MiB as JSON
+  const gateway = await startTestGateway(database.url, { ROWCAST_JWT_SECRET: JWT_SECRET });
+  try {
+    const token = await tokenFor('ann');
+    const get = (path: string) => ask(gateway, `/api/agents/executions/${execution}${path}`, token);
+    for (const path of ['', '?state=1', '/logs?q=nothing'])
+      expect([path, (await get(path)).status]).toEqual([path, 200]);
+    const { status, body } = await get('/logs');
+    expect(status).toBe(200);
+    expect(body.logs.map(({ message }: { message: string | null }) => message?.length ?? 0)).toContain(1_000);
+  } finally {
+    await gateway.stop();
+  }
 });
 
 test('a value counts as it is, also where it comes compressed from another table', async () => {

@@ -52,9 +52,12 @@ export const metric = z
   .meta({ id: 'Metric' });
 export type MetricRow = z.output<typeof metric>;
 
-/** SQL: the columns of a log row of the table `l`. */
-export const LOG_COLUMNS = `l.log_id, l.execution_id, l.seq, l.event_type, l.log_level, l.stage_number, l.message,
-  l.context, l.created_at, l.request_id`;
+/**
+ * SQL: the columns of a log row of the table `l`. Of a message with more than 16 MiB the first 1,000 characters: with all of them, the
+ * answer to the query could be longer than a string of V8, which the driver throws as an uncaught exception.
+ */
+export const LOG_COLUMNS = `l.log_id, l.execution_id, l.seq, l.event_type, l.log_level, l.stage_number,
+  CASE WHEN octet_length(l.message) > 16 * 1024 * 1024 THEN left(l.message, 1000) ELSE l.message END AS message, l.context, l.created_at, l.request_id`;
 
 export const position = z
   .string()
